@@ -1,0 +1,20 @@
+"""How Sphinx builds these pages; ``python3 dev.py docs`` turns its warnings into errors."""
+
+from importlib.metadata import version as version_of
+
+project = "ptykill"
+author = "ptykill contributors"
+copyright = f"2026, {author}"  # noqa: A001 - Sphinx's name
+version = release = version_of("ptykill")
+
+extensions = ["sphinx.ext.autodoc", "myst_parser"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# `Session.wait` in a docstring is a link where there is something to link to.
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+
+html_theme = "furo"
+html_title = "ptykill"

@@ -1,0 +1,48 @@
+"""End terminal sessions, and know that they have ended.
+
+    async with ptykill.open_supervisor() as supervisor:
+        session = await supervisor.spawn(["bash", "-i"])
+        await session.send(b"sleep 1000 &\\n")
+        verdict = await session.terminate(grace=1.0)
+        assert verdict.empty
+"""
+
+from ptykill.contract import Containment, Signalled, Signaller, Target
+from ptykill.errors import (
+    ContainmentUnavailable,
+    DeliveryRefused,
+    InvalidArgument,
+    InvalidGrace,
+    LifecycleError,
+    PlanError,
+    PtykillError,
+    SessionEnded,
+    SessionNotFound,
+    SpawnError,
+    SupervisorClosed,
+    TooManySessions,
+)
+from ptykill.lifecycle import State
+from ptykill.plan import (
+    ASK_FIRST,
+    HANGUP_THEN_KILL,
+    KILL_NOW,
+    HangUp,
+    Leftovers,
+    Plan,
+    Reach,
+    Signal,
+    Step,
+    Typed,
+)
+from ptykill.session import Session
+from ptykill.signalling import (
+    HangUpSignaller,
+    KernelSignaller,
+    StandardSignaller,
+    TypingSignaller,
+)
+from ptykill.supervisor import Supervisor, open_supervisor
+from ptykill.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
+
+__version__ = "0.1.0"

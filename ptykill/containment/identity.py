@@ -1,0 +1,80 @@
+"""Who a survivor is, in the words of ps(1)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import psutil
+
+from ptykill.verdict import Survivor
+
+__all__ = ["identify"]
+
+T = TypeVar("T")
+
+_LETTERS = {
+    psutil.STATUS_RUNNING: "R",
+    psutil.STATUS_SLEEPING: "S",
+    psutil.STATUS_DISK_SLEEP: "D",
+    psutil.STATUS_STOPPED: "T",
+    psutil.STATUS_TRACING_STOP: "t",
+    psutil.STATUS_ZOMBIE: "Z",
+    psutil.STATUS_DEAD: "X",
+    psutil.STATUS_IDLE: "I",
+}
+
+
+class _Signallable(Protocol):
+    def send(self, number: int, /) -> bool: ...
+
+
+def identify(pid: int, process: _Signallable) -> Survivor:
+    """Describe a process that is alive; what can't be read stays ``?``."""
+    survivor = Survivor(pid, why=_why(pid, process))
+    with contextlib.suppress(psutil.Error):
+        known = psutil.Process(pid)
+        with known.oneshot():
+            survivor = Survivor(
+                pid,
+                name=_tried(known.name) or "?",
+                state=_LETTERS.get(_tried(known.status) or "", "?"),
+                user=_tried(known.username) or "?",
+                command=" ".join(_tried(known.cmdline) or []),
+                started=_tried(known.create_time),
+                why=survivor.why,
+            )
+    return survivor
+
+
+def _why(pid: int, process: _Signallable) -> str:
+    """Say what kept a process alive, as far as can be told from outside."""
+    try:
+        process.send(0)
+    except PermissionError:
+        return "not permitted to signal it"
+    tracer = _tracer(pid)
+    with contextlib.suppress(psutil.Error):
+        status = psutil.Process(pid).status()
+        if status == psutil.STATUS_ZOMBIE and tracer:
+            return f"dead, but held by the process that traces it, {tracer}"
+        if status == psutil.STATUS_DISK_SLEEP:
+            return "in uninterruptible sleep"
+    return "unknown"
+
+
+def _tracer(pid: int) -> int:
+    """Return the pid of who traces it (proc(5), TracerPid); 0 if nobody does."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="utf-8") as status:
+        for line in status:
+            if line.startswith("TracerPid:"):
+                return int(line.split()[1])
+    return 0
+
+
+def _tried(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except (psutil.Error, KeyError):
+        return None

@@ -1,0 +1,137 @@
+"""A handle on one process, which no reuse of its number can turn into a handle on another."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from typing import Protocol
+
+import psutil
+import trio
+
+__all__ = ["NumberedProcess", "PidfdProcess", "Process", "open_process"]
+
+_POLL_FIRST, _POLL_LONGEST = 0.002, 0.05
+
+
+class Process(Protocol):
+    """A process, and whether it is dead.
+
+    Dead means that its last thread has gone: a zombie whose main thread has exited while others
+    run is alive, and a zombie that nobody reaps is dead.
+    """
+
+    pid: int
+
+    def send(self, number: int) -> bool:
+        """Send a signal; False if nobody is there. Raises `PermissionError`."""
+
+    def dead(self) -> bool:
+        """Return whether it is dead now."""
+
+    async def wait_dead(self) -> None:
+        """Wait until it is dead."""
+
+    def close(self) -> None:
+        """Give the handle back."""
+
+
+class PidfdProcess:
+    """By pidfd (Linux 5.3): the descriptor *is* the process, and readable when it is dead."""
+
+    __slots__ = ("fd", "pid")
+
+    def __init__(self, pid: int, fd: int) -> None:
+        self.pid = pid
+        self.fd = fd
+
+    def send(self, number: int) -> bool:
+        """Send a signal; False if nobody is there."""
+        try:
+            signal.pidfd_send_signal(self.fd, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def dead(self) -> bool:
+        """Return whether it is dead now."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    async def wait_dead(self) -> None:
+        """Wait until it is dead: an event, no polling."""
+        await trio.lowlevel.wait_readable(self.fd)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+
+class NumberedProcess:
+    """By pid and start time, where there is no pidfd to be had (another system, EMFILE).
+
+    The start time is compared before every signal (psutil does), which leaves a race of some
+    microseconds.
+    """
+
+    __slots__ = ("_process", "pid")
+
+    def __init__(self, pid: int, process: psutil.Process) -> None:
+        self.pid = pid
+        self._process = process
+
+    def send(self, number: int) -> bool:
+        """Send a signal; False if nobody is there."""
+        try:
+            self._process.send_signal(number)
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied as error:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from error
+        return True
+
+    def dead(self) -> bool:
+        """Return whether it is dead now."""
+        try:
+            if not self._process.is_running():
+                return True
+            status = self._process.status()
+            return status == psutil.STATUS_ZOMBIE and self._process.num_threads() <= 1
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.AccessDenied:
+            return False
+
+    async def wait_dead(self) -> None:
+        """Wait until it is dead, by looking again and again: this is the only way left."""
+        pause = _POLL_FIRST
+        while not self.dead():
+            await trio.sleep(pause)
+            pause = min(pause * 2, _POLL_LONGEST)
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def open_process(pid: int) -> Process | None:
+    """Return a handle on whoever has this number now; None if no process has.
+
+    Who it is has to be checked *after* this: from here on the handle can't change its owner.
+    """
+    if hasattr(os, "pidfd_open"):
+        try:
+            return PidfdProcess(pid, os.pidfd_open(pid))
+        except OSError as error:
+            # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
+            if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+                return None
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOSYS, errno.EPERM):
+                raise
+    try:
+        return NumberedProcess(pid, psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,177 @@
+"""What the floors ask of each other. No implementation is known here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from ptykill.plan import Reach, Step
+from ptykill.verdict import Caveat, ExitStatus, Survivor
+
+__all__ = [
+    "Command",
+    "Containment",
+    "Signalled",
+    "Signaller",
+    "Spawned",
+    "Target",
+    "Terminal",
+    "Tier",
+    "Watcher",
+]
+
+
+class Signalled(NamedTuple):
+    """Whom a signal reached: how many processes took it, and which the kernel refused (EPERM)."""
+
+    reached: int
+    refused: tuple[int, ...] = ()
+
+
+class Target(Protocol):
+    """A session as a signaller sees it: what may be done to it, who it is, and nothing else."""
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+
+    @property
+    def pid(self) -> int:
+        """The leader's pid, which is also the number of its process group and its session.
+
+        The leader is not reaped before the teardown is over, so the number stays its own.
+        """
+
+    def signal(self, name: str, reach: Reach) -> Signalled:
+        """Send a signal by its name (``"TERM"``), and SIGCONT after it.
+
+        Nobody there is no error; `DeliveryRefused` is raised if the kernel refused it for all.
+        """
+
+    def hang_up(self) -> None:
+        """Close the master of the terminal: the kernel hangs the session up."""
+
+    async def type_in(self, data: bytes) -> None:
+        """Type into the terminal; waits while the program does not read."""
+
+
+class Signaller(Protocol):
+    """The plug: how one step of a plan is delivered.
+
+    - It is called once for each step, in the plan's order, and told the target and the step.
+    - It may take as long as the step's wait; then, and when the session is empty, it is cancelled.
+    - What it raises is recorded in the verdict, and the plan goes on to its next step at once.
+    - Returning means delivered, not obeyed: only an observed end ends the session.
+    - SIGKILL at the end of a plan is not its business: that is always the kernel's own.
+    - It is called in the supervisor's trio run, one task for each delivery.
+    """
+
+    async def deliver(self, target: Target, step: Step) -> None:
+        """Deliver ``step`` to ``target``."""
+
+
+class Watcher(Protocol):
+    """Who is told what a containment observes, in the order in which it happens."""
+
+    def leader_exited(self, status: ExitStatus | None) -> None:
+        """The leader has exited. It may not be reaped yet. None: its status can't be known."""
+
+    def members_found(self) -> None:
+        """The leader has exited and other members live; told again for every change seen."""
+
+    def session_empty(self) -> None:
+        """Nothing is left but the leader, ready to be reaped. Told once, last."""
+
+
+class Containment(Protocol):
+    """How the members of one session are known, signalled and seen to be gone.
+
+    - Nothing but `watch` waits; no other call blocks or yields.
+    - No call starts a thread or a process: there may be none to be had when a kill is due.
+    - A signal goes to members only, whatever pids the kernel has given out again meanwhile.
+    """
+
+    @property
+    def name(self) -> str:
+        """The tier's name, as in ``containment="session"``."""
+
+    @property
+    def pid(self) -> int:
+        """The leader's pid."""
+
+    def signal(self, name: str, reach: Reach) -> Signalled:
+        """Send a signal, and SIGCONT after it unless it stops or kills, to those there now."""
+
+    def kill(self) -> Signalled:
+        """Send SIGKILL to every member there is now."""
+
+    async def watch(self, watcher: Watcher) -> None:
+        """Tell the watcher what happens, until the session is empty. Does not poll."""
+
+    def reap(self) -> ExitStatus | None:
+        """Reap the leader, without waiting. None: its status can't be known."""
+
+    def survivors(self) -> tuple[Survivor, ...]:
+        """Who lives now, and why as far as can be told."""
+
+    def caveats(self) -> frozenset[Caveat]:
+        """What this containment could not know about this session."""
+
+    def close(self) -> None:
+        """Give back the descriptors. Signals nobody. May be called again."""
+
+
+class Terminal(Protocol):
+    """The host's end of a session's terminal."""
+
+    @property
+    def open(self) -> bool:
+        """False once it was hung up."""
+
+    async def receive_some(self) -> bytes:
+        """Wait for output and return some; ``b""`` when there can be no more."""
+
+    def receive_now(self) -> bytes:
+        """Return some of the output that is there; ``b""`` if there is none. Never waits."""
+
+    async def send_all(self, data: bytes) -> None:
+        """Type all of it; waits while the program does not read. Raises `SessionEnded`."""
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Set the window's size in characters; the foreground process group gets SIGWINCH."""
+
+    def hang_up(self) -> None:
+        """Close it. May be called again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """What to spawn, checked: an argument vector, its environment and working directory."""
+
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str | None = None
+    rows: int = 24
+    cols: int = 80
+
+
+class Spawned(NamedTuple):
+    """A session just born."""
+
+    containment: Containment
+    terminal: Terminal
+
+
+class Tier(Protocol):
+    """A way to contain sessions, and the birth of one in it."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as in ``containment="session"``."""
+
+    async def spawn(self, command: Command) -> Spawned:
+        """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
+
+    def close(self) -> None:
+        """Give back what all its sessions shared."""

@@ -1,0 +1,35 @@
+"""Logging: one structlog event for each transition, in the host's own way.
+
+ptykill never configures logging. A host that has configured structlog gets its events through
+that; any other gets them through the standard library's logger ``ptykill``, which shows nothing
+below WARNING unless it is asked to. (structlog's own default would print to standard output.)
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import structlog
+
+__all__ = ["event"]
+
+_plain = logging.getLogger("ptykill")
+_wrapped = structlog.wrap_logger(
+    _plain,
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(key_order=["event"]),
+    ],
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
+
+
+def event(level: int, name: str, **fields: Any) -> None:
+    """Log one event at a level of `logging`."""
+    if structlog.is_configured():
+        structlog.get_logger("ptykill").log(level, name, **fields)
+    elif _plain.isEnabledFor(level):
+        _wrapped.log(level, name, **fields)

@@ -1,0 +1,363 @@
+"""Plans: what to deliver, to whom, how long to wait; then SIGKILL until nothing is left.
+
+A plan is data. It knows signal *names*, reaches and seconds; how a delivery is made is the
+signaller's business, and when, the session's. As text it reads as it runs::
+
+    HUP@session 2s, KILL 3s
+    "^C" 500ms, "^D" 500ms, HUP@session 2s, KILL
+    hangup 1s, TERM@all 1s, KILL
+
+Steps are parted by commas; each is a delivery, whom it reaches, and how long it is given. A
+delivery is the name of a signal, ``hangup`` (close the terminal) or a quoted string that is typed
+into it (``^C`` for control characters, ``\\n``, ``\\\\``, ``\\"``, ``\\^``, ``\\xNN``). The last
+item is always ``KILL``, with the time within which the kill has to succeed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import re
+import signal
+from typing import TypeAlias
+
+from ptykill.errors import InvalidArgument, InvalidGrace, PlanError
+
+__all__ = [
+    "ASK_FIRST",
+    "HANGUP_THEN_KILL",
+    "KILL_NOW",
+    "LONGEST_WAIT",
+    "HangUp",
+    "Leftovers",
+    "Plan",
+    "Reach",
+    "Signal",
+    "Step",
+    "Typed",
+    "checked_grace",
+]
+
+LONGEST_WAIT = 86_400.0
+"""No step, grace or kill bound is longer than this (seconds: one day)."""
+
+
+class Reach(enum.Enum):
+    """Whom a signal goes to."""
+
+    LEADER = "leader"
+    """The session leader, the program that was spawned."""
+    FOREGROUND = "foreground"
+    """The terminal's foreground process group (``tcgetpgrp(3)``)."""
+    GROUP = "group"
+    """The leader's process group."""
+    SESSION = "session"
+    """Every process of the POSIX session, in whatever process group."""
+    ALL = "all"
+    """Every member that the containment knows, those that left the session included."""
+
+
+class Leftovers(enum.Enum):
+    """What becomes of members that outlive a leader which ended by itself."""
+
+    HANGUP = "hangup"
+    """They get the plan, as if the session had been terminated at that moment."""
+    KILL = "kill"
+    """SIGKILL at once."""
+    SPARE = "spare"
+    """They are recorded in the verdict and left alone: the ``nohup`` that a person meant."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal, by its name without ``SIG``.
+
+    SIGCONT follows it, since a stopped process acts on no other signal but SIGKILL until it is
+    continued (signal(7)); a signal that stops is left as it is.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or f"SIG{self.name}" not in signal.Signals.__members__:
+            msg = f"there is no signal {self.name!r}"
+            raise InvalidArgument(msg)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HangUp:
+    """Closing the terminal's master: the kernel sends SIGHUP and SIGCONT (pty(7))."""
+
+    def __str__(self) -> str:
+        return "hangup"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Typed:
+    """Bytes typed into the terminal, as a person at the keyboard would."""
+
+    data: bytes
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, bytes) or not self.data:
+            msg = "what is typed has to be bytes, at least one"
+            raise InvalidArgument(msg)
+
+    def __str__(self) -> str:
+        return _quoted(self.data)
+
+
+What: TypeAlias = Signal | HangUp | Typed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One polite rung of a plan.
+
+    ``wait`` is how long (seconds) the session is given to end before the next step, counted from
+    the start of the delivery, so that a slow delivery can't stretch the plan.
+    """
+
+    what: What
+    wait: float
+    reach: Reach = Reach.SESSION
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.what, Signal | HangUp | Typed) or not isinstance(self.reach, Reach):
+            msg = "a step is a Signal, HangUp or Typed, seconds to wait, and a Reach"
+            raise InvalidArgument(msg)
+        object.__setattr__(self, "wait", checked_grace(self.wait))
+
+    def __str__(self) -> str:
+        return f"{self.delivery} {_seconds(self.wait)}"
+
+    @property
+    def delivery(self) -> str:
+        """What is delivered and to whom, as in a plan's text: ``HUP@session``."""
+        return f"{self.what}@{self.reach.value}" if isinstance(self.what, Signal) else str(self.what)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """An escalation: polite steps in their order, then SIGKILL until empty, bounded.
+
+    ``kill_bound`` is the time (seconds) within which the kill has to succeed; what lives after it
+    is reported, not waited for. ``Plan(())`` kills at once.
+    """
+
+    steps: tuple[Step, ...]
+    kill_bound: float = 3.0
+
+    def __post_init__(self) -> None:
+        steps = tuple(self.steps)
+        if not all(isinstance(step, Step) for step in steps):
+            msg = "the steps of a plan are Step objects"
+            raise InvalidArgument(msg)
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "kill_bound", checked_grace(self.kill_bound))
+        checked_grace(self.grace)
+
+    @property
+    def grace(self) -> float:
+        """The longest wait (seconds) between the first polite step and SIGKILL."""
+        return math.fsum(step.wait for step in self.steps)
+
+    @property
+    def longest(self) -> float:
+        """The longest (seconds) a teardown by this plan can take."""
+        return self.grace + self.kill_bound
+
+    def with_grace(self, grace: float) -> Plan:
+        """Return this plan with SIGKILL due ``grace`` seconds after its start.
+
+        Steps that would begin later are dropped, and the last that is left waits until then; a
+        plan without steps stays as it is. Raises `InvalidGrace`.
+        """
+        grace = checked_grace(grace)
+        steps: list[Step] = []
+        begins = 0.0
+        for step in self.steps:
+            if begins >= grace:
+                break
+            steps.append(dataclasses.replace(step, wait=min(step.wait, grace - begins)))
+            begins += step.wait
+        if steps and begins < grace:
+            last = steps[-1]
+            steps[-1] = dataclasses.replace(last, wait=last.wait + grace - begins)
+        return dataclasses.replace(self, steps=tuple(steps))
+
+    @classmethod
+    def parse(cls, text: str) -> Plan:
+        """Read a plan from its text. Raises `PlanError`, which points at the place."""
+        return _Reader(text).plan()
+
+    def __str__(self) -> str:
+        return ", ".join([*map(str, self.steps), f"KILL {_seconds(self.kill_bound)}"])
+
+
+def checked_grace(seconds: object) -> float:
+    """Return a wait in seconds as a float, or raise `InvalidGrace`: 0 to `LONGEST_WAIT`."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        msg = f"a grace is a number of seconds, not {seconds!r}"
+        raise InvalidGrace(msg)
+    if not 0 <= seconds <= LONGEST_WAIT:  # also false for nan
+        msg = f"a grace is 0 to {LONGEST_WAIT:.0f} seconds, not {seconds!r}"
+        raise InvalidGrace(msg)
+    return float(seconds)
+
+
+HANGUP_THEN_KILL = Plan((Step(Signal("HUP"), 2.0),))
+"""The default: a hangup for the whole session, two seconds of grace, SIGKILL for all."""
+
+KILL_NOW = Plan(())
+"""SIGKILL at once."""
+
+ASK_FIRST = Plan(
+    (Step(Typed(b"\x03"), 0.5), Step(Typed(b"\x04"), 0.5), Step(Signal("HUP"), 2.0)),
+)
+"""Ctrl-C and Ctrl-D as a person would type them, then the default."""
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+_SPACE = re.compile(r"\s*")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(e[-+]?\d+)?\s*(ms|s|m)?", re.IGNORECASE)
+_CHARACTER = re.compile(r'\\x([0-9A-Fa-f]{2})|\\([nrt\\"^])|\^([@-_a-z?])|([^"\\^])')
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_ESCAPES = {"n": b"\n", "r": b"\r", "t": b"\t"}
+
+
+class _Reader:
+    """Reads one plan from left to right; every complaint knows where it stands."""
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            msg = f"a plan's text is a str, not {type(text).__name__}"
+            raise InvalidArgument(msg)
+        self.text = text
+        self.at = 0
+
+    def plan(self) -> Plan:
+        steps: list[Step] = []
+        while True:
+            start = self.skip_space()
+            step = self.step()
+            if step is None:
+                bound = self.duration() if self.skip_space() < len(self.text) else None
+                if self.skip_space() < len(self.text):
+                    raise self.error("KILL ends a plan, and here is more")
+                plan = Plan(tuple(steps))
+                return plan if bound is None else dataclasses.replace(plan, kill_bound=bound)
+            steps.append(step)
+            if sum(each.wait for each in steps) > LONGEST_WAIT:
+                raise self.error(f"the grace is longer than {LONGEST_WAIT:.0f}s", start)
+            if self.skip_space() == len(self.text):
+                raise self.error("a plan ends with KILL")
+            if self.text[self.at] != ",":
+                raise self.error("expected a comma")
+            self.at += 1
+
+    def step(self) -> Step | None:
+        """Read one step, or the closing KILL (as None: its bound follows)."""
+        start = self.at
+        if self.text[start : start + 1] == '"':
+            return Step(Typed(self.quoted()), self.wait())
+        match = _WORD.match(self.text, start)
+        if match is None:
+            raise self.error("expected a signal, hangup, a quoted text or KILL")
+        self.at = match.end()
+        word = match[0]
+        if word.lower() == "hangup":
+            return Step(HangUp(), self.wait())
+        name = word.upper().removeprefix("SIG")
+        reach = self.reach()
+        if name == "KILL" and reach is None:
+            return None
+        try:
+            what = Signal(name)
+        except InvalidArgument as error:
+            raise self.error(str(error), start) from None
+        return Step(what, self.wait(), reach or Reach.SESSION)
+
+    def reach(self) -> Reach | None:
+        if self.text[self.at : self.at + 1] != "@":
+            return None
+        match = _WORD.match(self.text, self.at + 1)
+        known = ", ".join(reach.value for reach in Reach)
+        if match is None or match[0].lower() not in {reach.value for reach in Reach}:
+            raise self.error(f"expected one of {known}", self.at + 1)
+        self.at = match.end()
+        return Reach(match[0].lower())
+
+    def wait(self) -> float:
+        self.skip_space()
+        return self.duration()
+
+    def duration(self) -> float:
+        match = _DURATION.match(self.text, self.at)
+        if match is None:
+            raise self.error("expected a time to wait, such as 2s or 500ms")
+        if match[3] is None:
+            raise self.error("a time wants a unit: ms, s or m", match.end())
+        seconds = float(match[1] + (match[2] or "")) * _UNITS[match[3].lower()]
+        if seconds > LONGEST_WAIT:
+            raise self.error(f"a time is at most {LONGEST_WAIT:.0f}s")
+        self.at = match.end()
+        return seconds
+
+    def quoted(self) -> bytes:
+        start = self.at
+        self.at += 1
+        data = bytearray()
+        while self.text[self.at : self.at + 1] != '"':
+            match = _CHARACTER.match(self.text, self.at)
+            if match is None:
+                here = self.at < len(self.text)
+                raise self.error("not an escape that is known" if here else "the quote is not closed")
+            number, escape, control, plain = match.groups()
+            if number is not None:
+                data.append(int(number, 16))
+            elif escape is not None:
+                data += _ESCAPES.get(escape, escape.encode())
+            elif control is not None:
+                data.append(ord(control.upper()) ^ 0x40)
+            else:
+                data += plain.encode("utf-8", "surrogateescape")
+            self.at = match.end()
+        self.at += 1
+        if not data:
+            raise self.error("there is nothing to type", start)
+        return bytes(data)
+
+    def skip_space(self) -> int:
+        match = _SPACE.match(self.text, self.at)
+        assert match is not None
+        self.at = match.end()
+        return self.at
+
+    def error(self, problem: str, position: int | None = None) -> PlanError:
+        return PlanError(problem, self.text, self.at if position is None else position)
+
+
+def _quoted(data: bytes) -> str:
+    shown = []
+    for byte in data:
+        character = chr(byte)
+        if byte < 0x20 or byte == 0x7F:
+            shown.append(f"^{chr(byte ^ 0x40)}")
+        elif byte > 0x7F:
+            shown.append(f"\\x{byte:02x}")
+        elif character in '\\"^':
+            shown.append(f"\\{character}")
+        else:
+            shown.append(character)
+    return f'"{"".join(shown)}"'
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds!r}s".replace(".0s", "s")

@@ -1,0 +1,1 @@
+"""Pseudo-terminals and the birth of their session leaders."""

@@ -1,0 +1,95 @@
+"""Spawning through a stub: a bare interpreter that becomes the leader. Any POSIX system.
+
+It costs the start of an interpreter (some 15 ms), and is taken where `spawn_native` can't be. The
+host starts the stub with posix_spawn(3), which does not copy its memory; what the stub has to do
+between setsid(2) and execve(2) is then plain code in a process of its own. It is handed three
+descriptors: 0 the terminal, 1 a pipe that closes when the exec succeeds and otherwise carries the
+stage and the errno, 2 the working directory (or the terminal again).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import sys
+
+import trio
+
+from ptykill.contract import Command
+from ptykill.errors import SpawnError
+
+__all__ = ["start"]
+
+_STUB = """
+import fcntl, os, signal, sys, termios
+stage = "terminal"
+try:
+    pipe = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    stage = "chdir"
+    if sys.argv[1] == "chdir":
+        os.fchdir(2)
+    stage = "exec"
+    os.dup2(0, 1)
+    os.dup2(0, 2)
+    os.closerange(3, pipe)
+    os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.execve(sys.argv[2], sys.argv[3:], os.environ)
+except OSError as error:
+    os.write(pipe, f"{stage} {error.errno}".encode())
+os._exit(127)
+"""
+
+
+async def start(program: str, command: Command, slave: int, directory: int | None) -> int:
+    """Start the leader; return its pid. Raises `SpawnError`. Waits until the exec is done."""
+    report, pipe = os.pipe()
+    # Out of the way of 0, 1 and 2, onto which they are duplicated one after the other.
+    sources = [
+        fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 10)
+        for each in (slave, pipe, slave if directory is None else directory)
+    ]
+    os.close(pipe)
+    try:
+        arguments = ["chdir" if directory is not None else "stay", program, *command.args]
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-c", _STUB, *arguments],
+                command.env,
+                file_actions=[(os.POSIX_SPAWN_DUP2, each, n) for n, each in enumerate(sources)],
+            )
+        except OSError as error:
+            number = error.errno or errno.EIO
+            raise SpawnError(number, os.strerror(number), "exec", command.args[0]) from None
+        finally:
+            for each in sources:
+                os.close(each)
+        try:
+            await trio.lowlevel.wait_readable(report)
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            _reap(pid)
+            raise
+        said = os.read(report, 64).decode().split()
+    finally:
+        os.close(report)
+    if said:
+        _reap(pid)
+        stage, number = said[0], int(said[1])
+        name = command.args[0] if stage == "exec" else command.cwd or ""
+        raise SpawnError(number, os.strerror(number), stage, name)
+    return pid
+
+
+def _reap(pid: int) -> None:
+    """Reap the stub, which is dead or dying; a host that ignores SIGCHLD has done it already."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)

@@ -1,0 +1,136 @@
+"""One pseudo-terminal: the pair, its size, and non-blocking traffic through the master."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import termios
+
+import trio
+
+from ptykill.errors import SessionEnded, SpawnError
+
+__all__ = ["PtyTerminal"]
+
+_CHUNK = 65_536
+_IUTF8 = 0x4000
+"""termios(3): erase whole UTF-8 characters in line editing (Linux 2.6.4; not in `termios`)."""
+
+
+class PtyTerminal:
+    """A pty pair, both ends of which the host keeps.
+
+    The slave is kept open so that the master never reports EIO and POLLHUP while a program has
+    merely closed its own ends (it may open ``/dev/tty`` again): EOF on a master is not death.
+    """
+
+    def __init__(self, master: int, slave: int) -> None:
+        self.master = master
+        self.slave = slave
+        self._writing = trio.StrictFIFOLock()
+
+    @classmethod
+    def create(cls, rows: int, cols: int) -> PtyTerminal:
+        """Open a pair of that size. Raises `SpawnError` if the system has none left."""
+        try:
+            master, slave = os.openpty()  # both close-on-exec, PEP 446
+        except OSError as error:
+            number = error.errno or errno.EIO
+            raise SpawnError(number, os.strerror(number), "terminal", "/dev/ptmx") from error
+        self = cls(master, slave)
+        try:
+            os.set_blocking(master, False)
+            self.resize(rows, cols)
+            if os.uname().sysname == "Linux":
+                modes = termios.tcgetattr(slave)
+                modes[0] |= _IUTF8
+                termios.tcsetattr(slave, termios.TCSANOW, modes)
+        except BaseException:
+            self.hang_up()
+            raise
+        return self
+
+    @property
+    def open(self) -> bool:
+        """False once it was hung up."""
+        return self.master >= 0
+
+    async def receive_some(self) -> bytes:
+        """Wait for output and return some; ``b""`` when there can be no more."""
+        while self.open:
+            try:
+                data = self._read()
+            except BlockingIOError:
+                try:
+                    await trio.lowlevel.wait_readable(self.master)
+                except trio.ClosedResourceError:
+                    break
+            else:
+                await trio.lowlevel.checkpoint()
+                return data
+        return b""
+
+    def receive_now(self) -> bytes:
+        """Return some of the output that is there; ``b""`` if there is none.
+
+        None means none: before it says EAGAIN, a master's read flushes what is on its way from
+        the slave (Linux n_tty_read, since 4.5), so nothing written before a death is missed.
+        """
+        if not self.open:
+            return b""
+        try:
+            return self._read()
+        except BlockingIOError:
+            return b""
+
+    async def send_all(self, data: bytes) -> None:
+        """Type all of it; waits while the program does not read. Raises `SessionEnded`."""
+        async with self._writing:
+            rest = memoryview(data)
+            while rest:
+                if not self.open:
+                    msg = "the terminal has been hung up"
+                    raise SessionEnded(msg)
+                try:
+                    rest = rest[os.write(self.master, rest) :]
+                except BlockingIOError:
+                    try:
+                        await trio.lowlevel.wait_writable(self.master)
+                    except trio.ClosedResourceError:
+                        continue
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Set the window's size in characters; the foreground process group gets SIGWINCH."""
+        if self.open:
+            fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+    def foreground(self) -> int | None:
+        """Return the number of the foreground process group; None if there is none.
+
+        Asked of the master, which answers for the slave (Linux tiocgpgrp; also the BSDs).
+        """
+        try:
+            return os.tcgetpgrp(self.master) or None
+        except OSError:
+            return None
+
+    def hang_up(self) -> None:
+        """Close both ends. Closing the master hangs the session up (pty(7)). May be repeated."""
+        master, slave, self.master, self.slave = self.master, self.slave, -1, -1
+        if master >= 0:
+            trio.lowlevel.notify_closing(master)
+            os.close(master)
+        if slave >= 0:
+            os.close(slave)
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self.master, _CHUNK)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                # Never on Linux while the slave is held here. Elsewhere the leader's death revokes
+                # it, and nothing can come any more.
+                return b""
+            raise

@@ -1,0 +1,205 @@
+"""A session, as its user has it: a program on a terminal that can be talked to, and ended."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Final
+
+import trio
+
+from ptykill.backlog import Backlog
+from ptykill.contract import Command, Signaller, Spawned
+from ptykill.driver import Driver
+from ptykill.errors import InvalidArgument, SessionEnded
+from ptykill.lifecycle import State
+from ptykill.plan import KILL_NOW, Leftovers, Plan
+from ptykill.verdict import ExitStatus, Verdict
+
+__all__ = ["Session"]
+
+_CHUNK = 65_536
+_SLACK = 1.0
+"""Seconds that a shield may outlast the plan that it protects."""
+_LARGEST = 65_535
+"""A window has at most so many rows and columns (struct winsize, tty_ioctl(4))."""
+
+
+class Session:
+    """One terminal session. Made by `Supervisor.spawn`; an async context manager that ends it.
+
+    ``id`` is its name, random and fit for URLs; ``command`` what was spawned; ``created_at``
+    when, in seconds since the epoch.
+    """
+
+    def __init__(  # noqa: PLR0913 - made in one place, by keyword
+        self,
+        session_id: str,
+        command: Command,
+        spawned: Spawned,
+        *,
+        plan: Plan,
+        leftovers: Leftovers,
+        signaller: Signaller,
+        backlog: int,
+    ) -> None:
+        self.id: Final = session_id
+        self.command: Final = command
+        self.rows = command.rows
+        self.cols = command.cols
+        self.created_at: Final = time.time()
+        self._plan = plan
+        self._backlog = Backlog(backlog)
+        self._output_ended = False
+        self._output = trio.Event()
+        self._driver = Driver(session_id, *spawned, signaller, plan, leftovers, self._end_output)
+
+    @property
+    def pid(self) -> int:
+        """The session leader's pid."""
+        return self._driver.pid
+
+    @property
+    def state(self) -> State:
+        """Where the session is in its life."""
+        return self._driver.state
+
+    @property
+    def exit_status(self) -> ExitStatus | None:
+        """How the leader ended; None while it lives, and if that can't be known."""
+        return self._driver.exit_status
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it was over, in seconds since the epoch; None while it is not."""
+        return self._driver.ended_at
+
+    @property
+    def exited(self) -> bool:
+        """True once the leader is dead; members of the session may still live."""
+        return self._driver.exited.is_set()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict, once there is one."""
+        return self._driver.verdict
+
+    @property
+    def lost(self) -> int:
+        """How many bytes of output were dropped because nobody received them in time."""
+        return self._backlog.lost
+
+    async def send(self, data: bytes) -> None:
+        """Type ``data`` into the terminal; waits while the program does not read.
+
+        Raises `SessionEnded` once the leader has exited or the terminal was hung up.
+        """
+        if self.exited:
+            msg = "the session's leader has exited"
+            raise SessionEnded(msg)
+        await self._driver.terminal.send_all(data)
+
+    async def receive(self, most: int = _CHUNK) -> bytes:
+        """Wait for output and return up to ``most`` bytes; ``b""`` when there will be no more.
+
+        Output ends with the leader, however long its leftovers hold the terminal. The terminal is
+        drained whether or not anybody receives, and the newest bytes are kept (see ``lost``).
+        """
+        if most < 1:
+            msg = f"at least one byte has to be asked for, not {most!r}"
+            raise InvalidArgument(msg)
+        await trio.lowlevel.checkpoint()
+        while not self._backlog and not self._output_ended:
+            await self._output.wait()
+        return self._backlog.take(most)
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Set the window's size in characters; the foreground process group gets SIGWINCH."""
+        for count in (rows, cols):
+            if not isinstance(count, int) or not 0 < count <= _LARGEST:
+                msg = f"rows and columns are 1 to {_LARGEST}, not {count!r}"
+                raise InvalidArgument(msg)
+        self.rows, self.cols = rows, cols
+        self._driver.terminal.resize(rows, cols)
+
+    async def wait(self) -> Verdict:
+        """Wait until the session is over, however it ends, and return its verdict."""
+        await self._driver.over.wait()
+        assert self._driver.verdict is not None
+        return self._driver.verdict
+
+    async def wait_exited(self) -> ExitStatus | None:
+        """Wait until the leader is dead and return its status, None if that can't be known."""
+        await self._driver.exited.wait()
+        return self.exit_status
+
+    async def terminate(
+        self, *, grace: float | None = None, plan: Plan | str | None = None
+    ) -> Verdict:
+        """End the session by ``plan`` (default: its own) and return the verdict.
+
+        ``grace`` (seconds) is when SIGKILL is due; None leaves that to the plan. Any number of
+        callers share one teardown: the first chooses the plan, later ones can only bring SIGKILL
+        nearer. Cancelling a caller changes nothing. Takes at most ``plan.longest``; a verdict that
+        is not ``empty`` names the survivors, and asking again tries to kill them again. Raises
+        `InvalidGrace` and `PlanError`, and then nothing has been signalled.
+        """
+        chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
+        self._driver.request(chosen if grace is None else chosen.with_grace(grace))
+        return await self._driver.settled()
+
+    async def kill(self) -> Verdict:
+        """SIGKILL every member now, and return the verdict."""
+        return await self.terminate(plan=KILL_NOW)
+
+    async def __aenter__(self) -> Session:
+        """Return the session itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the session, for whatever reason the block is left; bounded by the plan."""
+        bound = trio.current_time() + self._plan.longest + _SLACK
+        with trio.CancelScope(shield=True, deadline=bound):
+            await self.terminate()
+
+    # --- the tasks of its life ----------------------------------------------------------------
+
+    async def live(self, task_status: trio.TaskStatus[None]) -> None:
+        """Run the session until it is over; started once, by the supervisor."""
+        await self._driver.live(self._drain, task_status=task_status)
+
+    def abandon(self) -> None:
+        """Stop watching a session that could not be ended; called when the supervisor is left."""
+        self._driver.abandon()
+
+    async def _drain(self) -> None:
+        """Read the terminal all along: a full one keeps a program from cleaning up."""
+        while data := await self._driver.terminal.receive_some():
+            self._put(data)
+        self._close_output()
+
+    def _end_output(self) -> None:
+        """End the output, when the leader is dead: what it wrote is all there by then."""
+        rest = _CHUNK * 64  # Leftovers may be flooding it.
+        while rest > 0 and (data := self._driver.terminal.receive_now()):
+            self._put(data)
+            rest -= len(data)
+        self._close_output()
+
+    def _put(self, data: bytes) -> None:
+        if not self._output_ended:
+            self._backlog.put(data)
+            self._wake()
+
+    def _close_output(self) -> None:
+        self._output_ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._output.set()
+        self._output = trio.Event()

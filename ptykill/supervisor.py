@@ -1,0 +1,251 @@
+"""The supervisor: it spawns sessions, knows them by their ids, and ends them all when it is left."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from ptykill import containment as tiers
+from ptykill.contract import Command, Signaller, Tier
+from ptykill.errors import InvalidArgument, SessionNotFound, SupervisorClosed, TooManySessions
+from ptykill.plan import HANGUP_THEN_KILL, Leftovers, Plan
+from ptykill.session import Session
+from ptykill.signalling import StandardSignaller
+from ptykill.verdict import Verdict
+
+__all__ = ["Supervisor", "open_supervisor"]
+
+_SLACK = 1.0
+"""Seconds that leaving the supervisor may outlast the longest of its plans."""
+
+
+class Supervisor:
+    """All sessions of one program. Made by `open_supervisor`."""
+
+    def __init__(  # noqa: PLR0913 - made in one place, by keyword
+        self,
+        nursery: trio.Nursery,
+        tier: Tier,
+        *,
+        plan: Plan,
+        leftovers: Leftovers,
+        signaller: Signaller,
+        max_sessions: int,
+        backlog: int,
+        keep_seconds: float,
+        keep_records: int,
+    ) -> None:
+        self._nursery = nursery
+        self._tier = tier
+        self._plan = plan
+        self._leftovers = leftovers
+        self._signaller = signaller
+        self._max_sessions = max_sessions
+        self._backlog = backlog
+        self._keep_seconds = keep_seconds
+        self._keep_records = keep_records
+        self._sessions: dict[str, Session] = {}
+        self._spawning = 0
+        self._longest = plan.longest
+        self._closed = False
+
+    @property
+    def containment(self) -> str:
+        """The name of the containment in force."""
+        return self._tier.name
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of every session that was given none of its own."""
+        return self._plan
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Every session that is known, the oldest first: the live ones, and the kept records."""
+        self._drop_records()
+        return tuple(self._sessions.values())
+
+    async def spawn(  # noqa: PLR0913 - all but the command have their defaults
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        rows: int = 24,
+        cols: int = 80,
+        plan: Plan | str | None = None,
+        leftovers: Leftovers | str | None = None,
+        signaller: Signaller | None = None,
+    ) -> Session:
+        """Start a program on a terminal of its own, and return its session, running.
+
+        ``env`` None is the host's environment, a mapping replaces it; the command is looked up in
+        *its* PATH. ``rows`` and ``cols`` are characters. ``plan``, ``leftovers`` and ``signaller``
+        default to the supervisor's. Raises `SpawnError`, `TooManySessions`, `InvalidArgument` or
+        `SupervisorClosed`; then nothing is left of the attempt.
+        """
+        await trio.lowlevel.checkpoint()
+        checked = checked_command(command, env, cwd, rows, cols)
+        chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
+        policy = self._leftovers if leftovers is None else Leftovers(leftovers)
+        if self._closed:
+            msg = "the supervisor is closed, or closing"
+            raise SupervisorClosed(msg)
+        live = sum(session.ended_at is None for session in self._sessions.values())
+        if live + self._spawning >= self._max_sessions:
+            msg = f"there are {self._max_sessions} live sessions, and no more are allowed"
+            raise TooManySessions(msg)
+        self._spawning += 1
+        try:
+            spawned = await self._tier.spawn(checked)
+            session = Session(
+                secrets.token_hex(16),
+                checked,
+                spawned,
+                plan=chosen,
+                leftovers=policy,
+                signaller=signaller or self._signaller,
+                backlog=self._backlog,
+            )
+            self._longest = max(self._longest, chosen.longest)
+            self._sessions[session.id] = session
+            # Shielded: a session that runs must be watched. `live` starts without waiting.
+            with trio.CancelScope(shield=True):
+                await self._nursery.start(session.live)
+        finally:
+            self._spawning -= 1
+        self._drop_records()
+        return session
+
+    def get(self, session_id: str) -> Session:
+        """Return a session, live or ended, while its record is kept. Raises `SessionNotFound`."""
+        self._drop_records()
+        try:
+            return self._sessions[session_id]
+        except KeyError:
+            raise SessionNotFound(session_id) from None
+
+    async def terminate(
+        self, session_id: str, *, grace: float | None = None, plan: Plan | str | None = None
+    ) -> Verdict:
+        """End a session by its id; see `Session.terminate`. Raises `SessionNotFound`."""
+        return await self.get(session_id).terminate(grace=grace, plan=plan)
+
+    async def close(self) -> None:
+        """End every session by its plan and start no more; leaving the block does this.
+
+        What could not be ended within the longest plan is logged, and no longer watched.
+        """
+        self._closed = True
+        with trio.move_on_after(self._longest + _SLACK):
+            async with trio.open_nursery() as nursery:
+                while self._spawning:  # A birth under way is short, and can't be called back.
+                    await trio.sleep(0.001)
+                for session in self._sessions.values():
+                    nursery.start_soon(_end, session)
+        for session in self._sessions.values():
+            session.abandon()
+
+    def _drop_records(self) -> None:
+        """Forget ended sessions that are too old, or too many. Runs when asked; no timer wakes."""
+        ended = [each for each in self._sessions.values() if each.ended_at is not None]
+        ended.sort(key=lambda session: session.ended_at or 0.0)
+        horizon = time.time() - self._keep_seconds
+        surplus = len(ended) - self._keep_records
+        for position, session in enumerate(ended):
+            if position < surplus or (session.ended_at or 0.0) < horizon:
+                del self._sessions[session.id]
+
+
+async def _end(session: Session) -> None:
+    await session.terminate()
+
+
+@asynccontextmanager
+async def open_supervisor(  # noqa: PLR0913 - all have their defaults
+    *,
+    plan: Plan | str = HANGUP_THEN_KILL,
+    containment: str | Tier = "auto",
+    max_sessions: int = 64,
+    leftovers: Leftovers | str = Leftovers.HANGUP,
+    signaller: Signaller | None = None,
+    backlog: int = 1 << 20,
+    keep_seconds: float = 300.0,
+    keep_records: int = 256,
+) -> AsyncIterator[Supervisor]:
+    """Open a supervisor. Leaving the block, for whatever reason, ends every session.
+
+    That takes at most the longest of their plans (and a second), also when the block is cancelled:
+    the end is shielded, and the shield is bounded.
+
+    ``plan`` is how sessions are ended (a `Plan` or its text); ``containment`` how their members
+    are known (``"auto"`` takes the strongest there is; anything else is that or an error);
+    ``max_sessions`` how many may live at once; ``leftovers`` what becomes of members when a leader
+    ends by itself; ``backlog`` how many bytes of output are kept for a slow receiver. Records of
+    ended sessions are kept for ``keep_seconds``, and at most ``keep_records`` of them.
+    Raises `PlanError`, `InvalidArgument` or `ContainmentUnavailable`.
+    """
+    chosen = Plan.parse(plan) if isinstance(plan, str) else plan
+    policy = Leftovers(leftovers)
+    tier = tiers.choose(containment) if isinstance(containment, str) else containment
+    failure: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            supervisor = Supervisor(
+                nursery,
+                tier,
+                plan=chosen,
+                leftovers=policy,
+                signaller=signaller or StandardSignaller(),
+                max_sessions=max_sessions,
+                backlog=backlog,
+                keep_seconds=keep_seconds,
+                keep_records=keep_records,
+            )
+            try:
+                yield supervisor
+            except BaseException as error:  # noqa: BLE001 - raised again below, as it was
+                # Held back until the nursery is closed, which would wrap it in a group.
+                failure = error
+            with trio.CancelScope(shield=True):  # `close` is bounded.
+                await supervisor.close()
+    finally:
+        tier.close()
+    if failure is not None:
+        raise failure
+
+
+def checked_command(
+    command: Sequence[str],
+    env: Mapping[str, str] | None,
+    cwd: str | os.PathLike[str] | None,
+    rows: int,
+    cols: int,
+) -> Command:
+    """Return what to spawn, or raise `InvalidArgument` before anything has happened."""
+    if isinstance(command, str | bytes) or not all(isinstance(each, str) for each in command):
+        msg = f"a command is a sequence of str, such as ['bash', '-i'], not {command!r}"
+        raise InvalidArgument(msg)
+    if not command or not command[0]:
+        msg = "the command is empty"
+        raise InvalidArgument(msg)
+    variables = os.environ if env is None else env
+    for name, value in variables.items():
+        if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name:
+            msg = f"not a name and a value for the environment: {name!r}: {value!r}"
+            raise InvalidArgument(msg)
+    folder = None if cwd is None else os.fspath(cwd)
+    for text in (*command, *variables, *variables.values(), folder or ""):
+        if "\0" in text:
+            msg = f"a NUL byte can't be passed to a program: {text!r}"
+            raise InvalidArgument(msg)
+    for count in (rows, cols):
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= 65_535:
+            msg = f"rows and columns are 1 to 65535, not {count!r}"
+            raise InvalidArgument(msg)
+    return Command(tuple(command), dict(variables), folder, rows, cols)

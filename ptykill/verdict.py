@@ -1,0 +1,111 @@
+"""The verdict: a typed, truthful report of how one session ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+__all__ = ["Caveat", "Delivery", "ExitStatus", "Outcome", "Survivor", "Verdict"]
+
+
+class Outcome(enum.Enum):
+    """How a session ended, in one word."""
+
+    EXITED = "exited"
+    """By itself: nothing was delivered to it."""
+    GRACEFUL = "graceful"
+    """Within the grace: the polite steps were enough."""
+    KILLED = "killed"
+    """SIGKILL was needed."""
+    SPARED = "spared"
+    """The leader ended by itself and its leftovers were left alone, as asked."""
+    STUCK = "stuck"
+    """It has not ended: something outlived the kill bound."""
+
+
+class Caveat(enum.Enum):
+    """What a verdict can't know, or what stood in its way."""
+
+    ESCAPEES_UNKNOWN = "escapees unknown"
+    """Processes that had called setsid(2) and lost their parent before the teardown began are not
+    known to this containment."""
+    SCANNED = "scanned"
+    """Emptiness was seen by looking through the process table, not told by the kernel; a chain of
+    forks that is faster than the look can be missed."""
+    REAPED_BY_OTHERS = "reaped by others"
+    """Someone else in this process reaped the leader (a ``waitpid(-1)``, an ignored SIGCHLD): its
+    status is unknown, and members could be told from strangers only while a known one lived."""
+    INTERNAL_ERROR = "internal error"
+    """ptykill itself failed while watching; the log has the traceback."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How the leader ended: ``code`` (0 to 255) if it exited, ``signal`` if one ended it."""
+
+    code: int | None = None
+    signal: int | None = None
+    core_dumped: bool = False
+
+    @property
+    def shell(self) -> int:
+        """The status as a shell gives it: the code, or 128 plus the signal's number."""
+        return 128 + (self.signal or 0) if self.code is None else self.code
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery of a teardown.
+
+    ``at`` and ``took`` are seconds, the first since the teardown began. ``reached`` counts the
+    processes that were signalled and ``refused`` names those that the kernel refused. ``error``
+    says why the delivery failed; None if it did not.
+    """
+
+    what: str
+    at: float
+    took: float = 0.0
+    reached: int = 0
+    refused: tuple[int, ...] = ()
+    error: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Survivor:
+    """A member that outlived the kill.
+
+    ``state`` is the letter of ps(1) (``D`` uninterruptible, ``T`` stopped, ``Z`` zombie …) or
+    ``?``, ``started`` seconds since the epoch, ``why`` what kept it alive as far as can be told.
+    """
+
+    pid: int
+    name: str = "?"
+    state: str = "?"
+    user: str = "?"
+    command: str = ""
+    started: float | None = None
+    why: str = "unknown"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known of one session's end.
+
+    ``empty``: nothing of the session was left, and its leader was reaped. Believe nothing else.
+    ``exit_status`` is the leader's, None if it can't be known. ``took`` is the time (seconds) from
+    the request (or the leader's own exit) to the verdict, of which ``grace`` was spent politely
+    and ``kill`` with SIGKILL. ``containment`` names the tier and ``caveats`` what it can't know.
+    """
+
+    session_id: str
+    pid: int
+    outcome: Outcome
+    empty: bool
+    exit_status: ExitStatus | None
+    deliveries: tuple[Delivery, ...]
+    survivors: tuple[Survivor, ...]
+    containment: str
+    caveats: frozenset[Caveat]
+    took: float
+    grace: float
+    kill: float
