@@ -52,12 +52,12 @@ def main(command: str = "help", *arguments: str) -> int:
 
 def run_all(stages: Stages, arguments: Sequence[str]) -> int:
     """Run every stage, whatever becomes of the others; the last one gets the arguments."""
-    summary, failures = [], 0
-    for left, (name, stage) in zip(reversed(range(len(stages))), stages.items(), strict=True):
+    summary, failures, last = [], 0, [*stages][-1]
+    for name, stage in stages.items():
         print(f"\n=== {name}", flush=True)
         began, outcome = time.monotonic(), "ok"
         try:
-            stage(*(() if left else arguments))
+            stage(*(arguments if name == last else ()))
         except subprocess.CalledProcessError as error:
             outcome, failures = f"FAILED, exit status {error.returncode}", failures + 1
         summary.append(f"{name:<12} {time.monotonic() - began:6.1f} s  {outcome}")
@@ -83,7 +83,7 @@ def test_wheel(*arguments: str) -> None:
     (wheel,) = WHEELS.glob("*.whl")
     python = environment(WHEEL_VENV, "test", f"{wheel}[test]")
     pip(WHEEL_VENV, "install", "--no-deps", "--force-reinstall", str(wheel))
-    # A safe path has no working directory on it, which is the checkout; nor has that of a child.
+    # It keeps the working directory, the checkout, off sys.path: in children of the tests too.
     check = "import ptykill, sys; assert ptykill.__file__.startswith(sys.prefix), ptykill.__file__"
     run(python, "-c", check, PYTHONSAFEPATH="1")
     run(python, "-m", "pytest", *arguments, PYTHONSAFEPATH="1")

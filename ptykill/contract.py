@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import NamedTuple, Protocol
 
 from ptykill.plan import Reach, Step
@@ -18,15 +18,18 @@ __all__ = [
     "Target",
     "Terminal",
     "Tier",
-    "Watcher",
 ]
 
 
-class Signalled(NamedTuple):
-    """Whom a signal reached: how many processes took it, and which the kernel refused (EPERM)."""
+@dataclasses.dataclass(slots=True)
+class Signalled:
+    """Whom a signal reached: the pids that took it, and those the kernel refused (EPERM).
 
-    reached: int
-    refused: tuple[int, ...] = ()
+    It may grow for some milliseconds more: see `Containment.signal`.
+    """
+
+    reached: set[int] = dataclasses.field(default_factory=set)
+    refused: set[int] = dataclasses.field(default_factory=set)
 
 
 class Target(Protocol):
@@ -60,34 +63,23 @@ class Signaller(Protocol):
     """The plug: how one step of a plan is delivered.
 
     - It is called once for each step, in the plan's order, and told the target and the step.
-    - It may take as long as the step's wait; then, and when the session is empty, it is cancelled.
+    - An ``async def deliver`` runs in a task of its own. It may take as long as the step's wait;
+      then, and when the session is empty, it is cancelled.
+    - A plain ``def deliver`` is called in place, and must not block.
     - What it raises is recorded in the verdict, and the plan goes on to its next step at once.
     - Returning means delivered, not obeyed: only an observed end ends the session.
     - SIGKILL at the end of a plan is not its business: that is always the kernel's own.
-    - It is called in the supervisor's trio run, one task for each delivery.
     """
 
-    async def deliver(self, target: Target, step: Step) -> None:
-        """Deliver ``step`` to ``target``."""
-
-
-class Watcher(Protocol):
-    """Who is told what a containment observes, in the order in which it happens."""
-
-    def leader_exited(self, status: ExitStatus | None) -> None:
-        """The leader has exited. It may not be reaped yet. None: its status can't be known."""
-
-    def members_found(self) -> None:
-        """The leader has exited and other members live; told again for every change seen."""
-
-    def session_empty(self) -> None:
-        """Nothing is left but the leader, ready to be reaped. Told once, last."""
+    def deliver(self, target: Target, step: Step) -> Awaitable[None] | None:
+        """Deliver ``step`` to ``target``; ``async def`` or ``def``."""
 
 
 class Containment(Protocol):
     """How the members of one session are known, signalled and seen to be gone.
 
-    - Nothing but `watch` waits; no other call blocks or yields.
+    - Only `wait_exited` and `wait_members` wait. They may be cancelled and called again, and do
+      not poll where the system has events.
     - No call starts a thread or a process: there may be none to be had when a kill is due.
     - A signal goes to members only, whatever pids the kernel has given out again meanwhile.
     """
@@ -101,16 +93,33 @@ class Containment(Protocol):
         """The leader's pid."""
 
     def signal(self, name: str, reach: Reach) -> Signalled:
-        """Send a signal, and SIGCONT after it unless it stops or kills, to those there now."""
+        """Send a signal, and SIGCONT after it unless it stops or kills, to those there now.
+
+        The leader has it on return. The others may have it some milliseconds later, so that the
+        leader's end need not wait until they have been looked for; those born meanwhile do not
+        get it.
+        """
 
     def kill(self) -> Signalled:
-        """Send SIGKILL to every member there is now."""
+        """Send SIGKILL to every member there is, in the same way."""
 
-    async def watch(self, watcher: Watcher) -> None:
-        """Tell the watcher what happens, until the session is empty. Does not poll."""
+    async def wait_exited(self) -> ExitStatus | None:
+        """Wait until the leader has exited, and return its status, None if it can't be known.
+
+        The leader is not reaped: as a zombie it keeps the numbers of the session its own.
+        """
+
+    def members_left(self) -> bool:
+        """Look whether anything of the session is left, asked once the leader has exited.
+
+        False is final: nothing can be born of nothing. The leader has been reaped then.
+        """
+
+    async def wait_members(self) -> None:
+        """Wait for the end of some members that the last look found."""
 
     def reap(self) -> ExitStatus | None:
-        """Reap the leader, without waiting. None: its status can't be known."""
+        """Reap the leader if that is not done, and return its status; None if unknown."""
 
     def survivors(self) -> tuple[Survivor, ...]:
         """Who lives now, and why as far as can be told."""

@@ -1,11 +1,10 @@
 """The driver: it tells the lifecycle machine what happens, on trio's clock, and does what it says.
 
-One trio task, shielded from its caller's cancellation, holds a nursery for the session's life: a
-task that watches, and while there is an end to bring about, one that carries out the plan. Nobody
-who asks for an end runs any of it, so whoever is cancelled or goes away changes nothing.
-
-The grace wait is a cancel scope. Its deadline is when the next step is due; a later caller may
-bring it nearer, and the session's end cancels it.
+One task lives as long as the session, in the supervisor's nursery, shielded from cancellation. It
+waits for the next thing to happen to the session, inside a cancel scope whose deadline is when the
+plan's next step is due: that scope is the grace. Asking for the end is a plain call that delivers
+the first step and sets the deadline; a later caller can bring it nearer. So nobody who asks runs
+any of the teardown, and whoever is cancelled or goes away changes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import trio
 
@@ -29,6 +29,9 @@ __all__ = ["Driver"]
 
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 0.1
 """Seconds between two rounds of SIGKILL while something lives: doubling, up to the longest."""
+
+
+T = TypeVar("T")
 
 
 class Driver:
@@ -53,17 +56,18 @@ class Driver:
         self.ended_at: float | None = None
         self.exited = trio.Event()
         self.over = trio.Event()
+        self.began = math.inf
         self._on_exit = on_exit
         self._machine = Machine(plan, leftovers)
         self._signaller = signaller
-        self._settled = trio.Event()
         self._nursery: trio.Nursery | None = None
-        self._carrying_out = False
+        self._settled = trio.Event()
         self._wait = trio.CancelScope()
-        self._began = self._kill_began = math.inf
-        self._grace_until = self._kill_until = self._kill_bound = math.inf
+        self._due = math.inf
+        self._grace_until = self._kill_until = self._kill_bound = self._kill_began = math.inf
+        self._retry = _RETRY_FIRST
         self._deliveries: list[_Delivery] = []
-        self._kills: Delivery | None = None
+        self._kills: _Kills | None = None
         self._empty = False
         self._broken = False
 
@@ -73,17 +77,18 @@ class Driver:
         return self._machine.state
 
     async def live(
-        self,
-        *tasks: Callable[[], Awaitable[None]],
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        self, drain: Callable[[], Awaitable[None]], *, task_status: trio.TaskStatus[None]
     ) -> None:
-        """Watch the session until it is over, running ``tasks`` beside; the one long-lived task."""
+        """Watch the session until it is over, with ``drain`` beside: its one long-lived task."""
         try:
             with trio.CancelScope(shield=True):  # Until `abandon`, or the session is over.
                 async with trio.open_nursery() as self._nursery:
-                    for task in (*tasks, self._watch):
-                        self._nursery.start_soon(task)
+                    self._nursery.start_soon(drain)
                     task_status.started()
+                    await self._watch()
+                    for _ in range(2):  # Whoever waits for the verdict goes first, then the rest.
+                        await trio.lowlevel.checkpoint()
+                    self._nursery.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - no session may take the others down
             self._break(error)
         finally:
@@ -101,16 +106,15 @@ class Driver:
         elif self.state is State.STUCK:
             self._settled = trio.Event()
             self._kill_bound = plan.kill_bound
-        elif self.state is State.STOPPING and plan.grace == 0:
-            self._kill_bound = min(self._kill_bound, plan.kill_bound)
-            self._handle(Event.KILL_REQUESTED)
-            return
         else:
             self._kill_bound = min(self._kill_bound, plan.kill_bound)
             self._grace_until = min(self._grace_until, now + plan.grace)
             self._kill_until = min(self._kill_until, now + plan.longest)
+            if self.state is State.STOPPING and self._grace_until <= now:
+                self._handle(Event.KILL_REQUESTED)
+                return
             until = self._grace_until if self.state is State.STOPPING else self._kill_until
-            self._wait.deadline = min(self._wait.deadline, until)
+            self._be_due(min(self._due, until))
         self._handle(Event.STOP_REQUESTED)
 
     async def settled(self) -> Verdict:
@@ -125,143 +129,133 @@ class Driver:
             self._publish(Outcome.STUCK)
             self._nursery.cancel_scope.cancel()
 
-    # --- what is observed (Watcher) ---------------------------------------------------------------
+    # --- what is observed -------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        await self.containment.watch(self)
-
-    def leader_exited(self, status: ExitStatus | None) -> None:
-        """The leader has exited; as a zombie it still pins the session's number."""
-        self.exit_status = status
-        self._began = min(self._began, trio.current_time())
+        """Tell the machine what happens, as it happens, until the session is over."""
+        self.exit_status = await self._meanwhile(self.containment.wait_exited)
+        self.began = min(self.began, trio.current_time())
         self.exited.set()
         self._on_exit()  # Before the session may be found empty, and its terminal is closed.
         self._handle(Event.LEADER_EXITED)
-
-    def members_found(self) -> None:
-        """The leader is dead, and others live."""
-        self._handle(Event.MEMBERS_FOUND)
-
-    def session_empty(self) -> None:
-        """Nothing is left but the leader's zombie."""
+        while self.containment.members_left():
+            self._handle(Event.MEMBERS_FOUND)
+            if self.state is State.ENDED:
+                return  # They are spared.
+            await self._meanwhile(self.containment.wait_members)
         self._empty = True
         self._handle(Event.SESSION_EMPTY)
+
+    async def _meanwhile(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Wait for something to happen to the session, and see to the plan's times meanwhile."""
+        while True:
+            with trio.CancelScope(deadline=self._due) as self._wait:
+                return await wait()
+            now = trio.current_time()
+            if self.state is State.STOPPING:
+                failed = self._deliveries[-1].error is not None
+                if now >= self._grace_until and not failed:
+                    self._handle(Event.GRACE_EXPIRED)
+                else:
+                    self._handle(Event.DELIVERY_FAILED if failed else Event.STEP_DUE)
+            elif self.state is State.KILLING:
+                late = now >= self._kill_until
+                self._handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE)
+
+    def _be_due(self, when: float) -> None:
+        """Let the current wait end at that time, if what is waited for has not happened."""
+        self._due = self._wait.deadline = when
 
     # --- what is done -----------------------------------------------------------------------------
 
     def _handle(self, event: Event) -> None:
+        now = trio.current_time()
         before = self.state
         actions = self._machine.handle(event)
-        now = trio.current_time()
         if self.state is not before:
-            if self.state in (State.STOPPING, State.KILLING):
-                self._enter(now)
-            self._log(logging.WARNING if self.state is State.STUCK else logging.INFO, now)
+            self._enter(now)
+        # What is done comes first, and the log last: a signal does not wait for a line of text.
         for action in actions:
             match action:
                 case Action.DELIVER:
-                    pass  # `_carry_out` asks the machine for its step.
+                    self._deliver(self._machine.step, now)
                 case Action.KILL:
                     self._kill(now)
                 case Action.REPORT:
                     self._publish(Outcome.STUCK)
                 case Action.FINISH:
                     self._finish()
-        if self.state in (State.STOPPING, State.KILLING) and not self._carrying_out:
-            assert self._nursery is not None
-            self._carrying_out = True
-            self._nursery.start_soon(self._carry_out)
+        if self.state is not before:
+            self._log(logging.WARNING if self.state is State.STUCK else logging.INFO, now)
 
     def _enter(self, now: float) -> None:
-        self._began = min(self._began, now)
-        self._kill_bound = min(self._kill_bound, self._machine.plan.kill_bound)
+        """Take in a change of state."""
         if self.state is State.STOPPING:
-            self._grace_until = min(self._grace_until, now + self._machine.plan.grace)
-        else:
+            self.began = min(self.began, now)
+            self._kill_bound = self._machine.plan.kill_bound
+            self._grace_until = now + self._machine.plan.grace
+        elif self.state is State.KILLING:
+            self.began = min(self.began, now)
             self._kill_began = min(self._kill_began, now)
+            self._kill_bound = min(self._kill_bound, self._machine.plan.kill_bound)
             self._kill_until = now + self._kill_bound
-            self._wait.cancel()  # The grace is over.
+            self._retry = _RETRY_FIRST
+            for delivery in self._deliveries:
+                delivery.cancel()
+        elif self.state is State.STUCK:
+            self._be_due(math.inf)
 
-    async def _carry_out(self) -> None:
-        """Walk the plan: its polite steps, each with its wait, then SIGKILL until empty."""
-        while self.state is State.STOPPING:
-            step = self._machine.step
-            due = min(trio.current_time() + step.wait, self._grace_until)
-            failed = False
-            with trio.CancelScope(deadline=due) as self._wait:
-                failed = not await self._deliver(step)
-                if not failed:
-                    await trio.sleep_forever()
-            if self.state is State.STOPPING:
-                if trio.current_time() >= self._grace_until:
-                    self._handle(Event.GRACE_EXPIRED)
-                else:
-                    self._handle(Event.DELIVERY_FAILED if failed else Event.STEP_DUE)
-        pause = _RETRY_FIRST
-        while self.state is State.KILLING:
-            with trio.CancelScope(deadline=min(trio.current_time() + pause, self._kill_until)) as (
-                self._wait
-            ):
-                await trio.sleep_forever()
-            late = trio.current_time() >= self._kill_until
-            self._handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE)
-            pause = min(pause * 2, _RETRY_LONGEST)
-        self._carrying_out = False
+    def _deliver(self, step: Step, now: float) -> None:
+        """Have a step delivered: at once by a plain signaller, in its own task by another.
 
-    async def _deliver(self, step: Step) -> bool:
-        """Have a step delivered, in a task of its own; return False if that failed.
-
-        A signaller is somebody else's code: one that shields itself from cancellation must not
-        hold the plan up.
+        In its own, since a signaller is somebody else's code, and one that is slow, or shields
+        itself from cancellation, must not hold the plan up.
         """
         assert self._nursery is not None
-        delivery = _Delivery(self, step)
+        if self._deliveries:
+            self._deliveries[-1].cancel()
+        delivery = _Delivery(self, step, now)
         self._deliveries.append(delivery)
-        self._nursery.start_soon(delivery.run, self._signaller)
-        try:
-            await delivery.done.wait()
-        finally:
-            delivery.scope.cancel()
-            self._log_delivery(delivery.record(self._began), step)
-        return delivery.error is None
+        waiting = delivery.start(self._signaller)
+        if waiting is not None:
+            self._nursery.start_soon(delivery.finish, waiting)
+        self._be_due(now if delivery.error else min(now + step.wait, self._grace_until))
+
+    def delivered(self, delivery: _Delivery, step: Step) -> None:
+        """Take in that a delivery is done; a failed one makes the next step due at once."""
+        self._log_delivery(delivery.record(), step)
+        if delivery.error and self.state is State.STOPPING and delivery is self._deliveries[-1]:
+            self._be_due(trio.current_time())
 
     def _kill(self, now: float) -> None:
-        """Send SIGKILL to all. The rounds make one entry: how many it took, who refuses still."""
-        reached, refused = self.containment.kill()
-        kills = self._kills
-        if kills is not None:
-            now, reached = self._began + kills.at, reached + kills.reached
-        elif not reached and not refused:
-            return
-        took = trio.current_time() - now
-        self._kills = Delivery(f"KILL@{Reach.ALL.value}", now - self._began, took, reached, refused)
-        if kills is None:
-            self._log_delivery(self._kills, None)
+        """Send SIGKILL to all, and again soon."""
+        if self._kills is None:
+            self._kills = _Kills(now)
+        self._kills.rounds.append(self.containment.kill())
+        self._be_due(min(trio.current_time() + self._retry, self._kill_until))
+        self._retry = min(self._retry * 2, _RETRY_LONGEST)
 
     def _finish(self) -> None:
         survivors = () if self._empty else self.containment.survivors()
         self.exit_status = self.containment.reap() or self.exit_status
-        self.terminal.hang_up()
         if not self._empty:
             outcome = Outcome.SPARED
-        elif self._kills is not None:
+        elif self._kills is not None and self._kills.record(self.began).reached:
             outcome = Outcome.KILLED
         else:
             outcome = Outcome.GRACEFUL if self._deliveries else Outcome.EXITED
         self.ended_at = time.time()
         self._publish(outcome, survivors)
         self.over.set()
-        assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
 
     def _publish(self, outcome: Outcome, survivors: tuple[Survivor, ...] | None = None) -> None:
         """Give the verdict to all who wait for it."""
         now = trio.current_time()
-        began = min(self._began, now)
+        began = min(self.began, now)
         kill_began = min(self._kill_began, now)
-        deliveries = [delivery.record(began) for delivery in self._deliveries]
+        deliveries = [delivery.record() for delivery in self._deliveries]
         if self._kills is not None:
-            deliveries.append(self._kills)
+            deliveries.append(self._kills.record(began))
         caveats = self.containment.caveats()
         self.verdict = Verdict(
             session_id=self.session_id,
@@ -301,84 +295,129 @@ class Driver:
     # --- what is logged ---------------------------------------------------------------------------
 
     def _log(self, level: int, now: float) -> None:
-        log.event(
-            level,
-            f"session.{self.state.value}",
-            session_id=self.session_id,
-            pid=self.pid,
-            state=self.state.value,
-            ms=round(1000 * max(0.0, now - self._began), 3),
-        )
+        if log.wanted(level):
+            log.event(
+                level,
+                f"session.{self.state.value}",
+                session_id=self.session_id,
+                pid=self.pid,
+                state=self.state.value,
+                ms=round(1000 * max(0.0, now - self.began), 3),
+            )
 
-    def _log_delivery(self, delivery: Delivery, step: Step | None) -> None:
-        log.event(
-            logging.INFO if delivery.error is None else logging.WARNING,
-            "session.delivery",
-            session_id=self.session_id,
-            pid=self.pid,
-            state=self.state.value,
-            signal=str(step.what) if step else "KILL",
-            reach=(step.reach if step else Reach.ALL).value,
-            reached=delivery.reached,
-            refused=delivery.refused,
-            error=delivery.error,
-            ms=round(1000 * delivery.at, 3),
+    def _log_delivery(self, delivery: Delivery, step: Step) -> None:
+        level = logging.INFO if delivery.error is None else logging.WARNING
+        if log.wanted(level):
+            log.event(
+                level,
+                "session.delivery",
+                session_id=self.session_id,
+                pid=self.pid,
+                state=self.state.value,
+                signal=str(step.what),
+                reach=step.reach.value,
+                reached=delivery.reached,
+                refused=delivery.refused,
+                error=delivery.error,
+                ms=round(1000 * delivery.at, 3),
+            )
+
+
+class _Kills:
+    """The rounds of SIGKILL, which make one delivery."""
+
+    def __init__(self, began: float) -> None:
+        self.rounds: list[Signalled] = []
+        self._began = began
+
+    def record(self, began: float) -> Delivery:
+        """Return how many processes took it in any round, and which refused it in the last."""
+        return Delivery(
+            what=f"KILL@{Reach.ALL.value}",
+            at=self._began - began,
+            reached=len(set().union(*(each.reached for each in self.rounds))),
+            refused=tuple(sorted(self.rounds[-1].refused)),
         )
 
 
 class _Delivery:
     """One step being delivered, and the target that its signaller sees (`contract.Target`)."""
 
-    def __init__(self, driver: Driver, step: Step) -> None:
+    def __init__(self, driver: Driver, step: Step, now: float) -> None:
         self.session_id = driver.session_id
         self.pid = driver.pid
-        self.scope = trio.CancelScope()
-        self.done = trio.Event()
         self.error: str | None = None
-        self._containment = driver.containment
-        self._terminal = driver.terminal
+        self._driver = driver
         self._step = step
-        self._began = trio.current_time()
+        self._began = now
         self._took: float | None = None
-        self._reached = 0
-        self._refused: tuple[int, ...] = ()
+        self._signalled: list[Signalled] = []
+        self._scope: trio.CancelScope | None = None
 
-    async def run(self, signaller: Signaller) -> None:
-        """Deliver, whatever the signaller does."""
-        with self.scope:
+    def start(self, signaller: Signaller) -> Awaitable[None] | None:
+        """Call the signaller; return what is to be awaited, if it is not done by that."""
+        try:
+            waiting = signaller.deliver(self, self._step)
+        except Exception as error:  # noqa: BLE001 - recorded, and the plan goes on
+            self._end(error)
+            return None
+        if waiting is None:
+            self._end(None)
+        else:
+            self._scope = trio.CancelScope()
+        return waiting
+
+    async def finish(self, waiting: Awaitable[None]) -> None:
+        """Await the signaller, whatever it does, until `cancel`."""
+        assert self._scope is not None
+        failure: Exception | None = None
+        with self._scope:
             try:
-                await signaller.deliver(self, self._step)
+                await waiting
             except Exception as error:  # noqa: BLE001 - recorded, and the plan goes on
-                self.error = f"{type(error).__name__}: {error}"
-        self._took = trio.current_time() - self._began
-        self.done.set()
+                failure = error
+        self._end(failure)
 
-    def record(self, began: float) -> Delivery:
+    def cancel(self) -> None:
+        """Stop a delivery that is not done when its time is over."""
+        if self._took is None and self._scope is not None:
+            self.error = _LATE
+            self._scope.cancel()
+
+    def _end(self, failure: Exception | None) -> None:
+        if failure is not None:
+            self.error = f"{type(failure).__name__}: {failure}"
+        self._took = trio.current_time() - self._began
+        self._driver.delivered(self, self._step)
+
+    def record(self) -> Delivery:
         """Return what is known of it by now."""
-        unfinished = None if self.done.is_set() else "not finished when the next step was due"
+        began = self._driver.began
         return Delivery(
             what=self._step.delivery,
             at=self._began - began,
             took=trio.current_time() - self._began if self._took is None else self._took,
-            reached=self._reached,
-            refused=self._refused,
-            error=self.error or unfinished,
+            reached=len(set().union(*(each.reached for each in self._signalled))),
+            refused=tuple(sorted(set().union(*(each.refused for each in self._signalled)))),
+            error=_LATE if self._took is None else self.error,
         )
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal by its name. Raises `DeliveryRefused` if it is refused for everybody."""
-        signalled = self._containment.signal(name, reach)
-        self._reached += signalled.reached
-        self._refused += signalled.refused
+        signalled = self._driver.containment.signal(name, reach)
+        self._signalled.append(signalled)
         if signalled.refused and not signalled.reached:
-            msg = f"not permitted to send {name} to {', '.join(map(str, signalled.refused))}"
+            msg = f"not permitted to send {name} to {', '.join(map(str, sorted(signalled.refused)))}"
             raise DeliveryRefused(msg)
         return signalled
 
     def hang_up(self) -> None:
         """Close the terminal."""
-        self._terminal.hang_up()
+        self._driver.terminal.hang_up()
 
     async def type_in(self, data: bytes) -> None:
         """Type into the terminal."""
-        await self._terminal.send_all(data)
+        await self._driver.terminal.send_all(data)
+
+
+_LATE = "not finished when its time was over"

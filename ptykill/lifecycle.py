@@ -75,7 +75,7 @@ class Action(enum.Enum):
     REPORT = "report"
     """Publish a verdict that names the survivors, and keep watching."""
     FINISH = "finish"
-    """Reap the leader, close the terminal, publish the verdict."""
+    """Reap the leader, publish the verdict, give everything back."""
 
 
 class Row(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-__all__ = ["event"]
+__all__ = ["event", "wanted"]
 
 _plain = logging.getLogger("ptykill")
 _wrapped = structlog.wrap_logger(
@@ -25,6 +25,11 @@ _wrapped = structlog.wrap_logger(
     wrapper_class=structlog.stdlib.BoundLogger,
     cache_logger_on_first_use=True,
 )
+
+
+def wanted(level: int) -> bool:
+    """Return whether an event of that level may be seen by anybody."""
+    return structlog.is_configured() or _plain.isEnabledFor(level)
 
 
 def event(level: int, name: str, **fields: Any) -> None:

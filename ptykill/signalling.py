@@ -1,17 +1,19 @@
 """The signallers that come with ptykill.
 
 One class for each way of delivering, and `StandardSignaller`, which takes the way that the step
-names. Each is written against `Target` alone, as a user's own would be::
+names. Each is written against `Target` alone, as a user's own would be:
 
-    class Shout(StandardSignaller):
-        async def deliver(self, target: Target, step: Step) -> None:
-            print(f"{step.delivery} to {target.pid}")
-            await super().deliver(target, step)
+>>> class Announced(StandardSignaller):
+...     def deliver(self, target, step):
+...         print(f"{step.delivery} to session {target.session_id}")
+...         return super().deliver(target, step)
 """
 
 from __future__ import annotations
 
-from ptykill.contract import Target
+from collections.abc import Awaitable
+
+from ptykill.contract import Signaller, Target
 from ptykill.errors import InvalidArgument
 from ptykill.plan import HangUp, Signal, Step, Typed
 
@@ -19,9 +21,9 @@ __all__ = ["HangUpSignaller", "KernelSignaller", "StandardSignaller", "TypingSig
 
 
 class KernelSignaller:
-    """Sends the step's signal to those that its reach names: kill(2), race-free."""
+    """Sends the step's signal to those that its reach names: kill(2), but free of races."""
 
-    async def deliver(self, target: Target, step: Step) -> None:
+    def deliver(self, target: Target, step: Step) -> None:
         """Signal at once. Raises `DeliveryRefused` if the kernel refuses it for everybody."""
         if not isinstance(step.what, Signal):
             msg = f"{step.what} is no signal"
@@ -32,11 +34,12 @@ class KernelSignaller:
 class HangUpSignaller:
     """Closes the terminal, whatever the step says.
 
-    The kernel then sends SIGHUP and SIGCONT to the leader and to the foreground process group
-    (Linux tty_vhangup), and every read and write of the terminal fails.
+    The kernel then sends SIGHUP and SIGCONT to the session leader (Linux __tty_hangup; its death
+    passes SIGHUP on to the foreground process group), and every later read and write of the
+    terminal fails.
     """
 
-    async def deliver(self, target: Target, step: Step) -> None:
+    def deliver(self, target: Target, step: Step) -> None:
         """Hang up at once."""
         del step
         target.hang_up()
@@ -56,8 +59,14 @@ class TypingSignaller:
 class StandardSignaller:
     """The default: each step in the way that it names."""
 
-    _ways = {Signal: KernelSignaller(), HangUp: HangUpSignaller(), Typed: TypingSignaller()}
+    def __init__(self) -> None:
+        """Take the three ways above."""
+        self._ways: dict[type, Signaller] = {
+            Signal: KernelSignaller(),
+            HangUp: HangUpSignaller(),
+            Typed: TypingSignaller(),
+        }
 
-    async def deliver(self, target: Target, step: Step) -> None:
+    def deliver(self, target: Target, step: Step) -> Awaitable[None] | None:
         """Deliver by the signaller that fits the step."""
-        await self._ways[type(step.what)].deliver(target, step)
+        return self._ways[type(step.what)].deliver(target, step)

@@ -35,6 +35,7 @@ class Leader:
         """The leader is unreaped, so its numbers are its own."""
         self.lost = False
         """Somebody else reaped it."""
+        self._status: ExitStatus | None = None
         self._process: Process | None
         try:
             self._process = open_process(pid)
@@ -96,10 +97,14 @@ class Leader:
         return self._look(os.WNOWAIT | os.WNOHANG) is not None or not self.pinned
 
     def reap(self) -> ExitStatus | None:
-        """Reap it and return its status; None if unknown. Afterwards its numbers are anybody's."""
-        status = self._look(os.WNOHANG)
-        self.pinned = False
-        return status
+        """Reap it, if that is not done, and return its status; None if unknown.
+
+        Afterwards its numbers are its members', as long as there are any, and then anybody's.
+        """
+        if self.pinned:
+            self._status = self._look(os.WNOHANG)
+            self.pinned = False
+        return self._status
 
     def close(self) -> None:
         """Give the handle back."""

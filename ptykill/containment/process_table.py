@@ -8,15 +8,23 @@ at the numbers that the kernel has given out since.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import psutil
 
-__all__ = ["LinuxTable", "PortableTable", "ProcessTable", "process_table"]
+__all__ = ["LinuxTable", "Mark", "PortableTable", "ProcessTable", "process_table"]
+
+
+class Mark(NamedTuple):
+    """Where the kernel was in giving out numbers: the last one, and when (monotonic seconds)."""
+
+    last: int
+    at: float
 
 
 class ProcessTable(Protocol):
@@ -26,6 +34,22 @@ class ProcessTable(Protocol):
         """Return the pids of a session, its leader's included, dead ones perhaps too.
 
         ``afresh`` looks at every process again instead of trusting what was seen just before.
+        """
+
+    def mark(self) -> Mark | None:
+        """Return where the kernel is in giving out numbers; None if this system does not tell."""
+
+    def born_since(self, mark: Mark) -> Container[int]:
+        """Return the numbers given out since a mark that is not old."""
+
+    def passed(self, number: int, mark: Mark) -> bool:
+        """Return whether a number free at the mark may have been given out since."""
+
+    def in_use(self, number: int) -> bool | None:
+        """Return whether a process, group or session has this number; None if that can't be told.
+
+        A number is free only when no process has it as its pid, nor as that of its process group
+        or session (credentials(7); Linux free_pid).
         """
 
     def children(self, pid: int) -> list[int]:
@@ -45,6 +69,23 @@ class PortableTable:
         """Return the pids of a session."""
         del afresh  # It always is.
         return [pid for pid in psutil.pids() if _session_of(pid) == sid]
+
+    def mark(self) -> Mark | None:
+        """Not told."""
+        return None
+
+    def born_since(self, mark: Mark) -> Container[int]:
+        """Never asked, since there are no marks."""
+        raise NotImplementedError
+
+    def passed(self, number: int, mark: Mark) -> bool:
+        """Never asked, since there are no marks."""
+        raise NotImplementedError
+
+    def in_use(self, number: int) -> bool | None:
+        """Not told."""
+        del number
+        return None
 
     def children(self, pid: int) -> list[int]:
         """Return the pids of a process's children."""
@@ -69,9 +110,12 @@ class LinuxTable:
 
     ``/proc/sys/kernel/ns_last_pid`` is the number given out last in this pid namespace. Numbers
     are given out in a circle, so those between two readings are all that can have been born
-    meanwhile, as long as the circle can't have come round: `_trust`. A number is given out some
-    time before its process can be found (Linux copy_process: alloc_pid, later attach_pid), hence
-    the margin, and hence a second pass over the numbers that gave nothing at first.
+    meanwhile, as long as the circle can't have come round (`_trust`). They are looked at in the
+    order in which they were given out, again and again until no more are: whoever is not seen
+    then, has a parent that was not seen, and so on up to a process that was known.
+
+    A number is given out a little before its process can be found (Linux copy_process: alloc_pid
+    first, attach_pid later), so a look may miss births that are under way: hence the margin.
     """
 
     _MARGIN = 8 + 2 * (os.cpu_count() or 1)
@@ -87,6 +131,7 @@ class LinuxTable:
         self._last = -1
         self._looked = float("-inf")
         self._births: int | None = None
+        self._probe = os.open(os.devnull, os.O_RDONLY)
         with contextlib.suppress(OSError):
             self._births = os.open("/proc/sys/kernel/ns_last_pid", os.O_RDONLY)
         self._highest = int(_read("/proc/sys/kernel/pid_max") or b"32768")
@@ -94,7 +139,10 @@ class LinuxTable:
         self._has_children_file = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
     def close(self) -> None:
-        """Give back the descriptor."""
+        """Give back the descriptors."""
+        if self._probe >= 0:
+            os.close(self._probe)
+            self._probe = -1
         if self._births is not None:
             os.close(self._births)
             self._births = None
@@ -106,13 +154,45 @@ class LinuxTable:
             self._catch_up()
         return [pid for pid in self._sessions.get(sid, ()) if _session_of(pid) == sid]
 
+    def mark(self) -> Mark | None:
+        """Return where the kernel is in giving out the numbers of this pid namespace."""
+        return None if self._births is None else Mark(self._last_pid(), monotonic())
+
+    def born_since(self, mark: Mark) -> Container[int]:
+        """Return the numbers given out since a mark that is not old, round the circle."""
+        last = self._last_pid()
+        if last >= mark.last:
+            return range(mark.last + 1, last + 1)
+        return {*range(mark.last + 1, self._highest), *range(1, last + 1)}
+
+    def passed(self, number: int, mark: Mark) -> bool:
+        """Return whether a number free at the mark may have been given out since."""
+        return number in self.born_since(mark) or monotonic() - mark.at > self._trust
+
+    def in_use(self, number: int) -> bool | None:
+        """Ask the kernel, which refuses to make nobody a descriptor's owner.
+
+        fcntl(2), F_SETOWN: ESRCH if the number means no process and no process group. The kernel
+        looks for the number itself (f_setown, find_vpid), which a session keeps as well.
+        """
+        try:
+            fcntl.fcntl(self._probe, fcntl.F_SETOWN, number)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return None
+        fcntl.fcntl(self._probe, fcntl.F_SETOWN, 0)
+        return True
+
     def children(self, pid: int) -> list[int]:
         """Return the pids of a process's children, of all its threads (proc(5))."""
         if not self._has_children_file:  # A kernel without CONFIG_PROC_CHILDREN.
             return [each for each in _pids() if self.parent(each) == pid]
         folder = f"/proc/{pid}/task"
         try:
-            threads = os.listdir(folder)
+            # Two links and one for each thread: spares the listing of most processes.
+            alone = os.stat(folder).st_nlink == 3
+            threads = [str(pid)] if alone else os.listdir(folder)
         except OSError:
             return []
         return [
@@ -135,48 +215,35 @@ class LinuxTable:
 
     def _catch_up(self) -> bool:
         """Take in what was born since the last look; False if that can't be told."""
-        if self._births is None or monotonic() - self._looked > self._trust:
+        now = monotonic()
+        if self._births is None or now - self._looked > self._trust:
             return False
-        seen = None
         start = max(self._last - self._MARGIN, 1)  # 0 would mean ourselves.
         for _ in range(self._PASSES):
             last = self._last_pid()
-            born = self._between(start, last)
-            if born is None:
+            around = last < self._last
+            if last - start + around * self._highest > self._MOST_BIRTHS:
                 return False
-            before = self._note(born)
-            if seen == (last, before):
-                self._last = last
-                self._looked = monotonic()
+            self._note((*range(start, self._highest), *range(1, last + 1)) if around else range(start, last + 1))
+            if last == self._last:
+                self._looked = now
                 return True
-            seen = (last, before)
+            start = self._last = last
         return False
 
-    def _between(self, start: int, last: int) -> Iterable[int] | None:
-        """Return the numbers given out from ``start`` to ``last``, round the circle."""
-        around = last < self._last
-        if last - start + around * self._highest > self._MOST_BIRTHS:
-            return None
-        if around:
-            return (*range(start, self._highest), *range(1, last + 1))
-        return range(start, last + 1)
-
-    def _note(self, pids: Iterable[int]) -> int:
-        """File each process under its session; return how many there are."""
+    def _note(self, pids: Iterable[int]) -> None:
+        """File each process under its session."""
         sessions = self._sessions
         getsid = os.getsid
-        count = 0
         for pid in pids:
             try:
                 sid = getsid(pid)
             except OSError:
                 continue
-            count += 1
             try:
                 sessions[sid].add(pid)
             except KeyError:
                 sessions[sid] = {pid}
-        return count
 
     def _last_pid(self) -> int:
         return -1 if self._births is None else int(os.pread(self._births, 16, 0))
@@ -200,8 +267,19 @@ def _session_of(pid: int) -> int:
 
 
 def _read(path: str) -> bytes:
+    """Return what a file of /proc says, as far as it can be read; b"" if it can't."""
+    data = b""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        fd = os.open(path, os.O_RDONLY)
     except OSError:
-        return b""
+        return data
+    try:
+        while more := os.read(fd, 16_384):
+            data += more
+            if len(more) < 4_096:  # Shorter than a page: that was all (seq_file).
+                break
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+    return data

@@ -1,8 +1,12 @@
 """The portable tier: members are known by their POSIX session, and by descent while it shows.
 
+On Linux it *proves* that the session is empty: the kernel keeps the session's number as long as
+anybody is in it, so once the leader is reaped and the number is free, nobody is
+(`ProcessTable.in_use`). Elsewhere, and where a zombie that nobody reaps keeps the number, it is a
+look at the process table, which is not one moment and proves nothing: `Caveat.SCANNED`.
+
 What it can't know: a process that called setsid(2) and whose parent had died before anybody
-looked. It can't prove emptiness either, since a look at the process table is not one moment; so
-every verdict says `Caveat.SCANNED` and `Caveat.ESCAPEES_UNKNOWN`.
+looked: `Caveat.ESCAPEES_UNKNOWN`, always.
 """
 
 from __future__ import annotations
@@ -11,14 +15,15 @@ import itertools
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import trio
 
 from ptykill.containment.identity import identify
 from ptykill.containment.leader import Leader
 from ptykill.containment.process import Process, open_process
-from ptykill.containment.process_table import ProcessTable, process_table
-from ptykill.contract import Command, Signalled, Spawned, Watcher
+from ptykill.containment.process_table import Mark, ProcessTable, process_table
+from ptykill.contract import Command, Signalled, Spawned
 from ptykill.plan import Reach
 from ptykill.pty.spawn import spawn
 from ptykill.pty.terminal import PtyTerminal
@@ -28,8 +33,10 @@ __all__ = ["SessionContainment", "SessionTier"]
 
 _HELD = 16
 """So many members are held and waited for at once, since each costs a descriptor."""
-_TRACED_FIRST, _TRACED_LONGEST = 0.001, 1.0
-"""Seconds between two looks at a dead leader that a tracer holds back: no event tells its end."""
+_LINGER = 0.002
+"""Seconds that a childless leader is given to die before the others are looked for."""
+_PAUSE_FIRST, _PAUSE_LONGEST = 0.001, 1.0
+"""Seconds between two looks where no event tells the end: at a dead leader that a tracer holds."""
 _NO_CONT = {
     signal.SIGSTOP,
     signal.SIGTSTP,
@@ -76,14 +83,17 @@ class SessionContainment:
         self._table = table
         self._escaped: dict[int, Process] = {}
         """Descendants that have left the session, held by handles: nothing pins their numbers."""
-        self._anchors: list[Process] = []
-        """Some members held since before the leader died, in case somebody else reaps it."""
         self._watched: list[Process] = []
-        """Some members whose death is being waited for."""
-        self._alone = True
-        """No member but the leader was ever seen."""
+        """Some members, held: their death is waited for, and they keep the session's number."""
+        self._pending: _Pending | None = None
+        self._scope = trio.CancelScope()
+        self._mark = table.mark()
+        """Where the kernel's numbering stood when the session's number was last known its own."""
         self._unsure = False
         """Processes with the session's number were seen that may have been strangers."""
+        self._proven = False
+        """The kernel has said that nobody has the session's number."""
+        self._pause = _PAUSE_FIRST
 
     @property
     def pid(self) -> int:
@@ -95,7 +105,7 @@ class SessionContainment:
         number = signal.Signals[f"SIG{name}"]
         match reach:
             case Reach.LEADER:
-                return self._signal_each(number, [])
+                return self._send(number, [self._leader])
             case Reach.GROUP:
                 return self._signal_group(number)
             case Reach.FOREGROUND:
@@ -103,42 +113,55 @@ class SessionContainment:
                 if group == self.pid:
                     return self._signal_group(number)
                 # One by one: nothing pins the number of a group that is not the leader's.
-                return self._signal_each(number, self._in_group(group), leader=False)
+                return self._send(number, self._living(self._in_group(group)))
             case Reach.SESSION:
-                # All are looked for before the first is signalled: a dead parent shows no children.
-                known = self._known()
-                return self._signal_each(number, [p for p in known if p not in self._escaped])
+                return self._signal_members(number, escaped=False)
             case Reach.ALL:
-                return self._signal_each(number, self._known())
+                return self._signal_members(number, escaped=True)
 
     def kill(self) -> Signalled:
-        """Send SIGKILL to every member there is now."""
-        return self._signal_each(signal.SIGKILL, self._known())
+        """Send SIGKILL to every member there is."""
+        return self._signal_members(signal.SIGKILL, escaped=True)
 
-    async def watch(self, watcher: Watcher) -> None:
-        """Tell the watcher what happens, until the session is empty."""
-        watcher.leader_exited(await self._leader.wait_exited())
-        pause = _TRACED_FIRST
-        try:
-            while True:
-                self._watched = self._hold_some()
-                if self._watched:
-                    watcher.members_found()
-                    for member in self._watched:
-                        await member.wait_dead()
-                    self._release(self._watched)
-                elif self._leader.reapable():
-                    break
-                else:
-                    watcher.members_found()
-                    await trio.sleep(pause)
-                    pause = min(pause * 2, _TRACED_LONGEST)
-        finally:
-            self._release(self._watched)
-        watcher.session_empty()
+    async def wait_exited(self) -> ExitStatus | None:
+        """Wait until the leader has exited, and return its status, None if it can't be known."""
+        while True:
+            with trio.CancelScope() as self._scope:
+                if self._pending is not None:
+                    self._scope.deadline = self._pending.due
+                return await self._leader.wait_exited()
+            self._signal_pending()
+
+    def members_left(self) -> bool:
+        """Look whether anything of the session is left; if not, the leader has been reaped."""
+        self._release(self._watched)
+        # A leader that had no children when it was signalled was most likely alone.
+        if self._pending is not None and self._emptied():
+            return False
+        self._signal_pending()
+        self._watched = self._hold_some()
+        if self._watched or not self._leader.reapable():
+            return True
+        if self._emptied():
+            return False
+        # The number is in use, and nobody who lives was seen: they are zombies that their parent
+        # has not reaped, or one slipped through the look, or strangers.
+        self._watched = self._hold_some(afresh=True)
+        return bool(self._watched) or (self._unsure and self._table.in_use(self.pid) is True)
+
+    async def wait_members(self) -> None:
+        """Wait for the end of some members that the last look found."""
+        if self._watched:
+            self._pause = _PAUSE_FIRST
+            # All of them, or the first if it is they who keep the number.
+            for member in self._watched if self._leader.pinned else self._watched[:1]:
+                await member.wait_dead()
+        else:
+            await trio.sleep(self._pause)
+            self._pause = min(self._pause * 2, _PAUSE_LONGEST)
 
     def reap(self) -> ExitStatus | None:
-        """Reap the leader, without waiting."""
+        """Reap the leader if that is not done, and return its status; None if unknown."""
         return self._leader.reap()
 
     def survivors(self) -> tuple[Survivor, ...]:
@@ -150,7 +173,9 @@ class SessionContainment:
 
     def caveats(self) -> frozenset[Caveat]:
         """What could not be known about this session."""
-        caveats = {Caveat.SCANNED, Caveat.ESCAPEES_UNKNOWN}
+        caveats = {Caveat.ESCAPEES_UNKNOWN}
+        if not self._proven:
+            caveats.add(Caveat.SCANNED)
         if self._leader.lost or self._unsure:
             caveats.add(Caveat.REAPED_BY_OTHERS)
         return frozenset(caveats)
@@ -158,7 +183,7 @@ class SessionContainment:
     def close(self) -> None:
         """Give back the descriptors."""
         self._leader.close()
-        self._release(self._anchors)
+        self._release(self._watched)
         for process in self._escaped.values():
             process.close()
         self._escaped.clear()
@@ -168,21 +193,38 @@ class SessionContainment:
     def _in_session(self, *, afresh: bool = False) -> list[int]:
         """Return the pids in the POSIX session but the leader's."""
         pids = [pid for pid in self._table.in_session(self.pid, afresh=afresh) if pid != self.pid]
-        if pids:
-            self._alone = False
-            if not self._leader.pinned and not self._anchored():
-                # Somebody else reaped the leader, and no member that we know kept the number of
-                # the session while we looked: these may be strangers.
-                self._unsure = True
-                return []
+        # Asked after the look: what held until now, held during it.
+        if pids and not self._number_is_ours():
+            self._unsure = True
+            return []
         return pids
 
-    def _anchored(self) -> bool:
-        """Return whether a known member lives, or is a zombie, and is in the session."""
-        return any(
-            _there(member) and _session_of(member.pid) == self.pid
-            for member in (*self._anchors, *self._watched)
+    def _number_is_ours(self) -> bool:
+        """Return whether nobody else can have been given the session's number.
+
+        The leader keeps it, alive or not reaped; a member does; and it can't have been given out
+        if the kernel's numbering has not passed it since one of them did.
+        """
+        ours = (
+            not self._leader.dead()
+            or (self._leader.reapable() and self._leader.pinned)
+            or any(_there(each) and _session_of(each.pid) == self.pid for each in self._watched)
+            or (self._mark is not None and not self._table.passed(self.pid, self._mark))
         )
+        if ours:
+            self._mark = self._table.mark()
+        return ours
+
+    def _emptied(self) -> bool:
+        """Reap the leader and ask the kernel whether anybody still has the session's number."""
+        if self._escaped or not self._leader.reapable():
+            return False
+        if self._leader.pinned:
+            self._mark = self._table.mark()
+            self._leader.reap()
+        # Or it is somebody's pid by now: it was free, then, and has been given out again.
+        self._proven = self._table.in_use(self.pid) is False or _session_of(self.pid) >= 0
+        return self._proven
 
     def _in_group(self, group: int | None) -> list[int]:
         return [pid for pid in self._in_session() if _group_of(pid) == group]
@@ -191,7 +233,8 @@ class SessionContainment:
         """Return the pids of all members but the leader, having looked for new escapees."""
         inside = self._in_session(afresh=afresh)
         seen = set(inside)
-        if not self._leader.dead():  # The dead have no children: they are given away at once.
+        # The dead have no children: they are given away at once.
+        if not self._leader.dead():
             self._adopt_children(self._leader, seen)
         for member in self._living(inside):
             self._adopt_children(member, seen)
@@ -215,7 +258,6 @@ class SessionContainment:
             # opened, the parent's before its children were listed: it had not if both are as they
             # should be now.
             if self._table.parent(pid) == parent.pid and _there(parent):
-                self._alone = False
                 self._escaped[pid] = child
                 self._adopt_children(child, seen)
             else:
@@ -238,22 +280,17 @@ class SessionContainment:
             finally:
                 process.close()
 
-    def _hold_some(self) -> list[Process]:
-        """Return handles on some members that live; none if none is found, by a second look."""
-        for afresh in (False, True):
-            held: list[Process] = []
-            for member in self._living(self._known(afresh=afresh)):
-                # A handle of our own: the one we were shown is about to be closed.
-                again = open_process(member.pid)
-                if again is not None and not member.dead():
-                    held.append(again)
-                elif again is not None:
-                    again.close()
-                if len(held) == _HELD:
-                    break
-            if held or self._alone:
-                return held
-        return []
+    def _hold_some(self, *, afresh: bool = False) -> list[Process]:
+        """Return handles on some members that live."""
+        held: list[Process] = []
+        for member in self._living(self._known(afresh=afresh)):
+            # A handle of our own: the one we were shown is about to be closed.
+            again = open_process(member.pid)
+            if again is not None:
+                held.append(again)
+            if len(held) == _HELD:
+                break
+        return held
 
     def _release(self, held: list[Process]) -> None:
         while held:
@@ -261,34 +298,76 @@ class SessionContainment:
 
     # --- signals --------------------------------------------------------------------------------
 
-    def _signal_each(
-        self, number: signal.Signals, pids: list[int], *, leader: bool = True
+    def _signal_members(self, number: signal.Signals, *, escaped: bool) -> Signalled:
+        """Signal all members there are now, or those in the session."""
+        self._signal_pending()
+        # All are looked for before the first is signalled, since a dead parent shows no children.
+        # A leader without any has none to hide: it goes first, and may be gone, and its session
+        # with it, before the others have to be looked for.
+        mark = self._table.mark()
+        if mark is not None and not self._leader.dead() and not self._table.children(self.pid):
+            signalled = self._send(number, [self._leader])
+            if not signalled.refused:
+                self._mark = mark
+                due = trio.current_time() + _LINGER
+                self._pending = _Pending(number, escaped, mark, due, signalled)
+                self._scope.deadline = due
+                return signalled
+        known = self._known()
+        pids = known if escaped else [pid for pid in known if pid not in self._escaped]
+        # The leader last: its death has effects on the others' terminal.
+        return self._send(number, itertools.chain(self._living(pids), [self._leader]))
+
+    def _signal_pending(self) -> None:
+        """Signal those that the leader went before, but none that was born since."""
+        if self._pending is None:
+            return
+        number, escaped, mark, _, signalled = self._pending
+        self._pending = None
+        pids = self._known()
+        if not escaped:
+            pids = [pid for pid in pids if pid not in self._escaped]
+        if pids and number != signal.SIGKILL:
+            born = self._table.born_since(mark)
+            pids = [pid for pid in pids if pid not in born]
+        self._send(number, self._living(pids), signalled)
+
+    def _send(
+        self,
+        number: signal.Signals,
+        processes: Iterable[Process | Leader],
+        signalled: Signalled | None = None,
     ) -> Signalled:
-        """Signal these members, and the leader last: its death has effects on the others."""
-        if not self._leader.dead() and not self._anchors:
-            self._anchors = self._hold_some() if pids else []
-        reached = 0
-        refused = []
-        targets: Iterable[Process | Leader] = self._living(pids)
-        for target in itertools.chain(targets, [self._leader] if leader else []):
+        signalled = signalled or Signalled()
+        for process in processes:
             try:
-                if target.send(number):
-                    reached += 1
+                if process.send(number):
+                    signalled.reached.add(process.pid)
                     if number not in _NO_CONT:
-                        target.send(signal.SIGCONT)
+                        process.send(signal.SIGCONT)
             except PermissionError:
-                refused.append(target.pid)
-        return Signalled(reached, tuple(refused))
+                signalled.refused.add(process.pid)
+        return signalled
 
     def _signal_group(self, number: signal.Signals) -> Signalled:
-        members = self._in_group(self.pid)
+        members = {self.pid, *self._in_group(self.pid)}
         try:
             reached = self._leader.send_group(number)
             if reached and number not in _NO_CONT:
                 self._leader.send_group(signal.SIGCONT)
         except PermissionError:
-            return Signalled(0, (self.pid, *members))
-        return Signalled(reached * (1 + len(members)))
+            return Signalled(refused=members)
+        return Signalled(members if reached else set())
+
+
+class _Pending(NamedTuple):
+    """A signal that the leader has got and the others have not, and when they are to get it."""
+
+    number: signal.Signals
+    escaped: bool
+    mark: Mark
+    due: float
+    signalled: Signalled
 
 
 def _there(process: Process | Leader) -> bool:

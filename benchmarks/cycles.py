@@ -1,0 +1,104 @@
+"""Does anything leak: ``python -m benchmarks.cycles CYCLES SECONDS`` prints its counts.
+
+By turns a session is ended as soon as it is spawned, and one ends by itself and is waited for.
+Everything is counted twice over: in the supervisor, between the first cycles (which may fill
+caches) and the last; and around it, before it is opened and after it has been closed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import trio
+
+import ptykill
+from benchmarks.systems import ENVIRONMENT, PROGRAMS
+
+__all__ = ["Counts", "Cycles"]
+
+FIRST = 20
+"""Cycles before the first count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What this process holds: descriptors, threads, and descendants dead and alive."""
+
+    descriptors: int
+    threads: int
+    zombies: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cycles:
+    """What a run comes to; it is shorter than asked for if its time was up."""
+
+    cycles: int
+    seconds: float
+    around: tuple[Counts, Counts]
+    inside: tuple[Counts, Counts]
+    resident: tuple[int, int]
+
+
+async def main(cycles: int, seconds: float) -> Cycles:
+    """Spawn and end, and count."""
+    before = count()
+    async with ptykill.open_supervisor() as supervisor:
+        for number in range(FIRST):
+            await cycle(supervisor, number)
+        first, first_resident = count(), resident()
+        began, done = time.monotonic(), 0
+        while done < cycles and time.monotonic() < began + seconds:
+            await cycle(supervisor, done)
+            done += 1
+        took = time.monotonic() - began
+        last, last_resident = count(), resident()
+    return Cycles(done, took, (before, count()), (first, last), (first_resident, last_resident))
+
+
+async def cycle(supervisor: ptykill.Supervisor, number: int) -> None:
+    """One session, from its spawn to its verdict."""
+    if number % 2:
+        session = await supervisor.spawn(["true"], env=ENVIRONMENT)
+        verdict = await session.wait()
+    else:
+        session = await supervisor.spawn(PROGRAMS["sleep"].argv, env=ENVIRONMENT)
+        verdict = await session.terminate(grace=1.0)
+    if not verdict.empty:
+        raise RuntimeError(f"survivors: {verdict.survivors}")
+
+
+def count() -> Counts:
+    """Count everything now."""
+    states = list(descendants(Path("/proc/self")))
+    return Counts(
+        descriptors=len(list(Path("/proc/self/fd").iterdir())),
+        threads=len(list(Path("/proc/self/task").iterdir())),
+        zombies=states.count("Z"),
+        processes=len(states) - states.count("Z"),
+    )
+
+
+def descendants(process: Path) -> list[str]:
+    """Return the state of each descendant of a process."""
+    states = []
+    for children in process.glob("task/*/children"):
+        for pid in children.read_text().split():
+            child = Path("/proc", pid)
+            states.append((child / "stat").read_text().rpartition(") ")[2][0])
+            states += descendants(child)
+    return states
+
+
+def resident() -> int:
+    """Return the resident memory of this process in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(trio.run(main, int(sys.argv[1]), float(sys.argv[2])))))

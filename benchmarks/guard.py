@@ -1,0 +1,121 @@
+"""Runs the benchmarks in a child, and sees to it that nothing outlives them.
+
+The guard is a subreaper: whatever the child starts and loses becomes a child of the guard. Only
+the guard reaps it, so its pid can't have been reused when it is killed, and when no child is left,
+nothing is. The child itself is a plain process, as the hosts of the systems it measures are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["guarded"]
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PATIENCE = 1.0
+"""Seconds in which helpers that saw their host leave may leave too."""
+KILL_BOUND = 10.0
+"""Seconds after which what outlives SIGKILL is named and left."""
+
+
+def guarded(work: Callable[[], int], limit: float) -> int:
+    """Run ``work`` in a child for ``limit`` seconds at most; return its status, 1 if it left any.
+
+    However this function is left, SIGKILL to itself excepted, nothing that was started is alive.
+    """
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    guard = os.getpid()
+    worker = os.fork()
+    if worker == 0:
+        run(work, guard)
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
+            signal.signal(number, leave)
+    patience = 0.0
+    try:
+        status = wait_for(worker, limit)
+        patience = PATIENCE
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        strays = end_children(patience)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    for pid, command in strays.items():
+        print(f"left alive, and killed: {pid} {command}", file=sys.stderr)
+    return 1 if strays else status
+
+
+def run(work: Callable[[], int], guard: int) -> NoReturn:
+    """Be the child."""
+    status = 1
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()  # What a terminal sends is the guard's to answer.
+        for number in ENDING:  # What nohup(1) ignores, the sessions would ignore as well.
+            signal.signal(number, signal.SIG_DFL)
+        if os.getppid() == guard:
+            status = work()
+    except Exception:  # noqa: BLE001 - it is shown, and the child must not return into main
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
+        os._exit(status)
+
+
+def wait_for(worker: int, limit: float) -> int:
+    """Return the child's exit status; 1 if it took too long and is still there."""
+    pidfd = os.pidfd_open(worker)
+    try:
+        if not select.select([pidfd], [], [], limit)[0]:
+            print(f"stopped: not done after {limit:.0f} s", file=sys.stderr)
+            return 1
+        return abs(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+    finally:
+        os.close(pidfd)
+
+
+def end_children(patience: float) -> dict[int, str]:
+    """Reap until no child is left, with SIGKILL after ``patience``; return who needed it."""
+    strays: dict[int, str] = {}
+    began = time.monotonic()
+    while time.monotonic() < began + patience + KILL_BOUND:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return strays
+        if time.monotonic() >= began + patience:
+            for pid in map(int, Path("/proc/thread-self/children").read_text().split()):
+                strays[pid] = command(pid)
+                os.kill(pid, signal.SIGKILL)  # Not reaped, so the number is its own.
+        time.sleep(0.005)
+    return strays
+
+
+def command(pid: int) -> str:
+    """Return a process's command line, or its name."""
+    process = Path(f"/proc/{pid}")
+    line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return line or (process / "comm").read_text().strip()
+
+
+def leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave as a shell tells it of a process that a signal ended."""
+    sys.exit(128 + number)
+
+
+def prctl(option: int, value: int) -> None:
+    """Set something about this process (prctl(2))."""
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl {option}")

@@ -1,0 +1,58 @@
+"""ptykill, as its users have it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+import ptykill
+from benchmarks.systems import ENVIRONMENT, Program, Session, Spawn, System
+
+__all__ = ["systems"]
+
+
+def systems() -> list[System]:
+    """Return ptykill with the containment it chooses."""
+    return [System("ptykill", open_ptykill)]
+
+
+@asynccontextmanager
+async def open_ptykill() -> AsyncIterator[Spawn]:
+    """Hold a supervisor."""
+    async with ptykill.open_supervisor() as supervisor:
+
+        async def spawn(program: Program) -> Session:
+            return PtykillSession(await supervisor.spawn(program.argv, env=ENVIRONMENT))
+
+        yield spawn
+
+
+@dataclass(frozen=True, slots=True)
+class PtykillSession:
+    """A `ptykill.Session`."""
+
+    session: ptykill.Session
+
+    @property
+    def pid(self) -> int:
+        """The leader's pid."""
+        return self.session.pid
+
+    async def read(self, within: float) -> bytes:
+        """Receive what the terminal printed."""
+        with trio.move_on_after(within):
+            return await self.session.receive()
+        return b""
+
+    async def end(self, grace: float) -> int:
+        """Terminate, and believe the verdict only if it says that the session is empty."""
+        start = time.perf_counter_ns()
+        verdict = await self.session.terminate(grace=grace)
+        took = time.perf_counter_ns() - start
+        if not verdict.empty:
+            raise RuntimeError(f"survivors: {verdict.survivors}")
+        return took

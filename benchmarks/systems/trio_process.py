@@ -1,0 +1,72 @@
+"""trio's own process: SIGHUP, wait, SIGKILL. It knows the leader and nobody else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import time
+from dataclasses import dataclass
+
+import trio
+
+from benchmarks.systems import ENVIRONMENT, Program, Session, System, read_terminal, stateless
+
+__all__ = ["systems"]
+
+
+def systems() -> list[System]:
+    """Return the one system."""
+    return [stateless("trio.Process", spawn)]
+
+
+STUB = 'exec "$@" <>"$0" >&0 2>&1'
+"""Opens the terminal first, so that the session has it as its controlling terminal.
+
+A ``preexec_fn`` would do the same, and make `subprocess` fork the host.
+"""
+
+
+async def spawn(program: Program) -> Session:
+    """Open a terminal and a process upon it."""
+    master, slave = pty.openpty()
+    try:
+        argv = ["sh", "-c", STUB, os.ttyname(slave), *program.argv]
+        process = await trio.lowlevel.open_process(argv, env=ENVIRONMENT, start_new_session=True)
+    except BaseException:
+        os.close(master)
+        raise
+    finally:
+        os.close(slave)
+    return TrioSession(process, master)
+
+
+@dataclass(frozen=True, slots=True)
+class TrioSession:
+    """A `trio.Process` and its terminal's master."""
+
+    process: trio.Process
+    master: int
+
+    @property
+    def pid(self) -> int:
+        """The process's pid."""
+        return self.process.pid
+
+    async def read(self, within: float) -> bytes:
+        """Read the master."""
+        return read_terminal(self.master, within)
+
+    async def end(self, grace: float) -> int:
+        """SIGHUP and SIGCONT, wait, SIGKILL, wait; its ``wait`` reaps."""
+        start = time.perf_counter_ns()
+        self.process.send_signal(signal.SIGHUP)
+        self.process.send_signal(signal.SIGCONT)
+        with trio.move_on_after(grace):
+            await self.process.wait()
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+        took = time.perf_counter_ns() - start
+        os.close(self.master)
+        return took

@@ -1,0 +1,72 @@
+"""A long-lived process that answers each line with one of its own."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Worker"]
+
+ANSWER_BOUND = 60.0
+"""Seconds that an answer may take."""
+STOP_BOUND = 5.0
+"""Seconds that a worker may take to leave when its stdin has been closed."""
+
+
+class Worker:
+    """The process, alive between its ``with``; the end of its stdin ends it."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(
+            argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+
+    def ask(self, *fields: str) -> str:
+        """Send fields with tabs between, and wait for the answer; blocks."""
+        self._stdin.write("\t".join(fields).encode() + b"\n")
+        return self.answer(ANSWER_BOUND)
+
+    def answer(self, within: float) -> str:
+        """Wait (seconds) for a line that was asked for; blocks."""
+        bound = time.monotonic() + within
+        answer = b""
+        while not answer.endswith(b"\n"):
+            left = max(0.0, bound - time.monotonic())
+            if not select.select([self._stdout], [], [], left)[0]:
+                raise TimeoutError(f"no answer from {self._process.args!r} in {within:.0f} s")
+            data = os.read(self._stdout.fileno(), 65_536)
+            if not data:
+                raise EOFError(f"{self._process.args!r} has gone")
+            answer += data
+        return answer.decode().rstrip("\n")
+
+    def stop(self) -> None:
+        """End the process, at once if it will not leave by itself."""
+        self._stdin.close()
+        try:
+            self._process.wait(STOP_BOUND)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stdout.close()
+
+    def __enter__(self) -> Self:
+        """Return the worker itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the process."""
+        self.stop()
