@@ -219,21 +219,21 @@ CASES = {
         "teardown of a cooperative sleep",
         partial(teardown, f"sleep: {COOPERATIVE}", "sleep", GRACE, 0.0),
         full=Limits(300, 90),
-        quick=Limits(40, 10),
+        quick=Limits(40, 9),
     ),
     "bash": Case(
         "teardown of a cooperative interactive bash",
         partial(teardown, f"bash -i: {COOPERATIVE}", "bash", GRACE, 0.0),
         full=Limits(300, 90),
-        quick=Limits(40, 11),
+        quick=Limits(40, 9),
     ),
     "stubborn": Case(
         "overshoot past a grace of 100 ms, the leader being deaf to SIGHUP",
         partial(teardown, f"deaf to SIGHUP: {STUBBORN}", "deaf", SHORT_GRACE, SHORT_GRACE),
         full=Limits(60, 90),
-        quick=Limits(12, 11),
+        quick=Limits(10, 9),
     ),
-    "spawn": Case("spawning from hosts of several sizes", spawn, Limits(60, 90), Limits(12, 14)),
-    "cycles": Case("what many sessions leave behind", cycles, Limits(10_000, 300), Limits(500, 8)),
+    "spawn": Case("spawning from hosts of several sizes", spawn, Limits(60, 90), Limits(10, 12)),
+    "cycles": Case("what many sessions leave behind", cycles, Limits(10_000, 300), Limits(500, 5)),
 }
 """All cases, by the names that the command line has for them."""

@@ -29,6 +29,8 @@ from benchmarks.systems import PROGRAMS, Spawn, load, ready
 
 __all__: list[str] = []
 
+MADV_POPULATE_WRITE = 23
+"""madvise(2): as if every page were written to, and several times as fast."""
 BOUND = 20.0
 """Seconds that one session may take."""
 
@@ -53,7 +55,10 @@ def grow(megabytes: int) -> mmap.mmap:
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     memory = mmap.mmap(-1, pages * mmap.PAGESIZE, flags=flags)
     memory.madvise(mmap.MADV_NOHUGEPAGE)
-    memory[:: mmap.PAGESIZE] = b"x" * pages
+    try:
+        memory.madvise(MADV_POPULATE_WRITE)
+    except OSError:  # before Linux 5.14
+        memory[:: mmap.PAGESIZE] = b"x" * pages
     return memory
 
 

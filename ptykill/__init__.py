@@ -22,6 +22,8 @@ from ptykill.errors import (
     SupervisorClosed,
     TooManySessions,
 )
+from ptykill.host import Host
+from ptykill.http import asgi_app, wsgi_app
 from ptykill.lifecycle import State
 from ptykill.plan import (
     ASK_FIRST,

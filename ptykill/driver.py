@@ -64,7 +64,8 @@ class Driver:
         self._settled = trio.Event()
         self._wait = trio.CancelScope()
         self._due = math.inf
-        self._grace_until = self._kill_until = self._kill_bound = self._kill_began = math.inf
+        self._grace_until = self._kill_until = self._kill_began = math.inf
+        self._kill_bound = plan.kill_bound
         self._retry = _RETRY_FIRST
         self._deliveries: list[_Delivery] = []
         self._kills: _Kills | None = None
@@ -103,6 +104,7 @@ class Driver:
             return  # Over, broken or abandoned: the verdict stands.
         if self.state in (State.RUNNING, State.SWEEPING):
             self._machine.choose(plan)
+            self._kill_bound = plan.kill_bound
         elif self.state is State.STUCK:
             self._settled = trio.Event()
             self._kill_bound = plan.kill_bound
@@ -192,12 +194,10 @@ class Driver:
         """Take in a change of state."""
         if self.state is State.STOPPING:
             self.began = min(self.began, now)
-            self._kill_bound = self._machine.plan.kill_bound
             self._grace_until = now + self._machine.plan.grace
         elif self.state is State.KILLING:
             self.began = min(self.began, now)
             self._kill_began = min(self._kill_began, now)
-            self._kill_bound = min(self._kill_bound, self._machine.plan.kill_bound)
             self._kill_until = now + self._kill_bound
             self._retry = _RETRY_FIRST
             for delivery in self._deliveries:

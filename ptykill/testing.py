@@ -103,6 +103,7 @@ class FakeContainment:
         self.closed = False
         self._dies = {id(each): trio.current_time() + each.lives for each in (leader, *members)}
         self._changed = trio.Event()
+        self._found: list[Member] = []
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal to those within reach, who die of it when it is time."""
@@ -133,14 +134,13 @@ class FakeContainment:
 
     def members_left(self) -> bool:
         """Look whether a member lives."""
-        left = any(map(self.alive, self.members))
-        self.reaped = self.reaped or not left
-        return left
+        self._found = [member for member in self.members if self.alive(member)]
+        self.reaped = self.reaped or not self._found
+        return bool(self._found)
 
     async def wait_members(self) -> None:
-        """Wait for the death of one."""
-        before = sum(map(self.alive, self.members))
-        await self._until(lambda: sum(map(self.alive, self.members)) < before)
+        """Wait for the death of one that was found."""
+        await self._until(lambda: not all(map(self.alive, self._found)))
 
     def reap(self) -> ExitStatus | None:
         """Reap the leader."""

@@ -1,0 +1,100 @@
+"""The daemon's log: one line of key=value pairs per event on standard error, never waited for.
+
+Standard error may be a pipe that nobody reads. A write to it would then hold the thread that has
+sessions to end, so it is another thread that writes, and what it can't keep up with is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+from typing import TextIO
+
+import structlog
+
+__all__ = ["logging_to_stderr"]
+
+_MOST_LINES = 10_000
+_LAST_WORDS = 1.0
+"""Seconds that the end waits for the last lines to be written."""
+
+
+@contextmanager
+def logging_to_stderr() -> Iterator[None]:
+    """Configure structlog and the standard library's logging, warnings and up, for the block."""
+    lines = _Lines(sys.stderr)
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            stamp,
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(
+                key_order=["timestamp", "level", "event"], drop_missing=True
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(lines),  # type: ignore[arg-type] # it writes
+        cache_logger_on_first_use=False,
+    )
+    others = _ToStructlog(logging.WARNING)
+    logging.getLogger().addHandler(others)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(others)
+        structlog.reset_defaults()
+        lines.close()
+
+
+class _Lines:
+    """A file that is written by a thread of its own. A daemon: a blocked write holds nothing up."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._queue: queue.Queue[str | None] = queue.Queue(_MOST_LINES)
+        self._dropped = 0
+        self._thread = Thread(target=self._write, name="ptykill-log", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        """Have a text written, or dropped if too much is waiting already."""
+        try:
+            self._queue.put_nowait(text)
+        except queue.Full:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Nothing: the thread flushes when it has caught up."""
+
+    def close(self) -> None:
+        """Write the last lines, if that can be done soon."""
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=_LAST_WORDS)
+            self._thread.join(_LAST_WORDS)
+
+    def _write(self) -> None:
+        # OSError, ValueError: nobody can read it any more, or it has been closed.
+        with suppress(OSError, ValueError):
+            while (text := self._queue.get()) is not None:
+                if self._dropped:
+                    self._out.write(f"event=log.dropped lines={self._dropped}\n")
+                    self._dropped = 0
+                self._out.write(text)
+                if self._queue.empty():
+                    self._out.flush()
+
+
+class _ToStructlog(logging.Handler):
+    """What libraries log goes the same way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one record on."""
+        structlog.get_logger(record.name).log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )

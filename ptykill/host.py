@@ -1,0 +1,413 @@
+"""A supervisor for programs that do not run on trio: in a trio thread of its own, with two doors.
+
+    host = Host()
+    session = host.spawn(["bash", "-i"])  # the blocking door: any thread
+    verdict = await host.acall(session.terminate)  # the asyncio door: any event loop
+
+The thread is started by the first call. Grace and escalation are timed in it, so a host that
+blocks its own loop, or is busy, does not make a teardown late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextvars
+import functools
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypedDict, TypeVar, TypeVarTuple, Unpack
+
+import trio
+
+from ptykill import log
+from ptykill.contract import Signaller, Tier
+from ptykill.errors import SupervisorClosed
+from ptykill.plan import Leftovers, Plan
+from ptykill.session import Session
+from ptykill.supervisor import Supervisor, open_supervisor
+from ptykill.verdict import Verdict
+
+__all__ = ["Host", "SupervisorOptions"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_PATIENCE = 5.0
+"""Seconds in which a trio thread that is not blocked answers a knock, however busy the machine."""
+
+
+class SupervisorOptions(TypedDict, total=False):
+    """What `open_supervisor` can be told."""
+
+    plan: Plan | str
+    containment: str | Tier
+    max_sessions: int
+    leftovers: Leftovers | str
+    signaller: Signaller | None
+    backlog: int
+    keep_seconds: float
+    keep_records: int
+
+
+class Host:
+    """Sessions for threads and for asyncio; takes what `open_supervisor` takes.
+
+    Wrong options are raised by the first call. Leaving a ``with`` or ``async with`` block, `close`
+    and the end of the interpreter end every session; after that, calls raise `SupervisorClosed`.
+    """
+
+    def __init__(self, **options: Unpack[SupervisorOptions]) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self._thread: _TrioThread | None = None
+        self._closed = False
+
+    # --- the doors --------------------------------------------------------------------------------
+
+    def call(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Run ``async_fn(*args)`` in the trio thread, wait, and return or raise what it does.
+
+        For `Session` and `Supervisor` methods, and for functions of your own that use them. Keyword
+        arguments go through `functools.partial`. An exception in the wait, KeyboardInterrupt
+        above all, cancels the function (never a teardown, which is the supervisor's).
+        """
+        thread = self._running()
+        thread.check_elsewhere()
+        future = thread.submit(async_fn, args)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    async def acall(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """As `call`, for a task of asyncio, or of another trio run: it waits without blocking.
+
+        Cancelling that task cancels ``async_fn``; a teardown it waited for goes on.
+        """
+        thread = self._started()
+        thread.check_elsewhere()
+        if not thread.ready.done():
+            await _wait(thread.ready, shielded=True)
+        return await _wait(thread.submit(async_fn, args))
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The supervisor in the trio thread; its methods go through `call` and `acall`."""
+        return self._running().ready.result().supervisor
+
+    def spawn(  # noqa: PLR0913 - as Supervisor.spawn has them
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        rows: int = 24,
+        cols: int = 80,
+        plan: Plan | str | None = None,
+        leftovers: Leftovers | str | None = None,
+        signaller: Signaller | None = None,
+    ) -> Session:
+        """As `Supervisor.spawn`, blocking. The session's own methods go through `call`."""
+        return self.call(
+            functools.partial(
+                self.supervisor.spawn,
+                command,
+                env=env,
+                cwd=cwd,
+                rows=rows,
+                cols=cols,
+                plan=plan,
+                leftovers=leftovers,
+                signaller=signaller,
+            )
+        )
+
+    def terminate(
+        self, session_id: str, *, grace: float | None = None, plan: Plan | str | None = None
+    ) -> Verdict:
+        """As `Supervisor.terminate`, blocking: bounded by the plan."""
+        return self.call(
+            functools.partial(self.supervisor.terminate, session_id, grace=grace, plan=plan)
+        )
+
+    def get(self, session_id: str) -> Session:
+        """As `Supervisor.get`. Raises `SessionNotFound`."""
+
+        async def get() -> Session:
+            return self.supervisor.get(session_id)
+
+        return self.call(get)
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """As `Supervisor.sessions`; none if nothing was ever asked of this host."""
+        if self._thread is None:
+            return ()
+
+        async def sessions() -> tuple[Session, ...]:
+            return self.supervisor.sessions
+
+        return self.call(sessions)
+
+    # --- beginning and end ------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End every session by its plan, and the thread. May be called again, and from any thread.
+
+        Takes as long as `Supervisor.close`, which is bounded by the longest plan. If the trio
+        thread itself is blocked, by a function given to `call`, that is logged and not waited for.
+        """
+        thread = self._closing()
+        if thread is not None:
+            thread.check_elsewhere()
+            thread.wait_ended()
+            atexit.unregister(self.close)
+
+    async def aclose(self) -> None:
+        """As `close`, without blocking the loop. Cancelling it does not call the end back."""
+        thread = self._closing()
+        if thread is not None:
+            thread.check_elsewhere()
+            await _wait(thread.ended, shielded=True)
+            atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        """Return the host itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Start the thread, so that no later call has to wait for it, and return the host."""
+        await _wait(self._started().ready, shielded=True)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+    def _started(self) -> _TrioThread:
+        """Return the thread, started, though perhaps not ready yet."""
+        with self._lock:
+            if self._closed:
+                msg = "the host is closed, or closing"
+                raise SupervisorClosed(msg)
+            if self._thread is None or self._thread.unusable():
+                self._thread = _TrioThread(self._options)
+                # Runs before daemon threads are stopped, and while they still are scheduled.
+                atexit.unregister(self.close)
+                atexit.register(self.close)
+            return self._thread
+
+    def _running(self) -> _TrioThread:
+        """Return the thread once it takes calls. Raises what kept its supervisor from opening."""
+        thread = self._started()
+        thread.ready.result()
+        return thread
+
+    def _closing(self) -> _TrioThread | None:
+        """Ask the thread to end, and return it; None if there is none to wait for."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is None or thread.of_another_process():
+            return None
+        thread.ask_to_end()
+        return thread
+
+
+class _Running(NamedTuple):
+    """What is there once the supervisor is open."""
+
+    token: trio.lowlevel.TrioToken
+    supervisor: Supervisor
+    callers: trio.Nursery
+    stop: trio.Event
+
+
+class _TrioThread:
+    """A thread with a trio run with a supervisor; started by making one.
+
+    ``ready`` is done when it takes calls, or has failed to get there; ``ended`` when every session
+    has been ended and the run is over.
+    """
+
+    def __init__(self, options: SupervisorOptions) -> None:
+        self.ready: concurrent.futures.Future[_Running] = concurrent.futures.Future()
+        self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._options = options
+        self._pid = os.getpid()
+        self._open = True
+        # A daemon: the interpreter must not wait for it before `atexit` has had it end.
+        self._thread = threading.Thread(target=self._run, name="ptykill", daemon=True)
+        self._thread.start()
+
+    # --- asked from other threads -----------------------------------------------------------------
+
+    def of_another_process(self) -> bool:
+        """True in a forked child: no thread survives fork(2), and the sessions are not its own."""
+        return self._pid != os.getpid()
+
+    def unusable(self) -> bool:
+        """True if it never got ready, or belongs to another process: a new one may do better."""
+        failed = self.ready.done() and self.ready.exception() is not None
+        return failed or self.of_another_process()
+
+    def check_elsewhere(self) -> None:
+        """Raise RuntimeError in the trio thread itself, which would wait for itself."""
+        if threading.current_thread() is self._thread:
+            msg = "this is the host's trio thread: await the function instead"
+            raise RuntimeError(msg)
+
+    def submit(
+        self, async_fn: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts]
+    ) -> concurrent.futures.Future[T]:
+        """Have a function run; cancelling the future cancels it. Raises `SupervisorClosed`."""
+        running = self.ready.result()
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        context = contextvars.copy_context()
+
+        def start() -> None:
+            if self._open:
+                # In the caller's context: its variables, a request's id say, travel.
+                context.run(running.callers.start_soon, _carry_out, running, future, async_fn, args)
+            else:
+                _conclude(future, error=_closed())
+
+        try:
+            running.token.run_sync_soon(start)
+        except trio.RunFinishedError:
+            raise _closed() from None
+        return future
+
+    def ask_to_end(self) -> None:
+        """Have every session ended, and the run then. Does not wait."""
+        with suppress(Exception):  # If it never got ready, there is nothing to end.
+            running = self.ready.result()
+            running.token.run_sync_soon(running.stop.set)
+
+    def wait_ended(self) -> None:
+        """Wait until the run is over, for as long as the thread is not blocked."""
+        while not self._over_within(_PATIENCE):
+            knock = threading.Event()
+            with suppress(trio.RunFinishedError):
+                self.ready.result().token.run_sync_soon(knock.set)
+                if not knock.wait(_PATIENCE):
+                    log.event(logging.ERROR, "host.blocked", thread=self._thread.name)
+                    return
+
+    def _over_within(self, seconds: float) -> bool:
+        return bool(concurrent.futures.wait([self.ended], seconds).done)
+
+    # --- in the thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as error:  # noqa: BLE001 - there is nobody above to raise it to
+            if self.ready.done():
+                log.event(logging.ERROR, "host.crashed", exc_info=error)
+            else:
+                self.ready.set_exception(error)
+        finally:
+            self.ended.set_result(None)
+
+    async def _main(self) -> None:
+        async with open_supervisor(**self._options) as supervisor, trio.open_nursery() as callers:
+            stop = trio.Event()
+            token = trio.lowlevel.current_trio_token()
+            self.ready.set_result(_Running(token, supervisor, callers, stop))
+            await stop.wait()
+            # First the sessions, so that those who wait for a verdict get it; then all who wait
+            # for something else.
+            await supervisor.close()
+            self._open = False
+            callers.cancel_scope.cancel()
+
+
+async def _carry_out(
+    running: _Running,
+    future: concurrent.futures.Future[T],
+    async_fn: Callable[[*Ts], Awaitable[T]],
+    args: tuple[*Ts],
+) -> None:
+    """Run one function and give its outcome to whoever asked, if they still want it."""
+    with trio.CancelScope() as scope:
+
+        def cancel(future: concurrent.futures.Future[T]) -> None:
+            if future.cancelled():
+                with suppress(trio.RunFinishedError):
+                    running.token.run_sync_soon(scope.cancel)
+
+        future.add_done_callback(cancel)
+        try:
+            value = await async_fn(*args)
+        except BaseException as error:  # noqa: BLE001 - SystemExit, too, is for the caller
+            # Cancelled by the caller, who has gone and won't see this, or because of the end.
+            _conclude(future, error=_closed() if _is_cancelled(error) else error)
+        else:
+            _conclude(future, value)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(trio.Cancelled) is not None
+    return isinstance(error, trio.Cancelled)
+
+
+def _conclude(
+    future: concurrent.futures.Future[Any], value: object = None, error: BaseException | None = None
+) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    if error is None:
+        future.set_result(value)
+    else:
+        future.set_exception(error)
+
+
+async def _wait(future: concurrent.futures.Future[T], *, shielded: bool = False) -> T:
+    """Wait in asyncio or in trio; unless ``shielded``, the future is cancelled with the waiter."""
+    if trio.lowlevel.in_trio_task():
+        return await _wait_in_trio(future, shielded=shielded)
+    waiting = asyncio.wrap_future(future)
+    return await (asyncio.shield(waiting) if shielded else waiting)
+
+
+async def _wait_in_trio(future: concurrent.futures.Future[T], *, shielded: bool) -> T:
+    done = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def wake(_: object) -> None:
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(done.set)
+
+    future.add_done_callback(wake)
+    try:
+        await done.wait()
+    finally:
+        if not shielded:
+            future.cancel()
+    return future.result()
+
+
+def _closed() -> SupervisorClosed:
+    return SupervisorClosed("the host is closed, or closing")

@@ -1,0 +1,113 @@
+"""The API as a WSGI app (PEP 3333), for any server with threads."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Protocol, TypeAlias
+
+from ptykill.errors import InvalidArgument
+from ptykill.host import Host
+from ptykill.http.api import DEFAULT_PREFIX, Api
+from ptykill.http.messages import Request, Response
+from ptykill.http.operations import Operation, Result
+from ptykill.http.perform import Tokens, perform
+
+__all__ = ["WsgiApp", "wsgi_app"]
+
+Environ: TypeAlias = dict[str, Any]
+_Failure: TypeAlias = tuple[type[BaseException], BaseException, TracebackType]
+
+
+class StartResponse(Protocol):
+    """What a WSGI server gives an app to begin its answer with."""
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: _Failure | None = None, /
+    ) -> Callable[[bytes], object]:
+        """Begin the answer."""
+
+
+def wsgi_app(
+    host: Host,
+    *,
+    key: str | None,
+    prefix: str = DEFAULT_PREFIX,
+    spawning: bool = False,
+    grace_cap: float = 60.0,
+) -> WsgiApp:
+    """Return the API as a WSGI app; everything but the `Host` is as for `asgi_app`.
+
+    A DELETE keeps its server thread until the session is over. Raises `InvalidArgument` and
+    `InvalidGrace`.
+    """
+    if not isinstance(host, Host):
+        msg = f"a WSGI server's threads reach sessions through a Host, not {type(host).__name__}"
+        raise InvalidArgument(msg)
+    return WsgiApp(Api(key=key, prefix=prefix, spawning=spawning, grace_cap=grace_cap), host)
+
+
+class WsgiApp:
+    """Made by `wsgi_app`."""
+
+    def __init__(self, api: Api, host: Host) -> None:
+        self._api = api
+        self._host = host
+        self._tokens = Tokens()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        response = self._respond(_request(environ, self._api.body_limit))
+        reason = http.HTTPStatus(response.status).phrase
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers
+        ]
+        start_response(f"{response.status} {reason}", headers)
+        return [response.body] if response.body else []
+
+    def _respond(self, request: Request) -> Response:
+        asked = self._api.read(request)
+        if isinstance(asked, Response):
+            return asked
+        try:
+            return self._api.answer(asked, self._host.call(self._perform, asked))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            return self._api.fail(error)
+
+    async def _perform(self, operation: Operation) -> Result:
+        return await perform(self._host.supervisor, operation, self._tokens)
+
+
+def _request(environ: Environ, body_limit: int) -> Request:
+    # PEP 3333: strings hold bytes as Latin-1, whatever their encoding is.
+    path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    headers = tuple(
+        (
+            name.removeprefix("HTTP_").replace("_", "-").lower().encode("latin-1"),
+            value.encode("latin-1"),
+        )
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    )
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=path,
+        query=environ.get("QUERY_STRING", ""),
+        headers=headers,
+        body=_body(environ, body_limit),
+    )
+
+
+def _body(environ: Environ, limit: int) -> bytes:
+    """Return the body, or the first ``limit`` + 1 bytes of a longer one."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    if length.isdecimal():
+        wanted = min(int(length[:19]), limit + 1)  # int() refuses thousands of digits.
+    else:
+        # Reading on without a length would wait for ever, unless the server says that it ends.
+        wanted = limit + 1 if environ.get("wsgi.input_terminated") else 0
+    body = bytearray()
+    while len(body) < wanted and (data := environ["wsgi.input"].read(wanted - len(body))):
+        body += data
+    return bytes(body)

@@ -1,0 +1,99 @@
+"""What every test has: a watch on what it leaves behind, and a mark on what it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pwd
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.real import processes
+
+_PATIENCE = 3.0
+"""Seconds for what is on its way out (a thread that has been told to end) to be gone."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm() -> None:
+    """Create what this process creates once and keeps, before anything is counted."""
+    trio.run(trio.sleep, 0)
+    with contextlib.suppress(KeyError):  # A name service may keep a socket open.
+        pwd.getpwuid(os.getuid())
+
+
+@pytest.fixture
+def mark() -> str:
+    """Return a word by which the processes of this test are known.
+
+    It is in the environment that they inherit; one that wipes its environment has to carry it as
+    an argument.
+    """
+    return secrets.token_hex(16)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks(mark: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that leaves descriptors, threads, children or processes behind."""
+    monkeypatch.setenv(processes.MARK, mark)
+    count: dict[str, Callable[[], dict[object, str]]] = {
+        "descriptors": _descriptors,
+        "threads": _threads,
+        "children": _children,
+    }
+    before = {what: counted() for what, counted in count.items()}
+    yield
+
+    def leaks() -> list[str]:
+        found = [
+            f"{what}: {name}"
+            for what, counted in count.items()
+            for key, name in counted().items()
+            if key not in before[what]
+        ]
+        return found + [f"processes: {name}" for name in processes.names(processes.marked(mark))]
+
+    leaked = leaks()
+    if leaked:
+        gc.collect()
+        until = time.monotonic() + _PATIENCE
+        while (leaked := leaks()) and time.monotonic() < until:
+            time.sleep(0.05)
+    for survivor in processes.marked(mark):
+        processes.end(survivor.pid)
+    if leaked:
+        pytest.fail("the test leaked\n  " + "\n  ".join(leaked), pytrace=False)
+
+
+def _descriptors() -> dict[object, str]:
+    found: dict[object, str] = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # The one by which the listing is made.
+            target = Path(f"/proc/self/fd/{fd}").readlink()
+            found[fd, str(target)] = f"{fd} -> {target}"
+    return found
+
+
+def _threads() -> dict[object, str]:
+    # trio keeps its worker threads for a while after their work, under this name.
+    return {
+        thread: thread.name
+        for thread in threading.enumerate()
+        if not thread.name.startswith("Trio thread ")
+    }
+
+
+def _children() -> dict[object, str]:
+    """Return the children of this process, the zombies among them too."""
+    return {
+        (each.pid, each.name): f"{each.pid} {each.name} ({each.state})"
+        for each in processes.every_process()
+        if each.parent == os.getpid()
+    }

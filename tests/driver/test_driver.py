@@ -1,0 +1,588 @@
+"""The driver on a virtual clock, with fake sessions: every wait, and every way to interfere."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ptykill
+from ptykill import Leftovers, Outcome, Plan, Reach, Signal, State, Step, Target
+from ptykill.testing import FakeTier, Member
+
+DEAF = Member()
+POLITE = Member(dies_of={"HUP": 0.0})
+SLOW = Member(dies_of={"HUP": 0.5})
+UNKILLABLE = Member(dies_of={"KILL": math.inf})
+
+
+def on_virtual_clock(main: Callable[[], Awaitable[None]]) -> None:
+    """Run an async function on a clock that jumps whenever nobody has anything to do."""
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_a_polite_session_ends_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """No part of the grace is waited for when nobody needs it."""
+    async with ptykill.open_supervisor(containment=FakeTier(POLITE)) as supervisor:
+        session = await supervisor.spawn(["x"])
+        verdict = await session.terminate()
+        assert (verdict.empty, verdict.outcome, verdict.took) == (True, Outcome.GRACEFUL, 0.0)
+        assert [delivery.what for delivery in verdict.deliveries] == ["HUP@session"]
+        assert session.state is State.ENDED
+
+
+async def test_the_grace_ends_when_the_last_member_does(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A member that outlives its leader gets its time, and no more than it needs."""
+    async with ptykill.open_supervisor(containment=FakeTier(POLITE, [SLOW])) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate()
+        assert verdict.outcome is Outcome.GRACEFUL
+        assert verdict.took == pytest.approx(0.5)
+
+
+async def test_the_deaf_are_killed_when_the_grace_is_over(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Not before, not after; and SIGKILL reaches those that left the session."""
+    escaped = Member(escaped=True)
+    async with ptykill.open_supervisor(containment=FakeTier(DEAF, [escaped])) as supervisor:
+        session = await supervisor.spawn(["x"])
+        verdict = await session.terminate(grace=1.5)
+        assert verdict.empty
+        assert verdict.outcome is Outcome.KILLED
+        assert verdict.grace == pytest.approx(1.5)
+        assert verdict.deliveries[-1].reached == 2
+        assert verdict.deliveries[-1].at == pytest.approx(1.5)
+
+
+async def test_each_step_has_its_wait_and_its_reach(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A plan of three steps, to a leader that obeys the last one."""
+    tier = FakeTier(Member(dies_of={"TERM": 0.25}))
+    plan = "INT@leader 1s, HUP@session 2s, TERM@all 3s, KILL"
+    async with ptykill.open_supervisor(containment=tier, plan=plan) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate()
+        assert [(d.what, d.at) for d in verdict.deliveries] == [
+            ("INT@leader", 0.0),
+            ("HUP@session", 1.0),
+            ("TERM@all", 3.0),
+        ]
+        assert verdict.took == pytest.approx(3.25)
+        assert tier.spawned[0].leader.got == ["INT", "HUP", "TERM"]
+
+
+async def test_what_can_not_be_killed_is_reported_in_time_and_watched_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A verdict with survivors at the bound; asking again tries again; its end is still seen."""
+    tier = FakeTier(POLITE, [Member(dies_of={"KILL": math.inf}, lives=60.0)])
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        verdict = await session.terminate()
+        assert not verdict.empty
+        assert verdict.outcome is Outcome.STUCK
+        assert verdict.took == pytest.approx(5.0)
+        assert [survivor.pid for survivor in verdict.survivors] == [100_000]
+        assert session.state is State.STUCK
+        again = await session.terminate()
+        assert not again.empty
+        assert trio.current_time() == pytest.approx(8.0)
+        last = await session.wait()
+        assert last.empty
+        assert trio.current_time() == pytest.approx(60.0)
+
+
+async def test_a_later_caller_can_only_hurry(autojump_clock: trio.testing.MockClock) -> None:
+    """A shorter grace brings SIGKILL nearer, a longer one does not put it off; one verdict."""
+    async with ptykill.open_supervisor(containment=FakeTier(DEAF)) as supervisor:
+        session = await supervisor.spawn(["x"])
+        verdicts = []
+
+        async def ask(after: float, grace: float) -> None:
+            await trio.sleep(after)
+            verdicts.append(await session.terminate(grace=grace))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, 0.0, 10.0)
+            nursery.start_soon(ask, 1.0, 3.0)
+            nursery.start_soon(ask, 2.0, 50.0)
+        assert verdicts[0] is verdicts[1] is verdicts[2]
+        assert verdicts[0].took == pytest.approx(4.0)
+
+
+async def test_kill_cuts_the_grace_short(autojump_clock: trio.testing.MockClock) -> None:
+    """`kill` during a grace is at once."""
+    async with ptykill.open_supervisor(containment=FakeTier(DEAF)) as supervisor:
+        session = await supervisor.spawn(["x"])
+        with trio.move_on_after(1.0):
+            await session.terminate(grace=100.0)
+        assert session.state is State.STOPPING
+        assert (await session.kill()).took == pytest.approx(1.0)
+
+
+async def test_who_asked_may_go_away(autojump_clock: trio.testing.MockClock) -> None:
+    """A cancelled caller changes nothing: the teardown goes on and ends in time."""
+    async with ptykill.open_supervisor(containment=FakeTier(DEAF)) as supervisor:
+        session = await supervisor.spawn(["x"])
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await session.terminate(grace=1.0)
+        assert scope.cancelled_caught
+        assert (await session.wait()).took == pytest.approx(1.0)
+
+
+async def test_a_leader_that_ends_alone_is_over(autojump_clock: trio.testing.MockClock) -> None:
+    """Nothing is delivered to a session that ends by itself, and its status is told."""
+    tier = FakeTier()
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        tier.spawned[0].exit(7)
+        verdict = await session.wait()
+        assert verdict.outcome is Outcome.EXITED
+        assert verdict.deliveries == ()
+        assert verdict.exit_status is not None
+        assert verdict.exit_status.shell == 7
+        assert await session.terminate() is verdict
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcome", "took", "got"),
+    [
+        ("hangup", Outcome.KILLED, 2.0, ["HUP", "KILL"]),
+        ("kill", Outcome.KILLED, 0.0, ["KILL"]),
+        ("spare", Outcome.SPARED, 0.0, []),
+    ],
+)
+async def test_leftovers_get_what_the_policy_says(
+    autojump_clock: trio.testing.MockClock,
+    policy: str,
+    outcome: Outcome,
+    took: float,
+    got: list[str],
+) -> None:
+    """What outlives a leader that ended by itself gets the plan, SIGKILL, or its freedom."""
+    tier = FakeTier(members=[DEAF])
+    async with ptykill.open_supervisor(containment=tier, leftovers=policy) as supervisor:
+        session = await supervisor.spawn(["x"])
+        tier.spawned[0].exit()
+        verdict = await session.wait()
+        assert verdict.outcome is outcome
+        assert verdict.took == pytest.approx(took)
+        assert verdict.empty == (outcome is not Outcome.SPARED)
+        assert len(verdict.survivors) == (outcome is Outcome.SPARED)
+        assert tier.spawned[0].members[0].got == got
+        assert tier.spawned[0].reaped
+
+
+async def test_output_ends_with_the_leader_and_is_complete(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What the leader wrote last is received, though leftovers live on; then the end."""
+    tier = FakeTier(members=[DEAF])
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        fake = tier.spawned[0]
+        fake.terminal.write(b"first ")
+        await trio.sleep(1)
+        fake.terminal.write(b"last")
+        fake.exit()
+        assert await session.receive(3) == b"fir"
+        await trio.sleep(0.1)
+        assert session.state is State.STOPPING
+        assert await session.receive() == b"st last"
+        assert await session.receive() == b""
+        with pytest.raises(ptykill.SessionEnded):
+            await session.send(b"x")
+
+
+# --- signallers ---------------------------------------------------------------------------------
+
+
+class Failing:
+    """A signaller that can't."""
+
+    def deliver(self, target: Target, step: Step) -> None:
+        """Fail."""
+        raise ConnectionError("no route")
+
+
+class FailingLater:
+    """A signaller that finds out after a while that it can't."""
+
+    async def deliver(self, target: Target, step: Step) -> None:
+        """Fail after 0.25 s."""
+        await trio.sleep(0.25)
+        raise ConnectionError("no route")
+
+
+class Slow:
+    """A signaller that needs longer than it has."""
+
+    cancelled = 0
+
+    async def deliver(self, target: Target, step: Step) -> None:
+        """Hang."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.cancelled += 1
+
+
+class Shielded:
+    """A signaller that does not let itself be cancelled for ten seconds."""
+
+    async def deliver(self, target: Target, step: Step) -> None:
+        """Hang, shielded."""
+        with trio.CancelScope(shield=True):
+            await trio.sleep(10)
+
+
+@pytest.mark.parametrize(
+    ("signaller", "took", "error"),
+    [
+        (Failing(), 0.0, "ConnectionError: no route"),
+        (FailingLater(), 0.5, "ConnectionError: no route"),
+        (Slow(), 3.0, "not finished when its time was over"),
+        (Shielded(), 3.0, "not finished when its time was over"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_signaller_that_fails_or_dawdles_is_recorded_and_overtaken(
+    autojump_clock: trio.testing.MockClock,
+    signaller: ptykill.Signaller,
+    took: float,
+    error: str,
+) -> None:
+    """Two steps, neither delivered: the next follows at once or when due, and then SIGKILL."""
+    async with ptykill.open_supervisor(
+        containment=FakeTier(DEAF), plan="INT 1s, HUP 2s, KILL", signaller=signaller
+    ) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate()
+        assert verdict.empty
+        assert verdict.outcome is Outcome.KILLED
+        assert verdict.took == pytest.approx(took)
+        assert [delivery.error for delivery in verdict.deliveries] == [error, error, None]
+
+
+async def test_a_signaller_is_cancelled_when_the_session_is_empty(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nothing of a teardown runs on after the session has ended."""
+    slow = Slow()
+    tier = FakeTier(Member(lives=0.5))
+    async with ptykill.open_supervisor(containment=tier, signaller=slow) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate()
+        assert verdict.took == pytest.approx(0.5)
+        await trio.testing.wait_all_tasks_blocked()
+        assert slow.cancelled == 1
+
+
+async def test_a_refusal_is_an_error_that_names_who_refused(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The kernel's refusal escalates at once, and the verdict says whom it could not signal."""
+    async with ptykill.open_supervisor(containment=FakeTier(Member(refuses=True))) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate()
+        assert not verdict.empty
+        first, last = verdict.deliveries
+        assert first.error is not None
+        assert "not permitted to send HUP to 1000" in first.error
+        assert last.refused == (1000,)
+        assert verdict.survivors[0].why == "not permitted to signal it"
+        assert verdict.took == pytest.approx(3.0)
+
+
+async def test_typing_and_hanging_up_are_ways_to_deliver(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A plan may type, close the terminal, and send signals, in one escalation."""
+    tier = FakeTier(Member(dies_of={"HUP": 0.5}))
+    plan = '"^C" 1s, hangup 2s, KILL'
+    async with ptykill.open_supervisor(containment=tier, plan=plan) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate()
+        assert tier.spawned[0].terminal.typed == b"\x03"
+        assert verdict.outcome is Outcome.GRACEFUL
+        assert verdict.took == pytest.approx(1.5)
+
+
+# --- the supervisor -----------------------------------------------------------------------------
+
+
+async def test_leaving_the_block_ends_every_session(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """All at once, not one after the other."""
+    tier = FakeTier(DEAF)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        sessions = [await supervisor.spawn(["x"]) for _ in range(20)]
+    assert trio.current_time() == pytest.approx(2.0)
+    assert all(session.verdict and session.verdict.empty for session in sessions)
+    assert all(fake.closed and not fake.terminal.open for fake in tier.spawned)
+    assert tier.closed
+
+
+async def test_an_exception_comes_out_as_it_went_in(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The block's own exception is not wrapped in a group, and the sessions are ended."""
+    tier = FakeTier(DEAF)
+    error = RuntimeError("mine")
+    with pytest.raises(RuntimeError) as caught:
+        async with ptykill.open_supervisor(containment=tier) as supervisor:
+            await supervisor.spawn(["x"])
+            raise error
+    assert caught.value is error
+    assert tier.spawned[0].reaped
+
+
+async def test_a_cancelled_block_ends_its_sessions_within_their_plan(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The shield holds for as long as the plan, also for a session that can't be killed."""
+    tier = FakeTier(UNKILLABLE)
+    with trio.move_on_after(1.0) as scope:
+        async with ptykill.open_supervisor(containment=tier) as supervisor:
+            session = await supervisor.spawn(["x"], plan="HUP 1s, KILL 2s")
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(4.0)
+    assert session.verdict is not None
+    assert not session.verdict.empty
+
+
+async def test_a_session_is_a_block_too(autojump_clock: trio.testing.MockClock) -> None:
+    """Leaving it ends the session, cancelled or not."""
+    async with ptykill.open_supervisor(containment=FakeTier(SLOW)) as supervisor:
+        with trio.move_on_after(1.0):
+            async with await supervisor.spawn(["x"]) as session:
+                await trio.sleep_forever()
+        assert session.verdict is not None
+        assert session.verdict.took == pytest.approx(0.5)
+
+
+async def test_only_so_many_sessions_live(autojump_clock: trio.testing.MockClock) -> None:
+    """The limit counts the living: an ended session makes room."""
+    async with ptykill.open_supervisor(containment=FakeTier(), max_sessions=2) as supervisor:
+        first = await supervisor.spawn(["x"])
+        await supervisor.spawn(["x"])
+        with pytest.raises(ptykill.TooManySessions):
+            await supervisor.spawn(["x"])
+        await first.terminate()
+        await supervisor.spawn(["x"])
+
+
+async def test_a_failed_spawn_leaves_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    """The error is the tier's own, and no session is known."""
+    error = ptykill.SpawnError(2, "No such file", "exec", "nope")
+    async with ptykill.open_supervisor(
+        containment=FakeTier(failure=error), max_sessions=1
+    ) as supervisor:
+        for _ in range(3):
+            with pytest.raises(ptykill.SpawnError) as caught:
+                await supervisor.spawn(["nope"])
+            assert caught.value is error
+        assert supervisor.sessions == ()
+
+
+async def test_records_are_kept_for_a_while_and_not_too_many(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended sessions are known until they are too old, or there are too many newer ones."""
+    now = 1_000_000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    async with ptykill.open_supervisor(
+        containment=FakeTier(), keep_seconds=60, keep_records=2
+    ) as supervisor:
+        ids = []
+        for _ in range(3):
+            session = await supervisor.spawn(["x"])
+            await session.terminate()
+            ids.append(session.id)
+            now += 1
+        assert [session.id for session in supervisor.sessions] == ids[1:]
+        with pytest.raises(ptykill.SessionNotFound):
+            supervisor.get(ids[0])
+        assert (await supervisor.terminate(ids[2])).empty
+        now += 59
+        assert [session.id for session in supervisor.sessions] == ids[2:]
+        now += 2
+        with pytest.raises(ptykill.SessionNotFound):
+            await supervisor.terminate(ids[2])
+
+
+async def test_a_closed_supervisor_spawns_nothing() -> None:
+    """After the block there is nobody to end what would be started."""
+    async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+        pass
+    with pytest.raises(ptykill.SupervisorClosed):
+        await supervisor.spawn(["x"])
+
+
+@pytest.mark.parametrize("grace", [-1, math.nan, math.inf, 1e9, "1"])
+async def test_a_bad_grace_signals_nobody(grace: float) -> None:
+    """It is refused before anything has happened."""
+    tier = FakeTier()
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        with pytest.raises(ptykill.InvalidGrace):
+            await session.terminate(grace=grace)
+        with pytest.raises(ptykill.PlanError):
+            await session.terminate(plan="HUP")
+        assert session.state is State.RUNNING
+        assert tier.spawned[0].leader.got == []
+
+
+async def test_an_unavailable_containment_is_an_error_that_says_why() -> None:
+    """What was asked for by name is never replaced by something weaker."""
+    with pytest.raises(ptykill.ContainmentUnavailable, match="cgroup"):
+        async with ptykill.open_supervisor(containment="cgroup"):
+            pass
+    with pytest.raises(ptykill.InvalidArgument):
+        async with ptykill.open_supervisor(containment="nonsense"):
+            pass
+
+
+async def test_our_own_failure_is_told_and_takes_nobody_down(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A session whose watching breaks is killed and called not empty; the others live on."""
+    tier = FakeTier()
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        other = await supervisor.spawn(["x"])
+        session = await supervisor.spawn(["x"])
+
+        def broken() -> bool:
+            raise ZeroDivisionError
+
+        tier.spawned[1].members_left = broken  # type: ignore[method-assign]
+        verdict = await session.terminate()
+        assert not verdict.empty
+        assert ptykill.Caveat.INTERNAL_ERROR in verdict.caveats
+        assert (await session.terminate()) is verdict
+        assert other.state is State.RUNNING
+
+
+async def test_nothing_wakes_while_idle(mock_clock: trio.testing.MockClock) -> None:
+    """A hundred idle sessions set no timer and run no task."""
+
+    class Counter(trio.abc.Instrument):
+        steps = 0
+
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            self.steps += 1
+
+    async with ptykill.open_supervisor(containment=FakeTier(), max_sessions=100) as supervisor:
+        for _ in range(100):
+            await supervisor.spawn(["x"])
+        await trio.testing.wait_all_tasks_blocked()
+        counter = Counter()
+        trio.lowlevel.add_instrument(counter)
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+        mock_clock.jump(1_000_000)
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(counter)
+        assert counter.steps <= 2  # This test's own.
+
+
+# --- for all plans, habits and interferences ----------------------------------------------------
+
+delays = st.sampled_from([0.0, 0.001, 0.5, 1.0, 3.0, math.inf])
+members = st.builds(
+    Member,
+    dies_of=st.dictionaries(st.sampled_from(["HUP", "TERM", "INT", "KILL"]), delays),
+    lives=delays,
+    refuses=st.booleans(),
+    escaped=st.booleans(),
+)
+plans = st.builds(
+    Plan,
+    st.lists(
+        st.builds(
+            Step,
+            st.sampled_from(["HUP", "TERM", "INT"]).map(Signal),
+            st.sampled_from([0.0, 0.1, 1.0, 2.5]),
+            st.sampled_from(Reach),
+        ),
+        max_size=3,
+    ).map(tuple),
+    st.sampled_from([0.0, 0.5, 3.0]),
+)
+callers = st.tuples(
+    st.sampled_from([0.0, 0.05, 0.7, 2.0]),  # when it asks
+    plans,
+    st.none() | st.sampled_from([0.0, 0.3, 2.0]),  # the grace it asks for
+    st.none() | st.sampled_from([0.0, 0.2, 1.0]),  # when it is cancelled
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    leader=members,
+    others=st.lists(members, max_size=3),
+    asking=st.lists(callers, min_size=1, max_size=4),
+    leftovers=st.sampled_from(Leftovers),
+    signaller=st.sampled_from([None, Failing, FailingLater, Slow, Shielded]),
+)
+def test_every_teardown_ends_within_its_plan_and_tells_the_truth(
+    leader: Member,
+    others: list[Member],
+    asking: list[tuple[float, Plan, float | None, float | None]],
+    leftovers: Leftovers,
+    signaller: type | None,
+) -> None:
+    """Whatever the session does and whoever asks: nobody waits past the plan that was asked for,
+    and a verdict says empty if, and only if, nobody lives.
+    """
+
+    async def main() -> None:
+        tier = FakeTier(leader, others)
+        async with ptykill.open_supervisor(
+            containment=tier,
+            leftovers=leftovers,
+            signaller=signaller() if signaller else None,
+            plan="HUP 1s, KILL 1s",
+        ) as supervisor:
+            session = await supervisor.spawn(["x"])
+            fake = tier.spawned[0]
+
+            async def ask(
+                after: float, plan: Plan, grace: float | None, cancelled: float | None
+            ) -> None:
+                await trio.sleep(after)
+                began = trio.current_time()
+                longest = (plan if grace is None else plan.with_grace(grace)).longest
+                with trio.move_on_after(math.inf if cancelled is None else cancelled):
+                    verdict = await session.terminate(plan=plan, grace=grace)
+                    took = trio.current_time() - began
+                    assert took <= longest + 1e-6
+                    alive = [m for m in (fake.leader, *fake.members) if fake.alive(m)]
+                    if verdict.empty:
+                        assert not alive
+                        assert fake.reaped
+                        assert verdict.survivors == ()
+                    elif verdict is session.verdict and verdict.outcome is Outcome.STUCK:
+                        assert session.state in (State.STUCK, State.KILLING, State.ENDED)
+
+            async with trio.open_nursery() as nursery:
+                for caller in asking:
+                    nursery.start_soon(ask, *caller)
+            left = trio.current_time()
+        assert trio.current_time() - left <= supervisor_bound
+        assert session.verdict is not None
+        if session.verdict.empty:
+            assert not any(fake.alive(m) for m in (fake.leader, *fake.members))
+        else:
+            assert session.verdict.survivors
+
+    # What leaving the supervisor may take: the longest plan, its slack, and a shielded signaller.
+    supervisor_bound = 15.0
+    with contextlib.suppress(trio.TooSlowError):
+        on_virtual_clock(main)

@@ -1,0 +1,151 @@
+"""Plans: their arithmetic, their text, and what is refused with a finger on the place."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptykill import (
+    ASK_FIRST,
+    HANGUP_THEN_KILL,
+    KILL_NOW,
+    HangUp,
+    InvalidArgument,
+    InvalidGrace,
+    Plan,
+    PlanError,
+    Reach,
+    Signal,
+    Step,
+    Typed,
+)
+from ptykill.plan import LONGEST_WAIT
+
+waits = st.floats(0, 1000, allow_nan=False) | st.integers(0, 1000).map(float)
+steps = st.one_of(
+    st.builds(
+        Step,
+        st.sampled_from(["HUP", "TERM", "INT", "QUIT", "USR1", "KILL"]).map(Signal),
+        waits,
+        st.sampled_from(Reach),
+    ),
+    st.builds(Step, st.just(HangUp()), waits),
+    st.builds(Step, st.binary(min_size=1, max_size=20).map(Typed), waits),
+)
+plans = st.builds(Plan, st.lists(steps, max_size=4).map(tuple), waits)
+
+
+@given(plans)
+def test_a_plan_survives_its_text(plan: Plan) -> None:
+    """What is written reads back as the same plan."""
+    assert Plan.parse(str(plan)) == plan
+
+
+@given(plans, st.floats(0, 5000, allow_nan=False))
+def test_with_grace_kills_when_told_to(plan: Plan, grace: float) -> None:
+    """SIGKILL is due after just that grace, whatever the steps were, and no step is added."""
+    changed = plan.with_grace(grace)
+    assert len(changed.steps) <= len(plan.steps)
+    assert [step.what for step in changed.steps] == [s.what for s in plan.steps[: len(changed.steps)]]
+    expected = grace if plan.steps else 0.0
+    assert math.isclose(changed.grace, expected, rel_tol=1e-9, abs_tol=1e-9)
+    assert changed.kill_bound == plan.kill_bound
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_plan_or_a_plan_error(text: str) -> None:
+    """Nothing but a plan or an error that points into the text comes out."""
+    try:
+        plan = Plan.parse(text)
+    except PlanError as error:
+        assert 0 <= error.position <= len(text)
+        assert error.code == "INVALID_PLAN"
+    else:
+        assert Plan.parse(str(plan)) == plan
+
+
+@given(st.text('HUPKILTERM@session,. 0123456789ms"^C\\x', max_size=40))
+def test_near_plans_too(text: str) -> None:
+    """The same for texts that look like plans."""
+    test_any_text_is_a_plan_or_a_plan_error.hypothesis.inner_test(text)  # type: ignore[attr-defined]
+
+
+def test_the_examples_of_the_documentation_read_as_they_say() -> None:
+    """Every form of a step, written by hand."""
+    assert Plan.parse("HUP@session 2s, KILL") == HANGUP_THEN_KILL
+    assert Plan.parse("kill") == KILL_NOW
+    assert Plan.parse('"^C" 500ms, "^D" .5s, sighup 2s, KILL 3s') == ASK_FIRST
+    assert Plan.parse("hangup 1s,TERM@all 1m,KILL@leader 1s, KILL 0s") == Plan(
+        (
+            Step(HangUp(), 1.0),
+            Step(Signal("TERM"), 60.0, Reach.ALL),
+            Step(Signal("KILL"), 1.0, Reach.LEADER),
+        ),
+        kill_bound=0.0,
+    )
+    assert Plan.parse(r'"exit\n\x00\^\"" 1s, KILL').steps[0].what == Typed(b'exit\n\x00^"')
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("", 0),
+        ("HUP 2s", 6),
+        ("HUP 2s,", 7),
+        ("HUP, KILL", 3),
+        ("HUP 2, KILL", 5),
+        ("HUP nan, KILL", 4),
+        ("HUP -1s, KILL", 4),
+        ("HUP 1e9s, KILL", 4),
+        ("HOP 2s, KILL", 0),
+        ("HUP@everybody 2s, KILL", 4),
+        ("HUP 2s KILL", 7),
+        ("KILL 2s, HUP 1s", 7),
+        ('"^C 2s, KILL', 12),
+        (r'"\q" 2s, KILL', 1),
+        ('"" 2s, KILL', 0),
+        ("80000s, KILL", 0),
+        ("HUP 80000s, HUP 80000s, KILL", 12),
+    ],
+)
+def test_an_error_points_at_the_place(text: str, position: int) -> None:
+    """The position is that of the first character that can't be taken, and is shown."""
+    with pytest.raises(PlanError) as caught:
+        Plan.parse(text)
+    assert caught.value.position == position
+    assert str(caught.value).splitlines()[-1].index("^") == position + 2
+
+
+@pytest.mark.parametrize(
+    "grace", [-1, -0.001, math.nan, math.inf, LONGEST_WAIT * 1.001, "1", None, True]
+)
+def test_a_grace_that_is_no_grace_is_refused(grace: object) -> None:
+    """Negative, not a number, infinite, huge, text, nothing: all the same error."""
+    with pytest.raises(InvalidGrace):
+        HANGUP_THEN_KILL.with_grace(grace)  # type: ignore[arg-type]
+    with pytest.raises(InvalidGrace):
+        Step(Signal("HUP"), grace)  # type: ignore[arg-type]
+
+
+def test_what_is_no_step_is_refused() -> None:
+    """Signals that do not exist, nothing to type, and steps that are none."""
+    for make in (
+        lambda: Signal("NOPE"),
+        lambda: Signal(9),  # type: ignore[arg-type]
+        lambda: Typed(b""),
+        lambda: Typed("text"),  # type: ignore[arg-type]
+        lambda: Step("HUP", 1.0),  # type: ignore[arg-type]
+        lambda: Plan(("HUP",)),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(InvalidArgument):
+            make()
+
+
+def test_the_defaults_stay_well_below_what_a_client_waits() -> None:
+    """The public Python client gives up on a DELETE after 10 s."""
+    assert HANGUP_THEN_KILL.longest <= 6
+    assert HANGUP_THEN_KILL.grace == 2
+    assert ASK_FIRST.grace == 3

@@ -1,0 +1,102 @@
+"""A program in a session of its own, in a folder of its own, and what can be seen of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from ptykill import Session, Supervisor
+from tests.real import processes
+from tests.real.processes import Census, Process
+from tests.real.programs import Program
+
+__all__ = ["PATIENCE", "SLACK", "Scene", "start", "until"]
+
+PATIENCE = 30.0
+"""Seconds that anything may take on a slow machine before a test gives up on it."""
+SLACK = 5.0
+"""Seconds that an end may come later than it should, on a slow machine."""
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Wait until something is the case, or fail saying what."""
+    with trio.move_on_after(PATIENCE):
+        while not condition():
+            await trio.sleep(0.005)
+        return
+    raise AssertionError(f"waited in vain: {what}")
+
+
+class Scene:
+    """One program's session and folder, and the mark that its processes carry."""
+
+    def __init__(self, session: Session, program: Program, folder: Path, mark: str) -> None:
+        self.session = session
+        self.program = program
+        self.folder = folder
+        self.mark = mark
+
+    def has(self, file: str) -> bool:
+        """Return whether the program has written that file."""
+        return (self.folder / file).exists()
+
+    def tell(self, file: str) -> None:
+        """Write a file that the program waits for."""
+        (self.folder / file).touch()
+
+    def marked(self) -> list[str]:
+        """Describe the living processes of this session, by their mark."""
+        return processes.names(processes.marked(self.mark))
+
+    def leader(self) -> Process | None:
+        """Return what the process table says of the leader."""
+        return processes.look_up(self.session.pid)
+
+    def foreground(self) -> int:
+        """Return the number of the terminal's foreground process group."""
+        leader = self.leader()
+        return -1 if leader is None else leader.foreground
+
+    def census(self) -> Census:
+        """Take hold of everybody who is in the session now, and descends from its leader."""
+        return Census(self.session.pid)
+
+    async def ready(self) -> None:
+        """Wait until the program is as it is meant to be when its end comes."""
+        await until(lambda: self.has("ready"), f"{self.program.name} to be ready")
+        if self.program.stops:
+            await until(lambda: _state(self.leader()) == "T", f"{self.program.name} to stop")
+
+
+def _state(process: Process | None) -> str:
+    return "" if process is None else process.state
+
+
+async def start(
+    supervisor: Supervisor, program: Program, parent: Path, **options: Any
+) -> Scene:
+    """Start a program in a session, and wait until it is ready."""
+    mark = secrets.token_hex(16)
+    folder = parent / mark
+    folder.mkdir()
+    env = os.environ | {
+        "PTYKILL_TEST_SESSION": mark,
+        "HISTFILE": "",
+        "LC_ALL": "C",
+        "PS1": "$ ",
+        "TMOUT": "60",
+    }
+    command = program.command(folder, mark)
+    session = await supervisor.spawn(command, env=env, cwd=folder, **options)
+    scene = Scene(session, program, folder, mark)
+    if program.typed:
+        await session.send(f"{program.typed}\n: > ready\n".encode())
+    await scene.ready()
+    return scene
+
+

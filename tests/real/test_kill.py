@@ -1,0 +1,395 @@
+"""Nothing of a session is left when `terminate` returns, and the verdict says how it went."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from ptykill import (
+    KILL_NOW,
+    Caveat,
+    ExitStatus,
+    Outcome,
+    Plan,
+    SessionEnded,
+    State,
+    Supervisor,
+    Verdict,
+)
+from tests.real import processes
+from tests.real.programs import BASH, JOBS, LINGERING, PROGRAMS, Program, find, python
+from tests.real.scene import PATIENCE, SLACK, Scene, start, until
+
+TIER = frozenset({Caveat.SCANNED, Caveat.ESCAPEES_UNKNOWN})
+"""What the session containment may say of itself in a verdict; the second always."""
+
+
+async def ended(scene: Scene, **options: object) -> Verdict:
+    """End a session, and see for ourselves that nothing of it is left."""
+    with scene.census() as census:
+        assert len(census) >= scene.program.members
+        verdict = await scene.session.terminate(**options)  # type: ignore[arg-type]
+        assert census.living() == []
+        assert scene.marked() == []
+    assert processes.look_up(scene.session.pid) is None  # It has been reaped.
+    return verdict
+
+
+def check_truth(verdict: Verdict, program: Program) -> None:
+    """Compare a verdict with what is known of the program."""
+    assert verdict.empty
+    assert verdict.survivors == ()
+    assert verdict.outcome is program.outcome
+    assert verdict.exit_status == program.status
+    assert verdict.containment == "session"
+    assert Caveat.ESCAPEES_UNKNOWN in verdict.caveats
+    assert verdict.caveats <= TIER
+    hangup, *kills = verdict.deliveries
+    assert hangup.what == "HUP@session"
+    assert hangup.reached >= 1
+    assert all(each.error is None and each.refused == () for each in verdict.deliveries)
+    if program.outcome is Outcome.KILLED:
+        (kill,) = kills
+        assert kill.what == "KILL@all"
+        assert kill.reached >= 1
+        assert kill.at >= program.grace
+        assert verdict.grace >= program.grace
+        assert verdict.took < program.grace + SLACK
+    else:
+        assert kills == []
+        assert verdict.kill == 0
+        assert verdict.grace == verdict.took < program.grace
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, *JOBS], ids=str)
+async def test_terminate(supervisor: Supervisor, tmp_path: Path, program: Program) -> None:
+    """Nothing survives, clean-up within the grace is honoured, and the verdict is true."""
+    scene = await start(supervisor, program, tmp_path)
+    verdict = await ended(scene, grace=program.grace)
+    check_truth(verdict, program)
+    assert scene.has("cleaned") == program.cleans_up
+    assert scene.session.state is State.ENDED
+    assert scene.session.exit_status == program.status
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, *JOBS], ids=str)
+async def test_kill(supervisor: Supervisor, tmp_path: Path, program: Program) -> None:
+    """Nothing survives an immediate SIGKILL either."""
+    scene = await start(supervisor, program, tmp_path)
+    verdict = await ended(scene, plan=KILL_NOW)
+    assert (verdict.outcome, verdict.empty) == (Outcome.KILLED, True)
+    assert verdict.exit_status == ExitStatus(signal=signal.SIGKILL)
+    assert [each.what for each in verdict.deliveries] == ["KILL@all"]
+    assert not scene.has("cleaned")
+
+
+PORTABLE = (
+    "polite",
+    "deaf",
+    "stopped leader",
+    "leader that ends during the grace",
+    "clean-up with helpers",
+    "member with a dead main thread",
+    "crowd",
+    "child in a session of its own",
+    "wiped environment",
+    "bash with a deaf and stopped job",
+)
+
+
+@pytest.mark.parametrize("name", PORTABLE)
+async def test_each_system(
+    system: str, supervisor: Supervisor, tmp_path: Path, name: str
+) -> None:
+    """Nothing survives where there are no pidfds and no /proc either."""
+    program = find(name)
+    scene = await start(supervisor, program, tmp_path)
+    verdict = await ended(scene, grace=program.grace)
+    check_truth(verdict, program)
+    assert scene.has("cleaned") == program.cleans_up
+    if system == "portable":
+        assert Caveat.SCANNED in verdict.caveats
+
+
+@pytest.mark.parametrize("name", ["cleans up in half the grace", "bash with a deaf job"])
+async def test_each_way_to_spawn(
+    spawning: str, supervisor: Supervisor, tmp_path: Path, name: str
+) -> None:
+    """A session ends as well whichever way it was born."""
+    program = find(name)
+    scene = await start(supervisor, program, tmp_path)
+    check_truth(await ended(scene, grace=program.grace), program)
+    assert scene.has("cleaned") == program.cleans_up
+
+
+async def test_the_hangup_reaches_every_member_once(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """The verdict counts the members that were hung up, each of which got one SIGHUP."""
+    program = python(
+        "counters",
+        "five processes that write a line for each SIGHUP",
+        """
+        def count():
+            record = os.open("hangups", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+            on(signal.SIGHUP, lambda: os.write(record, b"%d\\n" % os.getpid()))
+        def member(name):
+            count()
+            say(name)
+            idle()
+        for name in "abcd":
+            fork(lambda: member(name))
+            heard(name)
+        count()
+        say("ready")
+        idle()
+        """,
+    )
+    scene = await start(supervisor, program, tmp_path)
+    with scene.census() as census:
+        pids = census.pids
+    verdict = await ended(scene, grace=0.5)
+    heard = (scene.folder / "hangups").read_text().split()
+    assert sorted(heard) == sorted(map(str, pids))
+    assert [each.reached for each in verdict.deliveries] == [5, 5]
+
+
+async def test_ctrl_z(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Every kind of job at once, one of them stopped from the keyboard: all are dead at the end."""
+    shell = Program("bash", "an interactive bash", "", (BASH, "--norc", "--noprofile", "-i"),
+                    typed=":")
+    scene = await start(supervisor, shell, tmp_path)
+    await scene.session.send(b"sleep 60\n")
+    await until(lambda: scene.foreground() != scene.session.pid, "the job to be in front")
+    job = scene.foreground()
+    await scene.session.send(b"\x1a")
+    await until(lambda: scene.foreground() == scene.session.pid, "the shell to be back in front")
+    stopped = processes.look_up(job)
+    assert stopped is not None
+    assert stopped.state == "T"
+    lines = [each.typed for each in JOBS if "100" not in each.name]
+    # Each into its own file: a line too long for the terminal would be cut (4096 bytes).
+    (scene.folder / "jobs").write_text("\n".join([*lines, ": > all"]) + "\n")
+    await scene.session.send(b". ./jobs\n")
+    await until(lambda: scene.has("all"), "the jobs to run")
+    verdict = await ended(scene, grace=0.3)
+    assert verdict.empty
+    assert verdict.outcome is Outcome.KILLED
+    assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
+    hangup, kill = verdict.deliveries
+    assert hangup.reached >= 10
+    assert kill.reached == 3  # The one under nohup, and the two that are deaf.
+
+
+async def test_foreground_child_outlives_its_shell(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """A foreground program has its time to clean up although its shell died of the hangup."""
+    child = find("cleans up in half the grace")
+    program = tmp_path / "child"
+    program.mkdir()
+    command = " ".join(child.command(program, "child"))
+    shell = Program("bash", "an interactive bash", "", (BASH, "--norc", "--noprofile", "-i"),
+                    typed=":")
+    scene = await start(supervisor, shell, tmp_path)
+    (scene.folder / "ready").unlink()
+    await scene.session.send(f"{command}\n".encode())
+    await scene.ready()
+    assert scene.foreground() != scene.session.pid
+    verdict = await ended(scene, grace=PATIENCE)
+    assert scene.has("cleaned")
+    assert (verdict.outcome, verdict.empty) == (Outcome.GRACEFUL, True)
+    assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
+    assert verdict.took >= 0.5
+
+
+async def test_a_bystander_session_stays_untouched(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """The session beside the one that is ended notices nothing of it."""
+    watchful = python(
+        "bystander",
+        "writes down every signal that it gets",
+        """
+        for number in signal.SIGHUP, signal.SIGCONT, signal.SIGTERM, signal.SIGINT:
+            on(number, lambda: say("signalled"))
+        fork(idle)
+        say("ready")
+        idle()
+        """,
+    )
+    beside = await start(supervisor, watchful, tmp_path)
+    with beside.census() as bystanders:
+        assert len(bystanders) == 2
+        for name in "crowd", "child in a session of its own":
+            await ended(await start(supervisor, find(name), tmp_path), grace=0.1)
+        assert len(bystanders.living()) == 2
+    assert not beside.has("signalled")
+    assert beside.session.state is State.RUNNING
+    assert (await beside.session.kill()).empty
+
+
+@pytest.mark.parametrize("program", LINGERING, ids=str)
+async def test_leader_that_had_ended_before(
+    supervisor: Supervisor, tmp_path: Path, program: Program
+) -> None:
+    """What a leader leaves behind by ending on its own gets the plan, and the verdict says so."""
+    scene = await start(
+        supervisor, program, tmp_path, plan=f"HUP@session {program.grace}s, KILL 15s"
+    )
+    with scene.census() as census:
+        assert len(census) == program.members
+        scene.tell("go")
+        verdict = await scene.session.wait()
+        assert census.living() == []
+        assert scene.marked() == []
+    check_truth(verdict, program)
+    assert scene.has("cleaned") == program.cleans_up
+
+
+async def test_terminate_after_the_leader_has_ended(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """One who asks for the end when only leftovers live shortens their grace."""
+    scene = await start(
+        supervisor, find("leaves a deaf child"), tmp_path, plan="HUP@session 60s, KILL 15s"
+    )
+    with scene.census() as census:
+        scene.tell("go")
+        assert await scene.session.wait_exited() == ExitStatus(code=5)
+        verdict = await scene.session.terminate(grace=0.1)
+        assert census.living() == []
+    assert (verdict.outcome, verdict.empty) == (Outcome.KILLED, True)
+    assert verdict.exit_status == ExitStatus(code=5)
+    assert verdict.took < 0.1 + SLACK
+
+
+async def test_a_leader_held_by_a_hidden_tracer(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A leader that can't be reaped is reported within the bound, named, and watched until it can.
+
+    Its tracer has left the session and lost its parent: this containment can't know of it.
+    """
+    program = python(
+        "traced by a stranger",
+        "is traced by a daemon that has left its session",
+        """
+        ATTACH, CONT, SET_PTRACER = 16, 7, 0x59616D61
+        libc.prctl(SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
+        leader = os.getpid()
+        def tracer():
+            with open("tracer", "w") as file:
+                file.write(str(os.getpid()))
+            libc.ptrace(ATTACH, leader, None, None)
+            os.waitpid(leader, 0)
+            libc.ptrace(CONT, leader, None, None)
+            say("ready")
+            while True:
+                time.sleep(1)
+        def daemon():
+            os.setsid()
+            deaf()
+            fork(tracer)
+        os.waitpid(fork(daemon), 0)
+        idle()
+        """,
+    )
+    scene = await start(supervisor, program, tmp_path)
+    tracer = int((scene.folder / "tracer").read_text())
+    verdict = await scene.session.terminate(plan="HUP@session 100ms, KILL 500ms")
+    assert not verdict.empty
+    assert verdict.outcome is Outcome.STUCK
+    assert verdict.took < 0.6 + SLACK
+    (survivor,) = verdict.survivors
+    assert survivor.pid == scene.session.pid
+    assert survivor.state == "Z"
+    assert survivor.why == f"dead, but held by the process that traces it, {tracer}"
+    assert Caveat.ESCAPEES_UNKNOWN in verdict.caveats
+    assert scene.session.state is State.STUCK
+    processes.end(tracer)
+    verdict = await scene.session.wait()
+    assert verdict.empty
+    assert verdict.exit_status == ExitStatus(signal=signal.SIGKILL)
+    assert scene.session.state is State.ENDED
+
+
+async def test_what_left_the_session_unseen(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A daemon that left the session long ago is out of reach, and the verdict says it may be."""
+    program = python(
+        "daemon",
+        "starts a daemon that leaves the session and loses its parent",
+        """
+        def daemon():
+            os.setsid()
+            fork(lambda: (say("ready"), idle()))
+        os.waitpid(fork(daemon), 0)
+        idle()
+        """,
+    )
+    scene = await start(supervisor, program, tmp_path)
+    verdict = await scene.session.terminate(grace=PATIENCE)
+    assert Caveat.ESCAPEES_UNKNOWN in verdict.caveats
+    (daemon,) = processes.marked(scene.mark)
+    processes.end(daemon.pid)
+
+
+async def test_the_terminal_is_opened_again(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A leader that closes its terminal has not ended, and what it writes later is received."""
+    program = python(
+        "comes back to its terminal",
+        "closes its terminal and opens /dev/tty when it is told to",
+        """
+        for fd in 0, 1, 2:
+            os.close(fd)
+        say("ready")
+        heard("go")
+        os.write(os.open("/dev/tty", os.O_RDWR), b"again")
+        idle()
+        """,
+    )
+    scene = await start(supervisor, program, tmp_path)
+    await until(lambda: scene.session.state is State.RUNNING, "a moment to pass")
+    scene.tell("go")
+    assert await scene.session.receive() == b"again"
+    assert scene.session.state is State.RUNNING
+    verdict = await ended(scene, grace=PATIENCE)
+    assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
+
+
+async def test_one_who_types_into_a_full_terminal_is_told(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """Typing that waits for a program that does not read ends with the session."""
+    import trio  # noqa: PLC0415
+
+    program = python(
+        "does not read",
+        "has its terminal in raw mode and never reads it",
+        """
+        modes = termios.tcgetattr(0)
+        modes[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG)
+        termios.tcsetattr(0, termios.TCSANOW, modes)
+        say("ready")
+        idle()
+        """,
+    )
+    scene = await start(supervisor, program, tmp_path)
+    refused = []
+
+    async def type_much() -> None:
+        with pytest.raises(SessionEnded) as caught:
+            await scene.session.send(b"x" * 1_000_000)
+        refused.append(caught.value)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(type_much)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        verdict = await ended(scene, plan=Plan.parse('"^C" 200ms, HUP@session 30s, KILL 15s'))
+    assert [error.code for error in refused] == ["SESSION_ENDED"]
+    typed, hangup = verdict.deliveries
+    assert typed.error is not None  # There was no room for it.
+    assert hangup.error is None
+    assert verdict.outcome is Outcome.GRACEFUL
+    assert os.listdir(scene.folder)
