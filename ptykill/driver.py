@@ -232,8 +232,9 @@ class Driver:
         if self._kills is None:
             self._kills = _Kills(now)
         self._kills.rounds.append(self.containment.kill())
-        self._be_due(min(trio.current_time() + self._retry, self._kill_until))
-        self._retry = min(self._retry * 2, _RETRY_LONGEST)
+        if self.state is State.KILLING:
+            self._be_due(min(trio.current_time() + self._retry, self._kill_until))
+            self._retry = min(self._retry * 2, _RETRY_LONGEST)
 
     def _finish(self) -> None:
         survivors = () if self._empty else self.containment.survivors()

@@ -147,7 +147,10 @@ class SessionContainment:
         # The number is in use, and nobody who lives was seen: they are zombies that their parent
         # has not reaped, or one slipped through the look, or strangers.
         self._watched = self._hold_some(afresh=True)
-        return bool(self._watched) or (self._unsure and self._table.in_use(self.pid) is True)
+        if self._watched or (self._unsure and self._table.in_use(self.pid)):
+            return True
+        self._leader.reap()
+        return False
 
     async def wait_members(self) -> None:
         """Wait for the end of some members that the last look found."""
@@ -217,7 +220,7 @@ class SessionContainment:
 
     def _emptied(self) -> bool:
         """Reap the leader and ask the kernel whether anybody still has the session's number."""
-        if self._escaped or not self._leader.reapable():
+        if self._escaped or not self._leader.reapable() or self._table.in_use(self.pid) is None:
             return False
         if self._leader.pinned:
             self._mark = self._table.mark()

@@ -32,7 +32,11 @@ def version() -> str | None:
 
 
 class Rival:
-    """A session that ptyprocess holds. ``pids`` are those that it printed, the leader's first."""
+    """A session that ptyprocess holds.
+
+    ``pids`` are those of the scenario's jobs, in their order; ``stage`` is the process that
+    ptyprocess works in.
+    """
 
     def __init__(self, scenario: Scenario, env: dict[str, str], directory: Path) -> None:
         self._stage = subprocess.Popen(
@@ -43,6 +47,7 @@ class Rival:
             cwd=directory,
             process_group=0,  # Ctrl-C is for the demo, which lets it go.
         )
+        self.stage = self._stage.pid
         try:
             self.pids: list[int] = self._line()["pids"]
         except BaseException:
@@ -102,8 +107,8 @@ def _stage(number: int) -> None:
 
     scenario = SCENARIOS[number]
     process = PtyProcess.spawn(list(scenario.command))
-    pids = set_up(scenario, _StageTerminal(process.fd))
-    sys.stdout.write(json.dumps({"pids": [process.pid, *pids]}) + "\n")
+    pids = set_up(scenario, process.pid, _StageTerminal(process.fd))
+    sys.stdout.write(json.dumps({"pids": pids}) + "\n")
     sys.stdout.flush()
     if sys.stdin.readline():
         # The clock is one for all processes: CLOCK_MONOTONIC.

@@ -12,7 +12,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -22,35 +21,38 @@ from rich.console import Console
 
 from ptykill.demo import onlooker, rival
 from ptykill.demo.daemon import Daemon
-from ptykill.demo.ending import Ending, by_ptykill, by_ptyprocess
+from ptykill.demo.ending import Ending, by_ptykill, by_ptyprocess, problems_of
 from ptykill.demo.scenarios import SCENARIOS, DemoError, Scenario
 from ptykill.demo.screen import Screen
 
 __all__ = ["run"]
 
 _WIDEST = 120
-_ENDING_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+_ENDING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def run(*, plain: bool, grace: float) -> int:
     """Run the demo and return its exit status (see `ptykill.demo.main`)."""
     screen = Screen(_console(plain=plain))
     mark = secrets.token_hex(8)
-    status, left = 1, set[int]()
+    problems: list[str] = []
+    interrupted = 0
+    left: set[int] = set()
     with _interruptible():
         try:
-            problems = _show_all(screen, mark, grace)
-            screen.problems(problems)
-            status = 1 if problems else 0
-        except DemoError as error:
-            screen.problems([str(error)])
-        except _Interrupted as interruption:
-            status = 128 + interruption.number
-        finally:
-            with _undisturbed():
+            try:
+                problems = _show_all(screen, mark, grace)
+            finally:
+                _ignore_signals()
                 left = onlooker.sweep(mark)
-    screen.close(left, interrupted=status > 128)
-    return status if not left else 1
+        except DemoError as error:
+            problems = [str(error)]
+        except _Interrupted as interruption:
+            interrupted = interruption.number
+        screen.close(problems, left, interrupted=bool(interrupted))
+    if problems or left:
+        return 1
+    return 128 + interrupted if interrupted else 0
 
 
 def _console(*, plain: bool) -> Console:
@@ -77,7 +79,7 @@ def _show_all(screen: Screen, mark: str, grace: float) -> list[str]:
                 show = _Show(screen, daemon, Path(folder), mark, grace)
                 ours, theirs = show.play(number, scenario)
                 endings.append((ours, theirs))
-                problems += [f"{scenario.name}: {problem}" for problem in ours.problems(grace)]
+                problems += [f"{scenario.name}: {problem}" for problem in problems_of(ours)]
         screen.summary(endings)
     return problems
 
@@ -95,14 +97,13 @@ class _Show:
     def play(self, number: int, scenario: Scenario) -> tuple[Ending, Ending | None]:
         """End the scenario's session twice, and show how it went."""
         self.screen.introduce(number, scenario)
-        began = time.monotonic()
         env, directory = self._place(number, scenario, "ptykill")
         ours = by_ptykill(scenario, self.daemon, env, directory, self.grace)
         theirs = None
         if rival.version() is not None:
             env, directory = self._place(number, scenario, "ptyprocess")
-            theirs = by_ptyprocess(scenario, env, directory, ours.end)
-        self.screen.replay(ours, theirs, began)
+            theirs = by_ptyprocess(scenario, env, directory, at_least=ours.end)
+        self.screen.show(ours, theirs)
         return ours, theirs
 
     def _place(self, number: int, scenario: Scenario, who: str) -> tuple[dict[str, str], Path]:
@@ -122,20 +123,39 @@ class _Interrupted(BaseException):
         self.number = number
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    del frame
-    raise _Interrupted(number)
-
-
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Have the signals that ask for an end raise `_Interrupted`, so that nothing is left then."""
-    with _handling(_interrupt):
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread may say what becomes of signals, and gets them.
+        return
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # As under nohup.
+            signal.signal(number, _interrupt)
+    try:
         yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    _ignore_signals()  # A second one must not interrupt the clean-up that follows the first.
+    raise _Interrupted(number)
+
+
+def _ignore_signals() -> None:
+    """Let no signal interrupt a clean-up, which is short."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no signal interrupt a clean-up, which is short."""
-    with _handling(signal.SIG_IGN):
+def _swept(mark: str) -> Iterator[None]:
+    try:
         yield
+    finally:
+        onlooker.sweep(mark)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["SCENARIOS", "DemoError", "Job", "Scenario", "Terminal", "set_up", "wait_ready"]
+__all__ = ["SCENARIOS", "DemoError", "Job", "Scenario", "Terminal", "set_up"]
 
 JOURNAL = "journal"
 """The file, in the session's working directory, where a clean-up writes what it did."""
@@ -50,6 +50,8 @@ class Scenario:
     jobs: tuple[Job, ...]
     """The leader first, then in the order in which the marker names them."""
     typed: tuple[str, ...] = ()
+    typed_then: tuple[str, ...] = ()
+    """Typed once all that has been started has been executed."""
     saves: bool = False
     """It cleans up, and its journal tells how far it came."""
 
@@ -92,10 +94,10 @@ class Terminal(Protocol):
 _SHELL = (
     "sleep 60 &",
     "sleep 60 &",
-    "kill -STOP %2",
     "nohup sleep 60 &",
     "(trap '' HUP INT TERM QUIT; exec sleep 60) &",
 )
+_STOP = ("kill -STOP %2",)
 
 _EDITOR = f"""
 import os, signal, time
@@ -120,8 +122,9 @@ SCENARIOS = (
         name="a shell with jobs",
         about="Each job has a process group of its own: no signal to the shell's reaches them.",
         command=("bash", "--norc", "--noprofile", "-i"),
-        shown=tuple(f"$ {line}" for line in _SHELL),
+        shown=tuple(f"$ {line}" for line in (*_SHELL, *_STOP)),
         typed=_SHELL,
+        typed_then=_STOP,
         jobs=(
             Job("bash -i", "bash"),
             Job("sleep, background", "sleep"),
@@ -148,10 +151,10 @@ SCENARIOS = (
 )
 
 
-def set_up(scenario: Scenario, terminal: Terminal) -> list[int]:
-    """Type what is to be typed, and return the pids that the session prints, but the leader's."""
-    heard = b""
+def set_up(scenario: Scenario, leader: int, terminal: Terminal) -> list[int]:
+    """Make the session what it is to be, and return the pids of its jobs, in their order."""
     until = time.monotonic() + _PATIENCE
+    heard = b""
 
     def wait_for(pattern: re.Pattern[bytes]) -> re.Match[bytes]:
         nonlocal heard
@@ -163,21 +166,29 @@ def set_up(scenario: Scenario, terminal: Terminal) -> list[int]:
             heard += terminal.receive(0.2)
         return match
 
+    def type_in(*lines: str) -> None:
+        for line in lines:
+            terminal.send(line.encode() + b"\n")
+
     if scenario.typed:
         wait_for(re.compile(re.escape(_PROMPT.encode())))
-        for line in (*scenario.typed, "echo pids: $(jobs -p)"):
-            terminal.send(line.encode() + b"\n")
-    return [int(number) for number in wait_for(scenario.marker).groups()]
+        type_in(*scenario.typed, "echo pids: $(jobs -p)")
+    pids = [leader, *map(int, wait_for(scenario.marker).groups())]
+    jobs = dict(zip(pids, scenario.jobs, strict=True))
+    if scenario.typed_then:
+        for pid, job in jobs.items():
+            _wait_until(dataclasses.replace(job, stopped=False), pid, until)
+        type_in(*scenario.typed_then)
+    for pid, job in jobs.items():
+        _wait_until(job, pid, until)
+    return pids
 
 
-def wait_ready(scenario: Scenario, pids: list[int]) -> None:
-    """Wait until every process is what it is to be: executed, deaf, stopped."""
-    until = time.monotonic() + _PATIENCE
-    for job, pid in zip(scenario.jobs, pids, strict=True):
-        while not _is(job, pid):
-            if time.monotonic() > until:
-                raise DemoError(f"{scenario.name}: {job.name} ({pid}) is not what it is to be")
-            time.sleep(0.002)
+def _wait_until(job: Job, pid: int, until: float) -> None:
+    while not _is(job, pid):
+        if time.monotonic() > until:
+            raise DemoError(f"{job.name} ({pid}) did not become what it is to be")
+        time.sleep(0.002)
 
 
 def _is(job: Job, pid: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -112,8 +112,3 @@ def _multiples(step: int, span: float) -> Iterator[int]:
 def milliseconds(seconds: float) -> str:
     """Return a time in words."""
     return f"{1000 * seconds:.1f} ms"
-
-
-def died_by(bars: Iterable[Bar], at: float) -> int:
-    """Return how many had died by then."""
-    return sum(bar.died is not None and bar.died <= at for bar in bars)

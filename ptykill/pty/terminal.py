@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -60,16 +61,13 @@ class PtyTerminal:
     async def receive_some(self) -> bytes:
         """Wait for output and return some; ``b""`` when there can be no more."""
         while self.open:
+            # Before the read, never after it: what has been read must not wait, nor be cancelled.
+            await trio.lowlevel.checkpoint()
             try:
-                data = self._read()
+                return self._read() if self.open else b""
             except BlockingIOError:
-                try:
+                with contextlib.suppress(trio.ClosedResourceError):
                     await trio.lowlevel.wait_readable(self.master)
-                except trio.ClosedResourceError:
-                    break
-            else:
-                await trio.lowlevel.checkpoint()
-                return data
         return b""
 
     def receive_now(self) -> bytes:

@@ -490,7 +490,6 @@ PROGRAMS = (
         idle()
         """,
         Outcome.KILLED,
-        members=2,
     ),
     python(
         "respawner",

@@ -38,6 +38,12 @@ async def ended(scene: Scene, **options: object) -> Verdict:
     return verdict
 
 
+def name_of(pid: int) -> str:
+    """Return the name of a process; nothing if there is none."""
+    process = processes.look_up(pid)
+    return "" if process is None else process.name
+
+
 def check_truth(verdict: Verdict, program: Program) -> None:
     """Compare a verdict with what is known of the program."""
     assert verdict.empty
@@ -165,6 +171,8 @@ async def test_ctrl_z(supervisor: Supervisor, tmp_path: Path) -> None:
     await scene.session.send(b"sleep 60\n")
     await until(lambda: scene.foreground() != scene.session.pid, "the job to be in front")
     job = scene.foreground()
+    # Before its exec it still ignores what is typed, as its shell does.
+    await until(lambda: name_of(job) == "sleep", "the job to run")
     await scene.session.send(b"\x1a")
     await until(lambda: scene.foreground() == scene.session.pid, "the shell to be back in front")
     stopped = processes.look_up(job)

@@ -1,0 +1,191 @@
+"""What the demo says, and when: titles, the replay, the summary, the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from ptykill.demo.ending import Ending, Told
+from ptykill.demo.scenarios import CHAPTERS, SCENARIOS, Scenario
+from ptykill.demo.timeline import Bar, Chart, Tick, milliseconds
+
+__all__ = ["Screen"]
+
+_FRAMES = 25
+"""A second."""
+_READ = 1.5
+"""Seconds given to what has just been shown, on a terminal."""
+_GOOD, _BAD = "bold green", "bold red"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Note:
+    """A line below a chart, shown once its time on the axis (seconds) has come."""
+
+    at: float
+    text: Text
+
+
+class Screen:
+    """The console, and all that is written to it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._moving = console.is_terminal and not console.is_dumb_terminal
+        self._rival = "ptyprocess"
+
+    def open(self, url: str, grace: float, version: str | None) -> None:
+        """Say what is to come."""
+        say = self._console.print
+        say(Text.assemble(("ptykill demo", "bold"), f"   a daemon listens on {url}"))
+        say(f"{len(SCENARIOS)} sessions are ended by DELETE, with {grace:g} s of grace.")
+        if version is None:
+            say("ptyprocess is not installed: there will be no comparison with it.")
+        else:
+            self._rival = f"ptyprocess {version}"
+            say(f"Then the same sessions are ended by {self._rival}: terminate(force=True).")
+        say("An onlooker holds a pidfd on every process: it tells when each died, and what of.")
+
+    def introduce(self, number: int, scenario: Scenario) -> None:
+        """Show what is about to be ended."""
+        line = "─" if self._moving else "-"
+        title = Text(f"{number}. {scenario.name}", style="bold")
+        self._console.print()
+        self._console.print(Rule(title, align="left", characters=line, style="dim"))
+        self._console.print(scenario.about)
+        for shown in scenario.shown:
+            self._console.print(Text(f"    {shown}", style="cyan"))
+
+    def show(self, ours: Ending, theirs: Ending | None) -> None:
+        """Replay both endings, as fast as they went."""
+        self._console.print(f"    {_count(ours)}", style="dim")
+        self._console.print()
+        end = max(each.end for each in (ours, theirs) if each is not None)
+        whole = self._charts(ours, theirs, end, end)
+        if self._moving and len(self._console.render_lines(whole)) < self._console.height:
+            began = time.monotonic()
+            with Live(console=self._console, auto_refresh=False) as live:
+                while (now := time.monotonic() - began) < end:
+                    live.update(self._charts(ours, theirs, end, now), refresh=True)
+                    time.sleep(1 / _FRAMES)
+                live.update(whole, refresh=True)
+        else:
+            self._console.print(whole)
+        if self._moving:
+            time.sleep(_READ)
+
+    def summary(self, endings: Sequence[tuple[Ending, Ending | None]]) -> None:
+        """Set both side by side."""
+        compared = any(theirs is not None for _, theirs in endings)
+        table = Table(box=box.SIMPLE_HEAD if self._moving else box.ASCII2, pad_edge=False)
+        table.add_column("session")
+        for who in ("ptykill", *([self._rival] if compared else [])):
+            table.add_column(who)
+            table.add_column("after", justify="right")
+            table.add_column("alive", justify="right")
+        for ours, theirs in endings:
+            cells: list[RenderableType] = [ours.scenario.name]
+            for each in (ours, theirs) if compared else (ours,):
+                cells += _cells(each) if each is not None else ["", "", ""]
+            table.add_row(*cells)
+        self._console.print()
+        self._console.print(table)
+
+    def close(self, problems: Sequence[str], left: set[int], *, interrupted: bool) -> None:
+        """Say what was not seen, and that nothing is left."""
+        self._console.print()
+        if interrupted:
+            self._console.print("Interrupted.")
+        for problem in problems:
+            self._console.print(Text(f"Not as claimed: {problem}", style=_BAD))
+        if left:
+            pids = ", ".join(map(str, sorted(left)))
+            self._console.print(Text(f"The demo could not end what it started: {pids}", style=_BAD))
+        else:
+            self._console.print("Nothing that the demo started is alive.")
+
+    def _charts(self, ours: Ending, theirs: Ending | None, end: float, now: float) -> Group:
+        parts: list[RenderableType] = []
+        assert ours.told is not None
+        title = Text.assemble(
+            ("ptykill", "bold"), f"  DELETE /api/v1/pty/{ours.told.session_id[:8]}..."
+        )
+        parts += _part(title, _rungs(ours.told), ours, _our_notes(ours, ours.told), end, now)
+        if theirs is not None:
+            title = Text.assemble((self._rival, "bold"), "  terminate(force=True)")
+            tick = Tick(theirs.claimed, f"returned {theirs.claim}")
+            parts += [Text(), *_part(title, (tick,), theirs, _their_notes(theirs), end, now)]
+        return Group(*parts)
+
+
+def _part(
+    title: Text,
+    ticks: tuple[Tick, ...],
+    ending: Ending,
+    notes: Iterable[_Note],
+    end: float,
+    now: float,
+) -> Iterable[RenderableType]:
+    yield Chart(title, ticks, ending.bars, end, now)
+    for note in notes:
+        # Its place is kept, so that nothing jumps.
+        yield note.text if note.at <= now else Text()
+
+
+def _rungs(told: Told) -> tuple[Tick, ...]:
+    return tuple(Tick(each.at, each.what) for each in told.verdict.deliveries)
+
+
+def _our_notes(ending: Ending, told: Told) -> Iterable[_Note]:
+    verdict, answer = told.verdict, told.answer
+    ends = [each.at for each in verdict.deliveries[1:]]
+    for rung, until in zip(verdict.deliveries, [*ends, verdict.took], strict=True):
+        # What died of the last rung is seen to be dead a little later than it is.
+        last = until == verdict.took
+        died = ending.died(rung.at, float("inf") if last else until)
+        line = f"  {rung.what:<12} at {milliseconds(rung.at)}: reached {rung.reached},"
+        line += f" {died} died in the {milliseconds(until - rung.at)} that it took"
+        yield _Note(until, Text(line))
+    line = f"  {answer.status} after {milliseconds(ending.took)}   {answer.server_timing}"
+    yield _Note(verdict.took, Text(line))
+    yield _Note(verdict.took, _alive("alive after the 204", ending.alive, _saved(ending)))
+
+
+def _their_notes(ending: Ending) -> Iterable[_Note]:
+    since = milliseconds(ending.end - ending.claimed)
+    yield _Note(ending.end, _alive(f"alive {since} after that", ending.alive, _saved(ending)))
+
+
+def _alive(when: str, alive: Sequence[Bar], more: str) -> Text:
+    who = ", ".join(f"{bar.name} ({bar.pid})" for bar in alive)
+    return Text.assemble(
+        f"  {when}: ",
+        (str(len(alive)), _BAD if alive else _GOOD),
+        f"   {who}" if who else "",
+        f"   {more}" if more else "",
+    )
+
+
+def _saved(ending: Ending) -> str:
+    return "" if ending.saved is None else f"saved {ending.saved} of {CHAPTERS} chapters"
+
+
+def _count(ending: Ending) -> str:
+    processes, groups = len(ending.bars), ending.groups
+    plural = "es" if processes > 1 else ""
+    return f"{processes} process{plural}, {groups} process group{'s' if groups > 1 else ''}"
+
+
+def _cells(ending: Ending) -> Iterable[RenderableType]:
+    saved = "" if ending.saved is None else f", saved {ending.saved} of {CHAPTERS}"
+    yield f"{ending.claim}{saved}"
+    yield milliseconds(ending.took)
+    yield Text(str(len(ending.alive)), style=_BAD if ending.alive else _GOOD)

@@ -1,0 +1,436 @@
+"""The HTTP face without I/O: what requests ask for, and how what came of it is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ptykill
+from ptykill import Outcome, Survivor, Verdict
+from ptykill.http import Api, Request, Response
+from ptykill.http.messages import Headers
+from ptykill.http.operations import Create, Created, Get, Kill, List
+
+KEY = "k" * 32
+BEARER: Headers = ((b"authorization", b"Bearer " + KEY.encode()),)
+PREFIX = "/api/v1/pty"
+CAP = 60.0
+LIMIT = 1000
+
+api = Api(key=KEY, spawning=True, grace_cap=CAP, body_limit=LIMIT)
+
+VERDICT = Verdict(
+    session_id="s",
+    pid=10,
+    outcome=Outcome.KILLED,
+    empty=True,
+    exit_status=None,
+    deliveries=(),
+    survivors=(),
+    containment="fake",
+    caveats=frozenset(),
+    took=0.75,
+    grace=0.5,
+    kill=0.25,
+)
+
+
+def request(method: str, path: str = PREFIX, query: str = "", **other: Any) -> Request:
+    return Request(method, path, query, **{"headers": BEARER, **other})
+
+
+def refused(answer: object) -> tuple[int, str]:
+    """Return the status and the code of an error, having checked its form."""
+    assert isinstance(answer, Response)
+    headers = dict(answer.headers)
+    body = json.loads(answer.body)
+    assert headers[b"content-type"] == b"application/json"
+    assert int(headers[b"content-length"]) == len(answer.body)
+    assert set(body) == {"error", "code"}
+    assert body["error"]
+    return answer.status, body["code"]
+
+
+def create(**fields: object) -> object:
+    return api.read(request("POST", body=json.dumps(fields).encode()))
+
+
+# --- what is asked for ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "operation"),
+    [
+        (request("GET"), List()),
+        (request("GET", f"{PREFIX}/abc"), Get("abc")),
+        (request("DELETE", f"{PREFIX}/abc"), Kill("abc", None)),
+        (request("DELETE", f"{PREFIX}/abc", "grace=1.5"), Kill("abc", 1.5)),
+        (request("DELETE", f"{PREFIX}/abc", "x=1&grace=0&x=2"), Kill("abc", 0.0)),
+        (request("POST", body=b'{"command": "bash"}'), Create(("bash",))),
+    ],
+)
+def test_reads_what_is_asked_for(asked: Request, operation: object) -> None:
+    """Each endpoint is read as its operation; parameters that are not known are ignored."""
+    assert api.read(asked) == operation
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/api/v1/pt",
+        "/api/v1/ptyx",
+        "/api/v1/pty/",
+        "/api/v1/pty/abc/",
+        "/api/v1/pty//",
+        "/api/v1/pty//abc",
+        "/api/v1/pty/abc/resize",
+        "//api/v1/pty",
+        "/api/v1/pty/../pty",
+        "api/v1/pty",
+        "/x/api/v1/pty",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+def test_unknown_paths_are_not_found(path: str, method: str) -> None:
+    """A path that is not known is 404 with or without the key; there are no trailing slashes."""
+    assert refused(api.read(request(method, path))) == (404, "NOT_FOUND")
+    assert refused(api.read(Request(method, path))) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("path", "spawning", "method", "allow"),
+    [
+        (PREFIX, True, "DELETE", b"GET, POST"),
+        (PREFIX, False, "POST", b"GET"),
+        (f"{PREFIX}/abc", True, "POST", b"GET, DELETE"),
+        (f"{PREFIX}/abc", True, "delete", b"GET, DELETE"),
+        (f"{PREFIX}/abc", True, "OPTIONS", b"GET, DELETE"),
+    ],
+)
+def test_wrong_methods_are_told_the_right_ones(
+    path: str, method: str, allow: bytes, *, spawning: bool
+) -> None:
+    """A method that a path does not have is 405, and Allow names those that it has."""
+    answer = Api(key=KEY, spawning=spawning).read(request(method, path))
+    assert refused(answer) == (405, "METHOD_NOT_ALLOWED")
+    assert isinstance(answer, Response)
+    assert dict(answer.headers)[b"allow"] == allow
+
+
+@pytest.mark.parametrize("prefix", ["", "/pty"])
+def test_is_mounted_anywhere(prefix: str) -> None:
+    """The prefix may be any, or none."""
+    mounted = Api(key=None, prefix=prefix)
+    assert mounted.read(Request("GET", prefix or "/")) == List()
+    assert mounted.read(Request("DELETE", f"{prefix}/abc")) == Kill("abc")
+
+
+@pytest.mark.parametrize("prefix", ["pty", "/", "/pty/"])
+def test_refuses_prefixes_that_match_nothing(prefix: str) -> None:
+    """A prefix without its first slash, or with a last one, is an error when it is given."""
+    with pytest.raises(ptykill.InvalidArgument):
+        Api(key=KEY, prefix=prefix)
+
+
+# --- who may ask ----------------------------------------------------------------------------------
+
+WRONG = [
+    pytest.param(headers, id=str(number))
+    for number, headers in enumerate(
+        [
+            (),
+            ((b"authorization", b""),),
+            ((b"authorization", b"Bearer"),),
+            ((b"authorization", b"Bearer "),),
+            ((b"authorization", KEY.encode()),),
+            ((b"authorization", b"Basic " + KEY.encode()),),
+            ((b"authorization", b"Bearer" + KEY.encode()),),
+            ((b"authorization", b"Bearer " + KEY[:-1].encode()),),
+            ((b"authorization", b"Bearer " + KEY.encode() + b"k"),),
+            ((b"authorization", b"Bearer " + KEY.upper().encode()),),
+            ((b"authorization", b"Bearer " + KEY.encode() + b" " + KEY.encode()),),
+            ((b"authorization", b"Bearer \xff\xfe" + KEY.encode()),),
+            ((b"authorization", b"Bearer " + "clé".encode()),),
+            ((b"authorization", b"Bearer " + b"k" * 100_000),),
+            (*BEARER, *BEARER),
+            ((b"x-authorization", b"Bearer " + KEY.encode()),),
+            ((b"cookie", b"authorization=Bearer " + KEY.encode()),),
+        ]
+    )
+]
+
+
+@pytest.mark.parametrize("headers", WRONG)
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PATCH"])
+def test_wrong_keys_are_refused(headers: Headers, method: str) -> None:
+    """Without exactly the key, whatever is asked is 401 and says what is wanted."""
+    answer = api.read(request(method, f"{PREFIX}/abc", "grace=nan", headers=headers))
+    assert refused(answer) == (401, "UNAUTHORIZED")
+    assert isinstance(answer, Response)
+    assert dict(answer.headers)[b"www-authenticate"] == b"Bearer"
+
+
+@pytest.mark.parametrize("scheme", [b"Bearer", b"bearer", b"BEARER"])
+def test_the_scheme_has_no_case(scheme: bytes) -> None:
+    """The name of a scheme is case-insensitive (RFC 9110, 11.1)."""
+    headers = ((b"authorization", scheme + b" " + KEY.encode()),)
+    assert api.read(request("GET", headers=headers)) == List()
+
+
+def test_keys_may_be_any_text() -> None:
+    """A key that is not ASCII is compared as UTF-8."""
+    headers = ((b"authorization", "Bearer schlüssel".encode()),)
+    assert Api(key="schlüssel").read(request("GET", headers=headers)) == List()
+
+
+def test_no_key_has_to_be_said() -> None:
+    """None means that the host authenticates: everybody who gets here is admitted."""
+    assert Api(key=None).read(Request("GET", PREFIX)) == List()
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "a\n", "\0"])
+def test_refuses_keys_that_nobody_could_mean(key: str) -> None:
+    """An empty key, or one that no header can carry, is an error when it is given."""
+    with pytest.raises(ptykill.InvalidArgument):
+        Api(key=key)
+
+
+def test_requests_do_not_show_the_key() -> None:
+    """What is logged of a request shows neither its headers nor its query."""
+    assert KEY not in repr(request("GET", PREFIX, f"token={KEY}"))
+
+
+# --- grace ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "grace=",
+        "grace",
+        "grace=-1",
+        "grace=-0",
+        "grace=nan",
+        "grace=inf",
+        "grace=-inf",
+        "grace=Infinity",
+        "grace=1e999",
+        "grace=60.001",
+        "grace=" + "9" * 5000,
+        "grace=soon",
+        "grace=1s",
+        "grace=1_0",
+        "grace=0x10",
+        "grace=%31%00",
+        "grace=+1",
+        "grace=%201",
+        "grace=1,5",
+        "grace=%D9%A1",
+        "grace=%FF",
+        "grace=.",
+        "grace=1&grace=1",
+    ],
+)
+def test_bad_graces_are_refused(query: str) -> None:
+    """A grace that is no plain number of seconds up to the cap is 400, and nothing is asked for."""
+    assert refused(api.read(request("DELETE", f"{PREFIX}/abc", query))) == (400, "INVALID_GRACE")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0.0), ("60", 60.0), ("1.", 1.0), (".5", 0.5), ("1e-3", 0.001), ("%32", 2.0)],
+)
+def test_good_graces_are_taken(text: str, seconds: float) -> None:
+    """Zero and the cap are graces, and so is every number between."""
+    asked = api.read(request("DELETE", f"{PREFIX}/abc", f"grace={text}"))
+    assert asked == Kill("abc", seconds)
+
+
+@given(st.floats())
+def test_graces_are_what_they_are_or_refused(seconds: float) -> None:
+    """Whatever number is sent is taken exactly, or refused."""
+    asked = api.read(request("DELETE", f"{PREFIX}/abc", f"grace={seconds!r}"))
+    if 0 <= seconds <= CAP and math.copysign(1, seconds) > 0:
+        assert asked == Kill("abc", seconds)
+    else:
+        assert refused(asked) == (400, "INVALID_GRACE")
+
+
+@pytest.mark.parametrize("cap", [-1.0, math.nan, math.inf])
+def test_refuses_caps_that_are_none(cap: float) -> None:
+    """A cap that is no grace itself is an error when it is given."""
+    with pytest.raises(ptykill.InvalidGrace):
+        Api(key=KEY, grace_cap=cap)
+
+
+# --- create ---------------------------------------------------------------------------------------
+
+
+def test_reads_all_of_a_create() -> None:
+    """Every field of the contract is taken, and others are ignored."""
+    asked = create(
+        command="ls",
+        args=["-l", "ä"],
+        env={"A": "1"},
+        working_dir="/tmp",
+        rows=40,
+        cols=120,
+        unknown={"x": [1]},
+    )
+    assert asked == Create(("ls", "-l", "ä"), {"A": "1"}, "/tmp", 40, 120)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given_"),
+    [((0, 0), (1, 1)), ((-5, -5), (1, 1)), ((501, 1001), (500, 1000)), ((10**30, 2), (500, 2))],
+)
+def test_sizes_are_clamped(asked: tuple[int, int], given_: tuple[int, int]) -> None:
+    """A size out of range is made to fit, not refused."""
+    operation = create(command="ls", rows=asked[0], cols=asked[1])
+    assert isinstance(operation, Create)
+    assert (operation.rows, operation.cols) == given_
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"bash"',
+        b"{}",
+        b"\xff\xfe",
+        b'{"command": 1}',
+        b'{"command": null}',
+        b'{"command": ["bash"]}',
+        b'{"command": "bash", "args": "-i"}',
+        b'{"command": "bash", "args": [1]}',
+        b'{"command": "bash", "env": {"A": 1}}',
+        b'{"command": "bash", "env": ["A"]}',
+        b'{"command": "bash", "rows": "24"}',
+        b'{"command": "bash", "rows": 1.5}',
+        b'{"command": "bash", "working_dir": 1}',
+        b'{"command": "bash"} x',
+        b'{"command": "bash", "x": ' + b"[" * 400 + b"]" * 399,
+        b'{"command": "' + b"x" * LIMIT + b'"}',
+    ],
+)
+def test_bad_bodies_are_refused(body: bytes) -> None:
+    """A body that is not JSON, of a wrong type, or too long, is 400, and nothing is spawned."""
+    assert refused(api.read(request("POST", body=body))) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_long_bodies_are_refused_elsewhere(method: str) -> None:
+    """A body that no other endpoint has any use for is ignored up to the limit, and 413 past it."""
+    short = request(method, f"{PREFIX}/abc", body=b"x" * LIMIT)
+    assert not isinstance(api.read(short), Response)
+    long = dataclasses.replace(short, body=b"x" * (LIMIT + 1))
+    assert refused(api.read(long)) == (413, "BODY_TOO_LARGE")
+
+
+# --- random requests ------------------------------------------------------------------------------
+
+paths = st.one_of(
+    st.text(),
+    st.sampled_from([PREFIX, f"{PREFIX}/", f"{PREFIX}/abc", f"{PREFIX}/abc/"]),
+    st.text().map(lambda text: f"{PREFIX}/{text}"),
+)
+header_lists = st.one_of(
+    st.just(BEARER),
+    st.lists(st.tuples(st.sampled_from([b"authorization", b"x"]), st.binary())).map(tuple),
+    st.binary().map(lambda token: ((b"authorization", b"Bearer " + token),)),
+)
+queries = st.one_of(st.text(), st.text().map(lambda text: f"grace={text}"))
+methods = st.one_of(st.sampled_from(["GET", "POST", "DELETE"]), st.text())
+
+
+@given(st.builds(Request, methods, paths, queries, header_lists, st.binary()))
+def test_random_requests_never_crash_and_never_kill(asked: Request) -> None:
+    """Whatever comes is answered; only a DELETE with the key, a name and a good grace is a kill."""
+    operation = api.read(asked)
+    if isinstance(operation, Response):
+        assert 400 <= operation.status < 500
+        refused(operation)
+        return
+    assert asked.headers == BEARER or KEY.encode() in asked.headers[0][1]
+    if isinstance(operation, Kill):
+        assert asked.method == "DELETE"
+        assert asked.path == f"{PREFIX}/{operation.session_id}"
+        assert operation.grace is None or 0 <= operation.grace <= CAP
+
+
+# --- how it is told -------------------------------------------------------------------------------
+
+
+def test_an_empty_session_is_told_without_a_body() -> None:
+    """204 has no body and no length, and says where the time went, in milliseconds."""
+    answer = api.answer(Kill("s"), VERDICT)
+    timing = b"hup;dur=500.000, kill;dur=250.000, total;dur=750.000"
+    assert answer == Response(204, ((b"server-timing", timing),))
+
+
+@pytest.mark.parametrize(
+    ("whys", "code"),
+    [
+        (["not permitted to signal it"], "KILL_NOT_PERMITTED"),
+        (["in uninterruptible sleep"], "KILL_UNINTERRUPTIBLE"),
+        (["dead, but held by the process that traces it, 12"], "LEADER_TRACED"),
+        (["unknown"], "SESSION_NOT_EMPTY"),
+        ([], "SESSION_NOT_EMPTY"),
+        (["unknown", "in uninterruptible sleep"], "KILL_UNINTERRUPTIBLE"),
+        (["in uninterruptible sleep", "not permitted to signal it"], "KILL_NOT_PERMITTED"),
+    ],
+)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_survivors_are_told(outcome: Outcome, whys: list[str], code: str) -> None:
+    """What is not empty is never a 204, whatever the outcome; the error names all survivors."""
+    survivors = tuple(Survivor(4000 + n, why=why) for n, why in enumerate(whys))
+    left = dataclasses.replace(VERDICT, empty=False, outcome=outcome, survivors=survivors)
+    answer = api.answer(Kill("s"), left)
+    assert refused(answer) == (500, code)
+    assert all(str(survivor.pid).encode() in answer.body for survivor in survivors)
+
+
+def test_records_and_tokens_are_told() -> None:
+    """A session, the list of all, and a creation are told as the contract has them."""
+    record: dict[str, object] = {"session_id": "s", "exit_code": None}
+    assert json.loads(api.answer(Get("s"), record).body) == record
+    assert json.loads(api.answer(List(), [record]).body) == {"sessions": [record]}
+    created = api.answer(Create(("ls",)), Created("s", "t"))
+    assert (created.status, json.loads(created.body)) == (201, {"session_id": "s", "token": "t"})
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ptykill.SessionNotFound("x"), (404, "SESSION_NOT_FOUND")),
+        (ptykill.TooManySessions("x"), (429, "TOO_MANY_SESSIONS")),
+        (ptykill.SupervisorClosed("x"), (503, "SHUTTING_DOWN")),
+        (ptykill.InvalidArgument("x"), (400, "INVALID_REQUEST")),
+        (ptykill.SpawnError(2, "No such file", "exec", "x"), (400, "COMMAND_NOT_FOUND")),
+        (ptykill.SpawnError(12, "Out of memory", "exec", "\udcff"), (500, "SPAWN_FAILED")),
+    ],
+)
+def test_our_errors_are_told(error: Exception, told: tuple[int, str]) -> None:
+    """An error of ptykill's is told with its own status, code and sentence."""
+    assert refused(api.fail(error)) == told
+
+
+def test_crashes_are_told_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """What we did not foresee is 500 without details; the log has them."""
+    with caplog.at_level(logging.ERROR, "ptykill"):
+        answer = api.fail(ZeroDivisionError("the secret"))
+    assert refused(answer) == (500, "INTERNAL_ERROR")
+    assert b"secret" not in answer.body
+    assert "the secret" in caplog.text

@@ -1,0 +1,194 @@
+"""The ASGI app, driven without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import ptykill
+from ptykill import Supervisor
+from ptykill.http.asgi import AsgiApp
+from ptykill.testing import FakeTier, Member
+
+PREFIX = "/api/v1/pty"
+
+
+@pytest.fixture
+async def stubborn(autojump_clock: MockClock) -> AsyncIterator[Supervisor]:
+    """Open a supervisor, on a virtual clock, of sessions that the kernel lets nobody signal."""
+    tier = FakeTier(leader=Member(refuses=True, lives=100.0))
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+async def mortal(autojump_clock: MockClock) -> AsyncIterator[Supervisor]:
+    """Open a supervisor, on a virtual clock, of sessions that die of SIGHUP after a second."""
+    tier = FakeTier(leader=Member(dies_of={"HUP": 1.0}))
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        yield supervisor
+
+
+class Client:
+    """Talks to an app; ``sent`` is what the app sends."""
+
+    def __init__(self, app: AsgiApp, *messages: dict[str, Any]) -> None:
+        self.app = app
+        self.messages = list(messages)
+        self.sent: list[Any] = []
+
+    async def receive(self) -> dict[str, Any]:
+        return self.messages.pop(0)
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    async def run(self, **scope: Any) -> list[Any]:
+        await self.app(scope, self.receive, self.send)
+        return self.sent
+
+
+async def ask(app: AsgiApp, method: str, path: str = PREFIX, **scope: Any) -> tuple[int, Any]:
+    """Send a request, and return the status and the body of the answer."""
+    client = Client(app, {"type": "http.request", "body": b"", "more_body": False})
+    start, body = await client.run(
+        **{"type": "http", "method": method, "path": path, "headers": [], **scope}
+    )
+    return start["status"], json.loads(body["body"] or b"null")
+
+
+async def test_survivors_are_never_a_204(autojump_clock: MockClock, stubborn: Supervisor) -> None:
+    """A session that the kernel does not let us kill is a 500 that names the survivors' pids."""
+    session = await stubborn.spawn(["bash"])
+    app = ptykill.asgi_app(stubborn, key=None)
+    status, told = await ask(app, "DELETE", f"{PREFIX}/{session.id}")
+    assert (status, told["code"]) == (500, "KILL_NOT_PERMITTED")
+    assert str(session.pid) in told["error"]
+    assert (await ask(app, "GET", f"{PREFIX}/{session.id}"))[1]["is_alive"] is True
+
+
+async def test_a_cancelled_handler_changes_nothing(
+    autojump_clock: MockClock, mortal: Supervisor
+) -> None:
+    """A server that cancels a handler in the middle of a kill does not stop the teardown."""
+    session = await mortal.spawn(["bash"])
+    app = ptykill.asgi_app(mortal, key=None)
+    with trio.move_on_after(0.5) as scope:
+        await ask(app, "DELETE", f"{PREFIX}/{session.id}")
+    assert scope.cancelled_caught
+    verdict = await session.wait()
+    assert verdict.empty
+    assert verdict.took == pytest.approx(1.0)
+
+
+async def test_a_later_kill_brings_the_end_nearer(
+    autojump_clock: MockClock, mortal: Supervisor
+) -> None:
+    """Two kills share one teardown, and the shorter grace wins."""
+    session = await mortal.spawn(["bash"])
+    app = ptykill.asgi_app(mortal, key=None)
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, app, "DELETE", f"{PREFIX}/{session.id}")
+        await trio.sleep(0.25)
+        path = f"{PREFIX}/{session.id}"
+        assert await ask(app, "DELETE", path, query_string=b"grace=0.25") == (204, None)
+    assert trio.current_time() - began == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path"),
+    [
+        (PREFIX, ""),
+        (f"/mount{PREFIX}", "/mount"),
+        (f"/mount{PREFIX}", "/mount/"),
+        (PREFIX, "/mount"),  # A server that leaves it out of the path.
+        (PREFIX, "/api"),
+        (f"/api{PREFIX}", "/api"),
+    ],
+)
+async def test_is_found_below_a_mount(
+    autojump_clock: MockClock, mortal: Supervisor, path: str, root_path: str
+) -> None:
+    """The path may include the root path, as ASGI has it, or not."""
+    app = ptykill.asgi_app(mortal, key=None)
+    assert await ask(app, "GET", path, root_path=root_path) == (200, {"sessions": []})
+
+
+async def test_is_not_found_beside_a_mount(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """A root path is taken away only where a part of the path ends."""
+    app = ptykill.asgi_app(mortal, key=None)
+    status, _ = await ask(app, "GET", f"/mounted{PREFIX}", root_path="/mount")
+    assert status == 404
+
+
+async def test_long_bodies_are_not_kept(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """All of a body is received, so that the server can answer, but only a little is kept."""
+    app = ptykill.asgi_app(mortal, key=None, spawning=True)
+    chunk = {"type": "http.request", "body": b"x" * (1 << 20), "more_body": True}
+    client = Client(app, *[chunk] * 40, {"type": "http.request"})
+    start, _ = await client.run(type="http", method="POST", path=PREFIX, headers=[])
+    assert start["status"] == 400
+    assert client.messages == []
+    assert mortal.sessions == ()
+
+
+async def test_half_a_request_asks_for_nothing(
+    autojump_clock: MockClock, mortal: Supervisor
+) -> None:
+    """A client that goes away before it has asked gets no answer, and no session is started."""
+    app = ptykill.asgi_app(mortal, key=None, spawning=True)
+    half = {"type": "http.request", "body": b'{"command": "bash"}', "more_body": True}
+    client = Client(app, half, {"type": "http.disconnect"})
+    assert await client.run(type="http", method="POST", path=PREFIX, headers=[]) == []
+    assert mortal.sessions == ()
+
+
+async def test_lifespan_is_answered(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """Start and stop of the server are acknowledged; the supervisor stays its owner's."""
+    app = ptykill.asgi_app(mortal, key=None)
+    client = Client(app, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
+    sent = await client.run(type="lifespan")
+    assert [message["type"] for message in sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+    await mortal.spawn(["bash"])
+
+
+async def test_web_sockets_are_turned_away(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """A WebSocket is refused before its handshake, with the error body where the server can."""
+    app = ptykill.asgi_app(mortal, key=None)
+    connect = {"type": "websocket.connect"}
+    (closed,) = await Client(app, connect).run(type="websocket", path=PREFIX)
+    assert closed["type"] == "websocket.close"
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
+    start, body = await Client(app, connect).run(type="websocket", extensions=extensions)
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
+    assert json.loads(body["body"])["code"] == "NOT_FOUND"
+
+
+async def test_unknown_scopes_are_an_error(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """What is no scope of ASGI 3 is refused loudly."""
+    with pytest.raises(ValueError, match="not a scope"):
+        await Client(ptykill.asgi_app(mortal, key=None)).run(type="smtp")
+
+
+async def test_a_supervisor_is_for_trio(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """A Supervisor under asyncio is refused when the server starts, and again at each request."""
+    app = ptykill.asgi_app(mortal, key=None)
+
+    def in_asyncio() -> tuple[Any, Any]:
+        client = Client(app, {"type": "lifespan.startup"})
+        return asyncio.run(client.run(type="lifespan")), asyncio.run(ask(app, "GET"))
+
+    (failed,), (status, told) = await trio.to_thread.run_sync(in_asyncio)
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "Host" in failed["message"]
+    assert (status, told["code"]) == (500, "INTERNAL_ERROR")
