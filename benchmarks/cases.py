@@ -238,7 +238,7 @@ CASES = {
         "overshoot past a grace of 100 ms, the leader being deaf to SIGHUP",
         partial(teardown, f"deaf to SIGHUP: {STUBBORN}", "deaf", SHORT_GRACE, SHORT_GRACE),
         full=Limits(60, 90),
-        quick=Limits(10, 9),
+        quick=Limits(10, 12),
     ),
     "spawn": Case(
         "spawning from hosts of several sizes", spawn, Limits(60, 90), Limits(12, 12, largest=500)

@@ -2,9 +2,10 @@
 
 It costs the start of an interpreter (some 15 ms), and is taken where `spawn_native` can't be. The
 host starts the stub with posix_spawn(3), which does not copy its memory; what the stub has to do
-between setsid(2) and execve(2) is then plain code in a process of its own. It is handed three
-descriptors: 0 the terminal, 1 a pipe that closes when the exec succeeds and otherwise carries the
-stage and the errno, 2 the working directory (or the terminal again).
+between setsid(2) and execve(2) is then plain code in a process of its own. It is handed four
+descriptors: 0 and 2 the terminal, 1 a pipe, 3 the working directory (or the terminal again). The
+pipe says ``ready`` just before the exec, closes when that succeeds, and otherwise carries the stage
+and the errno: a stub that dies on its way has not said that it was ready.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _STUB = """
 import fcntl, os, signal, sys, termios
 stage = "terminal"
 try:
-    pipe = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+    pipe = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 4)
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     stage = "chdir"
     if sys.argv[1] == "chdir":
-        os.fchdir(2)
+        os.fchdir(3)
     stage = "exec"
     os.dup2(0, 1)
     os.dup2(0, 2)
@@ -41,6 +42,7 @@ try:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.write(pipe, b"ready ")
     os.execve(sys.argv[2], sys.argv[3:], os.environ)
 except OSError as error:
     os.write(pipe, f"{stage} {error.errno}".encode())
@@ -51,10 +53,10 @@ os._exit(127)
 async def start(program: str, command: Command, slave: int, directory: int | None) -> int:
     """Start the leader; return its pid. Raises `SpawnError`. Waits until the exec is done."""
     report, pipe = os.pipe()
-    # Out of the way of 0, 1 and 2, onto which they are duplicated one after the other.
+    # Out of the way of 0 to 3, onto which they are duplicated one after the other.
     sources = [
         fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 10)
-        for each in (slave, pipe, slave if directory is None else directory)
+        for each in (slave, pipe, slave, slave if directory is None else directory)
     ]
     os.close(pipe)
     try:
@@ -73,20 +75,31 @@ async def start(program: str, command: Command, slave: int, directory: int | Non
             for each in sources:
                 os.close(each)
         try:
-            await trio.lowlevel.wait_readable(report)
+            said = await _read_all(report)
         except BaseException:
             os.kill(pid, signal.SIGKILL)
             _reap(pid)
             raise
-        said = os.read(report, 64).decode().split()
     finally:
         os.close(report)
-    if said:
-        _reap(pid)
-        stage, number = said[0], int(said[1])
-        name = command.args[0] if stage == "exec" else command.cwd or ""
-        raise SpawnError(number, os.strerror(number), stage, name)
-    return pid
+    if said == ["ready"]:
+        return pid
+    _reap(pid)
+    if not said or said[0] not in ("ready", "terminal", "chdir", "exec"):
+        raise SpawnError(errno.EIO, "the stub died on its way", "exec", command.args[0])
+    stage, number = said[-2], int(said[-1])
+    name = command.cwd or "" if stage == "chdir" else command.args[0]
+    raise SpawnError(number, os.strerror(number), stage, name)
+
+
+async def _read_all(report: int) -> list[str]:
+    said = b""
+    while True:
+        await trio.lowlevel.wait_readable(report)
+        more = os.read(report, 64)
+        if not more:
+            return said.decode().split()
+        said += more
 
 
 def _reap(pid: int) -> None:
