@@ -1,8 +1,10 @@
-"""End terminal sessions, and know that they have ended.
+r"""End terminal sessions, and know that they have ended.
+
+::
 
     async with ptykill.open_supervisor() as supervisor:
         session = await supervisor.spawn(["bash", "-i"])
-        await session.send(b"sleep 1000 &\\n")
+        await session.send(b"sleep 1000 &\n")
         verdict = await session.terminate(grace=1.0)
         assert verdict.empty
 """
@@ -46,5 +48,51 @@ from ptykill.signalling import (
 )
 from ptykill.supervisor import Supervisor, open_supervisor
 from ptykill.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
+
+__all__ = [
+    "ASK_FIRST",
+    "HANGUP_THEN_KILL",
+    "KILL_NOW",
+    "Caveat",
+    "Containment",
+    "ContainmentUnavailable",
+    "Delivery",
+    "DeliveryRefused",
+    "ExitStatus",
+    "HangUp",
+    "HangUpSignaller",
+    "Host",
+    "InvalidArgument",
+    "InvalidGrace",
+    "KernelSignaller",
+    "Leftovers",
+    "LifecycleError",
+    "Outcome",
+    "Plan",
+    "PlanError",
+    "PtykillError",
+    "Reach",
+    "Session",
+    "SessionEnded",
+    "SessionNotFound",
+    "Signal",
+    "Signalled",
+    "Signaller",
+    "SpawnError",
+    "StandardSignaller",
+    "State",
+    "Step",
+    "Supervisor",
+    "SupervisorClosed",
+    "Survivor",
+    "Target",
+    "TooManySessions",
+    "Typed",
+    "TypingSignaller",
+    "Verdict",
+    "asgi_app",
+    "open_supervisor",
+    "wsgi_app",
+]
 
 __version__ = "0.1.0"

@@ -95,19 +95,24 @@ class Containment(Protocol):
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal, and SIGCONT after it unless it stops or kills, to those there now.
 
-        The leader has it on return. The others may have it some milliseconds later, so that the
-        leader's end need not wait until they have been looked for; those born meanwhile do not
-        get it.
+        The leader has it on return. The others may be left for `finish_signal`, so that the
+        leader's end need not wait until they have been looked for.
+        """
+
+    def finish_signal(self) -> None:
+        """Send the last signal to those that it has still to reach, but to nobody born since.
+
+        Called some milliseconds after `signal` or `kill` unless the leader has exited by then.
         """
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is, in the same way."""
 
-    async def wait_exited(self) -> ExitStatus | None:
-        """Wait until the leader has exited, and return its status, None if it can't be known.
+    async def wait_exited(self) -> None:
+        """Wait until the leader has exited. It is not reaped by this."""
 
-        The leader is not reaped: as a zombie it keeps the numbers of the session its own.
-        """
+    def exit_status(self) -> ExitStatus | None:
+        """Return the leader's status once it has exited, reaped or not; None if unknown."""
 
     def members_left(self) -> bool:
         """Look whether anything of the session is left, asked once the leader has exited.

@@ -19,6 +19,7 @@ from typing import TypeVar
 import trio
 
 from ptykill import log
+from ptykill.alarm import Alarm
 from ptykill.contract import Containment, Signalled, Signaller, Terminal
 from ptykill.errors import DeliveryRefused
 from ptykill.lifecycle import Action, Event, Machine, State
@@ -27,6 +28,10 @@ from ptykill.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Ver
 
 __all__ = ["Driver"]
 
+_LINGER = 0.002
+"""Seconds that a leader is given to die before the others are looked for and signalled."""
+_EARLY = 0.003
+"""So many seconds before a step is due, an alarm is set that is more exact than the deadline."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 0.1
 """Seconds between two rounds of SIGKILL while something lives: doubling, up to the longest."""
 
@@ -35,9 +40,13 @@ T = TypeVar("T")
 
 
 class Driver:
-    """Ends one session. ``exited`` is set by the leader's death, ``over`` by the session's end."""
+    """Ends one session. ``exited`` is set by the leader's death, ``over`` by the session's end.
 
-    def __init__(  # noqa: PLR0913 - a session has that many parts
+    What it does is shielded from cancellation, and protected from KeyboardInterrupt, which trio
+    would otherwise raise wherever code happens to run: in the middle of a kill.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - a session has that many parts
         self,
         session_id: str,
         containment: Containment,
@@ -46,6 +55,8 @@ class Driver:
         plan: Plan,
         leftovers: Leftovers,
         on_exit: Callable[[], None],
+        on_end: Callable[[], None],
+        alarm: Alarm,
     ) -> None:
         self.session_id = session_id
         self.pid = containment.pid
@@ -58,12 +69,14 @@ class Driver:
         self.over = trio.Event()
         self.began = math.inf
         self._on_exit = on_exit
+        self._on_end = on_end
+        self._alarm = alarm
         self._machine = Machine(plan, leftovers)
         self._signaller = signaller
         self._nursery: trio.Nursery | None = None
         self._settled = trio.Event()
         self._wait = trio.CancelScope()
-        self._due = math.inf
+        self._due = self._wake_at = math.inf
         self._grace_until = self._kill_until = self._kill_began = math.inf
         self._kill_bound = plan.kill_bound
         self._retry = _RETRY_FIRST
@@ -77,6 +90,7 @@ class Driver:
         """Where the session is in its life."""
         return self._machine.state
 
+    @trio.lowlevel.enable_ki_protection
     async def live(
         self, drain: Callable[[], Awaitable[None]], *, task_status: trio.TaskStatus[None]
     ) -> None:
@@ -97,6 +111,7 @@ class Driver:
             self.terminal.hang_up()
             self.containment.close()
 
+    @trio.lowlevel.enable_ki_protection
     def request(self, plan: Plan) -> None:
         """Ask for the end. The first to ask chooses the plan; later ones can only hurry it."""
         now = trio.current_time()
@@ -127,7 +142,7 @@ class Driver:
 
     def abandon(self) -> None:
         """Stop watching a session that could not be ended."""
-        if self._nursery is not None:
+        if self._nursery is not None and self.state is not State.ENDED:
             self._publish(Outcome.STUCK)
             self._nursery.cancel_scope.cancel()
 
@@ -135,12 +150,13 @@ class Driver:
 
     async def _watch(self) -> None:
         """Tell the machine what happens, as it happens, until the session is over."""
-        self.exit_status = await self._meanwhile(self.containment.wait_exited)
+        await self._meanwhile(self.containment.wait_exited)
         self.began = min(self.began, trio.current_time())
         self.exited.set()
         self._on_exit()  # Before the session may be found empty, and its terminal is closed.
         self._handle(Event.LEADER_EXITED)
         while self.containment.members_left():
+            self.exit_status = self.containment.exit_status()
             self._handle(Event.MEMBERS_FOUND)
             if self.state is State.ENDED:
                 return  # They are spared.
@@ -151,10 +167,12 @@ class Driver:
     async def _meanwhile(self, wait: Callable[[], Awaitable[T]]) -> T:
         """Wait for something to happen to the session, and see to the plan's times meanwhile."""
         while True:
-            with trio.CancelScope(deadline=self._due) as self._wait:
+            with trio.CancelScope(deadline=self._wake_at) as self._wait:
                 return await wait()
             now = trio.current_time()
-            if self.state is State.STOPPING:
+            if now < self._due:
+                self._look_ahead(now)
+            elif self.state is State.STOPPING:
                 failed = self._deliveries[-1].error is not None
                 if now >= self._grace_until and not failed:
                     self._handle(Event.GRACE_EXPIRED)
@@ -164,9 +182,19 @@ class Driver:
                 late = now >= self._kill_until
                 self._handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE)
 
+    def _look_ahead(self, now: float) -> None:
+        """Do what is to be done before the plan's next step is due."""
+        self.containment.finish_signal()
+        if now < self._due - _EARLY:
+            self._wake_at = self._due - _EARLY
+        else:
+            self._wake_at = self._due
+            self._alarm.ring_at(self._due)
+
     def _be_due(self, when: float) -> None:
-        """Let the current wait end at that time, if what is waited for has not happened."""
-        self._due = self._wait.deadline = when
+        """Let something be done at that time, if what is waited for has not happened by then."""
+        self._due = when
+        self._wake_at = self._wait.deadline = min(when, trio.current_time() + _LINGER)
 
     # --- what is done -----------------------------------------------------------------------------
 
@@ -203,7 +231,7 @@ class Driver:
             for delivery in self._deliveries:
                 delivery.cancel()
         elif self.state is State.STUCK:
-            self._be_due(math.inf)
+            self._due = self._wake_at = math.inf
 
     def _deliver(self, step: Step, now: float) -> None:
         """Have a step delivered: at once by a plain signaller, in its own task by another.
@@ -245,9 +273,13 @@ class Driver:
             outcome = Outcome.KILLED
         else:
             outcome = Outcome.GRACEFUL if self._deliveries else Outcome.EXITED
+        self._end(outcome, survivors)
+
+    def _end(self, outcome: Outcome, survivors: tuple[Survivor, ...] | None = None) -> None:
         self.ended_at = time.time()
         self._publish(outcome, survivors)
         self.over.set()
+        self._on_end()
 
     def _publish(self, outcome: Outcome, survivors: tuple[Survivor, ...] | None = None) -> None:
         """Give the verdict to all who wait for it."""
@@ -288,10 +320,8 @@ class Driver:
         self._empty = False
         with suppress(Exception):
             self.containment.kill()
-        self.ended_at = time.time()
-        self._publish(Outcome.STUCK)
         self.exited.set()
-        self.over.set()
+        self._end(Outcome.STUCK)
 
     # --- what is logged ---------------------------------------------------------------------------
 
@@ -368,6 +398,7 @@ class _Delivery:
             self._scope = trio.CancelScope()
         return waiting
 
+    @trio.lowlevel.enable_ki_protection
     async def finish(self, waiting: Awaitable[None]) -> None:
         """Await the signaller, whatever it does, until `cancel`."""
         assert self._scope is not None
@@ -408,7 +439,9 @@ class _Delivery:
         signalled = self._driver.containment.signal(name, reach)
         self._signalled.append(signalled)
         if signalled.refused and not signalled.reached:
-            msg = f"not permitted to send {name} to {', '.join(map(str, sorted(signalled.refused)))}"
+            msg = (
+                f"not permitted to send {name} to {', '.join(map(str, sorted(signalled.refused)))}"
+            )
             raise DeliveryRefused(msg)
         return signalled
 

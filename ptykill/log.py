@@ -8,7 +8,6 @@ below WARNING unless it is asked to. (structlog's own default would print to sta
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import structlog
 
@@ -32,7 +31,7 @@ def wanted(level: int) -> bool:
     return structlog.is_configured() or _plain.isEnabledFor(level)
 
 
-def event(level: int, name: str, **fields: Any) -> None:
+def event(level: int, name: str, **fields: object) -> None:
     """Log one event at a level of `logging`."""
     if structlog.is_configured():
         structlog.get_logger("ptykill").log(level, name, **fields)

@@ -1,4 +1,4 @@
-"""Plans: what to deliver, to whom, how long to wait; then SIGKILL until nothing is left.
+r"""Plans: what to deliver, to whom, how long to wait; then SIGKILL until nothing is left.
 
 A plan is data. It knows signal *names*, reaches and seconds; how a delivery is made is the
 signaller's business, and when, the session's. As text it reads as it runs::
@@ -9,7 +9,7 @@ signaller's business, and when, the session's. As text it reads as it runs::
 
 Steps are parted by commas; each is a delivery, whom it reaches, and how long it is given. A
 delivery is the name of a signal, ``hangup`` (close the terminal) or a quoted string that is typed
-into it (``^C`` for control characters, ``\\n``, ``\\\\``, ``\\"``, ``\\^``, ``\\xNN``). The last
+into it (``^C`` for control characters, ``\n``, ``\\``, ``\"``, ``\^``, ``\xNN``). The last
 item is always ``KILL``, with the time within which the kill has to succeed.
 """
 
@@ -138,7 +138,9 @@ class Step:
     @property
     def delivery(self) -> str:
         """What is delivered and to whom, as in a plan's text: ``HUP@session``."""
-        return f"{self.what}@{self.reach.value}" if isinstance(self.what, Signal) else str(self.what)
+        return (
+            f"{self.what}@{self.reach.value}" if isinstance(self.what, Signal) else str(self.what)
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -318,7 +320,9 @@ class _Reader:
             match = _CHARACTER.match(self.text, self.at)
             if match is None:
                 here = self.at < len(self.text)
-                raise self.error("not an escape that is known" if here else "the quote is not closed")
+                raise self.error(
+                    "not an escape that is known" if here else "the quote is not closed"
+                )
             number, escape, control, plain = match.groups()
             if number is not None:
                 data.append(int(number, 16))

@@ -18,6 +18,7 @@ from typing import cast
 import hypercorn.config
 import hypercorn.trio
 import hypercorn.typing
+import msgspec  # noqa: F401 - the API needs it, and to lack it is best known at the start
 import trio
 
 import ptykill
@@ -25,6 +26,7 @@ from ptykill.daemon_log import logging_to_stderr
 from ptykill.errors import InvalidArgument
 from ptykill.http import asgi_app
 from ptykill.http.api import DEFAULT_PREFIX
+from ptykill.http.auth import Bearer
 from ptykill.plan import Plan
 from ptykill.supervisor import Supervisor, open_supervisor
 
@@ -48,17 +50,19 @@ def serve(  # noqa: PLR0913 - the options of one command
     ``key`` None has one made and shown, on loopback only. ``say`` shows a line to whoever started
     the server. Raises `InvalidArgument`, and OSError if the address can't be bound.
     """
-    listener = _listen(host, port, loopback_only=key is None)
-    with listener, logging_to_stderr():
-        trio.run(partial(_serve, listener, key, plan, max_sessions, say))
+    chosen = secrets.token_urlsafe(32) if key is None else key
+    Bearer(chosen)  # A key that can't be used is told before anything is bound.
+    with _listen(host, port, loopback_only=key is None) as listener, logging_to_stderr():
+        greeting = _greeting(listener, chosen if key is None else None)
+        trio.run(partial(_serve, listener, chosen, plan, max_sessions, partial(say, greeting)))
 
 
 async def _serve(
     listener: socket.socket,
-    key: str | None,
+    key: str,
     plan: Plan,
     max_sessions: int,
-    say: Callable[[str], object],
+    greet: Callable[[], object],
 ) -> None:
     signals = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # As it is under nohup(1).
@@ -68,30 +72,38 @@ async def _serve(
             open_supervisor(plan=plan, max_sessions=max_sessions) as supervisor,
             trio.open_nursery() as nursery,
         ):
-            app = asgi_app(
-                supervisor, key=key or (made := secrets.token_urlsafe(32)), spawning=True
-            )
-            say(_greeting(listener, None if key else made))
-            await hypercorn.trio.serve(
-                cast(hypercorn.typing.ASGIFramework, app),
-                _config(listener, plan),
-                shutdown_trigger=partial(_stopped, received, supervisor, nursery),
-                mode="asgi",
-            )
-            await supervisor.close()
+            app = asgi_app(supervisor, key=key, spawning=True)
+            greet()  # Now that signals are taken, and clients can connect.
+            with trio.CancelScope() as serving:
+                await hypercorn.trio.serve(
+                    cast(hypercorn.typing.ASGIFramework, app),
+                    _config(listener, plan),
+                    shutdown_trigger=partial(_stopped, received, supervisor, nursery, serving),
+                    mode="asgi",
+                )
+            await supervisor.close()  # While `_hurry` still listens.
             nursery.cancel_scope.cancel()
 
 
 async def _stopped(
-    received: AsyncIterator[int], supervisor: Supervisor, nursery: trio.Nursery
+    received: AsyncIterator[int],
+    supervisor: Supervisor,
+    nursery: trio.Nursery,
+    serving: trio.CancelScope,
 ) -> None:
     """Return at the first signal, with the end of all sessions under way; a second one hurries it.
 
     The sessions end while the server still answers, so that every DELETE is told how it went.
     """
     await anext(received)
-    nursery.start_soon(supervisor.close)
+    nursery.start_soon(_end, supervisor, serving)
     nursery.start_soon(_hurry, received, supervisor)
+
+
+async def _end(supervisor: Supervisor, serving: trio.CancelScope) -> None:
+    await supervisor.close()
+    await trio.sleep(_SLACK)  # No client that dawdles keeps the daemon for longer.
+    serving.cancel()
 
 
 async def _hurry(received: AsyncIterator[int], supervisor: Supervisor) -> None:
@@ -106,7 +118,7 @@ def _config(listener: socket.socket, plan: Plan) -> hypercorn.config.Config:
     config.bind = [f"fd://{listener.detach()}"]  # It closes it, as soon as it is to stop.
     config.errorlog = logging.getLogger("hypercorn.error")  # Or it would add a handler.
     config.include_server_header = False
-    config.graceful_timeout = plan.longest + _SLACK
+    config.graceful_timeout = plan.longest + 2 * _SLACK  # `_end` is sooner.
     return config
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 import trio
 
+from ptykill.alarm import Alarm
 from ptykill.backlog import Backlog
 from ptykill.contract import Command, Signaller, Spawned
 from ptykill.driver import Driver
@@ -42,6 +44,8 @@ class Session:
         leftovers: Leftovers,
         signaller: Signaller,
         backlog: int,
+        on_end: Callable[[Session], None],
+        alarm: Alarm,
     ) -> None:
         self.id: Final = session_id
         self.command: Final = command
@@ -52,7 +56,16 @@ class Session:
         self._backlog = Backlog(backlog)
         self._output_ended = False
         self._output = trio.Event()
-        self._driver = Driver(session_id, *spawned, signaller, plan, leftovers, self._end_output)
+        self._driver = Driver(
+            session_id,
+            *spawned,
+            signaller,
+            plan,
+            leftovers,
+            self._end_output,
+            lambda: on_end(self),
+            alarm,
+        )
 
     @property
     def pid(self) -> int:
@@ -152,7 +165,7 @@ class Session:
         """SIGKILL every member now, and return the verdict."""
         return await self.terminate(plan=KILL_NOW)
 
-    async def __aenter__(self) -> Session:
+    async def __aenter__(self) -> Self:
         """Return the session itself."""
         return self
 
@@ -169,6 +182,7 @@ class Session:
 
     # --- the tasks of its life ----------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def live(self, task_status: trio.TaskStatus[None]) -> None:
         """Run the session until it is over; started once, by the supervisor."""
         await self._driver.live(self._drain, task_status=task_status)
@@ -177,6 +191,7 @@ class Session:
         """Stop watching a session that could not be ended; called when the supervisor is left."""
         self._driver.abandon()
 
+    @trio.lowlevel.enable_ki_protection
     async def _drain(self) -> None:
         """Read the terminal all along: a full one keeps a program from cleaning up."""
         while data := await self._driver.terminal.receive_some():

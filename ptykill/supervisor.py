@@ -1,4 +1,4 @@
-"""The supervisor: it spawns sessions, knows them by their ids, and ends them all when it is left."""
+"""The supervisor: it spawns sessions, knows them by id, and ends them all when it is left."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ptykill import containment as tiers
+from ptykill.alarm import Alarm
 from ptykill.contract import Command, Signaller, Tier
 from ptykill.errors import InvalidArgument, SessionNotFound, SupervisorClosed, TooManySessions
 from ptykill.plan import HANGUP_THEN_KILL, Leftovers, Plan
@@ -49,7 +50,11 @@ class Supervisor:
         self._backlog = backlog
         self._keep_seconds = keep_seconds
         self._keep_records = keep_records
-        self._sessions: dict[str, Session] = {}
+        self._live: dict[str, Session] = {}
+        self._records: dict[str, Session] = {}
+        """Ended sessions, in the order in which they ended."""
+        self._alarm = Alarm()
+        nursery.start_soon(self._alarm.run)
         self._spawning = 0
         self._longest = plan.longest
         self._closed = False
@@ -68,8 +73,10 @@ class Supervisor:
     def sessions(self) -> tuple[Session, ...]:
         """Every session that is known, the oldest first: the live ones, and the kept records."""
         self._drop_records()
-        return tuple(self._sessions.values())
+        known = [*self._records.values(), *self._live.values()]
+        return tuple(sorted(known, key=lambda session: session.created_at))
 
+    @trio.lowlevel.enable_ki_protection
     async def spawn(  # noqa: PLR0913 - all but the command have their defaults
         self,
         command: Sequence[str],
@@ -96,8 +103,7 @@ class Supervisor:
         if self._closed:
             msg = "the supervisor is closed, or closing"
             raise SupervisorClosed(msg)
-        live = sum(session.ended_at is None for session in self._sessions.values())
-        if live + self._spawning >= self._max_sessions:
+        if len(self._live) + self._spawning >= self._max_sessions:
             msg = f"there are {self._max_sessions} live sessions, and no more are allowed"
             raise TooManySessions(msg)
         self._spawning += 1
@@ -111,24 +117,26 @@ class Supervisor:
                 leftovers=policy,
                 signaller=signaller or self._signaller,
                 backlog=self._backlog,
+                on_end=self._keep_record,
+                alarm=self._alarm,
             )
-            self._longest = max(self._longest, chosen.longest)
-            self._sessions[session.id] = session
             # Shielded: a session that runs must be watched. `live` starts without waiting.
             with trio.CancelScope(shield=True):
                 await self._nursery.start(session.live)
         finally:
             self._spawning -= 1
-        self._drop_records()
+        self._longest = max(self._longest, chosen.longest)
+        if session.ended_at is None:
+            self._live[session.id] = session
         return session
 
     def get(self, session_id: str) -> Session:
         """Return a session, live or ended, while its record is kept. Raises `SessionNotFound`."""
         self._drop_records()
-        try:
-            return self._sessions[session_id]
-        except KeyError:
-            raise SessionNotFound(session_id) from None
+        session = self._live.get(session_id) or self._records.get(session_id)
+        if session is None:
+            raise SessionNotFound(session_id)
+        return session
 
     async def terminate(
         self, session_id: str, *, grace: float | None = None, plan: Plan | str | None = None
@@ -136,6 +144,7 @@ class Supervisor:
         """End a session by its id; see `Session.terminate`. Raises `SessionNotFound`."""
         return await self.get(session_id).terminate(grace=grace, plan=plan)
 
+    @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
         """End every session by its plan and start no more; leaving the block does this.
 
@@ -144,22 +153,25 @@ class Supervisor:
         self._closed = True
         with trio.move_on_after(self._longest + _SLACK):
             async with trio.open_nursery() as nursery:
-                while self._spawning:  # A birth under way is short, and can't be called back.
+                while self._spawning:  # noqa: ASYNC110 - some milliseconds, in a rare case
                     await trio.sleep(0.001)
-                for session in self._sessions.values():
+                for session in self._live.values():
                     nursery.start_soon(_end, session)
-        for session in self._sessions.values():
+        for session in self._live.values():
             session.abandon()
+
+    def _keep_record(self, session: Session) -> None:
+        self._live.pop(session.id, None)  # It is not there yet if it ended at once.
+        self._records[session.id] = session
+        self._drop_records()
 
     def _drop_records(self) -> None:
         """Forget ended sessions that are too old, or too many. Runs when asked; no timer wakes."""
-        ended = [each for each in self._sessions.values() if each.ended_at is not None]
-        ended.sort(key=lambda session: session.ended_at or 0.0)
         horizon = time.time() - self._keep_seconds
-        surplus = len(ended) - self._keep_records
-        for position, session in enumerate(ended):
-            if position < surplus or (session.ended_at or 0.0) < horizon:
-                del self._sessions[session.id]
+        for session in list(self._records.values()):
+            if len(self._records) <= self._keep_records and (session.ended_at or 0) >= horizon:
+                break
+            del self._records[session.id]
 
 
 async def _end(session: Session) -> None:
@@ -214,6 +226,7 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
                 failure = error
             with trio.CancelScope(shield=True):  # `close` is bounded.
                 await supervisor.close()
+            nursery.cancel_scope.cancel()  # What is left are the alarm, and shielded signallers.
     finally:
         tier.close()
     if failure is not None:

@@ -127,9 +127,15 @@ class FakeContainment:
         """Send SIGKILL to all."""
         return self.signal("KILL", Reach.ALL)
 
-    async def wait_exited(self) -> ExitStatus | None:
+    def finish_signal(self) -> None:
+        """Nobody is ever left."""
+
+    async def wait_exited(self) -> None:
         """Wait until the leader is dead."""
         await self._until(lambda: not self.alive(self.leader))
+
+    def exit_status(self) -> ExitStatus | None:
+        """Return the leader's status."""
         return self.leader.status
 
     def members_left(self) -> bool:

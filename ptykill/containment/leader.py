@@ -78,15 +78,18 @@ class Leader:
         """Return whether it has exited."""
         return self._process is None or self._process.dead()
 
-    async def wait_exited(self) -> ExitStatus | None:
-        """Wait until it has exited; return its status without reaping it, None if unknown."""
+    async def wait_exited(self) -> None:
+        """Wait until it has exited, without reaping it."""
         if isinstance(self._process, PidfdProcess):
             await self._process.wait_dead()
         elif self._process is not None:
             await trio.to_thread.run_sync(
                 self._look, os.WNOWAIT, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
-        return self._look(os.WNOWAIT | os.WNOHANG)
+
+    def status(self) -> ExitStatus | None:
+        """Return its status if it has exited, without reaping it; None if unknown."""
+        return self._look(os.WNOWAIT | os.WNOHANG) if self.pinned else self._status
 
     def reapable(self) -> bool:
         """Return whether `reap` would succeed, or is no longer needed.
@@ -97,13 +100,13 @@ class Leader:
         return self._look(os.WNOWAIT | os.WNOHANG) is not None or not self.pinned
 
     def reap(self) -> ExitStatus | None:
-        """Reap it, if that is not done, and return its status; None if unknown.
+        """Reap it, if that is not done and can be, and return its status; None if unknown.
 
         Afterwards its numbers are its members', as long as there are any, and then anybody's.
         """
         if self.pinned:
             self._status = self._look(os.WNOHANG)
-            self.pinned = False
+            self.pinned = self._status is None and not self.lost
         return self._status
 
     def close(self) -> None:

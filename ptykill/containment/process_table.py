@@ -45,8 +45,12 @@ class ProcessTable(Protocol):
     def passed(self, number: int, mark: Mark) -> bool:
         """Return whether a number free at the mark may have been given out since."""
 
-    def in_use(self, number: int) -> bool | None:
-        """Return whether a process, group or session has this number; None if that can't be told.
+    @property
+    def knows_use(self) -> bool:
+        """Whether this system tells which numbers are in use."""
+
+    def in_use(self, number: int) -> bool:
+        """Return whether a process, a process group or a session has this number.
 
         A number is free only when no process has it as its pid, nor as that of its process group
         or session (credentials(7); Linux free_pid).
@@ -82,10 +86,15 @@ class PortableTable:
         """Never asked, since there are no marks."""
         raise NotImplementedError
 
-    def in_use(self, number: int) -> bool | None:
-        """Not told."""
+    @property
+    def knows_use(self) -> bool:
+        """It does not."""
+        return False
+
+    def in_use(self, number: int) -> bool:
+        """Suppose that it is."""
         del number
-        return None
+        return True
 
     def children(self, pid: int) -> list[int]:
         """Return the pids of a process's children."""
@@ -134,6 +143,8 @@ class LinuxTable:
         self._probe = os.open(os.devnull, os.O_RDONLY)
         with contextlib.suppress(OSError):
             self._births = os.open("/proc/sys/kernel/ns_last_pid", os.O_RDONLY)
+        # Nobody has the highest number that there can be (pid_max is one more than that).
+        self._knows_use = self.in_use(os.getpid()) and not self.in_use(2**22)
         self._highest = int(_read("/proc/sys/kernel/pid_max") or b"32768")
         self._trust = min(self._highest / self._FASTEST, 1.0)
         self._has_children_file = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
@@ -169,7 +180,12 @@ class LinuxTable:
         """Return whether a number free at the mark may have been given out since."""
         return number in self.born_since(mark) or monotonic() - mark.at > self._trust
 
-    def in_use(self, number: int) -> bool | None:
+    @property
+    def knows_use(self) -> bool:
+        """Whether the kernel answers: it must know that we are here."""
+        return self._knows_use
+
+    def in_use(self, number: int) -> bool:
         """Ask the kernel, which refuses to make nobody a descriptor's owner.
 
         fcntl(2), F_SETOWN: ESRCH if the number means no process and no process group. The kernel
@@ -180,8 +196,7 @@ class LinuxTable:
         except ProcessLookupError:
             return False
         except OSError:
-            return None
-        fcntl.fcntl(self._probe, fcntl.F_SETOWN, 0)
+            return True
         return True
 
     def children(self, pid: int) -> list[int]:
@@ -224,7 +239,11 @@ class LinuxTable:
             around = last < self._last
             if last - start + around * self._highest > self._MOST_BIRTHS:
                 return False
-            self._note((*range(start, self._highest), *range(1, last + 1)) if around else range(start, last + 1))
+            self._note(
+                (*range(start, self._highest), *range(1, last + 1))
+                if around
+                else range(start, last + 1)
+            )
             if last == self._last:
                 self._looked = now
                 return True

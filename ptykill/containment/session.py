@@ -15,6 +15,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from signal import Signals
 from typing import NamedTuple
 
 import trio
@@ -33,8 +34,6 @@ __all__ = ["SessionContainment", "SessionTier"]
 
 _HELD = 16
 """So many members are held and waited for at once, since each costs a descriptor."""
-_LINGER = 0.002
-"""Seconds that a childless leader is given to die before the others are looked for."""
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.001, 1.0
 """Seconds between two looks where no event tells the end: at a dead leader that a tracer holds."""
 _NO_CONT = {
@@ -86,11 +85,10 @@ class SessionContainment:
         self._watched: list[Process] = []
         """Some members, held: their death is waited for, and they keep the session's number."""
         self._pending: _Pending | None = None
-        self._scope = trio.CancelScope()
         self._mark = table.mark()
         """Where the kernel's numbering stood when the session's number was last known its own."""
         self._unsure = False
-        """Processes with the session's number were seen that may have been strangers."""
+        """The last look saw processes with the session's number that may be strangers."""
         self._proven = False
         """The kernel has said that nobody has the session's number."""
         self._pause = _PAUSE_FIRST
@@ -102,7 +100,7 @@ class SessionContainment:
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal, and SIGCONT after it unless it stops or kills, to those there now."""
-        number = signal.Signals[f"SIG{name}"]
+        number = Signals[f"SIG{name}"]
         match reach:
             case Reach.LEADER:
                 return self._send(number, [self._leader])
@@ -123,14 +121,27 @@ class SessionContainment:
         """Send SIGKILL to every member there is."""
         return self._signal_members(signal.SIGKILL, escaped=True)
 
-    async def wait_exited(self) -> ExitStatus | None:
-        """Wait until the leader has exited, and return its status, None if it can't be known."""
-        while True:
-            with trio.CancelScope() as self._scope:
-                if self._pending is not None:
-                    self._scope.deadline = self._pending.due
-                return await self._leader.wait_exited()
-            self._signal_pending()
+    def finish_signal(self) -> None:
+        """Signal those that the leader went before, but none that was born since."""
+        if self._pending is None:
+            return
+        number, escaped, mark, signalled = self._pending
+        self._pending = None
+        pids = self._known()
+        if not escaped:
+            pids = [pid for pid in pids if pid not in self._escaped]
+        if pids and number != signal.SIGKILL:
+            born = self._table.born_since(mark)
+            pids = [pid for pid in pids if pid not in born]
+        self._send(number, self._living(pids), signalled)
+
+    async def wait_exited(self) -> None:
+        """Wait until the leader has exited."""
+        await self._leader.wait_exited()
+
+    def exit_status(self) -> ExitStatus | None:
+        """Return the leader's status, reaped or not; None if it can't be known."""
+        return self._leader.status()
 
     def members_left(self) -> bool:
         """Look whether anything of the session is left; if not, the leader has been reaped."""
@@ -138,19 +149,17 @@ class SessionContainment:
         # A leader that had no children when it was signalled was most likely alone.
         if self._pending is not None and self._emptied():
             return False
-        self._signal_pending()
-        self._watched = self._hold_some()
+        self.finish_signal()
+        self._watched = self._hold_some(afresh=True)
         if self._watched or not self._leader.reapable():
             return True
+        sure = not self._unsure
         if self._emptied():
             return False
-        # The number is in use, and nobody who lives was seen: they are zombies that their parent
-        # has not reaped, or one slipped through the look, or strangers.
-        self._watched = self._hold_some(afresh=True)
-        if self._watched or (self._unsure and self._table.in_use(self.pid)):
-            return True
-        self._leader.reap()
-        return False
+        # Nobody was seen to live, and the number is in use: by zombies that their parent has not
+        # reaped yet, or by somebody who slipped through the look.
+        self._watched = self._hold_some()
+        return bool(self._watched) or not sure
 
     async def wait_members(self) -> None:
         """Wait for the end of some members that the last look found."""
@@ -179,7 +188,7 @@ class SessionContainment:
         caveats = {Caveat.ESCAPEES_UNKNOWN}
         if not self._proven:
             caveats.add(Caveat.SCANNED)
-        if self._leader.lost or self._unsure:
+        if self._leader.lost:
             caveats.add(Caveat.REAPED_BY_OTHERS)
         return frozenset(caveats)
 
@@ -197,10 +206,8 @@ class SessionContainment:
         """Return the pids in the POSIX session but the leader's."""
         pids = [pid for pid in self._table.in_session(self.pid, afresh=afresh) if pid != self.pid]
         # Asked after the look: what held until now, held during it.
-        if pids and not self._number_is_ours():
-            self._unsure = True
-            return []
-        return pids
+        self._unsure = bool(pids) and not self._number_is_ours()
+        return [] if self._unsure else pids
 
     def _number_is_ours(self) -> bool:
         """Return whether nobody else can have been given the session's number.
@@ -220,13 +227,17 @@ class SessionContainment:
 
     def _emptied(self) -> bool:
         """Reap the leader and ask the kernel whether anybody still has the session's number."""
-        if self._escaped or not self._leader.reapable() or self._table.in_use(self.pid) is None:
+        if self._escaped:
             return False
         if self._leader.pinned:
+            if not self._table.knows_use:
+                return False  # A zombie keeps the number safe for as long as we look at the table.
             self._mark = self._table.mark()
             self._leader.reap()
+            if self._leader.pinned:
+                return False
         # Or it is somebody's pid by now: it was free, then, and has been given out again.
-        self._proven = self._table.in_use(self.pid) is False or _session_of(self.pid) >= 0
+        self._proven = not self._table.in_use(self.pid) or _session_of(self.pid) >= 0
         return self._proven
 
     def _in_group(self, group: int | None) -> list[int]:
@@ -301,9 +312,9 @@ class SessionContainment:
 
     # --- signals --------------------------------------------------------------------------------
 
-    def _signal_members(self, number: signal.Signals, *, escaped: bool) -> Signalled:
+    def _signal_members(self, number: Signals, *, escaped: bool) -> Signalled:
         """Signal all members there are now, or those in the session."""
-        self._signal_pending()
+        self.finish_signal()
         # All are looked for before the first is signalled, since a dead parent shows no children.
         # A leader without any has none to hide: it goes first, and may be gone, and its session
         # with it, before the others have to be looked for.
@@ -312,32 +323,16 @@ class SessionContainment:
             signalled = self._send(number, [self._leader])
             if not signalled.refused:
                 self._mark = mark
-                due = trio.current_time() + _LINGER
-                self._pending = _Pending(number, escaped, mark, due, signalled)
-                self._scope.deadline = due
+                self._pending = _Pending(number, escaped, mark, signalled)
                 return signalled
         known = self._known()
         pids = known if escaped else [pid for pid in known if pid not in self._escaped]
         # The leader last: its death has effects on the others' terminal.
         return self._send(number, itertools.chain(self._living(pids), [self._leader]))
 
-    def _signal_pending(self) -> None:
-        """Signal those that the leader went before, but none that was born since."""
-        if self._pending is None:
-            return
-        number, escaped, mark, _, signalled = self._pending
-        self._pending = None
-        pids = self._known()
-        if not escaped:
-            pids = [pid for pid in pids if pid not in self._escaped]
-        if pids and number != signal.SIGKILL:
-            born = self._table.born_since(mark)
-            pids = [pid for pid in pids if pid not in born]
-        self._send(number, self._living(pids), signalled)
-
     def _send(
         self,
-        number: signal.Signals,
+        number: Signals,
         processes: Iterable[Process | Leader],
         signalled: Signalled | None = None,
     ) -> Signalled:
@@ -352,7 +347,7 @@ class SessionContainment:
                 signalled.refused.add(process.pid)
         return signalled
 
-    def _signal_group(self, number: signal.Signals) -> Signalled:
+    def _signal_group(self, number: Signals) -> Signalled:
         members = {self.pid, *self._in_group(self.pid)}
         try:
             reached = self._leader.send_group(number)
@@ -364,12 +359,11 @@ class SessionContainment:
 
 
 class _Pending(NamedTuple):
-    """A signal that the leader has got and the others have not, and when they are to get it."""
+    """A signal that the leader has got and the others have not."""
 
-    number: signal.Signals
+    number: Signals
     escaped: bool
     mark: Mark
-    due: float
     signalled: Signalled
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import hypercorn.trio
@@ -24,7 +24,7 @@ import trio
 from hypercorn.config import Config
 
 import ptykill
-from ptykill.demo.scenarios import DemoError
+from ptykill.demo.setting import DemoError
 from ptykill.http import asgi_app
 
 __all__ = ["Answer", "Daemon", "DaemonTerminal"]
@@ -58,7 +58,7 @@ class Daemon:
         self._failure: BaseException | None = None
         self._stamped = _Stamped()
 
-    def __enter__(self) -> Daemon:
+    def __enter__(self) -> Self:
         """Start it, and wait until it listens."""
         self._thread.start()
         if not self._started.wait(_PATIENCE) or self._failure is not None:
@@ -185,7 +185,7 @@ class _Stamped(ptykill.StandardSignaller):
 
 
 class DaemonTerminal:
-    """The terminal of one of its sessions (`scenarios.Terminal`)."""
+    """The terminal of one of its sessions (`setting.Terminal`)."""
 
     def __init__(self, session: ptykill.Session, token: trio.lowlevel.TrioToken) -> None:
         self._session = session

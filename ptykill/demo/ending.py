@@ -12,7 +12,8 @@ from ptykill import Outcome, Verdict
 from ptykill.demo.daemon import Answer, Daemon
 from ptykill.demo.onlooker import Onlooker, in_session, marked
 from ptykill.demo.rival import Rival
-from ptykill.demo.scenarios import CHAPTERS, Scenario, set_up
+from ptykill.demo.scenarios import CHAPTERS, Scenario
+from ptykill.demo.setting import set_up
 from ptykill.demo.timeline import Bar
 
 __all__ = ["Ending", "Told", "by_ptykill", "by_ptyprocess", "problems_of"]
@@ -27,6 +28,7 @@ class Told:
     """What ptykill told of it: the answer over HTTP, and the verdict."""
 
     session_id: str
+    grace: float
     answer: Answer
     verdict: Verdict
 
@@ -87,7 +89,7 @@ def by_ptykill(
         end=max(claimed, *(bar.died or 0.0 for bar in bars)),
         groups=groups,
         saved=scenario.saved(directory),
-        told=Told(session_id, answer, verdict),
+        told=Told(session_id, grace, answer, verdict),
     )
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 __all__ = ["Onlooker", "in_session", "marked", "sweep"]
 
@@ -35,7 +36,7 @@ class Onlooker:
         self._thread = threading.Thread(target=self._watch, name="onlooker", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Onlooker:
+    def __enter__(self) -> Self:
         """Return itself: it watches already."""
         return self
 
@@ -56,18 +57,24 @@ class Onlooker:
         poll = select.poll()
         for fd in (self._stop, *pids):
             poll.register(fd, select.POLLIN)
-        while len(self.deaths) < len(pids):
+        left = len(pids)
+        while left:
             for fd, _ in poll.poll():
                 now = time.perf_counter()
                 if fd == self._stop:
                     return
-                self.deaths[pids[fd]] = now
+                left -= 1
+                self.deaths.setdefault(pids[fd], now)
                 poll.unregister(fd)
         self._all_dead.set()
 
     def alive(self) -> list[int]:
         """Return who lives at this moment, by asking anew."""
-        return [pid for pid, fd in self._fds.items() if not _dead(fd)]
+        dead = {pid for pid, fd in self._fds.items() if _dead(fd)}
+        now = time.perf_counter()
+        for pid in dead:  # The thread may not have had its turn since.
+            self.deaths.setdefault(pid, now)
+        return [pid for pid in self._fds if pid not in dead]
 
     def wait_all_dead(self, timeout: float) -> bool:
         """Wait, up to ``timeout`` seconds, until all are dead."""

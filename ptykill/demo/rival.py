@@ -17,9 +17,10 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Self, cast
 
-from ptykill.demo.scenarios import SCENARIOS, DemoError, Scenario, set_up
+from ptykill.demo.scenarios import SCENARIOS, Scenario
+from ptykill.demo.setting import DemoError, set_up
 
 __all__ = ["Rival", "version"]
 
@@ -74,7 +75,7 @@ class Rival:
         self._stage.kill()
         self._stage.communicate()
 
-    def __enter__(self) -> Rival:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -89,7 +90,7 @@ class Rival:
 
 
 class _StageTerminal:
-    """The terminal of ptyprocess's session (`scenarios.Terminal`)."""
+    """The terminal of ptyprocess's session (`setting.Terminal`)."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -103,7 +104,8 @@ class _StageTerminal:
 
 
 def _stage(number: int) -> None:
-    from ptyprocess import PtyProcess  # noqa: PLC0415 - an extra, which the parent has checked
+    # An extra, which the parent has checked; it comes without types.
+    from ptyprocess import PtyProcess  # type: ignore[import-untyped]  # noqa: PLC0415
 
     scenario = SCENARIOS[number]
     process = PtyProcess.spawn(list(scenario.command))

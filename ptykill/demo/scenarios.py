@@ -1,29 +1,22 @@
-"""The sessions that are ended, and how each is known to be set up."""
+"""The sessions that are ended."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import re
-import signal
 import sys
-import time
 from pathlib import Path
-from typing import Protocol
 
-__all__ = ["SCENARIOS", "DemoError", "Job", "Scenario", "Terminal", "set_up"]
+__all__ = ["CHAPTERS", "PROMPT", "SCENARIOS", "Job", "Scenario"]
 
-JOURNAL = "journal"
+_JOURNAL = "journal"
 """The file, in the session's working directory, where a clean-up writes what it did."""
 CHAPTERS = 5
+"""So many steps its clean-up has."""
 
-_PATIENCE = 30.0
-"""Seconds within which a session has to be set up, on the slowest of machines."""
-_PROMPT = "demo$ "
-
-
-class DemoError(Exception):
-    """The demo can't go on; the message says why."""
+PROMPT = "demo$ "
+"""How the shell says that it reads."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,14 +51,15 @@ class Scenario:
     @property
     def marker(self) -> re.Pattern[bytes]:
         """What the session prints when its processes are there: their pids, but the leader's."""
-        return re.compile(rb"(?m)^pids:" + rb" (\d+)" * (len(self.jobs) - 1) + rb"\s*$")
+        # Wherever in a line: what nohup has to say may have got in before it.
+        return re.compile(rb"pids:" + rb" (\d+)" * (len(self.jobs) - 1) + rb"\n")
 
     def environment(self, mark: str, grace: float) -> dict[str, str]:
         """Return what is laid over the environment; ``mark`` is how strays are found."""
         return {
             "PTYKILL_DEMO": mark,
             "PTYKILL_DEMO_PAUSE": str(grace / 2 / CHAPTERS),
-            "PS1": _PROMPT,
+            "PS1": PROMPT,
             "PS2": "",
             "PROMPT_COMMAND": "",
             "HISTFILE": os.devnull,
@@ -77,18 +71,8 @@ class Scenario:
         """Return how many chapters the clean-up saved; None if there is none to be made."""
         if not self.saves:
             return None
-        journal = directory / JOURNAL
+        journal = directory / _JOURNAL
         return len(journal.read_text().splitlines()) if journal.exists() else 0
-
-
-class Terminal(Protocol):
-    """A session's terminal, whoever holds it."""
-
-    def send(self, data: bytes) -> None:
-        """Type into it."""
-
-    def receive(self, timeout: float) -> bytes:
-        """Return some output; ``b""`` if there was none for ``timeout`` seconds, or is no more."""
 
 
 _SHELL = (
@@ -106,7 +90,7 @@ def clean_up(number, frame):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for chapter in range(1, {CHAPTERS} + 1):
         time.sleep(float(os.environ["PTYKILL_DEMO_PAUSE"]))
-        with open("{JOURNAL}", "a") as journal:
+        with open("{_JOURNAL}", "a") as journal:
             journal.write(f"saved chapter {{chapter}}\\n")
     raise SystemExit(0)
 
@@ -120,17 +104,17 @@ _SERVER = "trap '' HUP; sleep 60 & echo pids: $!; wait"
 SCENARIOS = (
     Scenario(
         name="a shell with jobs",
-        about="Each job has a process group of its own: no signal to the shell's reaches them.",
+        about="Every job has a process group of its own, out of reach of a kill of the shell's.",
         command=("bash", "--norc", "--noprofile", "-i"),
         shown=tuple(f"$ {line}" for line in (*_SHELL, *_STOP)),
         typed=_SHELL,
         typed_then=_STOP,
         jobs=(
             Job("bash -i", "bash"),
-            Job("sleep, background", "sleep"),
-            Job("sleep, stopped", "sleep", stopped=True),
-            Job("sleep, nohup", "sleep", deaf=True),
-            Job("sleep, deaf", "sleep", deaf=True),
+            Job("background sleep", "sleep"),
+            Job("stopped sleep", "sleep", stopped=True),
+            Job("nohup sleep", "sleep", deaf=True),
+            Job("deaf sleep", "sleep", deaf=True),
         ),
     ),
     Scenario(
@@ -146,61 +130,6 @@ SCENARIOS = (
         about="It ignores SIGHUP altogether, and so does the worker that it has started.",
         command=("sh", "-c", _SERVER),
         shown=("trap '' HUP; sleep 60 & wait",),
-        jobs=(Job("sh, server", "sh", deaf=True), Job("sleep, worker", "sleep", deaf=True)),
+        jobs=(Job("server (sh)", "sh", deaf=True), Job("worker (sleep)", "sleep", deaf=True)),
     ),
 )
-
-
-def set_up(scenario: Scenario, leader: int, terminal: Terminal) -> list[int]:
-    """Make the session what it is to be, and return the pids of its jobs, in their order."""
-    until = time.monotonic() + _PATIENCE
-    heard = b""
-
-    def wait_for(pattern: re.Pattern[bytes]) -> re.Match[bytes]:
-        nonlocal heard
-        # A terminal ends its lines with CR LF.
-        while not (match := pattern.search(heard.replace(b"\r", b""))):
-            if time.monotonic() > until:
-                tail = heard[-200:].decode(errors="replace")
-                raise DemoError(f"{scenario.name}: not set up in {_PATIENCE:.0f} s: {tail!r}")
-            heard += terminal.receive(0.2)
-        return match
-
-    def type_in(*lines: str) -> None:
-        for line in lines:
-            terminal.send(line.encode() + b"\n")
-
-    if scenario.typed:
-        wait_for(re.compile(re.escape(_PROMPT.encode())))
-        type_in(*scenario.typed, "echo pids: $(jobs -p)")
-    pids = [leader, *map(int, wait_for(scenario.marker).groups())]
-    jobs = dict(zip(pids, scenario.jobs, strict=True))
-    if scenario.typed_then:
-        for pid, job in jobs.items():
-            _wait_until(dataclasses.replace(job, stopped=False), pid, until)
-        type_in(*scenario.typed_then)
-    for pid, job in jobs.items():
-        _wait_until(job, pid, until)
-    return pids
-
-
-def _wait_until(job: Job, pid: int, until: float) -> None:
-    while not _is(job, pid):
-        if time.monotonic() > until:
-            raise DemoError(f"{job.name} ({pid}) did not become what it is to be")
-        time.sleep(0.002)
-
-
-def _is(job: Job, pid: int) -> bool:
-    """Ask the kernel (proc(5), /proc/PID/status) whether a process is in its state."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        raise DemoError(f"{job.name} ({pid}) has ended before its time") from None
-    status = dict(line.split(":", 1) for line in text.splitlines())
-    ignored = int(status["SigIgn"], 16) >> (signal.SIGHUP - 1) & 1
-    return (
-        job.program in (None, status["Name"].strip())
-        and bool(ignored) is job.deaf
-        and status["State"].strip().startswith("T") is job.stopped
-    )

@@ -21,8 +21,10 @@ __all__ = ["Screen"]
 
 _FRAMES = 25
 """A second."""
-_READ = 1.5
+_READ = 1.2
 """Seconds given to what has just been shown, on a terminal."""
+_PLAIN = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+"""No lines but one below the head."""
 _GOOD, _BAD = "bold green", "bold red"
 
 
@@ -32,6 +34,16 @@ class _Note:
 
     at: float
     text: Text
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Drawing:
+    """One ending, as it is drawn."""
+
+    title: Text
+    ticks: tuple[Tick, ...]
+    bars: tuple[Bar, ...]
+    notes: tuple[_Note, ...]
 
 
 class Screen:
@@ -52,7 +64,9 @@ class Screen:
         else:
             self._rival = f"ptyprocess {version}"
             say(f"Then the same sessions are ended by {self._rival}: terminate(force=True).")
-        say("An onlooker holds a pidfd on every process: it tells when each died, and what of.")
+        say("An onlooker holds a pidfd on each process, and tells when it died, and what of.")
+        if self._moving:
+            say("What moves is a replay: nothing is drawn while it is measured.", style="dim")
 
     def introduce(self, number: int, scenario: Scenario) -> None:
         """Show what is about to be ended."""
@@ -63,18 +77,22 @@ class Screen:
         self._console.print(scenario.about)
         for shown in scenario.shown:
             self._console.print(Text(f"    {shown}", style="cyan"))
+        if self._moving:
+            self._console.print("    being ended ...", style="dim", end="\r")
 
     def show(self, ours: Ending, theirs: Ending | None) -> None:
         """Replay both endings, as fast as they went."""
+        # Over what is there now.
         self._console.print(f"    {_count(ours)}", style="dim")
         self._console.print()
         end = max(each.end for each in (ours, theirs) if each is not None)
-        whole = self._charts(ours, theirs, end, end)
+        drawn = _ours(ours), None if theirs is None else _theirs(self._rival, theirs)
+        whole = _charts(*drawn, end, end)
         if self._moving and len(self._console.render_lines(whole)) < self._console.height:
             began = time.monotonic()
             with Live(console=self._console, auto_refresh=False) as live:
                 while (now := time.monotonic() - began) < end:
-                    live.update(self._charts(ours, theirs, end, now), refresh=True)
+                    live.update(_charts(*drawn, end, now), refresh=True)
                     time.sleep(1 / _FRAMES)
                 live.update(whole, refresh=True)
         else:
@@ -85,16 +103,17 @@ class Screen:
     def summary(self, endings: Sequence[tuple[Ending, Ending | None]]) -> None:
         """Set both side by side."""
         compared = any(theirs is not None for _, theirs in endings)
-        table = Table(box=box.SIMPLE_HEAD if self._moving else box.ASCII2, pad_edge=False)
+        table = Table(
+            box=box.SIMPLE_HEAD if self._moving else _PLAIN, show_edge=False, header_style="bold"
+        )
         table.add_column("session")
         for who in ("ptykill", *([self._rival] if compared else [])):
-            table.add_column(who)
-            table.add_column("after", justify="right")
+            table.add_column(who, no_wrap=True)
             table.add_column("alive", justify="right")
         for ours, theirs in endings:
             cells: list[RenderableType] = [ours.scenario.name]
             for each in (ours, theirs) if compared else (ours,):
-                cells += _cells(each) if each is not None else ["", "", ""]
+                cells += _cells(each) if each is not None else ["", ""]
             table.add_row(*cells)
         self._console.print()
         self._console.print(table)
@@ -112,36 +131,40 @@ class Screen:
         else:
             self._console.print("Nothing that the demo started is alive.")
 
-    def _charts(self, ours: Ending, theirs: Ending | None, end: float, now: float) -> Group:
-        parts: list[RenderableType] = []
-        assert ours.told is not None
-        title = Text.assemble(
-            ("ptykill", "bold"), f"  DELETE /api/v1/pty/{ours.told.session_id[:8]}..."
-        )
-        parts += _part(title, _rungs(ours.told), ours, _our_notes(ours, ours.told), end, now)
-        if theirs is not None:
-            title = Text.assemble((self._rival, "bold"), "  terminate(force=True)")
-            tick = Tick(theirs.claimed, f"returned {theirs.claim}")
-            parts += [Text(), *_part(title, (tick,), theirs, _their_notes(theirs), end, now)]
-        return Group(*parts)
+
+def _charts(ours: _Drawing, theirs: _Drawing | None, end: float, now: float) -> Group:
+    parts = list(_part(ours, end, now))
+    if theirs is not None:
+        parts += [Text(), *_part(theirs, end, now)]
+    return Group(*parts)
 
 
-def _part(
-    title: Text,
-    ticks: tuple[Tick, ...],
-    ending: Ending,
-    notes: Iterable[_Note],
-    end: float,
-    now: float,
-) -> Iterable[RenderableType]:
-    yield Chart(title, ticks, ending.bars, end, now)
-    for note in notes:
+def _part(drawing: _Drawing, end: float, now: float) -> Iterable[RenderableType]:
+    yield Chart(drawing.title, drawing.ticks, drawing.bars, end, now)
+    for note in drawing.notes:
         # Its place is kept, so that nothing jumps.
         yield note.text if note.at <= now else Text()
 
 
-def _rungs(told: Told) -> tuple[Tick, ...]:
-    return tuple(Tick(each.at, each.what) for each in told.verdict.deliveries)
+def _ours(ending: Ending) -> _Drawing:
+    told = ending.told
+    assert told is not None
+    request = f"  DELETE /api/v1/pty/{told.session_id[:8]}...?grace={told.grace:g}"
+    return _Drawing(
+        Text.assemble(("ptykill", "bold"), request),
+        tuple(Tick(each.at, each.what) for each in told.verdict.deliveries),
+        ending.bars,
+        tuple(_our_notes(ending, told)),
+    )
+
+
+def _theirs(who: str, ending: Ending) -> _Drawing:
+    return _Drawing(
+        Text.assemble((who, "bold"), "  terminate(force=True)"),
+        (Tick(ending.claimed, f"returned {ending.claim}"),),
+        ending.bars,
+        tuple(_their_notes(ending)),
+    )
 
 
 def _our_notes(ending: Ending, told: Told) -> Iterable[_Note]:
@@ -151,21 +174,21 @@ def _our_notes(ending: Ending, told: Told) -> Iterable[_Note]:
         # What died of the last rung is seen to be dead a little later than it is.
         last = until == verdict.took
         died = ending.died(rung.at, float("inf") if last else until)
-        line = f"  {rung.what:<12} at {milliseconds(rung.at)}: reached {rung.reached},"
-        line += f" {died} died in the {milliseconds(until - rung.at)} that it took"
+        line = f"  {rung.what:<12}{milliseconds(rung.at):>10}   reached {rung.reached};"
+        line += f" {died} died in {milliseconds(until - rung.at)}"
         yield _Note(until, Text(line))
-    line = f"  {answer.status} after {milliseconds(ending.took)}   {answer.server_timing}"
-    yield _Note(verdict.took, Text(line))
-    yield _Note(verdict.took, _alive("alive after the 204", ending.alive, _saved(ending)))
+    said = f"{answer.status} after {milliseconds(ending.took)}; alive after the {answer.status}"
+    yield _Note(verdict.took, _alive(said, ending.alive, _saved(ending)))
+    yield _Note(verdict.took, Text(f"  Server-Timing: {answer.server_timing}", style="dim"))
 
 
 def _their_notes(ending: Ending) -> Iterable[_Note]:
-    since = milliseconds(ending.end - ending.claimed)
-    yield _Note(ending.end, _alive(f"alive {since} after that", ending.alive, _saved(ending)))
+    when = f"alive {ending.end - ending.claimed:.1f} s later"
+    yield _Note(ending.end, _alive(when, ending.alive, _saved(ending)))
 
 
 def _alive(when: str, alive: Sequence[Bar], more: str) -> Text:
-    who = ", ".join(f"{bar.name} ({bar.pid})" for bar in alive)
+    who = ", ".join(f"{bar.name} {bar.pid}" for bar in alive)
     return Text.assemble(
         f"  {when}: ",
         (str(len(alive)), _BAD if alive else _GOOD),
@@ -185,7 +208,6 @@ def _count(ending: Ending) -> str:
 
 
 def _cells(ending: Ending) -> Iterable[RenderableType]:
-    saved = "" if ending.saved is None else f", saved {ending.saved} of {CHAPTERS}"
-    yield f"{ending.claim}{saved}"
-    yield milliseconds(ending.took)
+    saved = _saved(ending)
+    yield f"{ending.claim} after {1000 * ending.took:.0f} ms" + (f"\n{saved}" if saved else "")
     yield Text(str(len(ending.alive)), style=_BAD if ending.alive else _GOOD)

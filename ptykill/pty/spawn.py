@@ -34,8 +34,9 @@ async def spawn(command: Command, terminal: PtyTerminal) -> int:
 
 
 def find_program(command: Command) -> str:
-    """Return the file that execvp(3) would take, looked for in the PATH of the command's own
-    environment; a name with a slash is left to the kernel. Raises `SpawnError`.
+    """Return the file that execvp(3) would take, by the PATH of the command's own environment.
+
+    A name with a slash is left to the kernel. Raises `SpawnError`.
     """
     name = command.args[0]
     if "/" in name:
@@ -44,9 +45,9 @@ def find_program(command: Command) -> str:
     for folder in command.env.get("PATH", os.defpath).split(os.pathsep):
         # An empty entry means the working directory, which the child has entered by then.
         path = os.path.join(command.cwd or "", folder or ".", name)
+        if os.access(path, os.X_OK) and os.path.isfile(path):
+            return os.path.abspath(path)
         if os.path.isfile(path):
-            if os.access(path, os.X_OK):
-                return os.path.abspath(path)
             number = errno.EACCES
     raise SpawnError(number, os.strerror(number), "exec", name)
 

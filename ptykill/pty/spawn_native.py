@@ -14,7 +14,7 @@ import functools
 import os
 import platform
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from ptykill.contract import Command
 from ptykill.errors import SpawnError
@@ -84,7 +84,7 @@ class _Opaque:
         if number:
             raise SpawnError(number, os.strerror(number), "exec", "posix_spawn")
 
-    def __enter__(self) -> _Opaque:
+    def __enter__(self) -> Self:
         self("init")
         return self
 

@@ -42,8 +42,10 @@ try:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if sys.argv[2] == "no locale":
+        os.environ.pop("LC_CTYPE", None)  # The interpreter's own doing (PEP 538).
     os.write(pipe, b"ready ")
-    os.execve(sys.argv[2], sys.argv[3:], os.environ)
+    os.execve(sys.argv[3], sys.argv[4:], os.environ)
 except OSError as error:
     os.write(pipe, f"{stage} {error.errno}".encode())
 os._exit(127)
@@ -60,9 +62,11 @@ async def start(program: str, command: Command, slave: int, directory: int | Non
     ]
     os.close(pipe)
     try:
-        arguments = ["chdir" if directory is not None else "stay", program, *command.args]
+        where = "stay" if directory is None else "chdir"
+        locale = "locale" if "LC_CTYPE" in command.env else "no locale"
+        arguments = [where, locale, program, *command.args]
         try:
-            pid = os.posix_spawn(
+            pid = os.posix_spawn(  # noqa: ASYNC221 - it does not wait for the stub
                 sys.executable,
                 [sys.executable, "-I", "-S", "-c", _STUB, *arguments],
                 command.env,

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import math
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,8 +41,16 @@ VERDICT = Verdict(
 )
 
 
-def request(method: str, path: str = PREFIX, query: str = "", **other: Any) -> Request:
-    return Request(method, path, query, **{"headers": BEARER, **other})
+def request(
+    method: str,
+    path: str = PREFIX,
+    query: str = "",
+    *,
+    headers: Headers = BEARER,
+    body: bytes = b"",
+) -> Request:
+    """Return a request that bears the key."""
+    return Request(method, path, query, headers, body)
 
 
 def refused(answer: object) -> tuple[int, str]:
@@ -59,6 +66,7 @@ def refused(answer: object) -> tuple[int, str]:
 
 
 def create(**fields: object) -> object:
+    """Return what is read of a create."""
     return api.read(request("POST", body=json.dumps(fields).encode()))
 
 

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 import ptykill
 from ptykill import Supervisor
-from ptykill.http.asgi import AsgiApp
+from ptykill.http.asgi import AsgiApp, Message
 from ptykill.testing import FakeTier, Member
 
 PREFIX = "/api/v1/pty"
@@ -44,22 +44,23 @@ class Client:
         self.sent: list[Any] = []
 
     async def receive(self) -> dict[str, Any]:
+        """Return the next message that was given."""
         return self.messages.pop(0)
 
-    async def send(self, message: Any) -> None:
+    async def send(self, message: Message) -> None:
+        """Take a message of the app's."""
         self.sent.append(message)
 
-    async def run(self, **scope: Any) -> list[Any]:
-        await self.app(scope, self.receive, self.send)
+    async def run(self, kind: str, **scope: object) -> list[Any]:
+        """Run the app once, and return what it sent."""
+        await self.app({"type": kind, "path": PREFIX, **scope}, self.receive, self.send)
         return self.sent
 
 
-async def ask(app: AsgiApp, method: str, path: str = PREFIX, **scope: Any) -> tuple[int, Any]:
+async def ask(app: AsgiApp, method: str, path: str = PREFIX, **scope: object) -> tuple[int, Any]:
     """Send a request, and return the status and the body of the answer."""
     client = Client(app, {"type": "http.request", "body": b"", "more_body": False})
-    start, body = await client.run(
-        **{"type": "http", "method": method, "path": path, "headers": [], **scope}
-    )
+    start, body = await client.run("http", method=method, path=path, headers=[], **scope)
     return start["status"], json.loads(body["body"] or b"null")
 
 
@@ -133,7 +134,7 @@ async def test_long_bodies_are_not_kept(autojump_clock: MockClock, mortal: Super
     app = ptykill.asgi_app(mortal, key=None, spawning=True)
     chunk = {"type": "http.request", "body": b"x" * (1 << 20), "more_body": True}
     client = Client(app, *[chunk] * 40, {"type": "http.request"})
-    start, _ = await client.run(type="http", method="POST", path=PREFIX, headers=[])
+    start, _ = await client.run("http", method="POST", headers=[])
     assert start["status"] == 400
     assert client.messages == []
     assert mortal.sessions == ()
@@ -146,7 +147,7 @@ async def test_half_a_request_asks_for_nothing(
     app = ptykill.asgi_app(mortal, key=None, spawning=True)
     half = {"type": "http.request", "body": b'{"command": "bash"}', "more_body": True}
     client = Client(app, half, {"type": "http.disconnect"})
-    assert await client.run(type="http", method="POST", path=PREFIX, headers=[]) == []
+    assert await client.run("http", method="POST", headers=[]) == []
     assert mortal.sessions == ()
 
 
@@ -154,7 +155,7 @@ async def test_lifespan_is_answered(autojump_clock: MockClock, mortal: Superviso
     """Start and stop of the server are acknowledged; the supervisor stays its owner's."""
     app = ptykill.asgi_app(mortal, key=None)
     client = Client(app, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
-    sent = await client.run(type="lifespan")
+    sent = await client.run("lifespan")
     assert [message["type"] for message in sent] == [
         "lifespan.startup.complete",
         "lifespan.shutdown.complete",
@@ -166,10 +167,10 @@ async def test_web_sockets_are_turned_away(autojump_clock: MockClock, mortal: Su
     """A WebSocket is refused before its handshake, with the error body where the server can."""
     app = ptykill.asgi_app(mortal, key=None)
     connect = {"type": "websocket.connect"}
-    (closed,) = await Client(app, connect).run(type="websocket", path=PREFIX)
+    (closed,) = await Client(app, connect).run("websocket")
     assert closed["type"] == "websocket.close"
     extensions: dict[str, Any] = {"websocket.http.response": {}}
-    start, body = await Client(app, connect).run(type="websocket", extensions=extensions)
+    start, body = await Client(app, connect).run("websocket", extensions=extensions)
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
     assert json.loads(body["body"])["code"] == "NOT_FOUND"
 
@@ -177,7 +178,7 @@ async def test_web_sockets_are_turned_away(autojump_clock: MockClock, mortal: Su
 async def test_unknown_scopes_are_an_error(autojump_clock: MockClock, mortal: Supervisor) -> None:
     """What is no scope of ASGI 3 is refused loudly."""
     with pytest.raises(ValueError, match="not a scope"):
-        await Client(ptykill.asgi_app(mortal, key=None)).run(type="smtp")
+        await Client(ptykill.asgi_app(mortal, key=None)).run("smtp")
 
 
 async def test_a_supervisor_is_for_trio(autojump_clock: MockClock, mortal: Supervisor) -> None:
@@ -186,7 +187,7 @@ async def test_a_supervisor_is_for_trio(autojump_clock: MockClock, mortal: Super
 
     def in_asyncio() -> tuple[Any, Any]:
         client = Client(app, {"type": "lifespan.startup"})
-        return asyncio.run(client.run(type="lifespan")), asyncio.run(ask(app, "GET"))
+        return asyncio.run(client.run("lifespan")), asyncio.run(ask(app, "GET"))
 
     (failed,), (status, told) = await trio.to_thread.run_sync(in_asyncio)
     assert failed["type"] == "lifespan.startup.failed"

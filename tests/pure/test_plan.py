@@ -49,7 +49,9 @@ def test_with_grace_kills_when_told_to(plan: Plan, grace: float) -> None:
     """SIGKILL is due after just that grace, whatever the steps were, and no step is added."""
     changed = plan.with_grace(grace)
     assert len(changed.steps) <= len(plan.steps)
-    assert [step.what for step in changed.steps] == [s.what for s in plan.steps[: len(changed.steps)]]
+    assert [step.what for step in changed.steps] == [
+        s.what for s in plan.steps[: len(changed.steps)]
+    ]
     expected = grace if plan.steps else 0.0
     assert math.isclose(changed.grace, expected, rel_tol=1e-9, abs_tol=1e-9)
     assert changed.kill_bound == plan.kill_bound

@@ -103,7 +103,9 @@ def _environment_and_arguments(process: Process) -> bytes:
     folders = [f"/proc/{process.pid}"]
     if process.state == "Z":
         with contextlib.suppress(OSError):
-            folders = [f"/proc/{process.pid}/task/{task}" for task in os.listdir(f"{folders[0]}/task")]
+            folders = [
+                f"/proc/{process.pid}/task/{task}" for task in os.listdir(f"{folders[0]}/task")
+            ]
     data = b""
     for folder in folders:
         for file in "environ", "cmdline":
@@ -119,7 +121,9 @@ def names(processes: Iterable[Process]) -> list[str]:
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{each.pid}/cmdline").read_bytes().split(b"\0")
             command = b" ".join(words).decode(errors="replace")[:80]
-            described.append(f"{each.pid} {each.name} ({each.state}, child of {each.parent}) {command}")
+            described.append(
+                f"{each.pid} {each.name} ({each.state}, child of {each.parent}) {command}"
+            )
     return described
 
 
@@ -192,5 +196,3 @@ class Census:
         """Close the pidfds."""
         for handle in self._handles:
             os.close(handle.fd)
-
-

@@ -200,7 +200,7 @@ JOBS = (
     bash_with("an orphan", "(sleep 60 &)"),
     bash_with(
         "a job under nohup",
-        "nohup sleep 60 >nohup.out 2>&1 & until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done",
+        'nohup sleep 60 >nohup.out 2>&1 & until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done',
         Outcome.KILLED,
     ),
     bash_with("a deaf job", _DEAF, Outcome.KILLED),
@@ -217,8 +217,13 @@ JOBS = (
 
 PROGRAMS = (
     python("polite", "dies of the hangup", 'say("ready"); idle()'),
-    python("deaf", "ignores every signal that can be", 'deaf(); say("ready"); idle()',
-           Outcome.KILLED, _KILLED),
+    python(
+        "deaf",
+        "ignores every signal that can be",
+        'deaf(); say("ready"); idle()',
+        Outcome.KILLED,
+        _KILLED,
+    ),
     python(
         "blocking all signals",
         "has every signal blocked in its mask",

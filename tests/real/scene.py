@@ -77,9 +77,7 @@ def _state(process: Process | None) -> str:
     return "" if process is None else process.state
 
 
-async def start(
-    supervisor: Supervisor, program: Program, parent: Path, **options: Any
-) -> Scene:
+async def start(supervisor: Supervisor, program: Program, parent: Path, **options: Any) -> Scene:
     """Start a program in a session, and wait until it is ready."""
     mark = secrets.token_hex(16)
     folder = parent / mark
@@ -98,5 +96,3 @@ async def start(
         await session.send(f"{program.typed}\n: > ready\n".encode())
     await scene.ready()
     return scene
-
-

@@ -107,9 +107,7 @@ PORTABLE = (
 
 
 @pytest.mark.parametrize("name", PORTABLE)
-async def test_each_system(
-    system: str, supervisor: Supervisor, tmp_path: Path, name: str
-) -> None:
+async def test_each_system(system: str, supervisor: Supervisor, tmp_path: Path, name: str) -> None:
     """Nothing survives where there are no pidfds and no /proc either."""
     program = find(name)
     scene = await start(supervisor, program, tmp_path)
@@ -131,9 +129,7 @@ async def test_each_way_to_spawn(
     assert scene.has("cleaned") == program.cleans_up
 
 
-async def test_the_hangup_reaches_every_member_once(
-    supervisor: Supervisor, tmp_path: Path
-) -> None:
+async def test_the_hangup_reaches_every_member_once(supervisor: Supervisor, tmp_path: Path) -> None:
     """The verdict counts the members that were hung up, each of which got one SIGHUP."""
     program = python(
         "counters",
@@ -165,8 +161,9 @@ async def test_the_hangup_reaches_every_member_once(
 
 async def test_ctrl_z(supervisor: Supervisor, tmp_path: Path) -> None:
     """Every kind of job at once, one of them stopped from the keyboard: all are dead at the end."""
-    shell = Program("bash", "an interactive bash", "", (BASH, "--norc", "--noprofile", "-i"),
-                    typed=":")
+    shell = Program(
+        "bash", "an interactive bash", "", (BASH, "--norc", "--noprofile", "-i"), typed=":"
+    )
     scene = await start(supervisor, shell, tmp_path)
     await scene.session.send(b"sleep 60\n")
     await until(lambda: scene.foreground() != scene.session.pid, "the job to be in front")
@@ -192,16 +189,15 @@ async def test_ctrl_z(supervisor: Supervisor, tmp_path: Path) -> None:
     assert kill.reached == 3  # The one under nohup, and the two that are deaf.
 
 
-async def test_foreground_child_outlives_its_shell(
-    supervisor: Supervisor, tmp_path: Path
-) -> None:
+async def test_foreground_child_outlives_its_shell(supervisor: Supervisor, tmp_path: Path) -> None:
     """A foreground program has its time to clean up although its shell died of the hangup."""
     child = find("cleans up in half the grace")
     program = tmp_path / "child"
     program.mkdir()
     command = " ".join(child.command(program, "child"))
-    shell = Program("bash", "an interactive bash", "", (BASH, "--norc", "--noprofile", "-i"),
-                    typed=":")
+    shell = Program(
+        "bash", "an interactive bash", "", (BASH, "--norc", "--noprofile", "-i"), typed=":"
+    )
     scene = await start(supervisor, shell, tmp_path)
     (scene.folder / "ready").unlink()
     await scene.session.send(f"{command}\n".encode())
@@ -214,9 +210,7 @@ async def test_foreground_child_outlives_its_shell(
     assert verdict.took >= 0.5
 
 
-async def test_a_bystander_session_stays_untouched(
-    supervisor: Supervisor, tmp_path: Path
-) -> None:
+async def test_a_bystander_session_stays_untouched(supervisor: Supervisor, tmp_path: Path) -> None:
     """The session beside the one that is ended notices nothing of it."""
     watchful = python(
         "bystander",
@@ -258,9 +252,7 @@ async def test_leader_that_had_ended_before(
     assert scene.has("cleaned") == program.cleans_up
 
 
-async def test_terminate_after_the_leader_has_ended(
-    supervisor: Supervisor, tmp_path: Path
-) -> None:
+async def test_terminate_after_the_leader_has_ended(supervisor: Supervisor, tmp_path: Path) -> None:
     """One who asks for the end when only leftovers live shortens their grace."""
     scene = await start(
         supervisor, find("leaves a deaf child"), tmp_path, plan="HUP@session 60s, KILL 15s"

@@ -1,0 +1,134 @@
+"""Every block of code in the pages does what the page says."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, Block, blocks, matches
+
+PATIENCE = 60.0
+"""Seconds that a block may take on a slow machine."""
+
+_ALL = [block for page in PAGES for block in blocks(page)]
+_PROGRAMS = [
+    (block, after if after.kind == "output" else None)
+    for block, after in pairwise([*_ALL, Block("", 0, "", "")])
+    if block.kind == "python"
+]
+_CONSOLES = [page for page in PAGES if any(each.kind == "console" for each in blocks(page))]
+_DOCTESTS = [page for page in PAGES if any(each.kind == "pycon" for each in blocks(page))]
+
+_SUDO = """#!/bin/sh
+# A stand-in: it may do everything, like the real one, and asks for no password.
+[ "$1" = -n ] && shift
+exec "$@"
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Return the environment of the examples: theirs is a harmless ``sudo``, and a bare bash."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    sudo = commands / "sudo"
+    sudo.write_text(_SUDO)
+    sudo.chmod(0o755)
+    path = f"{commands}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "HOME": str(tmp_path), "HISTFILE": "", "LC_ALL": "C.UTF-8"}
+
+
+@pytest.mark.parametrize(
+    ("program", "output"), _PROGRAMS, ids=[str(program) for program, _ in _PROGRAMS]
+)
+def test_programs_run_and_print_what_is_shown(
+    program: Block, output: Block | None, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A program of the pages ends well, and prints what the block below it shows."""
+    file = tmp_path / "test_example.py"
+    file.write_text(program.text)
+    tests = re.search(r"^(async )?def test_", program.text, re.MULTILINE)
+    options = ["-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(tmp_path)] if tests else []
+    done = _run([sys.executable, "-W", "error", *options, str(file)], environment, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if output is not None:
+        assert matches(output.text, done.stdout), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", _DOCTESTS, ids=lambda page: page.name)
+def test_doctests_hold(page: Path) -> None:
+    """What a page shows at Python's prompt is what Python answers."""
+    text = "\n".join(each.text for each in blocks(page) if each.kind == "pycon")
+    test = doctest.DocTestParser().get_doctest(text, {}, page.name, page.name, 0)
+    told: list[str] = []
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
+    assert runner.run(test, out=told.append).failed == 0, "".join(told)
+
+
+@pytest.fixture
+def port(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """Run ``ptykill serve`` on a free port, as the pages tell a reader to do."""
+    environment["PTYKILL_API_KEY"] = secrets.token_hex(16)
+    command = [sys.executable, "-m", "ptykill", "serve", "--port", "0"]
+    with subprocess.Popen(
+        command,
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        found = re.search(r"127\.0\.0\.1:(\d+)", server.stdout.readline())
+        assert found is not None
+        yield found[1]
+        server.terminate()
+        server.communicate(timeout=PATIENCE)
+    assert server.returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.parametrize("page", _CONSOLES, ids=lambda page: page.name)
+def test_commands_print_what_is_shown(
+    page: Path, port: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The commands of a page, one after the other in one shell, print what is below each."""
+    steps = [
+        step.partition("\n")
+        for block in blocks(page)
+        if block.kind == "console"
+        for step in re.sub(r"\\\n> ?", "", block.text).removeprefix("$ ").split("\n$ ")
+    ]
+    between = secrets.token_hex(16)
+    script = f"\necho; echo {between}\n".join(command for command, _, _ in steps)
+    script = script.replace("127.0.0.1:8022", f"127.0.0.1:{port}")
+    done = _run(["bash", "-c", f"exec 2>&1\n{script}\n"], environment, tmp_path)
+    printed = done.stdout.replace("\r\n", "\n").replace(f":{port}", ":8022").split(between)
+    assert len(printed) == len(steps), done.stdout
+    for (command, _, shown), told in zip(steps, printed, strict=True):
+        assert matches(shown, told), f"$ {command}\n{told}"
+
+
+def _run(
+    command: list[str], environment: dict[str, str], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )

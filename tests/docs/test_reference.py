@@ -1,0 +1,33 @@
+"""The reference and the tables of codes are complete."""
+
+from __future__ import annotations
+
+import re
+from types import ModuleType
+
+import ptykill
+import ptykill.testing
+from tests.docs.pages import TOP
+
+_REFERENCE = (TOP / "docs" / "reference.md").read_text()
+_DOCUMENTED = set(re.findall(r"^\.\. auto\w+:: (\S+)$", _REFERENCE, re.MULTILINE))
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """What can be imported from the package or its fakes is documented, and nothing else is."""
+    names = {
+        f"ptykill.{name}"
+        for name, value in vars(ptykill).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    names |= {f"ptykill.testing.{name}" for name in ptykill.testing.__all__}
+    assert names == _DOCUMENTED
+
+
+def test_every_page_can_be_found() -> None:
+    """Each page is in the table of contents of the first."""
+    pages = {page.stem for page in (TOP / "docs").glob("*.md")} - {"index"}
+    listed = re.search(r"```\{toctree\}\n(.*?)```", (TOP / "docs/index.md").read_text(), re.DOTALL)
+    assert listed is not None
+    assert set(listed[1].split()) - {":maxdepth:", "1"} == pages
+

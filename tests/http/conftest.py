@@ -1,0 +1,145 @@
+"""The API on real servers, each in a thread of its own, on a free port of loopback."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import socket
+import socketserver
+import threading
+import wsgiref.simple_server
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import httpx
+import hypercorn.config
+import hypercorn.trio
+import pytest
+import trio
+import uvicorn
+import waitress.server  # type: ignore[import-untyped] # it has no types
+
+import ptykill
+
+KEY = "key-for-tests"
+PLAN = ptykill.Plan.parse("HUP@session 500ms, KILL 15s")
+"""A short grace, and a bound that no machine is too slow for."""
+
+
+class Server:
+    """A server that serves: its address, and clients for it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}/api/v1/pty"
+
+    def client(self) -> httpx.Client:
+        """Return a client that bears the key."""
+        return httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=60, trust_env=False)
+
+
+@pytest.fixture(params=["hypercorn", "uvicorn", "waitress", "wsgiref"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Take each kind of server in turn: trio, asyncio, and two with threads."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with _SERVERS[request.param](listener):
+            yield Server(port)
+
+
+@contextmanager
+def _hypercorn(listener: socket.socket) -> Iterator[None]:
+    config = hypercorn.config.Config()
+    config.bind = [f"fd://{listener.dup().detach()}"]
+    config.errorlog = logging.getLogger("hypercorn.error")
+    started, stop = threading.Event(), trio.Event()
+    token: list[trio.lowlevel.TrioToken] = []
+
+    async def main() -> None:
+        token.append(trio.lowlevel.current_trio_token())
+        async with ptykill.open_supervisor(plan=PLAN, max_sessions=3) as supervisor:
+            app = cast(Any, ptykill.asgi_app(supervisor, key=KEY, spawning=True))
+            started.set()
+            await hypercorn.trio.serve(app, config, shutdown_trigger=stop.wait)
+
+    with _running(functools.partial(trio.run, main)):
+        started.wait()
+        yield
+        token[0].run_sync_soon(stop.set)
+
+
+@contextmanager
+def _uvicorn(listener: socket.socket) -> Iterator[None]:
+    with ptykill.Host(plan=PLAN, max_sessions=3) as host:
+        app = cast(Any, ptykill.asgi_app(host, key=KEY, spawning=True))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, ws="none", http="h11", loop="asyncio")
+        )
+        with _running(functools.partial(server.run, [listener])):
+            yield
+            server.should_exit = True
+
+
+@contextmanager
+def _waitress(listener: socket.socket) -> Iterator[None]:
+    with ptykill.Host(plan=PLAN, max_sessions=3) as host:
+        app = ptykill.wsgi_app(host, key=KEY, spawning=True)
+        channels: dict[int, Any] = {}
+        server = waitress.server.create_server(app, channels, sockets=[listener], threads=24)
+
+        def run() -> None:
+            while channels:  # Until all that it listens to is closed.
+                server.asyncore.loop(timeout=0.1, map=channels, count=1)
+
+        with _running(run):
+            yield
+            server.task_dispatcher.shutdown()
+            server.trigger.pull_trigger(functools.partial(_close_all, channels))
+
+
+def _close_all(channels: dict[int, Any]) -> None:
+    for channel in list(channels.values()):
+        channel.close()
+
+
+class _Threading(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
+    daemon_threads = False
+    request_queue_size = 64
+
+
+class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base has it
+        """Keep it to itself."""
+
+
+@contextmanager
+def _wsgiref(listener: socket.socket) -> Iterator[None]:
+    with ptykill.Host(plan=PLAN, max_sessions=3) as host:
+        server = _Threading(listener.getsockname(), _Quiet, bind_and_activate=False)
+        server.socket.close()
+        server.socket = listener.dup()
+        server.server_name, server.server_port = "127.0.0.1", listener.getsockname()[1]
+        server.setup_environ()
+        server.set_app(ptykill.wsgi_app(host, key=KEY, spawning=True))
+        with server, _running(functools.partial(server.serve_forever, 0.05)):
+            yield
+            server.shutdown()
+
+
+@contextmanager
+def _running(run: Callable[[], object]) -> Iterator[None]:
+    """Run a function in a thread, which the block has to bring to its end."""
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+_SERVERS = {
+    "hypercorn": _hypercorn,
+    "uvicorn": _uvicorn,
+    "waitress": _waitress,
+    "wsgiref": _wsgiref,
+}

@@ -1,0 +1,216 @@
+"""The API on real servers: real sessions, started and killed by request."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.http.conftest import KEY, Server
+from tests.real import processes
+
+_PATIENCE = 20.0
+"""Seconds that a busy machine may take for what is due at once."""
+
+DEAF = "trap '' HUP INT TERM QUIT; : > ready; while :; do sleep 1; done"
+LISTENING = "trap ': > hung-up' HUP; : > ready; while :; do sleep 0.05; done"
+
+Start = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def client(server: Server) -> Any:  # noqa: ANN401 - an iterator that pytest unwraps
+    """Return a client of the server that bears the key."""
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def start(server: Server, client: httpx.Client, tmp_path: Path) -> Start:
+    """Return what starts a shell program over HTTP and waits until it is ready."""
+
+    def start(program: str) -> dict[str, Any]:
+        ready = tmp_path / "ready"
+        body = {"command": "sh", "args": ["-c", program], "working_dir": str(tmp_path)}
+        created = client.post(server.url, json=body)
+        assert created.status_code == 201
+        wait_until(ready.exists)
+        ready.unlink()
+        shown = client.get(f"{server.url}/{created.json()['session_id']}")
+        assert shown.status_code == 200
+        assert created.json()["token"] not in shown.text
+        session: dict[str, Any] = shown.json()
+        return session
+
+    return start
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until something is so; fail if it is not in time."""
+    until = time.monotonic() + _PATIENCE
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_204_means_dead(server: Server, client: httpx.Client, start: Start) -> None:
+    """A session deaf to all but SIGKILL has no process left when the 204 is there."""
+    session = start(DEAF)
+    with processes.Census(session["pid"]) as census:
+        assert len(census) >= 1
+        answer = client.delete(f"{server.url}/{session['session_id']}")
+        living, leader = census.living(), processes.look_up(session["pid"])
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (living, leader) == ([], None)
+    assert answer.headers["server-timing"].startswith("hup;dur=")
+    after = client.get(f"{server.url}/{session['session_id']}").json()
+    assert (after["is_alive"], after["exit_code"]) == (False, 137)
+    assert session["created_at"] <= after["ended_at"] <= 1000 * time.time()
+    assert session["ended_at"] is session["exit_code"] is None
+    assert session["is_alive"] is True
+
+
+def test_kills_at_once_share_one_teardown(server: Server, start: Start) -> None:
+    """Twenty DELETEs of one session are all 204, told by one and the same verdict."""
+    session = start(DEAF)
+
+    def kill(_: int) -> tuple[int, str, str | None]:
+        with server.client() as client:
+            answer = client.delete(f"{server.url}/{session['session_id']}")
+            return answer.status_code, answer.text, answer.headers.get("server-timing")
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        answers = set(pool.map(kill, range(20)))
+    ((status, text, timing),) = answers
+    assert (status, text) == (204, "")
+    assert timing
+    assert processes.look_up(session["pid"]) is None
+
+
+def test_kill_can_be_repeated(server: Server, client: httpx.Client, start: Start) -> None:
+    """A session that has ended is 204 as often as anybody asks, while its record is kept."""
+    session = start("trap 'exit 3' HUP; : > ready; while :; do sleep 0.05; done")
+    for _ in range(3):
+        assert client.delete(f"{server.url}/{session['session_id']}").status_code == 204
+    after = client.get(f"{server.url}/{session['session_id']}").json()
+    assert after["exit_code"] == 3
+    assert client.get(server.url).json() == {"sessions": [after]}
+
+
+@pytest.mark.parametrize("session_id", ["x", "0" * 32, "%2e%2e", "%00", "%ff", "a" * 4000])
+def test_unknown_sessions_are_not_found(
+    server: Server, client: httpx.Client, session_id: str
+) -> None:
+    """An id that was never given out is 404, for whatever is asked of it."""
+    for ask in client.get, client.delete:
+        answer = ask(f"{server.url}/{session_id}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "SESSION_NOT_FOUND")
+
+
+def test_what_is_refused_signals_nobody(
+    server: Server, client: httpx.Client, start: Start, tmp_path: Path
+) -> None:
+    """A bad grace is 400 and a bad key 401, and the session does not get to know of either."""
+    session = start(LISTENING)
+    url = f"{server.url}/{session['session_id']}"
+    for grace in "-1", "nan", "inf", "1e99", "soon", "", "61":
+        answer = client.delete(url, params={"grace": grace})
+        assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_GRACE")
+    for value in None, "", "Bearer", f"Bearer {KEY[:-1]}", f"Bearer {KEY}x", f"Basic {KEY}", KEY:
+        headers = {} if value is None else {"Authorization": value}
+        answer = httpx.delete(url, headers=headers, trust_env=False)
+        assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHORIZED")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    time.sleep(0.2)  # Longer than the program takes to tell of a hangup.
+    assert client.get(url).json() == session
+    assert not (tmp_path / "hung-up").exists()
+    assert client.delete(url, params={"grace": "0"}).status_code == 204
+
+
+def test_a_client_that_hangs_up_changes_nothing(
+    server: Server, client: httpx.Client, start: Start
+) -> None:
+    """The session of a DELETE whose client has gone is dead when it was due to be."""
+    session = start(DEAF)
+    url = f"{server.url}/{session['session_id']}"
+    request = f"DELETE {url} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(request.replace(f"http://127.0.0.1:{server.port}", "").encode())
+    wait_until(lambda: not client.get(url).json()["is_alive"])
+    assert time.monotonic() - began >= 0.5
+    assert processes.look_up(session["pid"]) is None
+    assert client.delete(url).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ('{"command": "there-is-no-such-command"}', "COMMAND_NOT_FOUND"),
+        ('{"command": "/"}', "COMMAND_NOT_EXECUTABLE"),
+        ('{"command": "sh", "working_dir": "/there/is/no/such/folder"}', "WORKING_DIR_NOT_FOUND"),
+        ('{"command": ""}', "INVALID_REQUEST"),
+        ('{"command": "a\\u0000b"}', "INVALID_REQUEST"),
+        ('{"command": "sh", "args": ["\\ud800"]}', "INVALID_REQUEST"),
+        ('{"command": "sh", "env": {"A=": ""}}', "INVALID_REQUEST"),
+        ('{"command"', "INVALID_REQUEST"),
+        (f'{{"command": "{"x" * (2 << 20)}"}}', "INVALID_REQUEST"),
+    ],
+    ids=range(9),
+)
+def test_what_can_not_be_started_is_told(
+    server: Server, client: httpx.Client, body: str, code: str
+) -> None:
+    """A create that can't be done is 400 with a code that says why, and leaves no session."""
+    answer = client.post(server.url, content=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert client.get(server.url).json() == {"sessions": []}
+
+
+def test_live_sessions_are_limited(server: Server, client: httpx.Client, start: Start) -> None:
+    """One session too many is 429; when one has ended there is room again."""
+    sessions = [start(LISTENING) for _ in range(3)]
+    body = {"command": shutil.which("sleep"), "args": ["60"]}
+    answer = client.post(server.url, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (429, "TOO_MANY_SESSIONS")
+    url = f"{server.url}/{sessions[1]['session_id']}"
+    assert client.delete(url, params={"grace": "0"}).status_code == 204
+    assert client.post(server.url, json=body).status_code == 201
+
+
+def test_the_environment_is_laid_over_ours(
+    server: Server, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session has our variables, those asked for, a terminal type, and the size asked for."""
+    monkeypatch.delenv("TERM", raising=False)
+    monkeypatch.setenv("OURS", "ours")
+    monkeypatch.setenv("BOTH", "ours")
+    program = 'echo "$OURS $BOTH $THEIRS $TERM" $(stty size) > said.part; mv said.part said'
+    body = {
+        "command": "sh",
+        "args": ["-c", program],
+        "env": {"BOTH": "theirs", "THEIRS": "theirs"},
+        "working_dir": str(tmp_path),
+        "rows": 9999,
+        "cols": 40,
+    }
+    assert client.post(server.url, json=body).status_code == 201
+    wait_until((tmp_path / "said").exists)
+    assert (tmp_path / "said").read_text().split() == [
+        "ours", "theirs", "theirs", "xterm-256color", "500", "40",
+    ]  # fmt: skip
+
+
+def test_unknown_paths_and_methods_are_told(server: Server, client: httpx.Client) -> None:
+    """A path that is not there is 404, a method that a path does not have 405 with Allow."""
+    assert client.get(f"{server.url}/").json()["code"] == "NOT_FOUND"
+    assert client.get(server.url.replace("v1", "v2")).status_code == 404
+    answer = client.put(server.url)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")

@@ -1,0 +1,439 @@
+"""Hosts of their own: programs that use ptykill in a process of which something is special.
+
+Each function below is one. `run_host` starts it in a new interpreter and returns its answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import inspect
+import itertools
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+
+import trio
+
+import ptykill
+from ptykill import Supervisor, Verdict
+from ptykill.pty import spawn_native
+
+__all__ = ["run_host"]
+
+NOBODY = 65_534
+
+
+def run_host(name: str, *arguments: str, wrapper: tuple[str, ...] = (), limit: float = 90) -> Any:
+    """Run one of the functions below in a new interpreter and return what it returned."""
+    command = [*wrapper, sys.executable, __file__, name, *arguments]
+    with tempfile.TemporaryFile("w+") as complaints:
+        # Not a pipe, of which a process left behind could hold the other end.
+        with tempfile.TemporaryFile("w+") as answer:
+            with subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=answer, stderr=complaints
+            ) as host:
+                try:
+                    status = host.wait(limit)
+                except BaseException:
+                    host.kill()
+                    raise
+            complaints.seek(0)
+            said = complaints.read()
+            assert status == 0, f"{name} ended with {status}:\n{said}"
+            assert "Traceback" not in said, said
+            answer.seek(0)
+            return json.loads(answer.read())
+
+
+def choose_spawn(way: str) -> None:
+    """Take the native way to spawn, or the stub."""
+    if way == "stub":
+        spawn_native.available = lambda: False
+
+
+def drop_privileges() -> None:
+    """Become an ordinary user, if we are root."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def signals_of(text: str) -> dict[str, str]:
+    """Read what is ignored and blocked from what ``/proc/PID/status`` says."""
+    lines = (line.split(":") for line in text.splitlines() if line.startswith("Sig"))
+    return {name: value.strip() for name, value in lines}
+
+
+# --- hosts --------------------------------------------------------------------------------------
+
+
+async def out_of_bounds(way: str, folder: str) -> list[object]:
+    """Spawn into a directory that an ordinary user may not enter."""
+    choose_spawn(way)
+    async with ptykill.open_supervisor() as supervisor:
+        drop_privileges()
+        try:
+            await supervisor.spawn(["/bin/true"], cwd=folder)
+        except ptykill.SpawnError as error:
+            return [error.errno, error.stage, error.code, error.status]
+    return ["spawned"]
+
+
+async def under_nohup(way: str) -> list[dict[str, Any]]:
+    """Spawn with nearly everything ignored and blocked, and end a polite session."""
+    choose_spawn(way)
+    for number in signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1, signal.SIGTSTP:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGCONT, signal.SIGRTMIN})
+    async with ptykill.open_supervisor() as supervisor:
+        reader = await supervisor.spawn(["grep", "^Sig", "/proc/self/status"])
+        text = b""
+        while more := await reader.receive():
+            text += more
+        sleeper = await supervisor.spawn(["sleep", "60"])
+        verdict = await sleeper.terminate(grace=30.0)
+    status = verdict.exit_status
+    with open("/proc/self/status", encoding="utf-8") as file:  # noqa: ASYNC230, PTH123
+        host = signals_of(file.read())
+    return [
+        host,
+        {
+            **signals_of(text.decode()),
+            "outcome": verdict.outcome.value,
+            "signal": status and status.signal,
+        },
+    ]
+
+
+DEAF = "trap '' HUP INT TERM QUIT; sleep 60 & wait; wait"
+
+
+def summary(verdict: Verdict) -> dict[str, Any]:
+    """Return what a test wants to know of a verdict."""
+    status = verdict.exit_status
+    return {
+        "pid": verdict.pid,
+        "outcome": verdict.outcome.value,
+        "empty": verdict.empty,
+        "status": status and (status.code, status.signal),
+        "caveats": sorted(caveat.name for caveat in verdict.caveats),
+        "grace": verdict.grace,
+        "errors": [each.error for each in verdict.deliveries if each.error],
+    }
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def without_descriptors(way: str) -> dict[str, Any]:
+    """Spawn and end sessions while hardly a descriptor, or none, is to be had."""
+    choose_spawn(way)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+    refused, ballast = [], []
+    before = open_descriptors()
+    async with ptykill.open_supervisor(plan="HUP@session 300ms, KILL 15s") as supervisor:
+        sessions = [
+            await supervisor.spawn(command)
+            for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "-ic", f"{DEAF}; exit"])
+        ]
+        await trio.sleep(0.3)
+        for spare in range(12, -1, -1):
+            with contextlib.suppress(OSError):
+                while True:
+                    ballast.append(os.open(os.devnull, os.O_RDONLY))
+            for _ in range(spare):
+                os.close(ballast.pop())
+            try:
+                # Alone, and gone at once: what a spawn needs is to be seen, not what an end does.
+                extra = await supervisor.spawn(["true"])
+            except ptykill.SpawnError as error:
+                refused.append((spare, error.errno, error.stage, error.code))
+            else:
+                await extra.wait()
+        verdicts = [await session.terminate() for session in sessions]
+    while ballast:
+        os.close(ballast.pop())
+    return {
+        "refused": refused,
+        "verdicts": [summary(verdict) for verdict in verdicts],
+        "leaked": open_descriptors() - before,
+    }
+
+
+async def without_processes() -> dict[str, Any]:
+    """End sessions while neither a process nor a thread is to be had."""
+    drop_privileges()
+    async with ptykill.open_supervisor(plan="HUP@session 300ms, KILL 15s") as supervisor:
+        sessions = [
+            await supervisor.spawn(command)
+            for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "-ic", f"{DEAF}; exit"])
+        ]
+        await trio.sleep(0.3)
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        try:
+            threading.Thread(target=int).start()
+        except RuntimeError:
+            limited = True
+        else:
+            limited = False
+        try:
+            await supervisor.spawn(["sleep", "60"])
+        except ptykill.SpawnError as error:
+            refused: object = (error.errno, error.stage, error.code, error.status)
+        else:
+            refused = None
+        verdicts = [summary(await session.terminate()) for session in sessions]
+    return {"limited": limited, "refused": refused, "verdicts": verdicts}
+
+
+def interrupted() -> dict[str, Any]:
+    """Be interrupted from the keyboard (SIGINT) at many a moment of a session's life."""
+    raised: list[str] = []
+    left: list[str] = []
+
+    async def main() -> None:
+        async with ptykill.open_supervisor(plan="HUP@session 20ms, KILL 15s") as supervisor:
+            while True:
+                session = await supervisor.spawn(["sh", "-c", "trap '' HUP; sleep 60 & wait"])
+                await trio.sleep(0.005)
+                await session.terminate()
+
+    for number in range(20):
+        timer = threading.Timer(0.01 + number * 0.0033, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        try:
+            trio.run(main)
+        except BaseException as error:  # noqa: BLE001 - told below
+            raised.append(type(error).__name__)
+        timer.join()
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as children:  # noqa: PTH123
+            left += children.read().split()
+    return {"raised": raised, "left": left, "descriptors": open_descriptors()}
+
+
+async def whose_children_are_lost(how: str) -> list[dict[str, Any]]:
+    """End sessions while the status of every child is thrown away, by the kernel or by a thread."""
+    over = threading.Event()
+    thread = threading.Thread(target=reap_everybody, args=(over,))
+    if how == "ignored":
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    else:
+        thread.start()
+    verdicts = []
+    async with ptykill.open_supervisor(plan="HUP@session 300ms, KILL 1s") as supervisor:
+        for command in (
+            ["sleep", "60"],
+            ["sh", "-c", "exit 3"],
+            ["sh", "-c", DEAF],
+            ["sh", "-c", "sleep 60 & exit 4"],
+            ["sh", "-c", "(trap '' HUP; exec sleep 60) & sleep 0.1; exit 4"],
+            ["bash", "-ic", "sleep 60 & (trap '' HUP; exec sleep 60) & sleep 0.1; kill -9 $$"],
+        ):
+            session = await supervisor.spawn(command)
+            with trio.move_on_after(0.4):
+                await session.wait()
+            verdicts.append(summary(await session.terminate()))
+    over.set()
+    if how != "ignored":
+        thread.join()
+    return verdicts
+
+
+def reap_everybody(over: threading.Event) -> None:
+    """Take the status of every child, as some libraries do."""
+    while not over.is_set():
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.0005)
+        except ChildProcessError:
+            time.sleep(0.0005)
+
+
+# --- strangers with the numbers of the dead -----------------------------------------------------
+
+
+def arena(folder: str, how: str, seconds: str, smallest: str) -> dict[str, Any]:
+    """Be process 1 of a pid namespace in which a host ends sessions among strangers.
+
+    Numbers are few here, so that a stranger soon has the number of one who died. Every stranger
+    writes down its birth, its natural end, and each signal that it gets.
+    """
+    os.chdir(folder)
+    limit = -1
+    if smallest != "0":
+        with open("/proc/sys/kernel/pid_max", "w", encoding="ascii") as file:  # noqa: PTH123
+            file.write(smallest)
+    with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:  # noqa: PTH123
+        limit = int(file.read())
+    until = time.monotonic() + float(seconds)
+    churners = []
+    for number in range(3):
+        pid = os.fork()
+        if pid == 0:
+            churn(number, until)
+        churners.append(pid)
+    with (
+        open("answer", "w+", encoding="utf-8") as answer,
+        open("complaints", "w+", encoding="utf-8") as complaints,
+    ):  # noqa: E501, PTH123
+        host = subprocess.Popen(
+            [sys.executable, __file__, "among_strangers", how, seconds],
+            stdout=answer,
+            stderr=complaints,
+        )
+        statuses: dict[int, int] = {}
+        # Everybody's orphans are our children, and end within their time.
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.wait()
+                statuses[pid] = status
+        answer.seek(0)
+        complaints.seek(0)
+        host.returncode = 0  # Waited for above.
+        text = answer.read()
+        return {
+            "limit": limit,
+            "churners": [statuses.get(pid) for pid in churners],
+            "host": statuses.get(host.pid),
+            "complaints": complaints.read(),
+            "sessions": json.loads(text) if text else None,
+            **read_diaries(),
+        }
+
+
+def churn(number: int, until: float) -> None:
+    """Start strangers as fast as possible: plain ones, and daemons whose leader is dead at once."""
+    chance = random.Random(number)
+    diary = os.open(f"diary{number}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    names = itertools.count()
+
+    def write(what: str, name: str, more: object = "") -> None:
+        os.write(diary, f"{what} {number}-{name} {more}\n".encode())
+
+    def live(name: str) -> None:
+        """Live for a moment; the end of it shows that nobody cut it short."""
+        for each in signal.SIGHUP, signal.SIGCONT, signal.SIGTERM, signal.SIGINT:
+            signal.signal(each, lambda number, _: write("signalled", name, number))
+        time.sleep(chance.uniform(0, 0.15))
+        write("ended", name)
+        os._exit(0)
+
+    children: set[int] = set()
+    signal.signal(signal.SIGHUP, lambda *_: write("signalled", "churner"))
+    signal.signal(signal.SIGCONT, lambda *_: write("signalled", "churner"))
+    while time.monotonic() < until:
+        daemon = chance.random() < 0.5
+        name = f"{'daemon' if daemon else 'plain'}{next(names)}"
+        chance.seed(f"{number} {name}")
+        write("born", name)
+        try:
+            pid = os.fork()
+        except OSError:  # There is no number left.
+            write("ended", name)
+            pid = -1
+        if pid == 0:
+            if daemon:
+                os.setsid()  # Its number is now a session's, and a group's
+                try:
+                    if os.fork():
+                        os._exit(0)  # that nobody leads.
+                except OSError:
+                    write("ended", name)
+                    os._exit(0)
+            live(name)
+        children.add(pid)
+        children -= {-1}
+        while children:
+            pid, _ = os.waitpid(-1, 0 if len(children) > 20 else os.WNOHANG)
+            if pid == 0:
+                break
+            children.discard(pid)
+    while children:
+        children.discard(os.wait()[0])
+    os._exit(0)
+
+
+def read_diaries() -> dict[str, Any]:
+    """Find the strangers that were signalled, or did not come to their natural end."""
+    born, signalled = set(), []
+    count = 0
+    for number in range(3):
+        with open(f"diary{number}", encoding="utf-8") as diary:  # noqa: PTH123
+            for line in diary:
+                what, name, *_ = line.split()
+                if what == "born":
+                    count += 1
+                    born.add(name)
+                elif what == "ended":
+                    born.discard(name)
+                else:
+                    signalled.append(line.strip())
+    return {"strangers": count, "cut_short": sorted(born), "signalled": signalled}
+
+
+async def among_strangers(how: str, seconds: str) -> list[dict[str, Any]]:
+    """Spawn and end sessions of several kinds, some of which end by themselves at any moment."""
+    over = threading.Event()
+    thread = threading.Thread(target=reap_everybody, args=(over,))
+    if how == "ignored":
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    elif how == "reaped":
+        thread.start()
+    chance = random.Random(7)
+    verdicts: list[dict[str, Any]] = []
+    until = time.monotonic() + float(seconds) - 1.0
+    kinds = (
+        "exec sleep {0:.3f}",
+        "sleep {0:.3f}; exit 3",
+        "sleep 3 & sleep {0:.3f} & exit 0",
+        "(trap '' HUP; exec sleep 3) & sleep {0:.3f}",
+        "setsid sleep 3 & sleep {0:.3f}; kill $!",
+        "set -m; sleep 3 & (trap '' HUP; exec sleep 3) & sleep {0:.3f}; kill -9 $$",
+    )
+
+    async def one_after_the_other(supervisor: Supervisor) -> None:
+        while time.monotonic() < until:
+            kind = chance.choice(kinds)
+            script = kind.format(chance.uniform(0, 0.15))
+            try:
+                session = await supervisor.spawn(["sh", "-c", script])
+            except ptykill.SpawnError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
+                await trio.sleep(0.01)  # There is no number left.
+                continue
+            await trio.sleep(chance.uniform(0, 0.15))
+            verdict = await session.terminate(grace=chance.choice([0.0, 0.01, 0.05]))
+            verdicts.append({**summary(verdict), "kind": kind})
+
+    async with (
+        ptykill.open_supervisor(
+            plan="HUP@session 100ms, KILL 500ms", leftovers="kill"
+        ) as supervisor,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(4):
+            nursery.start_soon(one_after_the_other, supervisor)
+    over.set()
+    if how == "reaped":
+        thread.join()
+    return verdicts
+
+
+if __name__ == "__main__":
+    _, _name, *_arguments = sys.argv
+    _host = globals()[_name]
+    _is_async = inspect.iscoroutinefunction(_host)
+    print(json.dumps(trio.run(_host, *_arguments) if _is_async else _host(*_arguments)))  # noqa: T201

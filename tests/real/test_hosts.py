@@ -1,0 +1,117 @@
+"""What the host does, or lacks, can't keep its sessions from ending."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real import processes
+from tests.real.hosts import run_host
+
+LEAST_NUMBERS = "600"
+
+
+def test_without_descriptors(spawning: str) -> None:
+    """With no descriptor to be had a spawn fails cleanly, and sessions are ended all the same."""
+    answer = run_host("without_descriptors", spawning)
+    assert answer["refused"]
+    for _, number, _, code in answer["refused"]:
+        assert (number, code) == (errno.EMFILE, "SPAWN_FAILED")
+    assert [verdict["outcome"] for verdict in answer["verdicts"]] == [
+        "graceful",
+        "killed",
+        "killed",
+    ]
+    assert all(verdict["empty"] for verdict in answer["verdicts"])
+    assert answer["leaked"] == 0
+
+
+def test_without_processes() -> None:
+    """With no process and no thread to be had a spawn fails cleanly, and sessions are ended."""
+    answer = run_host("without_processes")
+    assert answer["limited"]
+    assert answer["refused"] == [errno.EAGAIN, "exec", "SPAWN_FAILED", 500]
+    assert [verdict["outcome"] for verdict in answer["verdicts"]] == [
+        "graceful",
+        "killed",
+        "killed",
+    ]
+    assert all(verdict["empty"] for verdict in answer["verdicts"])
+
+
+def test_interrupted() -> None:
+    """Ctrl-C on the host, at whatever moment, ends its sessions and is raised as it is."""
+    answer = run_host("interrupted")
+    assert answer["raised"] == ["KeyboardInterrupt"] * 20
+    assert answer["left"] == []
+    assert answer["descriptors"] < 10
+
+
+@pytest.mark.parametrize("how", ["ignored", "reaped"])
+def test_lost_children(mark: str, how: str) -> None:
+    """A host that throws its children's statuses away hears so, and never that nothing is left."""
+    verdicts = run_host("whose_children_are_lost", how)
+    truth = [(None, 1), (3, None), (None, 9), (4, None), (4, None), (None, 9)]
+    for verdict, status in zip(verdicts, truth, strict=True):
+        if how == "ignored" or verdict["status"] is None:
+            assert verdict["status"] is None
+            assert "REAPED_BY_OTHERS" in verdict["caveats"]
+        else:
+            assert tuple(verdict["status"]) == status
+    # Those whose leader was there when the end was asked for are known for certain.
+    assert all(verdict["empty"] for verdict in verdicts[:3])
+    left = {each.session for each in processes.marked(mark)}
+    assert not left & {verdict["pid"] for verdict in verdicts if verdict["empty"]}
+    for each in processes.marked(mark):
+        processes.end(each.pid)
+
+
+@functools.cache
+def namespace() -> tuple[str, ...]:
+    """Return what runs a program as process 1 of a pid namespace; nothing if that can't be."""
+    for options in ("-pf",), ("-Urpf",):
+        wrapper = ("unshare", *options, "--mount-proc", "--kill-child")
+        probe = [*wrapper, sys.executable, "-c", ""]
+        try:
+            if subprocess.run(probe, capture_output=True, check=False, timeout=60).returncode == 0:
+                return wrapper
+        except FileNotFoundError:
+            break
+    return ()
+
+
+def numbers() -> str:
+    """Return the size of the numbering to ask for; before Linux 6.14 it was the whole machine's."""
+    major, minor = (int(part) for part in platform.release().split("-")[0].split(".")[:2])
+    return LEAST_NUMBERS if (major, minor) >= (6, 14) and os.geteuid() == 0 else "0"
+
+
+@pytest.mark.parametrize("how", ["unaware", "ignored", "reaped"])
+def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str) -> None:
+    """However fast numbers are given out again, no signal ever reaches a stranger."""
+    wrapper = namespace()
+    if not wrapper:
+        pytest.skip("no pid namespace can be made here")
+    answer: dict[str, Any] = run_host("arena", str(tmp_path), how, "5", numbers(), wrapper=wrapper)
+    assert answer["churners"] == [0, 0, 0]
+    assert answer["host"] == 0, answer["complaints"]
+    assert "Traceback" not in answer["complaints"], answer["complaints"]
+    assert answer["strangers"] > 300
+    assert answer["signalled"] == []
+    assert answer["cut_short"] == []
+    sessions = answer["sessions"]
+    assert len(sessions) >= 20
+    if how == "unaware":
+        assert all(each["empty"] for each in sessions)
+        assert all(each["status"] for each in sessions)
+        assert not any("REAPED_BY_OTHERS" in each["caveats"] for each in sessions)
+    else:
+        assert all(each["status"] or "REAPED_BY_OTHERS" in each["caveats"] for each in sessions)

@@ -1,0 +1,173 @@
+"""A spawn gives a session with a clean start, or an error with its reason and nothing left."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ptykill import InvalidArgument, SpawnError, Supervisor
+from tests.real import processes
+from tests.real.hosts import run_host
+
+pytestmark = pytest.mark.usefixtures("spawning")
+
+
+class Failure(NamedTuple):
+    """How a spawn has to fail."""
+
+    errno: int
+    stage: str
+    code: str
+    status: int = 400
+
+
+NOT_FOUND = Failure(errno.ENOENT, "exec", "COMMAND_NOT_FOUND")
+NOT_A_DIRECTORY = Failure(errno.ENOTDIR, "exec", "COMMAND_NOT_FOUND")
+NOT_EXECUTABLE = Failure(errno.EACCES, "exec", "COMMAND_NOT_EXECUTABLE")
+NO_FORMAT = Failure(errno.ENOEXEC, "exec", "COMMAND_NOT_EXECUTABLE")
+TOO_LONG = Failure(errno.E2BIG, "exec", "COMMAND_TOO_LONG")
+NO_FOLDER = Failure(errno.ENOENT, "chdir", "WORKING_DIR_NOT_FOUND")
+FILE_FOR_FOLDER = Failure(errno.ENOTDIR, "chdir", "WORKING_DIR_NOT_FOUND")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with files that can't be run."""
+    (tmp_path / "plain").write_text("#!/bin/sh\n")
+    (tmp_path / "nothing").touch(0o755)
+    (tmp_path / "nothing").write_text("neither a format nor an interpreter\n")
+    (tmp_path / "orphan").touch(0o755)
+    (tmp_path / "orphan").write_text("#!/no/such/interpreter\n")
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+async def refused(supervisor: Supervisor, command: list[str], cwd: Path | None = None) -> Failure:
+    """Spawn what can't be spawned, and see that nothing is left of the attempt."""
+    env = os.environ | {"PATH": f"{cwd}:{os.defpath}"}
+    children = {each.pid for each in processes.descendants(os.getpid())}
+    with pytest.raises(SpawnError) as caught:
+        await supervisor.spawn(command, cwd=cwd, env=env)
+    assert {each.pid for each in processes.descendants(os.getpid())} == children
+    assert supervisor.sessions == ()
+    error = caught.value
+    assert isinstance(error.errno, int)
+    assert os.strerror(error.errno) in str(error)
+    return Failure(error.errno, error.stage, error.code, error.status)
+
+
+@pytest.mark.parametrize(
+    ("command", "failure"),
+    [
+        ("no-such-program-anywhere", NOT_FOUND),
+        ("/no/such/program", NOT_FOUND),
+        ("./missing", NOT_FOUND),
+        ("./orphan", NOT_FOUND),
+        ("./plain/program", NOT_A_DIRECTORY),
+        ("./plain", NOT_EXECUTABLE),
+        ("plain", NOT_EXECUTABLE),
+        ("./folder", NOT_EXECUTABLE),
+        ("folder", NOT_FOUND),
+        ("./nothing", NO_FORMAT),
+        ("nothing", NO_FORMAT),
+    ],
+)
+async def test_what_can_not_be_run(
+    supervisor: Supervisor, folder: Path, command: str, failure: Failure
+) -> None:
+    """A command that can't be run is an error with the kernel's errno."""
+    assert await refused(supervisor, [command], folder) == failure
+
+
+async def test_too_long(supervisor: Supervisor, folder: Path) -> None:
+    """More arguments than the kernel takes are an error of the caller's."""
+    assert await refused(supervisor, ["true", *["x" * 100_000] * 100], folder) == TOO_LONG
+
+
+async def test_working_directory(supervisor: Supervisor, folder: Path) -> None:
+    """A working directory that is missing, or is a file, is an error of its own."""
+    assert await refused(supervisor, ["/bin/true"], folder / "missing") == NO_FOLDER
+    assert await refused(supervisor, ["/bin/true"], folder / "plain") == FILE_FOR_FOLDER
+    assert await refused(supervisor, ["/bin/true"], folder / ("x" * 300)) == Failure(
+        errno.ENAMETOOLONG, "chdir", "WORKING_DIR_NOT_FOUND"
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [[], [""], ["a\0b"], ["true", "\0"], "true", [b"true"]], ids=repr
+)
+async def test_what_is_no_command(supervisor: Supervisor, command: list[str]) -> None:
+    """An empty command, or a NUL byte in it, is refused before anything has happened."""
+    with pytest.raises(InvalidArgument) as caught:
+        await supervisor.spawn(command)
+    assert (caught.value.code, caught.value.status) == ("INVALID_REQUEST", 400)
+    assert supervisor.sessions == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"env": {"A": "\0"}},
+        {"env": {"A\0": ""}},
+        {"env": {"A=B": ""}},
+        {"env": {"": ""}},
+        {"cwd": "/tmp\0"},
+        {"rows": 0},
+        {"rows": 65_536},
+        {"cols": -1},
+        {"cols": 1.5},
+        {"cols": True},
+    ],
+    ids=repr,
+)
+async def test_what_is_no_option(supervisor: Supervisor, options: dict[str, object]) -> None:
+    """A name, a value or a size that can't be is refused before anything has happened."""
+    with pytest.raises(InvalidArgument):
+        await supervisor.spawn(["true"], **options)  # type: ignore[arg-type]
+    assert supervisor.sessions == ()
+
+
+async def test_looked_up_in_its_own_path(supervisor: Supervisor, folder: Path) -> None:
+    """The command is looked for in the PATH of its own environment, in the order given there."""
+    for name in "first", "second":
+        (folder / name).mkdir()
+        (folder / name / "speak").touch(0o755)
+        (folder / name / "speak").write_text(f"#!/bin/sh\necho {name}\n")
+    (folder / "first" / "speak").chmod(0o644)  # Passed over: it can't be run.
+    session = await supervisor.spawn(
+        ["speak"], env={"PATH": f"{folder}/none:{folder}/first:{folder}/second"}
+    )
+    assert await session.receive() == b"second\r\n"
+    relative = await supervisor.spawn(["speak"], env={"PATH": "second"}, cwd=folder)
+    assert await relative.receive() == b"second\r\n"
+    own = await supervisor.spawn(["./speak"], cwd=folder / "second")
+    assert await own.receive() == b"second\r\n"
+
+
+def test_a_directory_that_is_out_of_bounds(spawning: str, tmp_path: Path) -> None:
+    """An ordinary user's session can't be started in a directory that only others may enter."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0)
+    try:
+        answer = run_host("out_of_bounds", spawning, str(closed))
+    finally:
+        closed.chmod(0o700)
+    assert answer == [errno.EACCES, "chdir", "WORKING_DIR_NOT_ACCESSIBLE", 400]
+
+
+def test_a_host_under_nohup(spawning: str) -> None:
+    """Whatever its host ignores or blocks, a session starts with nothing ignored or blocked."""
+    host, session = run_host("under_nohup", spawning)
+    # The two signals below SIGRTMIN are the C library's own.
+    ours = ~(1 << 31 | 1 << 32)
+    assert int(host["SigIgn"], 16) & 1  # SIGHUP
+    assert int(host["SigBlk"], 16)
+    assert int(session["SigIgn"], 16) & ours == 0
+    assert int(session["SigBlk"], 16) & ours == 0
+    assert session["outcome"] == "graceful"
+    assert session["signal"] == 1

@@ -1,0 +1,412 @@
+"""However a supervisor is left, and whoever asks for an end: sessions end, once, and in time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+import ptykill
+from ptykill import (
+    ExitStatus,
+    InvalidGrace,
+    Leftovers,
+    Outcome,
+    PlanError,
+    SessionNotFound,
+    State,
+    Supervisor,
+    SupervisorClosed,
+    TooManySessions,
+    Verdict,
+)
+from tests.real import processes
+from tests.real.processes import Census
+from tests.real.programs import find
+from tests.real.scene import PATIENCE, SLACK, start, until
+
+QUICK = "HUP@session 200ms, KILL 15s"
+DEAF = "bash with a deaf job"
+
+
+async def test_left_by_return(tmp_path: Path) -> None:
+    """Leaving the block ends every session in it, by its own plan."""
+    async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+        deaf = await start(supervisor, find("deaf"), tmp_path)
+        job = await start(supervisor, find(DEAF), tmp_path)
+        polite = await start(
+            supervisor,
+            find("cleans up in half the grace"),
+            tmp_path,
+            plan="HUP@session 60s, KILL 15s",
+        )
+        scenes = deaf, job, polite
+        census = [scene.census() for scene in scenes]
+    for scene, counted in zip(scenes, census, strict=True):
+        with counted:
+            assert counted.living() == []
+        assert scene.session.state is State.ENDED
+        assert scene.session.verdict is not None
+        assert scene.session.verdict.empty
+    assert polite.has("cleaned")
+    assert [scene.session.verdict.outcome for scene in scenes if scene.session.verdict] == [
+        Outcome.KILLED,
+        Outcome.KILLED,
+        Outcome.GRACEFUL,
+    ]
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit, ExceptionGroup])
+async def test_left_by_exception(tmp_path: Path, kind: type[BaseException]) -> None:
+    """The very exception that left the block is raised, when everything is dead."""
+    error = ExceptionGroup("two", [ValueError(), OSError()]) if kind is ExceptionGroup else kind()
+    census: list[Census] = []
+    with pytest.raises(kind) as caught:  # noqa: PT012
+        async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+            scene = await start(supervisor, find(DEAF), tmp_path)
+            census.append(scene.census())
+            raise error
+    assert caught.value is error
+    assert error.__cause__ is None
+    with census[0]:
+        assert census[0].living() == []
+
+
+async def test_left_by_cancellation(tmp_path: Path) -> None:
+    """A cancelled block gives its sessions their grace, and no more than their plans say."""
+    began = trio.current_time()
+    census: list[Census] = []
+    with trio.CancelScope() as scope:
+        async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+            deaf = await start(supervisor, find("crowd"), tmp_path)
+            clean = await start(
+                supervisor,
+                find("polite member that cleans up alone"),
+                tmp_path,
+                plan="HUP@session 30s, KILL 15s",
+            )
+            census += [deaf.census(), clean.census()]
+            scope.cancel()
+            began = trio.current_time()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert trio.current_time() - began < 30
+    assert clean.has("cleaned")
+    for counted in census:
+        with counted:
+            assert counted.living() == []
+
+
+async def test_a_session_is_a_block_too(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Leaving a session's own block ends that session, and no other; cancelled or not."""
+    beside = await start(supervisor, find("polite"), tmp_path)
+    scene = await start(
+        supervisor, find("cleans up in half the grace"), tmp_path, plan="HUP@session 30s, KILL 15s"
+    )
+    with trio.CancelScope() as scope:
+        async with scene.session as session:
+            assert session is scene.session
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scene.has("cleaned")
+    assert scene.session.verdict is not None
+    assert scene.session.verdict.outcome is Outcome.GRACEFUL
+    assert beside.session.state is State.RUNNING
+
+
+async def test_a_cancelled_caller(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Cancelling the one who asked for the end leaves the teardown to go on."""
+    scene = await start(supervisor, find("deaf"), tmp_path)
+    with scene.census() as census:
+        with trio.move_on_after(0.02):
+            await scene.session.terminate(grace=0.3)
+        assert scene.session.state is State.STOPPING
+        verdict = await scene.session.wait()
+        assert census.living() == []
+    assert verdict.outcome is Outcome.KILLED
+    assert [each.what for each in verdict.deliveries] == ["HUP@session", "KILL@all"]
+    assert verdict.grace >= 0.3
+
+
+async def test_a_caller_cancelled_before_it_asked(supervisor: Supervisor, tmp_path: Path) -> None:
+    """To ask is to be heard, even by one who is cancelled already."""
+    scene = await start(supervisor, find("polite"), tmp_path)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await scene.session.terminate()
+    assert (await scene.session.wait()).outcome is Outcome.GRACEFUL
+
+
+async def test_many_callers(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Twenty who ask at once get the same verdict of one teardown, and so does a late one."""
+    scene = await start(supervisor, find("stopped and deaf leader"), tmp_path)
+    verdicts: list[Verdict] = []
+
+    async def ask() -> None:
+        verdicts.append(await scene.session.terminate(grace=0.2))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(ask)
+    late = await supervisor.terminate(scene.session.id, grace=5)
+    assert len(verdicts) == 20
+    assert all(verdict is late for verdict in verdicts)
+    assert [each.what for each in late.deliveries] == ["HUP@session", "KILL@all"]
+
+
+@pytest.mark.parametrize("hurry", [0.0, 0.1])
+async def test_hurried(supervisor: Supervisor, tmp_path: Path, hurry: float) -> None:
+    """A later caller with a smaller grace brings the kill nearer."""
+    scene = await start(supervisor, find("deaf"), tmp_path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: scene.session.terminate(grace=3600))
+        await until(lambda: scene.session.state is State.STOPPING, "the teardown to begin")
+        verdict = await scene.session.terminate(grace=hurry)
+    assert verdict.outcome is Outcome.KILLED
+    assert verdict.grace < SLACK
+
+
+async def test_not_slowed_down(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A later caller with a longer grace does not put the kill off."""
+    scene = await start(supervisor, find("deaf"), tmp_path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: scene.session.terminate(grace=0.1))
+        await until(lambda: scene.session.state is State.STOPPING, "the teardown to begin")
+        verdict = await scene.session.terminate(grace=3600)
+    assert verdict.outcome is Outcome.KILLED
+    assert verdict.grace < SLACK
+
+
+async def test_killed_during_the_grace(supervisor: Supervisor, tmp_path: Path) -> None:
+    """kill() cuts a grace short."""
+    scene = await start(supervisor, find("cleans up for too long"), tmp_path)
+    with scene.census() as census:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: scene.session.terminate(grace=3600))
+            await until(lambda: scene.has("began"), "the clean-up to begin")
+            verdict = await scene.session.kill()
+        assert census.living() == []
+    assert verdict.outcome is Outcome.KILLED
+    assert verdict.took < SLACK
+    assert not scene.has("cleaned")
+
+
+async def test_steps_in_their_order(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A plan of several steps is gone through until one of them is enough."""
+    scene = await start(supervisor, find("bash with a stopped job"), tmp_path)
+    plan = '"exi" 50ms, TERM@leader 50ms, USR2@foreground 30s, HUP 30s, KILL 15s'
+    with scene.census() as census:
+        verdict = await scene.session.terminate(plan=plan)
+        assert census.living() == []
+    assert [each.what for each in verdict.deliveries][:3] == [
+        '"exi"',
+        "TERM@leader",
+        "USR2@foreground",
+    ]
+    assert verdict.exit_status == ExitStatus(signal=12)
+
+
+async def test_hangup_by_closing(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Closing the terminal is a hangup as well."""
+    scene = await start(supervisor, find("polite"), tmp_path)
+    with scene.census() as census:
+        verdict = await scene.session.terminate(plan="hangup 30s, KILL 15s")
+        assert census.living() == []
+    assert verdict.outcome is Outcome.GRACEFUL
+    assert verdict.exit_status == ExitStatus(signal=1)
+    assert await scene.session.receive() == b""
+
+
+async def test_asked_as_a_person_would(supervisor: Supervisor, tmp_path: Path) -> None:
+    """An idle shell goes away when Ctrl-D is typed."""
+    scene = await start(supervisor, find("bash with an orphan"), tmp_path)
+    with scene.census() as census:
+        verdict = await scene.session.terminate(
+            plan='"^C" 100ms, "^D" 500ms, HUP@session 30s, KILL 15s'
+        )
+        assert census.living() == []
+    assert [each.what for each in verdict.deliveries] == ['"^C"', '"^D"', "HUP@session"]
+    assert verdict.exit_status is not None
+    assert verdict.exit_status.signal is None
+
+
+@pytest.mark.parametrize("policy", [Leftovers.HANGUP, Leftovers.KILL, Leftovers.SPARE])
+async def test_leftovers(supervisor: Supervisor, tmp_path: Path, policy: Leftovers) -> None:
+    """What a leader leaves behind is hung up, killed or spared, as the policy says."""
+    scene = await start(
+        supervisor,
+        find("leaves a polite child"),
+        tmp_path,
+        leftovers=policy,
+        plan="HUP@session 30s, KILL 15s",
+    )
+    with scene.census() as census:
+        scene.tell("go")
+        verdict = await scene.session.wait()
+        left = census.living()
+    assert verdict.exit_status == ExitStatus(code=5)
+    assert scene.session.state is State.ENDED
+    assert scene.has("cleaned") == (policy is Leftovers.HANGUP)
+    if policy is Leftovers.SPARE:
+        assert (verdict.outcome, verdict.empty) == (Outcome.SPARED, False)
+        (survivor,) = verdict.survivors
+        assert left == [f"{survivor.pid} {survivor.name}"]
+        assert survivor.name.startswith("python")
+        assert str(scene.folder) in survivor.command
+        assert survivor.started is not None
+        assert verdict.deliveries == ()
+        processes.end(survivor.pid)
+    else:
+        graceful = policy is Leftovers.HANGUP
+        assert verdict.outcome is (Outcome.GRACEFUL if graceful else Outcome.KILLED)
+        assert left == []
+        assert [each.what for each in verdict.deliveries] == [
+            "HUP@session" if graceful else "KILL@all"
+        ]
+
+
+async def test_one_that_ends_by_itself(supervisor: Supervisor) -> None:
+    """A program that leaves nobody behind ends its session, and nothing was delivered."""
+    session = await supervisor.spawn(["sh", "-c", "exit 3"])
+    verdict = await session.wait()
+    assert (verdict.outcome, verdict.empty) == (Outcome.EXITED, True)
+    assert verdict.exit_status == ExitStatus(code=3)
+    assert verdict.deliveries == ()
+    assert await session.terminate() is verdict
+
+
+async def test_status_of_a_signal(supervisor: Supervisor) -> None:
+    """A program that was ended by a signal of its own is reported with that."""
+    session = await supervisor.spawn(["sh", "-c", "ulimit -c 0; kill -SEGV $$"])
+    status = await session.wait_exited()
+    assert status == ExitStatus(signal=11)
+    assert (await session.wait()).outcome is Outcome.EXITED
+
+
+async def test_session_limit(tmp_path: Path) -> None:
+    """No more sessions live at once than are allowed; one that has ended makes room."""
+    async with ptykill.open_supervisor(plan=QUICK, max_sessions=2) as supervisor:
+        first = await start(supervisor, find("polite"), tmp_path)
+        await start(supervisor, find("polite"), tmp_path)
+        with pytest.raises(TooManySessions) as caught:
+            await supervisor.spawn(["true"])
+        assert (caught.value.code, caught.value.status) == ("TOO_MANY_SESSIONS", 429)
+        await first.session.terminate(grace=PATIENCE)
+        await start(supervisor, find("polite"), tmp_path)
+        with pytest.raises(TooManySessions):
+            await supervisor.spawn(["true"])
+
+
+async def test_session_limit_under_concurrent_spawns() -> None:
+    """Spawns that run at the same time can't pass the limit together."""
+    refused = []
+    async with ptykill.open_supervisor(plan=QUICK, max_sessions=3) as supervisor:
+
+        async def spawn() -> None:
+            try:
+                await supervisor.spawn(["sleep", "60"])
+            except TooManySessions as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(spawn)
+        assert len(refused) == 7
+        assert len(supervisor.sessions) == 3
+
+
+async def test_records(tmp_path: Path) -> None:
+    """Ended sessions are known for a while, the newest of them; live ones always."""
+    async with ptykill.open_supervisor(plan=QUICK, keep_records=2) as supervisor:
+        live = await start(supervisor, find("polite"), tmp_path)
+        ended = [await supervisor.spawn(["true"]) for _ in range(4)]
+        for session in ended:
+            await session.wait()
+        known = {session.id for session in supervisor.sessions}
+        assert len(known) == 3
+        assert live.session.id in known
+        newest = max(ended, key=lambda session: session.ended_at or 0)
+        assert supervisor.get(newest.id) is newest
+        (gone, *_) = [session for session in ended if session.id not in known]
+        with pytest.raises(SessionNotFound):
+            supervisor.get(gone.id)
+        with pytest.raises(SessionNotFound):
+            await supervisor.terminate("no-such-session")
+
+
+async def test_records_in_time() -> None:
+    """A record that is older than it may be is dropped."""
+    async with ptykill.open_supervisor(plan=QUICK, keep_seconds=0.05) as supervisor:
+        session = await supervisor.spawn(["true"])
+        await session.wait()
+        await until(lambda: supervisor.sessions == (), "the record to be dropped")
+        with pytest.raises(SessionNotFound) as caught:
+            await supervisor.terminate(session.id)
+        assert (caught.value.code, caught.value.status) == ("SESSION_NOT_FOUND", 404)
+
+
+async def test_ids(supervisor: Supervisor) -> None:
+    """Ids can't be guessed and fit into a URL."""
+    ids = [(await supervisor.spawn(["true"])).id for _ in range(5)]
+    assert len(set(ids)) == 5
+    for each in ids:
+        assert len(each) >= 22
+        assert each.replace("-", "").replace("_", "").isalnum()
+        assert each.isascii()
+
+
+async def test_bad_graces(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A grace or a plan that can't be is refused, and nothing has been signalled."""
+    scene = await start(supervisor, find("polite"), tmp_path)
+    for grace in -1, float("nan"), float("inf"), 1e9, "1", True, None.__class__:
+        with pytest.raises(InvalidGrace):
+            await scene.session.terminate(grace=grace)  # type: ignore[arg-type]
+    for plan in "", "HUP", "HUP@everybody 1s, KILL", "HUP -1s, KILL", "KILL, HUP 1s":
+        with pytest.raises(PlanError):
+            await scene.session.terminate(plan=plan)
+    await trio.sleep(0.05)
+    assert scene.session.state is State.RUNNING
+    assert not scene.session.exited
+
+
+async def test_spawning_into_a_closed_supervisor(tmp_path: Path) -> None:
+    """A supervisor that was left, or is being left, starts nothing any more."""
+    async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+        await start(supervisor, find("deaf"), tmp_path)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.close)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(SupervisorClosed):
+                await supervisor.spawn(["true"])
+    with pytest.raises(SupervisorClosed):
+        await supervisor.spawn(["true"])
+
+
+async def test_cancelled_spawns(spawning: str) -> None:
+    """A spawn that is cancelled at any moment leaves no process that the supervisor can't end."""
+    before = {each.pid for each in processes.descendants(os.getpid())}
+    async with ptykill.open_supervisor(plan=QUICK, max_sessions=1000) as supervisor:
+        for number in range(30):
+            with trio.move_on_after(0.001 * number):
+                await supervisor.spawn(["sleep", "60"])
+        born = {each.pid for each in processes.descendants(os.getpid())} - before
+        assert born == {session.pid for session in supervisor.sessions}
+
+
+async def test_all_at_once(tmp_path: Path) -> None:
+    """Twenty sessions with their jobs end together."""
+    async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+        scenes = [await start(supervisor, find(DEAF), tmp_path) for _ in range(20)]
+        census = [scene.census() for scene in scenes]
+        began = trio.current_time()
+    assert trio.current_time() - began < 0.2 + SLACK
+    for scene, counted in zip(scenes, census, strict=True):
+        with counted:
+            assert len(counted) == 2
+            assert counted.living() == []
+        verdict = scene.session.verdict
+        assert verdict is not None
+        assert verdict.empty
+        assert verdict.exit_status == ExitStatus(signal=1)

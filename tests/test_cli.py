@@ -1,0 +1,339 @@
+"""The command line and the daemon, run as a person or an init system would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any, cast
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+import ptykill
+from ptykill import daemon_log
+from ptykill.cli import main
+from tests.real import processes
+
+_PATIENCE = 30.0
+"""Seconds that a busy machine may take for what is due at once."""
+
+DEAF = "trap '' HUP INT TERM QUIT; : > ready; while :; do sleep 1; done"
+QUICK = ("--plan", "HUP@session 300ms, KILL 15s")
+
+
+class Daemon:
+    """A ``ptykill serve`` in a process of its own."""
+
+    def __init__(self, arguments: Sequence[str], prefix: Sequence[str], key: str | None) -> None:
+        environment = {**os.environ, "PTYKILL_API_KEY": key or ""}
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "ptykill", "serve", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        out = cast(IO[str], self.process.stdout)
+        self.greeting = ""
+        while "DELETE" not in self.greeting and (line := out.readline()):
+            self.greeting += line
+        (self.url,) = re.findall(r"serves (\S+)", self.greeting)
+        made = re.findall(r"PTYKILL_API_KEY=(\S+)", self.greeting)
+        self.key = key or made[0]
+
+    def client(self) -> httpx.Client:
+        """Return a client that bears the key."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.Client(headers=headers, timeout=_PATIENCE, trust_env=False)
+
+    def start(self, program: str, folder: Path) -> tuple[str, int]:
+        """Start a shell program that makes a file ``ready``; return its session's id and pid."""
+        with self.client() as client:
+            body = {"command": "sh", "args": ["-c", program], "working_dir": str(folder)}
+            session_id = client.post(self.url, json=body).json()["session_id"]
+            until = time.monotonic() + _PATIENCE
+            while not (folder / "ready").exists():
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            return session_id, client.get(f"{self.url}/{session_id}").json()["pid"]
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal; return the exit status and what is in the log."""
+        self.process.send_signal(number)
+        _, log = self.process.communicate(timeout=_PATIENCE)
+        return self.process.returncode, log
+
+
+class Daemons:
+    """Starts daemons, and ends those that are left."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def start(self, *arguments: str, prefix: Sequence[str] = (), key: str | None = None) -> Daemon:
+        """Start a daemon on a free port, and wait until it has said where."""
+        daemon = Daemon(arguments, prefix, key)
+        self._stack.enter_context(daemon.process)
+        self._stack.callback(daemon.process.kill)
+        return daemon
+
+    def close(self) -> None:
+        """End the daemons."""
+        self._stack.close()
+
+
+@pytest.fixture
+def daemons() -> Iterator[Daemons]:
+    """Return what starts daemons."""
+    daemons = Daemons()
+    yield daemons
+    daemons.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stopped_daemon_leaves_nothing(
+    daemons: Daemons, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A signal ends every session by the plan, then the daemon, with status 0 and a log of it."""
+    daemon = daemons.start(*QUICK)
+    session_id, pid = daemon.start(DEAF, tmp_path)
+    status, log = daemon.stop(number)
+    assert status == 0
+    assert processes.look_up(pid) is None
+    ends = [line for line in log.splitlines() if f"session_id={session_id}" in line]
+    assert "event=session.ended" in ends[-1]
+    assert "Traceback" not in log
+    assert daemon.key not in log
+
+
+def test_a_delete_under_way_is_still_answered(daemons: Daemons, tmp_path: Path) -> None:
+    """A client that waits for a kill when the daemon is stopped is told how it went."""
+    daemon = daemons.start(*QUICK)
+    session_id, _ = daemon.start(DEAF, tmp_path)
+    answers: list[httpx.Response] = []
+
+    def kill() -> None:
+        with daemon.client() as client:
+            answers.append(client.delete(f"{daemon.url}/{session_id}?grace=1"))
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    while "session.stopping" not in cast(IO[str], daemon.process.stderr).readline():
+        pass
+    status, _ = daemon.stop()
+    thread.join()
+    assert status == 0
+    assert answers[0].status_code == 204
+
+
+def test_a_second_signal_hurries(daemons: Daemons, tmp_path: Path) -> None:
+    """Whoever does not want to wait for the grace sends the signal again."""
+    daemon = daemons.start("--grace", "600")
+    _, pid = daemon.start(DEAF, tmp_path)
+    daemon.process.send_signal(signal.SIGTERM)
+    while "session.stopping" not in cast(IO[str], daemon.process.stderr).readline():
+        pass
+    time.sleep(0.5)  # The server is over by then, and only the sessions are left.
+    status, _ = daemon.stop()
+    assert status == 0
+    assert processes.look_up(pid) is None
+
+
+def test_a_client_that_dawdles_holds_nothing_up(daemons: Daemons, tmp_path: Path) -> None:
+    """A request that never comes to its end delays neither the sessions' end nor the daemon's."""
+    daemon = daemons.start("--plan", "HUP@session 300ms, KILL 600s")
+    _, pid = daemon.start(DEAF, tmp_path)
+    port = httpx.URL(daemon.url).port or 0
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST /api/v1/pty HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        status, log = daemon.stop()
+    assert status == 0
+    assert processes.look_up(pid) is None
+    assert "Traceback" not in log
+
+
+def test_under_nohup_a_hangup_is_ignored(daemons: Daemons, tmp_path: Path) -> None:
+    """A daemon that was started to outlive its terminal does, and its sessions are not deaf."""
+    daemon = daemons.start(*QUICK, prefix=["sh", "-c", 'trap "" HUP; exec "$@"', "sh"])
+    session_id, _ = daemon.start(": > ready; exec sleep 60", tmp_path)
+    daemon.process.send_signal(signal.SIGHUP)
+    with daemon.client() as client:
+        assert client.delete(f"{daemon.url}/{session_id}").status_code == 204
+        assert client.get(f"{daemon.url}/{session_id}").json()["exit_code"] == 129
+    assert daemon.stop()[0] == 0
+
+
+def test_the_key_is_the_one_given_or_made(daemons: Daemons) -> None:
+    """A key from the environment is used and not shown; without one, a new one is made."""
+    ours, made = daemons.start(key="a-key"), daemons.start()
+    assert "a-key" not in ours.greeting
+    assert len(made.key) >= 32
+    for daemon in ours, made:
+        with daemon.client() as client:
+            assert client.get(daemon.url).json() == {"sessions": []}
+        assert httpx.get(daemon.url, trust_env=False).status_code == 401
+        assert daemon.stop()[0] == 0
+
+
+def test_the_greeting_can_be_pasted(daemons: Daemons) -> None:
+    """The lines that are shown are commands that work as they stand."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not there")
+    daemon = daemons.start("--max-sessions", "1")
+    commands = [line for line in daemon.greeting.splitlines() if line.startswith("  ")]
+    script = "\n".join(commands[:3])
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert '"token"' in said
+    assert '"is_alive":true' in said
+    (session_id,) = re.findall(r'^\{"session_id":"(\w+)"', said)
+    script = "\n".join([commands[0], commands[3].replace("SESSION_ID", session_id)])
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("HTTP/1.1 204")
+    assert daemon.stop()[0] == 0
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str]:
+    """Run a command that does not start a daemon; return its status and all that it says."""
+    result = CliRunner().invoke(main, arguments, env={"PTYKILL_API_KEY": None, **environment})
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_outside_is_not_bound_without_a_key(host: str) -> None:
+    """An address that others can reach wants a key that somebody chose; an empty one is none."""
+    for environment in {}, {"PTYKILL_API_KEY": ""}:
+        status, said = run("serve", "--host", host, "--port", "0", **environment)
+        assert status == 2
+        assert "PTYKILL_API_KEY" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--plan", "HUP@nobody 2s, KILL"], "^"),
+        (["--grace", "-1"], "grace"),
+        (["--grace", "nan"], "grace"),
+        (["--grace", "soon"], "--grace"),
+        (["--port", "65536"], "--port"),
+        (["--max-sessions", "0"], "--max-sessions"),
+    ],
+)
+def test_bad_options_are_told(arguments: list[str], expected: str) -> None:
+    """An option that can't be used is told, and nothing is bound."""
+    status, said = run("serve", "--port", "0", *arguments)
+    assert status == 2
+    assert expected in said
+
+
+def test_a_key_that_no_header_carries_is_told() -> None:
+    """A key with a space in it is refused before anything is served."""
+    status, said = run("serve", "--port", "0", PTYKILL_API_KEY="a b")
+    assert status == 2
+    assert "key" in said
+
+
+def test_an_address_in_use_is_told() -> None:
+    """A port that is taken, or a host that is not known, is one line and status 1."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        status, said = run("serve", "--port", str(listener.getsockname()[1]))
+    assert status == 1
+    assert "in use" in said
+    assert run("serve", "--host", "host.invalid", "--port", "0")[0] == 1
+
+
+def test_version() -> None:
+    """``--version`` is the package's."""
+    assert run("--version") == (0, f"ptykill, version {ptykill.__version__}\n")
+
+
+def test_demo_is_told_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``demo`` hands its options to the demonstration, and returns its exit status."""
+    told: list[dict[str, Any]] = []
+
+    def demonstrate(**options: Any) -> int:  # noqa: ANN401 - whatever is given
+        told.append(options)
+        return 3
+
+    monkeypatch.setitem(sys.modules, "ptykill.demo", cast(Any, SimpleNamespace(main=demonstrate)))
+    assert run("demo", "--plain", "--grace", "2.5")[0] == 3
+    assert run("demo")[0] == 3
+    assert told == [{"plain": True, "grace": 2.5}, {"plain": False, "grace": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("missing", "command", "extra"),
+    [
+        ("click", [], "ptykill[server]"),
+        ("hypercorn", ["serve"], "ptykill[server]"),
+        ("msgspec", ["serve"], "ptykill[server]"),
+    ],
+)
+def test_missing_extras_are_named(missing: str, command: list[str], extra: str) -> None:
+    """Without what a command needs, ``python -m ptykill`` says what to install, in one line."""
+    program = (
+        f"import sys, runpy; sys.modules[{missing!r}] = None; sys.argv = {['ptykill', *command]!r};"
+        " runpy.run_module('ptykill', run_name='__main__', alter_sys=True)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert extra in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_library_does_not_need_the_extras() -> None:
+    """With the core dependencies alone ptykill is imported, and mounted without spawning."""
+    program = (
+        "import sys\n"
+        "for name in 'click', 'hypercorn', 'msgspec', 'rich': sys.modules[name] = None\n"
+        "import ptykill\n"
+        "host = ptykill.Host()\n"
+        "ptykill.asgi_app(host, key='k'); ptykill.wsgi_app(host, key='k')\n"
+        "try: ptykill.asgi_app(host, key='k', spawning=True)\n"
+        "except ModuleNotFoundError as error: print(error)\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "ptykill[http]" in said.stdout
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that can't be written are dropped, and counted, rather than waited for."""
+    monkeypatch.setattr(daemon_log, "_MOST_LINES", 10)
+    release, written = threading.Event(), []
+
+    class Pipe:
+        def write(self, text: str) -> None:
+            """Block, as a full pipe does."""
+            release.wait(_PATIENCE)
+            written.append(text)
+
+        def flush(self) -> None:
+            """Nothing is kept back."""
+
+    lines = daemon_log._Lines(cast(Any, Pipe()))
+    for number in range(100):
+        lines.write(f"{number}\n")
+    release.set()
+    lines.close()
+    assert "0\n" in written
+    assert len(written) <= 13
+    (dropped,) = re.findall(r"lines=(\d+)", "".join(written))
+    assert int(dropped) + len(written) - 1 == 100

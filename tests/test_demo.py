@@ -1,0 +1,311 @@
+"""The demo: it shows what it claims, and leaves nothing behind, whatever happens to it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from ptykill import ExitStatus, Outcome, Verdict
+from ptykill.demo import main, onlooker, run
+from ptykill.demo.daemon import Answer
+from ptykill.demo.ending import Ending, Told, problems_of
+from ptykill.demo.onlooker import Onlooker
+from ptykill.demo.scenarios import CHAPTERS, SCENARIOS
+from ptykill.demo.setting import DemoError, set_up
+from ptykill.demo.timeline import Bar, Chart, Tick
+from tests.real import processes
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it needs pidfds")
+
+_PATIENCE = 60.0
+"""Seconds that a busy machine may take for what is due at once."""
+SHELL, EDITOR, SERVER = SCENARIOS
+
+
+@contextlib.contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a demo in a process of its own, without a terminal."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "ptykill", "demo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_it_shows_what_it_claims_and_leaves_nothing(mark: str) -> None:
+    """The whole demo, as plain text: exit status 0, and no survivor of ptykill's."""
+    with started("--plain", "--grace", "2") as process:
+        text, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    assert re.findall(r"alive after the 204: (\d+)", text) == ["0", "0", "0"]
+    assert f"alive after the 204: 0   saved {CHAPTERS} of {CHAPTERS} chapters" in text
+    assert "Not as claimed" not in text
+    assert "Nothing that the demo started is alive." in text
+    assert not re.search(r"[^\n -~]", text), "plain text has no control codes"
+    assert max(map(len, text.splitlines())) <= 80
+    assert processes.marked(mark) == []
+
+
+@pytest.mark.skipif(find_spec("ptyprocess") is None, reason="ptyprocess is not installed")
+def test_it_shows_what_ptyprocess_leaves_alive(capsys: pytest.CaptureFixture[str]) -> None:
+    """The deaf worker of a server outlives `terminate(force=True)`, and is named with its pid."""
+    with only(SERVER):
+        assert main(plain=True, grace=0.2) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"alive \d+\.\d s later: 1   worker \(sleep\) \d+\n", text)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_leaves_nothing_when_it_is_interrupted(number: signal.Signals, mark: str) -> None:
+    """A signal in the midst of an ending: everything is ended before the demo exits."""
+    with started("--plain", "--grace", "10") as process:
+        until = time.monotonic() + _PATIENCE
+        while len(processes.marked(mark)) < 3:  # The demo, and the deaf in their grace.
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.send_signal(number)
+        text, errors = process.communicate()
+    assert (process.returncode, errors) == (128 + number, "")
+    assert "Interrupted." in text
+    assert "Nothing that the demo started is alive." in text
+    assert processes.marked(mark) == []
+
+
+def test_it_leaves_nothing_when_it_fails(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in the midst of an ending: everything is ended before it is raised."""
+    seen = []
+
+    def fail(*_: object) -> None:
+        seen.extend(processes.marked(mark))
+        raise RuntimeError
+
+    monkeypatch.setattr("ptykill.demo.ending.Onlooker", fail)
+    with pytest.raises(RuntimeError):
+        main(plain=True)
+    assert len(seen) == len(SHELL.jobs)
+    assert processes.marked(mark) == []
+
+
+def test_without_ptyprocess_it_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison is left out, and the rest is shown."""
+    monkeypatch.setattr("ptykill.demo.rival.version", lambda: None)
+    with only(SERVER):
+        assert main(plain=True, grace=0.2) == 0
+    text = capsys.readouterr().out
+    assert "ptyprocess is not installed" in text
+    assert "terminate(force=True)" not in text
+    assert "alive after the 204: 0" in text
+
+
+def test_without_its_libraries_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit status 2, and the name of the extra."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert main() == 2
+    assert "pip install 'ptykill[demo]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("grace", [0.0, -1.0, 11.0, float("nan")])
+def test_a_grace_that_shows_nothing_is_refused(
+    grace: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2 before anything is started."""
+    assert main(grace=grace) == 2
+    assert "grace of 0.2 to 10 seconds" in capsys.readouterr().err
+
+
+# --- what it claims -------------------------------------------------------------------------------
+
+
+def ending(**changes: object) -> Ending:
+    """Return how the server's session should end, or differently."""
+    verdict = Verdict(
+        session_id="0" * 32,
+        pid=1,
+        outcome=Outcome.KILLED,
+        empty=True,
+        exit_status=ExitStatus(signal=9),
+        deliveries=(),
+        survivors=(),
+        containment="session",
+        caveats=frozenset(),
+        took=1.1,
+        grace=1.0,
+        kill=0.1,
+    )
+    told = Told("0" * 32, 1.0, Answer(204, "No Content", "", b"", 0.0, 1.1), verdict)
+    bars = tuple(Bar(job.name, 1, 1.05, "SIGKILL", killed=True) for job in SERVER.jobs)
+    right = Ending(SERVER, bars, (), "204", 1.1, 1.1, 1.1, groups=1, saved=None, told=told)
+    in_told = {name: changes.pop(name) for name in ("answer", "verdict") if name in changes}
+    if "verdict" in in_told:
+        in_told["verdict"] = dataclasses.replace(verdict, **in_told["verdict"])  # type: ignore[arg-type]
+    return dataclasses.replace(right, told=dataclasses.replace(told, **in_told), **changes)  # type: ignore[arg-type]
+
+
+def test_an_ending_as_it_should_be_is_no_problem() -> None:
+    """All was seen: a 204, an empty verdict, nobody alive, the deaf dead of SIGKILL."""
+    assert problems_of(ending()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"alive": (Bar("worker", 7, None),)}, "alive after the answer: worker (7)"),
+        ({"answer": Answer(500, "No", "", b"", 0.0, 1.1)}, "the answer was 500"),
+        ({"verdict": {"empty": False}}, "something is left"),
+        ({"bars": (Bar("server", 7, 0.1, "SIGHUP"),)}, "deaf to SIGHUP"),
+        ({"scenario": EDITOR, "saved": CHAPTERS - 1}, f"saved {CHAPTERS - 1} of {CHAPTERS}"),
+    ],
+)
+def test_what_was_claimed_and_not_seen_is_told(changes: dict[str, object], problem: str) -> None:
+    """Each claim fails by itself."""
+    (found,) = problems_of(ending(**changes))
+    assert problem in found
+
+
+# --- how sessions are set up ----------------------------------------------------------------------
+
+
+def test_a_session_that_ends_before_its_time_is_told() -> None:
+    """It is not waited for."""
+    program = subprocess.Popen(["true"], stdout=subprocess.DEVNULL)
+    program.wait()
+    silent = SimpleNamespace(send=lambda _: None, receive=lambda _: b"")
+    with pytest.raises(DemoError, match="not set up"):
+        set_up(SERVER, program.pid, silent)
+
+
+# --- the onlooker ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ending", "cause"), [("exit 3", "exit 3"), ("kill -KILL $$", "SIGKILL"), ("exit 0", "exit 0")]
+)
+def test_the_onlooker_tells_what_a_process_died_of(ending: str, cause: str) -> None:
+    """It is told after the process was reaped, too."""
+    program = subprocess.Popen(["sh", "-c", f"read go; {ending}"], stdin=subprocess.PIPE)
+    with Onlooker([program.pid]) as watching:
+        assert watching.alive() == [program.pid]
+        assert watching.cause(program.pid) is None
+        program.communicate(b"\n")
+        assert watching.wait_all_dead(_PATIENCE)
+        assert watching.alive() == []
+        assert watching.cause(program.pid) in (cause, None)  # None before Linux 6.15.
+
+
+def test_the_onlooker_does_not_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel does not tell what a reaped process died of, nor does the onlooker."""
+
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("ptykill.demo.onlooker.fcntl.ioctl", refuse)
+    program = subprocess.Popen(["sleep", "60"])
+    with Onlooker([program.pid]) as watching:
+        watching.kill()
+        assert watching.wait_all_dead(_PATIENCE)
+        assert watching.cause(program.pid) == "SIGKILL"  # Of a zombie, /proc tells it.
+        program.wait()
+        assert watching.cause(program.pid) is None
+
+
+def test_the_sweep_ends_all_that_carry_the_mark() -> None:
+    """Those with the mark, whatever follows it, and nobody else."""
+    commands = {"ours": "word.1", "ours too": "word", "another's": "other"}
+    programs = {
+        name: subprocess.Popen(["sleep", "60"], env={**os.environ, "PTYKILL_DEMO": value})
+        for name, value in commands.items()
+    }
+    try:
+        until = time.monotonic() + _PATIENCE
+        pids = {program.pid for name, program in programs.items() if "ours" in name}
+        while onlooker.marked("word") != pids:
+            assert time.monotonic() < until
+        assert onlooker.sweep("word") == set()
+        assert programs["ours"].wait() == programs["ours too"].wait() == -signal.SIGKILL
+        assert programs["another's"].poll() is None
+    finally:
+        for program in programs.values():
+            program.kill()
+            program.wait()
+
+
+# --- the timeline ---------------------------------------------------------------------------------
+
+
+def drawn(width: int, now: float, *, terminal: bool = False) -> list[str]:
+    """Return the lines of a chart of a second, with one who hears and one who is deaf."""
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=terminal,
+        color_system=None,
+        legacy_windows=False,
+    )
+    bars = (Bar("bash", 11, 0.002, "SIGHUP"), Bar("deaf", 12, 1.0, "SIGKILL", killed=True))
+    ticks = Tick(0.0, "HUP@session"), Tick(0.999, "KILL@all")
+    console.print(Chart(Text("ptykill"), ticks, bars, 1.0, now))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_chart_fits(width: int) -> None:
+    """No line is longer than the console is wide."""
+    assert max(map(len, drawn(width, 1.0))) <= width
+
+
+def test_a_chart_shows_who_died_when_and_of_what() -> None:
+    """A bar ends where its process died; arrows stand where something was done."""
+    title, ticks, bash, deaf, axis = drawn(80, 1.0)
+    assert title == "ptykill"
+    assert bash.endswith("SIGHUP        2.0 ms")
+    assert deaf.endswith("SIGKILL    1000.0 ms")
+    assert bash.index("|") == ticks.index("v HUP") == axis.index("0")
+    assert deaf.index("|") == ticks.index("v KILL")
+
+
+def test_a_chart_half_way_knows_nothing_of_what_comes() -> None:
+    """Who will die is alive, and what will be done has not been."""
+    _, ticks, bash, deaf, _ = drawn(80, 0.5)
+    assert "KILL" not in ticks + deaf
+    assert "SIGHUP" in bash
+    assert deaf.rstrip().endswith("=>")
+
+
+def test_a_chart_on_a_terminal_is_drawn_with_lines() -> None:
+    """Where there is a terminal, there are its glyphs."""
+    _, ticks, _, deaf, _ = drawn(80, 1.0, terminal=True)
+    assert "▼" in ticks
+    assert "━╸" in deaf
+
+
+@contextlib.contextmanager
+def only(*scenarios: object) -> Iterator[None]:
+    """Have fewer sessions shown."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "SCENARIOS", scenarios)
+        yield

@@ -1,0 +1,309 @@
+"""The host: a supervisor in a trio thread of its own, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import trio
+
+import ptykill
+from ptykill import Host, Outcome, Session
+from ptykill.host import SupervisorOptions
+from tests.real import processes
+
+PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
+"""A short grace, and a bound that no machine is too slow for."""
+SLEEP = ["sleep", "60"]
+DEAF = ["sh", "-c", "trap '' HUP; echo ready; while :; do sleep 1; done"]
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """Return a host, which is closed when the test is over."""
+    with Host(plan=PLAN) as host:
+        yield host
+
+
+def spawn_deaf(host: Host) -> Session:
+    """Start a session that SIGHUP does not end."""
+    session = host.spawn(DEAF)
+    assert b"ready" in host.call(session.receive)
+    return session
+
+
+def test_takes_what_open_supervisor_takes() -> None:
+    """The options of a host are those of a supervisor."""
+    options = set(inspect.signature(ptykill.open_supervisor).parameters)
+    assert set(SupervisorOptions.__annotations__) == options
+
+
+def test_spawn_takes_what_the_supervisor_takes() -> None:
+    """The blocking door has the signature of what is behind it."""
+    for name in "spawn", "terminate", "get":
+        ours, theirs = getattr(Host, name), getattr(ptykill.Supervisor, name)
+        assert inspect.signature(ours) == inspect.signature(theirs)
+
+
+def test_nothing_is_started_before_it_is_needed() -> None:
+    """A host that nobody uses has no thread, and closing it is nothing."""
+    before = threading.active_count()
+    host = Host()
+    assert host.sessions == ()
+    assert threading.active_count() == before
+    host.close()
+    assert threading.active_count() == before
+
+
+def test_the_blocking_door(host: Host) -> None:
+    """A thread spawns, finds, uses and ends a session."""
+    session = spawn_deaf(host)
+    assert host.get(session.id) is session
+    assert host.sessions == (session,)
+    verdict = host.terminate(session.id)
+    assert processes.look_up(session.pid) is None
+    assert (verdict.empty, verdict.outcome) == (True, Outcome.KILLED)
+    assert host.terminate(session.id) == verdict
+    with pytest.raises(ptykill.SessionNotFound):
+        host.get("x")
+    with pytest.raises(ptykill.InvalidGrace):
+        host.terminate(session.id, grace=-1)
+
+
+def test_many_threads_share_one_teardown(host: Host) -> None:
+    """Threads that end one session at once are told one and the same verdict."""
+    session = spawn_deaf(host)
+    verdicts: list[ptykill.Verdict] = []
+    threads = [
+        threading.Thread(target=lambda: verdicts.append(host.terminate(session.id)))
+        for _ in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(verdicts) == 10
+    assert all(verdict is verdicts[0] for verdict in verdicts)
+
+
+def test_the_asyncio_door() -> None:
+    """Tasks of asyncio do the same, and leaving the block ends what is left."""
+
+    async def main() -> Session:
+        async with Host(plan=PLAN) as host:
+            first, second = await asyncio.gather(
+                *[host.acall(host.supervisor.spawn, SLEEP) for _ in range(2)]
+            )
+            verdict = await host.acall(partial(host.supervisor.terminate, first.id, grace=0.1))
+            assert verdict.outcome is Outcome.GRACEFUL
+            with pytest.raises(ptykill.SessionNotFound):
+                await host.acall(host.supervisor.terminate, "x")
+            return second
+
+    session = asyncio.run(main())
+    assert session.verdict is not None
+    assert session.verdict.empty
+
+
+def test_the_door_of_another_trio_run(host: Host) -> None:
+    """Another trio run has the same door as asyncio, and may give up waiting."""
+
+    async def main() -> ptykill.Verdict:
+        session = await host.acall(host.supervisor.spawn, SLEEP)
+        with trio.move_on_after(0.05) as scope:
+            await host.acall(session.wait)
+        assert scope.cancelled_caught
+        return await host.acall(session.terminate)
+
+    assert trio.run(main).empty
+
+
+def test_cancelling_a_task_leaves_the_teardown_running(host: Host) -> None:
+    """An asyncio task that stops waiting for a teardown does not stop the teardown."""
+    session = spawn_deaf(host)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(host.acall(session.terminate), 0.05)
+
+    asyncio.run(main())
+    assert session.state is not ptykill.State.RUNNING
+    verdict = host.call(session.wait)
+    assert (verdict.empty, verdict.outcome) == (True, Outcome.KILLED)
+
+
+def test_cancelling_a_task_cancels_what_it_called(host: Host) -> None:
+    """A function of one's own is cancelled with the task that waits for it: it steals nothing."""
+    cancelled = threading.Event()
+
+    async def wait() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(host.acall(wait), 0.05)
+
+    asyncio.run(main())
+    assert cancelled.wait(10)
+
+
+def test_a_blocked_loop_does_not_make_a_teardown_late(host: Host) -> None:
+    """The grace is kept in the host's own thread, whatever the asyncio loop does."""
+    session = spawn_deaf(host)
+
+    async def main() -> ptykill.Verdict:
+        task = asyncio.create_task(host.acall(session.terminate))
+        await asyncio.sleep(0)
+        until = time.monotonic() + 20
+        while session.verdict is None and time.monotonic() < until:
+            time.sleep(0.01)  # noqa: ASYNC251 - it is the point
+        assert session.verdict is not None
+        return await task
+
+    assert asyncio.run(main()).outcome is Outcome.KILLED
+
+
+def test_context_variables_travel(host: Host) -> None:
+    """A function runs in the context of its caller."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+    async def get() -> str:
+        return variable.get()
+
+    variable.set("set")
+    assert host.call(get) == "set"
+    assert asyncio.run(host.acall(get)) == "set"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, KeyboardInterrupt])
+def test_errors_are_the_callers(host: Host, error: type[BaseException]) -> None:
+    """Whatever a function raises is raised to its caller, and the host goes on."""
+
+    async def fail() -> None:
+        raise error
+
+    with pytest.raises(error):
+        host.call(fail)
+    assert host.terminate(host.spawn(SLEEP).id).empty
+
+
+def test_wrong_options_are_told_by_each_call() -> None:
+    """A supervisor that can't be opened is an error of every call, not a hang."""
+    host = Host(plan="nonsense")
+    for _ in range(2):
+        with pytest.raises(ptykill.PlanError):
+            host.spawn(SLEEP)
+    host.close()
+
+
+def test_calling_from_the_inside_is_refused(host: Host) -> None:
+    """The trio thread would wait for itself, so it is told to await instead."""
+
+    async def inside() -> None:
+        host.call(trio.sleep, 0)
+
+    with pytest.raises(RuntimeError, match="await"):
+        host.call(inside)
+
+
+def test_close_ends_all_and_can_be_repeated() -> None:
+    """Closing ends every session, ends every wait, and refuses every later call."""
+    host = Host(plan=PLAN)
+    sessions = [spawn_deaf(host) for _ in range(3)]
+    told: list[BaseException | ptykill.Verdict] = []
+
+    async def forever() -> ptykill.Verdict:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+        raise AssertionError
+
+    def wait(async_fn: object) -> None:
+        try:
+            told.append(host.call(async_fn))  # type: ignore[arg-type]
+        except ptykill.SupervisorClosed as error:
+            told.append(error)
+
+    threads = [
+        threading.Thread(target=wait, args=[async_fn]) for async_fn in (sessions[0].wait, forever)
+    ]
+    for thread in threads:
+        thread.start()
+    host.call(trio.sleep, 0.05)
+    for _ in range(2):
+        host.close()
+        assert all(session.verdict and session.verdict.empty for session in sessions)
+    for thread in threads:
+        thread.join()
+    assert {type(each) for each in told} == {ptykill.Verdict, ptykill.SupervisorClosed}
+    with pytest.raises(ptykill.SupervisorClosed):
+        host.spawn(SLEEP)
+    with pytest.raises(ptykill.SupervisorClosed):
+        host.call(sessions[0].wait)
+
+
+def test_a_blocked_thread_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function that blocks the trio thread can't make `close` hang, and the log tells of it."""
+    monkeypatch.setattr("ptykill.host._PATIENCE", 0.1)
+    host = Host(plan=PLAN)
+    blocked, release = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        blocked.set()
+        release.wait(30)
+
+    thread = threading.Thread(target=host.call, args=[block])
+    thread.start()
+    assert blocked.wait(30)
+    with caplog.at_level(logging.ERROR, "ptykill"):
+        host.close()
+    assert "host.blocked" in caplog.text
+    release.set()
+    thread.join()
+    host.close()
+
+
+def test_the_end_of_the_interpreter_ends_sessions() -> None:
+    """A program that ends without closing its host leaves no session behind, and does not hang."""
+    program = textwrap.dedent(f"""
+        import ptykill
+        host = ptykill.Host(plan="HUP@session 200ms, KILL 15s")
+        session = host.spawn({DEAF!r})
+        assert b"ready" in host.call(session.receive)
+        print(session.pid, flush=True)
+    """)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert processes.look_up(int(ended.stdout)) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_leaves_the_sessions_alone(host: Host) -> None:
+    """A child of fork(2) that closes its copy of a host neither hangs nor ends a session."""
+    session = spawn_deaf(host)
+    program = os.fork()
+    if program == 0:
+        try:
+            host.close()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(program, 0)
+    assert status == 0
+    assert session.state is ptykill.State.RUNNING
