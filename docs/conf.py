@@ -1,11 +1,11 @@
 """How Sphinx builds these pages; ``python3 dev.py docs`` turns its warnings into errors."""
 
-from importlib.metadata import version as version_of
+import ptykill
 
 project = "ptykill"
 author = "ptykill contributors"
 copyright = f"2026, {author}"  # noqa: A001 - Sphinx's name
-version = release = version_of("ptykill")
+version = release = ptykill.__version__
 
 extensions = ["sphinx.ext.autodoc", "myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist"]

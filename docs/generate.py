@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import enum
+import errno
 import inspect
 import os
 import re
@@ -136,7 +137,7 @@ def _spawn_errors() -> str:
     # As `SpawnError` itself decides: a caller's mistake is 400, with the code that says which.
     found: dict[tuple[str, str], list[str]] = {}
     for stage in ("terminal", "chdir", "exec"):
-        for number, name in sorted(errors.errno_numbers.errorcode.items()):
+        for number, name in sorted(errno.errorcode.items()):
             error = errors.SpawnError(number, os.strerror(number), stage, "x")
             if error.status == 400:
                 found.setdefault((error.code, stage), []).append(f"`{name}`")
@@ -202,6 +203,11 @@ _STYLE = """
   .box { fill: #f6f8fa; stroke: #1f2328; stroke-width: 1.3 }
   .end { stroke-width: 3 }
 """
+_TIP = """<defs>
+<marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">
+<path d="M0 0 8 4 0 8z" fill="#57606a"/>
+</marker>
+</defs>"""
 _SAYS = "The states of a session and what leads from one to another; the table has the same rows."
 
 
@@ -212,8 +218,7 @@ def diagram() -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
         f"<title>{_SAYS}</title>",
         f"<style>{_STYLE}</style>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8"'
-        ' markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z" fill="#57606a"/></marker></defs>',
+        _TIP,
         f'<rect width="{width}" height="{height}" rx="8" fill="#fff"/>',
     ]
     ways = {
@@ -243,7 +248,8 @@ def _label(place: tuple[int, int], rows: dict[Event, Row]) -> list[str]:
     top = middle - 7 * len(said)
     wide = 7 * max(map(len, said)) + 4
     # The line goes behind it.
-    back = f'<rect x="{x - wide // 2}" y="{top}" width="{wide}" height="{14 * len(said)}" class="gap"/>'
+    size = f'width="{wide}" height="{14 * len(said)}"'
+    back = f'<rect class="gap" x="{x - wide // 2}" y="{top}" {size}/>'
     return [back, *(_text(x, top + 11 + 14 * n, line, "label") for n, line in enumerate(said))]
 
 

@@ -74,10 +74,9 @@ def _nothing_leaks(mark: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 def _descriptors() -> dict[object, str]:
     found: dict[object, str] = {}
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # The one by which the listing is made.
-            target = Path(f"/proc/self/fd/{fd}").readlink()
-            found[fd, str(target)] = f"{fd} -> {target}"
+            found[fd.name, str(fd.readlink())] = f"{fd.name} -> {fd.readlink()}"
     return found
 
 

@@ -11,8 +11,8 @@ import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import Container, Iterable, Iterator
-from time import monotonic
+from collections.abc import Collection, Iterable, Iterator
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 from typing import NamedTuple, Protocol
 
 import psutil
@@ -21,10 +21,15 @@ __all__ = ["LinuxTable", "Mark", "PortableTable", "ProcessTable", "process_table
 
 
 class Mark(NamedTuple):
-    """Where the kernel was in giving out numbers: the last one, and when (monotonic seconds)."""
+    """Where the kernel was in giving out numbers.
+
+    ``last`` is the last one, ``at`` when that was in monotonic seconds, ``tick`` in the unit in
+    which the kernel tells when a process started (proc(5): clock ticks since boot).
+    """
 
     last: int
     at: float
+    tick: int
 
 
 class ProcessTable(Protocol):
@@ -39,11 +44,14 @@ class ProcessTable(Protocol):
     def mark(self) -> Mark | None:
         """Return where the kernel is in giving out numbers; None if this system does not tell."""
 
-    def born_since(self, mark: Mark) -> Container[int]:
-        """Return the numbers given out since a mark that is not old."""
+    def born_since(self, mark: Mark) -> Collection[int]:
+        """Return the numbers given out since a mark that is not old, in their order."""
 
     def passed(self, number: int, mark: Mark) -> bool:
         """Return whether a number free at the mark may have been given out since."""
+
+    def older(self, pid: int, mark: Mark) -> bool:
+        """Return whether a process certainly started before the mark."""
 
     @property
     def knows_use(self) -> bool:
@@ -78,11 +86,15 @@ class PortableTable:
         """Not told."""
         return None
 
-    def born_since(self, mark: Mark) -> Container[int]:
+    def born_since(self, mark: Mark) -> Collection[int]:
         """Never asked, since there are no marks."""
         raise NotImplementedError
 
     def passed(self, number: int, mark: Mark) -> bool:
+        """Never asked, since there are no marks."""
+        raise NotImplementedError
+
+    def older(self, pid: int, mark: Mark) -> bool:
         """Never asked, since there are no marks."""
         raise NotImplementedError
 
@@ -146,6 +158,7 @@ class LinuxTable:
         # Nobody has the highest number that there can be (pid_max is one more than that).
         self._knows_use = self.in_use(os.getpid()) and not self.in_use(2**22)
         self._highest = int(_read("/proc/sys/kernel/pid_max") or b"32768")
+        self._ticks = os.sysconf("SC_CLK_TCK")
         self._trust = min(self._highest / self._FASTEST, 1.0)
         self._has_children_file = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
@@ -167,18 +180,26 @@ class LinuxTable:
 
     def mark(self) -> Mark | None:
         """Return where the kernel is in giving out the numbers of this pid namespace."""
-        return None if self._births is None else Mark(self._last_pid(), monotonic())
+        if self._births is None:
+            return None
+        tick = int(clock_gettime(CLOCK_BOOTTIME) * self._ticks)
+        return Mark(self._last_pid(), monotonic(), tick)
 
-    def born_since(self, mark: Mark) -> Container[int]:
+    def born_since(self, mark: Mark) -> Collection[int]:
         """Return the numbers given out since a mark that is not old, round the circle."""
         last = self._last_pid()
         if last >= mark.last:
             return range(mark.last + 1, last + 1)
-        return {*range(mark.last + 1, self._highest), *range(1, last + 1)}
+        return (*range(mark.last + 1, self._highest), *range(1, last + 1))
 
     def passed(self, number: int, mark: Mark) -> bool:
         """Return whether a number free at the mark may have been given out since."""
         return number in self.born_since(mark) or monotonic() - mark.at > self._trust
+
+    def older(self, pid: int, mark: Mark) -> bool:
+        """Return whether a process started in an earlier tick than the mark's."""
+        fields = _stat(pid)
+        return bool(fields) and int(fields[19]) < mark.tick
 
     @property
     def knows_use(self) -> bool:
@@ -218,8 +239,7 @@ class LinuxTable:
 
     def parent(self, pid: int) -> int | None:
         """Return the pid of a process's parent."""
-        # The name, in parentheses, may itself hold spaces and parentheses (proc(5)).
-        fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        fields = _stat(pid)
         return int(fields[1]) if fields else None
 
     def _look_at_all(self) -> None:
@@ -283,6 +303,12 @@ def _session_of(pid: int) -> int:
         return os.getsid(pid)
     except OSError:
         return -1
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat from the third on; none if there is no such process."""
+    # The second, the name in parentheses, may itself hold spaces and parentheses (proc(5)).
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
 def _read(path: str) -> bytes:

@@ -146,9 +146,10 @@ class SessionContainment:
     def members_left(self) -> bool:
         """Look whether anything of the session is left; if not, the leader has been reaped."""
         self._release(self._watched)
-        # A leader that had no children when it was signalled was most likely alone.
-        if self._pending is not None and self._emptied():
-            return False
+        # A leader that had no children when it was signalled, nor since, was most likely alone.
+        if self._pending is not None and not self._bore_since(self._pending.mark):
+            if self._emptied():
+                return False
         self.finish_signal()
         self._watched = self._hold_some(afresh=True)
         if self._watched or not self._leader.reapable():
@@ -207,7 +208,15 @@ class SessionContainment:
         pids = [pid for pid in self._table.in_session(self.pid, afresh=afresh) if pid != self.pid]
         # Asked after the look: what held until now, held during it.
         self._unsure = bool(pids) and not self._number_is_ours()
+        if self._unsure and self._mark is not None:
+            # Those that were born before the number could be anybody else's are no strangers.
+            return [pid for pid in pids if self._table.older(pid, self._mark)]
         return [] if self._unsure else pids
+
+    def _bore_since(self, mark: Mark) -> bool:
+        """Return whether somebody has been born into the session since then."""
+        born = self._table.born_since(mark)
+        return any(_session_of(pid) == self.pid for pid in born if pid != self.pid)
 
     def _number_is_ours(self) -> bool:
         """Return whether nobody else can have been given the session's number.

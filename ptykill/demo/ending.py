@@ -137,14 +137,14 @@ def problems_of(ending: Ending) -> list[str]:
         problems.append(f"the verdict is that something is left: {verdict.survivors}")
     if ending.alive:
         problems.append(f"alive after the answer: {_told(ending.alive)}")
-    polite = verdict.grace
+    # Not: did not die of SIGKILL. A server may exit because its worker was killed just before it.
     early = [
         bar
         for bar, job in zip(ending.bars, ending.scenario.jobs, strict=False)
-        if job.deaf and (bar.died is None or bar.died < polite or not bar.killed)
+        if job.deaf and bar.died is not None and bar.died < verdict.grace
     ]
     if early:
-        problems.append(f"deaf to SIGHUP, and yet did not die of SIGKILL: {_told(early)}")
+        problems.append(f"deaf to SIGHUP, and yet dead before SIGKILL: {_told(early)}")
     if ending.scenario.saves and (
         ending.saved != CHAPTERS or verdict.outcome is not Outcome.GRACEFUL
     ):

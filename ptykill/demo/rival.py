@@ -48,7 +48,7 @@ class Rival:
             cwd=directory,
             process_group=0,  # Ctrl-C is for the demo, which lets it go.
         )
-        self.stage = self._stage.pid
+        self.stage: int = self._stage.pid
         try:
             self.pids: list[int] = self._line()["pids"]
         except BaseException:

@@ -21,7 +21,7 @@ __all__ = ["Screen"]
 
 _FRAMES = 25
 """A second."""
-_READ = 1.2
+_READ = 1.0
 """Seconds given to what has just been shown, on a terminal."""
 _PLAIN = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 """No lines but one below the head."""

@@ -28,7 +28,7 @@ def test_generated_parts_are_what_the_code_says() -> None:
 
 
 def test_a_difference_is_found_and_written_away(tmp_path: Path) -> None:
-    """``--check`` tells of a row that is not as in the code, and changes nothing; a run mends it."""
+    """``--check`` tells of what is not as in the code, and changes nothing; a run mends it."""
     docs = tmp_path / "docs"
     shutil.copytree(TOP / "docs", docs, ignore=shutil.ignore_patterns("_*", "__pycache__"))
     page, picture = docs / "lifecycle.md", docs / "lifecycle.svg"
@@ -48,7 +48,9 @@ def test_a_difference_is_found_and_written_away(tmp_path: Path) -> None:
 def test_the_page_has_every_row_of_the_table() -> None:
     """Each transition of the lifecycle is one line of the page, in the table's order."""
     text = (TOP / "docs" / "lifecycle.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| ([\w ]+) \| (?:`(\w+)`|stays) \| [\w ,]+ \|$", text, re.M)
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([\w ]+) \| (?:`(\w+)`|stays) \| [\w ,]+ \|$", text, re.MULTILINE
+    )
     assert [(state, event, to or state) for state, event, to in rows] == [
         (state.name, event.value, row.to.name)
         for state, events in TABLE.items()

@@ -10,7 +10,7 @@ import ptykill.testing
 from tests.docs.pages import TOP
 
 _REFERENCE = (TOP / "docs" / "reference.md").read_text()
-_DOCUMENTED = set(re.findall(r"^\.\. auto\w+:: (\S+)$", _REFERENCE, re.MULTILINE))
+_DOCUMENTED = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)", _REFERENCE, re.MULTILINE))
 
 
 def test_every_public_name_is_in_the_reference() -> None:
@@ -30,4 +30,3 @@ def test_every_page_can_be_found() -> None:
     listed = re.search(r"```\{toctree\}\n(.*?)```", (TOP / "docs/index.md").read_text(), re.DOTALL)
     assert listed is not None
     assert set(listed[1].split()) - {":maxdepth:", "1"} == pages
-

@@ -19,7 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import trio
 
@@ -32,26 +33,25 @@ __all__ = ["run_host"]
 NOBODY = 65_534
 
 
-def run_host(name: str, *arguments: str, wrapper: tuple[str, ...] = (), limit: float = 90) -> Any:
+def run_host(name: str, *arguments: str, wrapper: tuple[str, ...] = (), limit: float = 90) -> Any:  # noqa: ANN401 - whatever JSON can say
     """Run one of the functions below in a new interpreter and return what it returned."""
     command = [*wrapper, sys.executable, __file__, name, *arguments]
-    with tempfile.TemporaryFile("w+") as complaints:
-        # Not a pipe, of which a process left behind could hold the other end.
-        with tempfile.TemporaryFile("w+") as answer:
-            with subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=answer, stderr=complaints
-            ) as host:
-                try:
-                    status = host.wait(limit)
-                except BaseException:
-                    host.kill()
-                    raise
-            complaints.seek(0)
-            said = complaints.read()
-            assert status == 0, f"{name} ended with {status}:\n{said}"
-            assert "Traceback" not in said, said
-            answer.seek(0)
-            return json.loads(answer.read())
+    # No pipes, of which a process left behind could hold the other end.
+    with tempfile.TemporaryFile("w+") as answer, tempfile.TemporaryFile("w+") as complaints:
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=answer, stderr=complaints
+        ) as host:
+            try:
+                status = host.wait(limit)
+            except BaseException:
+                host.kill()
+                raise
+        answer.seek(0)
+        complaints.seek(0)
+        said = complaints.read()
+        assert status == 0, f"{name} ended with {status}:\n{said}"
+        assert "Traceback" not in said, said
+        return json.loads(answer.read())
 
 
 def choose_spawn(way: str) -> None:
@@ -103,8 +103,7 @@ async def under_nohup(way: str) -> list[dict[str, Any]]:
         sleeper = await supervisor.spawn(["sleep", "60"])
         verdict = await sleeper.terminate(grace=30.0)
     status = verdict.exit_status
-    with open("/proc/self/status", encoding="utf-8") as file:  # noqa: ASYNC230, PTH123
-        host = signals_of(file.read())
+    host = signals_of(Path("/proc/self/status").read_text())  # noqa: ASYNC240 - does not block
     return [
         host,
         {
@@ -134,7 +133,7 @@ def summary(verdict: Verdict) -> dict[str, Any]:
 
 def open_descriptors() -> int:
     """Return how many descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 async def without_descriptors(way: str) -> dict[str, Any]:
@@ -218,8 +217,7 @@ def interrupted() -> dict[str, Any]:
         except BaseException as error:  # noqa: BLE001 - told below
             raised.append(type(error).__name__)
         timer.join()
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as children:  # noqa: PTH123
-            left += children.read().split()
+        left += Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return {"raised": raised, "left": left, "descriptors": open_descriptors()}
 
 
@@ -271,116 +269,123 @@ def arena(folder: str, how: str, seconds: str, smallest: str) -> dict[str, Any]:
     writes down its birth, its natural end, and each signal that it gets.
     """
     os.chdir(folder)
-    limit = -1
+    numbering = Path("/proc/sys/kernel/pid_max")
     if smallest != "0":
-        with open("/proc/sys/kernel/pid_max", "w", encoding="ascii") as file:  # noqa: PTH123
-            file.write(smallest)
-    with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:  # noqa: PTH123
-        limit = int(file.read())
+        numbering.write_text(smallest)
     until = time.monotonic() + float(seconds)
     churners = []
-    for number in range(3):
+    for number in range(CHURNERS):
         pid = os.fork()
         if pid == 0:
-            churn(number, until)
+            Churner(number).churn(until)
         churners.append(pid)
-    with (
-        open("answer", "w+", encoding="utf-8") as answer,
-        open("complaints", "w+", encoding="utf-8") as complaints,
-    ):  # noqa: E501, PTH123
+    with Path("answer").open("w") as answer, Path("complaints").open("w") as complaints:
         host = subprocess.Popen(
             [sys.executable, __file__, "among_strangers", how, seconds],
             stdout=answer,
             stderr=complaints,
         )
-        statuses: dict[int, int] = {}
-        # Everybody's orphans are our children, and end within their time.
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                pid, status = os.wait()
-                statuses[pid] = status
-        answer.seek(0)
-        complaints.seek(0)
-        host.returncode = 0  # Waited for above.
-        text = answer.read()
-        return {
-            "limit": limit,
-            "churners": [statuses.get(pid) for pid in churners],
-            "host": statuses.get(host.pid),
-            "complaints": complaints.read(),
-            "sessions": json.loads(text) if text else None,
-            **read_diaries(),
-        }
+    statuses: dict[int, int] = {}
+    # Everybody's orphans are children of process 1, and end within their time.
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.wait()
+            statuses[pid] = status
+    host.returncode = 0  # Waited for just now.
+    text = Path("answer").read_text()
+    return {
+        "limit": int(numbering.read_text()),
+        "churners": [statuses.get(pid) for pid in churners],
+        "host": statuses.get(host.pid),
+        "complaints": Path("complaints").read_text(),
+        "sessions": json.loads(text) if text else None,
+        **read_diaries(),
+    }
 
 
-def churn(number: int, until: float) -> None:
-    """Start strangers as fast as possible: plain ones, and daemons whose leader is dead at once."""
-    chance = random.Random(number)
-    diary = os.open(f"diary{number}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    names = itertools.count()
+CHURNERS = 3
 
-    def write(what: str, name: str, more: object = "") -> None:
-        os.write(diary, f"{what} {number}-{name} {more}\n".encode())
 
-    def live(name: str) -> None:
-        """Live for a moment; the end of it shows that nobody cut it short."""
+class Churner:
+    """Starts strangers as fast as possible: plain ones, and daemons whose leader is dead at once.
+
+    A daemon's session, and its process group, have the number of one who is dead.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.chance = random.Random(number)
+        self.diary = os.open(f"diary{number}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        self.name = "churner"
         for each in signal.SIGHUP, signal.SIGCONT, signal.SIGTERM, signal.SIGINT:
-            signal.signal(each, lambda number, _: write("signalled", name, number))
-        time.sleep(chance.uniform(0, 0.15))
-        write("ended", name)
+            signal.signal(each, lambda number, _: self.write(f"signalled {number}"))
+
+    def write(self, what: str) -> None:
+        """Write into the diary, in one piece."""
+        os.write(self.diary, f"{self.number}-{self.name} {what}\n".encode())
+
+    def churn(self, until: float) -> NoReturn:
+        """Keep some twenty strangers alive at a time."""
+        children: set[int] = set()
+        for number in itertools.count():
+            if time.monotonic() > until:
+                break
+            daemon = self.chance.random() < 0.5
+            self.name = f"{'daemon' if daemon else 'plain'}{number}"
+            self.write("born")
+            try:
+                pid = os.fork()
+            except OSError:  # There is no number left.
+                self.write("ended")
+            else:
+                if pid == 0:
+                    self.be_a_stranger(daemon=daemon)
+                children.add(pid)
+            self.name = "churner"
+            self.reap(children, most=20)
+        self.reap(children, most=0)
         os._exit(0)
 
-    children: set[int] = set()
-    signal.signal(signal.SIGHUP, lambda *_: write("signalled", "churner"))
-    signal.signal(signal.SIGCONT, lambda *_: write("signalled", "churner"))
-    while time.monotonic() < until:
-        daemon = chance.random() < 0.5
-        name = f"{'daemon' if daemon else 'plain'}{next(names)}"
-        chance.seed(f"{number} {name}")
-        write("born", name)
-        try:
-            pid = os.fork()
-        except OSError:  # There is no number left.
-            write("ended", name)
-            pid = -1
-        if pid == 0:
-            if daemon:
-                os.setsid()  # Its number is now a session's, and a group's
-                try:
-                    if os.fork():
-                        os._exit(0)  # that nobody leads.
-                except OSError:
-                    write("ended", name)
-                    os._exit(0)
-            live(name)
-        children.add(pid)
-        children -= {-1}
+    def reap(self, children: set[int], most: int) -> None:
+        """Wait until no more children than that are left, and take those that are dead anyway."""
         while children:
-            pid, _ = os.waitpid(-1, 0 if len(children) > 20 else os.WNOHANG)
+            pid, _ = os.waitpid(-1, 0 if len(children) > most else os.WNOHANG)
             if pid == 0:
-                break
+                return
             children.discard(pid)
-    while children:
-        children.discard(os.wait()[0])
-    os._exit(0)
+
+    def be_a_stranger(self, *, daemon: bool) -> NoReturn:
+        """Live for a moment, and write down the end of it, which shows that nobody cut it short."""
+        self.chance.seed(self.name)
+        if daemon:
+            os.setsid()
+            try:
+                if os.fork():
+                    os._exit(0)
+            except OSError:
+                self.write("ended")
+                os._exit(0)
+        time.sleep(self.chance.uniform(0, 0.15))
+        self.write("ended")
+        os._exit(0)
 
 
 def read_diaries() -> dict[str, Any]:
     """Find the strangers that were signalled, or did not come to their natural end."""
-    born, signalled = set(), []
-    count = 0
-    for number in range(3):
-        with open(f"diary{number}", encoding="utf-8") as diary:  # noqa: PTH123
-            for line in diary:
-                what, name, *_ = line.split()
-                if what == "born":
-                    count += 1
-                    born.add(name)
-                elif what == "ended":
-                    born.discard(name)
-                else:
-                    signalled.append(line.strip())
-    return {"strangers": count, "cut_short": sorted(born), "signalled": signalled}
+    born: set[str] = set()
+    alive: set[str] = set()
+    signalled = []
+    for number in range(CHURNERS):
+        for line in Path(f"diary{number}").read_text().splitlines():
+            name, what, *_ = line.split()
+            if what == "born":
+                born.add(name)
+                alive.add(name)
+            elif what == "ended":
+                alive.discard(name)
+            else:
+                signalled.append(line)
+    return {"strangers": len(born), "cut_short": sorted(alive), "signalled": signalled}
 
 
 async def among_strangers(how: str, seconds: str) -> list[dict[str, Any]]:

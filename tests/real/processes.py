@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 __all__ = [
     "MARK",
@@ -60,14 +60,23 @@ def look_up(pid: int) -> Process | None:
     except OSError:
         return None
     fields = tail.split()
+    parent, group, session, terminal, foreground = map(int, fields[1:6])
     return Process(
-        pid, head.partition("(")[2], fields[0], *map(int, fields[1:6]), threads=int(fields[17])
+        pid=pid,
+        name=head.partition("(")[2],
+        state=fields[0],
+        parent=parent,
+        group=group,
+        session=session,
+        terminal=terminal,
+        foreground=foreground,
+        threads=int(fields[17]),
     )
 
 
 def every_process() -> list[Process]:
     """Return the whole process table."""
-    found = (look_up(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    found = (look_up(int(each.name)) for each in Path("/proc").iterdir() if each.name.isdigit())
     return [process for process in found if process is not None]
 
 
@@ -99,18 +108,17 @@ def marked(mark: str) -> list[Process]:
 
 
 def _environment_and_arguments(process: Process) -> bytes:
-    # A main thread that has exited shows nothing of its own; the threads that live still do.
-    folders = [f"/proc/{process.pid}"]
+    home = Path(f"/proc/{process.pid}")
+    folders = [home]
     if process.state == "Z":
+        # A main thread that has exited shows nothing of its own; the threads that live still do.
         with contextlib.suppress(OSError):
-            folders = [
-                f"/proc/{process.pid}/task/{task}" for task in os.listdir(f"{folders[0]}/task")
-            ]
+            folders = [*(home / "task").iterdir()]
     data = b""
     for folder in folders:
         for file in "environ", "cmdline":
             with contextlib.suppress(OSError):
-                data += Path(folder, file).read_bytes()
+                data += (folder / file).read_bytes()
     return data
 
 
@@ -146,7 +154,7 @@ class _Handle:
         poll.register(self.fd, select.POLLIN)
         return bool(poll.poll(within * 1000))
 
-    def __enter__(self) -> _Handle:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,7 +192,7 @@ class Census:
             if not handle.dead()
         ]
 
-    def __enter__(self) -> Census:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

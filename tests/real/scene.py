@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import trio
 
-from ptykill import Session, Supervisor
+from ptykill import Leftovers, Session, Supervisor
 from tests.real import processes
 from tests.real.processes import Census, Process
 from tests.real.programs import Program
@@ -26,7 +25,7 @@ SLACK = 5.0
 async def until(condition: Callable[[], object], what: str) -> None:
     """Wait until something is the case, or fail saying what."""
     with trio.move_on_after(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - other processes set no event
             await trio.sleep(0.005)
         return
     raise AssertionError(f"waited in vain: {what}")
@@ -77,7 +76,16 @@ def _state(process: Process | None) -> str:
     return "" if process is None else process.state
 
 
-async def start(supervisor: Supervisor, program: Program, parent: Path, **options: Any) -> Scene:
+async def start(
+    supervisor: Supervisor,
+    program: Program,
+    parent: Path,
+    *,
+    plan: str | None = None,
+    leftovers: Leftovers | None = None,
+    rows: int = 24,
+    cols: int = 80,
+) -> Scene:
     """Start a program in a session, and wait until it is ready."""
     mark = secrets.token_hex(16)
     folder = parent / mark
@@ -90,7 +98,9 @@ async def start(supervisor: Supervisor, program: Program, parent: Path, **option
         "TMOUT": "60",
     }
     command = program.command(folder, mark)
-    session = await supervisor.spawn(command, env=env, cwd=folder, **options)
+    session = await supervisor.spawn(
+        command, env=env, cwd=folder, rows=rows, cols=cols, plan=plan, leftovers=leftovers
+    )
     scene = Scene(session, program, folder, mark)
     if program.typed:
         await session.send(f"{program.typed}\n: > ready\n".encode())

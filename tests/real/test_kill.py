@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
 import pytest
+import trio
 
 from ptykill import (
     KILL_NOW,
@@ -307,12 +307,13 @@ async def test_a_leader_held_by_a_hidden_tracer(supervisor: Supervisor, tmp_path
     assert survivor.state == "Z"
     assert survivor.why == f"dead, but held by the process that traces it, {tracer}"
     assert Caveat.ESCAPEES_UNKNOWN in verdict.caveats
+    assert scene.session.ended_at is None
     assert scene.session.state is State.STUCK
     processes.end(tracer)
     verdict = await scene.session.wait()
     assert verdict.empty
     assert verdict.exit_status == ExitStatus(signal=signal.SIGKILL)
-    assert scene.session.state is State.ENDED
+    assert scene.session.ended_at is not None
 
 
 async def test_what_left_the_session_unseen(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -362,8 +363,6 @@ async def test_one_who_types_into_a_full_terminal_is_told(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     """Typing that waits for a program that does not read ends with the session."""
-    import trio  # noqa: PLC0415
-
     program = python(
         "does not read",
         "has its terminal in raw mode and never reads it",
@@ -392,4 +391,3 @@ async def test_one_who_types_into_a_full_terminal_is_told(
     assert typed.error is not None  # There was no room for it.
     assert hangup.error is None
     assert verdict.outcome is Outcome.GRACEFUL
-    assert os.listdir(scene.folder)

@@ -1,0 +1,130 @@
+"""The table of codes in the HTTP page: each is answered, with its status, and no other."""
+
+from __future__ import annotations
+
+import errno
+import math
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import httpx
+import pytest
+import trio.testing
+
+import ptykill
+from ptykill import ExitStatus, Outcome, SpawnError, Survivor, Verdict
+from ptykill.http import Api, Response
+from ptykill.http.asgi import AsgiApp
+from ptykill.http.operations import Kill
+from ptykill.testing import FakeTier, Member
+from tests.docs.pages import TOP
+
+_PAGE = (TOP / "docs" / "http.md").read_text()
+_TABLE = re.findall(r"^\| (\d+) \| `(\w+)` \| [^|]* \|$", _PAGE, re.MULTILINE)
+_SPAWN_TABLE = re.findall(r"^\| `(\w+)` \| (\d+) \| (\w+) \| ([^|]+) \|$", _PAGE, re.MULTILINE)
+
+_ALL = "http://here/s"
+Ask = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
+
+ASKED: dict[str, Ask] = {
+    "INVALID_REQUEST": lambda client, _: client.post(_ALL, content=b"{"),
+    "INVALID_GRACE": lambda client, one: client.delete(one, params={"grace": "61"}),
+    "UNAUTHORIZED": lambda client, _: client.get(_ALL, headers={"Authorization": "Bearer x"}),
+    "NOT_FOUND": lambda client, one: client.get(f"{one}/ws"),
+    "SESSION_NOT_FOUND": lambda client, _: client.get(f"{_ALL}/another"),
+    "METHOD_NOT_ALLOWED": lambda client, one: client.put(one),
+    "BODY_TOO_LARGE": lambda client, _: client.request("GET", _ALL, content=bytes((1 << 20) + 1)),
+    "TOO_MANY_SESSIONS": lambda client, _: client.post(_ALL, json={"command": "x"}),
+}
+SURVIVED = {
+    "KILL_NOT_PERMITTED": "not permitted to signal it",
+    "KILL_UNINTERRUPTIBLE": "in uninterruptible sleep",
+    "LEADER_TRACED": "dead, but held by the process that traces it, 7",
+    "SESSION_NOT_EMPTY": "unknown",
+}
+FAILED: dict[str, Exception] = {
+    "INTERNAL_ERROR": ZeroDivisionError(),
+    "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
+}
+
+
+def test_the_table_is_complete() -> None:
+    """Every code that is provoked below is in the table, once, and no other is."""
+    assert sorted(code for _, code in _TABLE) == sorted([*ASKED, *SURVIVED, *FAILED])
+
+
+@pytest.mark.parametrize("code", ASKED)
+async def test_requests_are_answered_so(code: str, autojump_clock: trio.testing.MockClock) -> None:
+    """A request that can't be served has the code and the status of the table."""
+    async with ptykill.open_supervisor(containment=FakeTier(), max_sessions=1) as supervisor:
+        session = await supervisor.spawn(["x"])
+        app = ptykill.asgi_app(supervisor, key="k", prefix="/s", spawning=True)
+        async with _client(app, key="k") as client:
+            answer = await ASKED[code](client, f"{_ALL}/{session.id}")
+        assert (str(answer.status_code), code) in _TABLE
+        assert answer.json()["code"] == code
+
+
+def _client(app: AsgiApp, key: str = "") -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(cast(Any, app)), headers={"Authorization": f"Bearer {key}"}
+    )
+
+
+@pytest.mark.parametrize("code", SURVIVED)
+def test_survivors_are_answered_so(code: str) -> None:
+    """What kept a survivor alive decides about the code."""
+    verdict = Verdict(
+        session_id="x",
+        pid=1,
+        outcome=Outcome.STUCK,
+        empty=False,
+        exit_status=ExitStatus(code=0),
+        deliveries=(),
+        survivors=(Survivor(2, why=SURVIVED[code]),),
+        containment="fake",
+        caveats=frozenset(),
+        took=math.pi,
+        grace=0.0,
+        kill=0.0,
+    )
+    _check(Api(key=None).answer(Kill("x"), verdict), code)
+
+
+@pytest.mark.parametrize("code", FAILED)
+def test_failures_are_answered_so(code: str, caplog: pytest.LogCaptureFixture) -> None:
+    """So are a crash, and a create that comes too late."""
+    _check(Api(key=None).fail(FAILED[code]), code)
+
+
+def _check(response: Response, code: str) -> None:
+    assert f'"code":"{code}"'.encode() in response.body
+    assert (str(response.status), code) in _TABLE
+
+
+@pytest.mark.parametrize(("code", "status", "stage", "names"), _SPAWN_TABLE)
+async def test_failed_creates_are_answered_so(
+    code: str, status: str, stage: str, names: str
+) -> None:
+    """A spawn that fails has the code and the status of its stage and errno."""
+    numbers = [getattr(errno, name) for name in re.findall(r"`(\w+)`", names)] or [errno.ENOMEM]
+    for number in numbers:
+        tier = FakeTier(failure=SpawnError(number, "it failed", stage, "x"))
+        async with ptykill.open_supervisor(containment=tier) as supervisor:
+            app = ptykill.asgi_app(supervisor, key=None, spawning=True)
+            async with _client(app) as client:
+                answer = await client.post("http://here/api/v1/pty", json={"command": "x"})
+        assert (str(answer.status_code), answer.json()["code"]) == (status, code)
+
+
+async def test_spared_leftovers_are_no_204(autojump_clock: trio.testing.MockClock) -> None:
+    """A session that has ended and is not empty is told as that."""
+    tier = FakeTier(Member(lives=1.0), [Member()])
+    async with ptykill.open_supervisor(containment=tier, leftovers="spare") as supervisor:
+        session = await supervisor.spawn(["x"])
+        await session.wait()
+        app = ptykill.asgi_app(supervisor, key=None)
+        async with _client(app) as client:
+            answer = await client.delete(f"http://here/api/v1/pty/{session.id}")
+    assert (answer.status_code, answer.json()["code"]) == (500, "SESSION_NOT_EMPTY")
