@@ -85,7 +85,7 @@ def serve(host: str, port: int, grace: float | None, plan: str, max_sessions: in
     "--grace",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(0, 60),
+    type=click.FloatRange(0.2, 10),
     help="Seconds until SIGKILL.",
 )
 def demo(*, plain: bool, grace: float) -> None:

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import trio
 
@@ -26,7 +26,7 @@ from ptykill.lifecycle import Action, Event, Machine, State
 from ptykill.plan import Leftovers, Plan, Reach, Step
 from ptykill.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
 
-__all__ = ["Driver"]
+__all__ = ["Driver", "StartSoon"]
 
 _LINGER = 0.002
 """Seconds that a leader is given to die before the others are looked for and signalled."""
@@ -37,6 +37,8 @@ _RETRY_FIRST, _RETRY_LONGEST = 0.005, 0.1
 
 
 T = TypeVar("T")
+StartSoon: TypeAlias = Callable[..., None]
+"""A nursery's ``start_soon``."""
 
 
 class Driver:
@@ -57,6 +59,7 @@ class Driver:
         on_exit: Callable[[], None],
         on_end: Callable[[], None],
         alarm: Alarm,
+        start_soon: StartSoon,
     ) -> None:
         self.session_id = session_id
         self.pid = containment.pid
@@ -73,7 +76,9 @@ class Driver:
         self._alarm = alarm
         self._machine = Machine(plan, leftovers)
         self._signaller = signaller
-        self._nursery: trio.Nursery | None = None
+        self._start_soon = start_soon
+        self._shield = trio.CancelScope(shield=True)
+        self._closed = False
         self._settled = trio.Event()
         self._wait = trio.CancelScope()
         self._due = self._wake_at = math.inf
@@ -91,23 +96,19 @@ class Driver:
         return self._machine.state
 
     @trio.lowlevel.enable_ki_protection
-    async def live(
-        self, drain: Callable[[], Awaitable[None]], *, task_status: trio.TaskStatus[None]
-    ) -> None:
-        """Watch the session until it is over, with ``drain`` beside: its one long-lived task."""
+    async def live(self) -> None:
+        """Watch the session until it is over: its one long-lived task."""
         try:
-            with trio.CancelScope(shield=True):  # Until `abandon`, or the session is over.
-                async with trio.open_nursery() as self._nursery:
-                    self._nursery.start_soon(drain)
-                    task_status.started()
-                    await self._watch()
-                    for _ in range(2):  # Whoever waits for the verdict goes first, then the rest.
-                        await trio.lowlevel.checkpoint()
-                    self._nursery.cancel_scope.cancel()
+            with self._shield:
+                await self._watch()
+                for _ in range(2):  # Whoever waits for the verdict goes first, then the rest.
+                    await trio.lowlevel.checkpoint()
         except Exception as error:  # noqa: BLE001 - no session may take the others down
             self._break(error)
         finally:
-            self._nursery = None
+            self._closed = True
+            for delivery in self._deliveries:
+                delivery.cancel()
             self.terminal.hang_up()
             self.containment.close()
 
@@ -115,7 +116,7 @@ class Driver:
     def request(self, plan: Plan) -> None:
         """Ask for the end. The first to ask chooses the plan; later ones can only hurry it."""
         now = trio.current_time()
-        if self._nursery is None:
+        if self._closed:
             return  # Over, broken or abandoned: the verdict stands.
         if self.state in (State.RUNNING, State.SWEEPING):
             self._machine.choose(plan)
@@ -142,9 +143,9 @@ class Driver:
 
     def abandon(self) -> None:
         """Stop watching a session that could not be ended."""
-        if self._nursery is not None and self.state is not State.ENDED:
+        if not self._closed and self.state is not State.ENDED:
             self._publish(Outcome.STUCK)
-            self._nursery.cancel_scope.cancel()
+            self._shield.cancel()
 
     # --- what is observed -------------------------------------------------------------------------
 
@@ -239,14 +240,13 @@ class Driver:
         In its own, since a signaller is somebody else's code, and one that is slow, or shields
         itself from cancellation, must not hold the plan up.
         """
-        assert self._nursery is not None
         if self._deliveries:
             self._deliveries[-1].cancel()
         delivery = _Delivery(self, step, now)
         self._deliveries.append(delivery)
         waiting = delivery.start(self._signaller)
         if waiting is not None:
-            self._nursery.start_soon(delivery.finish, waiting)
+            self._start_soon(delivery.finish, waiting)
         self._be_due(now if delivery.error else min(now + step.wait, self._grace_until))
 
     def delivered(self, delivery: _Delivery, step: Step) -> None:
@@ -260,6 +260,8 @@ class Driver:
         if self._kills is None:
             self._kills = _Kills(now)
         self._kills.rounds.append(self.containment.kill())
+        if len(self._kills.rounds) == 1:
+            self._log_delivery(self._kills.record(self.began), None)
         if self.state is State.KILLING:
             self._be_due(min(trio.current_time() + self._retry, self._kill_until))
             self._retry = min(self._retry * 2, _RETRY_LONGEST)
@@ -327,6 +329,8 @@ class Driver:
 
     def _log(self, level: int, now: float) -> None:
         if log.wanted(level):
+            verdict = self.verdict if self.state in (State.STUCK, State.ENDED) else None
+            told = {"outcome": verdict.outcome.value, "empty": verdict.empty} if verdict else {}
             log.event(
                 level,
                 f"session.{self.state.value}",
@@ -334,9 +338,10 @@ class Driver:
                 pid=self.pid,
                 state=self.state.value,
                 ms=round(1000 * max(0.0, now - self.began), 3),
+                **told,
             )
 
-    def _log_delivery(self, delivery: Delivery, step: Step) -> None:
+    def _log_delivery(self, delivery: Delivery, step: Step | None) -> None:
         level = logging.INFO if delivery.error is None else logging.WARNING
         if log.wanted(level):
             log.event(
@@ -345,8 +350,8 @@ class Driver:
                 session_id=self.session_id,
                 pid=self.pid,
                 state=self.state.value,
-                signal=str(step.what),
-                reach=step.reach.value,
+                signal=str(step.what) if step else "KILL",
+                reach=(step.reach if step else Reach.ALL).value,
                 reached=delivery.reached,
                 refused=delivery.refused,
                 error=delivery.error,
@@ -395,7 +400,7 @@ class _Delivery:
         if waiting is None:
             self._end(None)
         else:
-            self._scope = trio.CancelScope()
+            self._scope = trio.CancelScope(shield=True)
         return waiting
 
     @trio.lowlevel.enable_ki_protection
@@ -431,7 +436,7 @@ class _Delivery:
             took=trio.current_time() - self._began if self._took is None else self._took,
             reached=len(set().union(*(each.reached for each in self._signalled))),
             refused=tuple(sorted(set().union(*(each.refused for each in self._signalled)))),
-            error=_LATE if self._took is None else self.error,
+            error=self.error,
         )
 
     def signal(self, name: str, reach: Reach) -> Signalled:

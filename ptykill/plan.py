@@ -68,6 +68,12 @@ class Leftovers(enum.Enum):
     SPARE = "spare"
     """They are recorded in the verdict and left alone: the ``nohup`` that a person meant."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> Leftovers:
+        known = ", ".join(each.value for each in cls)
+        msg = f"leftovers are one of {known}, not {value!r}"
+        raise InvalidArgument(msg)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Signal:

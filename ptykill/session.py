@@ -12,7 +12,7 @@ import trio
 from ptykill.alarm import Alarm
 from ptykill.backlog import Backlog
 from ptykill.contract import Command, Signaller, Spawned
-from ptykill.driver import Driver
+from ptykill.driver import Driver, StartSoon
 from ptykill.errors import InvalidArgument, SessionEnded
 from ptykill.lifecycle import State
 from ptykill.plan import KILL_NOW, Leftovers, Plan
@@ -46,6 +46,7 @@ class Session:
         backlog: int,
         on_end: Callable[[Session], None],
         alarm: Alarm,
+        start_soon: StartSoon,
     ) -> None:
         self.id: Final = session_id
         self.command: Final = command
@@ -65,7 +66,10 @@ class Session:
             self._end_output,
             lambda: on_end(self),
             alarm,
+            start_soon,
         )
+        start_soon(self._driver.live)
+        start_soon(self._drain)
 
     @property
     def pid(self) -> int:
@@ -157,9 +161,17 @@ class Session:
         is not ``empty`` names the survivors, and asking again tries to kill them again. Raises
         `InvalidGrace` and `PlanError`, and then nothing has been signalled.
         """
+        self.request_end(grace=grace, plan=plan)
+        return await self.settled()
+
+    async def settled(self) -> Verdict:
+        """Wait for the verdict of a teardown that was asked for, be it empty or not."""
+        return await self._driver.settled()
+
+    def request_end(self, *, grace: float | None = None, plan: Plan | str | None = None) -> None:
+        """Ask for the end as `terminate` does, and do not wait for it."""
         chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
         self._driver.request(chosen if grace is None else chosen.with_grace(grace))
-        return await self._driver.settled()
 
     async def kill(self) -> Verdict:
         """SIGKILL every member now, and return the verdict."""
@@ -180,22 +192,18 @@ class Session:
         with trio.CancelScope(shield=True, deadline=bound):
             await self.terminate()
 
-    # --- the tasks of its life ----------------------------------------------------------------
-
-    @trio.lowlevel.enable_ki_protection
-    async def live(self, task_status: trio.TaskStatus[None]) -> None:
-        """Run the session until it is over; started once, by the supervisor."""
-        await self._driver.live(self._drain, task_status=task_status)
-
     def abandon(self) -> None:
         """Stop watching a session that could not be ended; called when the supervisor is left."""
         self._driver.abandon()
 
+    # --- output ---------------------------------------------------------------------------------
+
     @trio.lowlevel.enable_ki_protection
     async def _drain(self) -> None:
         """Read the terminal all along: a full one keeps a program from cleaning up."""
-        while data := await self._driver.terminal.receive_some():
-            self._put(data)
+        with trio.CancelScope(shield=True):  # Until the driver has closed the terminal.
+            while data := await self._driver.terminal.receive_some():
+                self._put(data)
         self._close_output()
 
     def _end_output(self) -> None:

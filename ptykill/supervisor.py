@@ -14,7 +14,7 @@ from ptykill import containment as tiers
 from ptykill.alarm import Alarm
 from ptykill.contract import Command, Signaller, Tier
 from ptykill.errors import InvalidArgument, SessionNotFound, SupervisorClosed, TooManySessions
-from ptykill.plan import HANGUP_THEN_KILL, Leftovers, Plan
+from ptykill.plan import HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
 from ptykill.session import Session
 from ptykill.signalling import StandardSignaller
 from ptykill.verdict import Verdict
@@ -109,25 +109,23 @@ class Supervisor:
         self._spawning += 1
         try:
             spawned = await self._tier.spawn(checked)
-            session = Session(
-                secrets.token_hex(16),
-                checked,
-                spawned,
-                plan=chosen,
-                leftovers=policy,
-                signaller=signaller or self._signaller,
-                backlog=self._backlog,
-                on_end=self._keep_record,
-                alarm=self._alarm,
-            )
-            # Shielded: a session that runs must be watched. `live` starts without waiting.
-            with trio.CancelScope(shield=True):
-                await self._nursery.start(session.live)
         finally:
             self._spawning -= 1
+        # No await from here on: a session that runs is known, and watched.
+        session = Session(
+            secrets.token_hex(16),
+            checked,
+            spawned,
+            plan=chosen,
+            leftovers=policy,
+            signaller=signaller or self._signaller,
+            backlog=self._backlog,
+            on_end=self._keep_record,
+            alarm=self._alarm,
+            start_soon=self._nursery.start_soon,
+        )
         self._longest = max(self._longest, chosen.longest)
-        if session.ended_at is None:
-            self._live[session.id] = session
+        self._live[session.id] = session
         return session
 
     def get(self, session_id: str) -> Session:
@@ -144,25 +142,31 @@ class Supervisor:
         """End a session by its id; see `Session.terminate`. Raises `SessionNotFound`."""
         return await self.get(session_id).terminate(grace=grace, plan=plan)
 
-    @trio.lowlevel.enable_ki_protection
-    async def close(self) -> None:
-        """End every session by its plan and start no more; leaving the block does this.
+    @property
+    def longest(self) -> float:
+        """The longest (seconds) that `close` can take: the longest plan of any session."""
+        return self._longest + _SLACK
 
-        What could not be ended within the longest plan is logged, and no longer watched.
+    async def close(self, *, plan: Plan | None = None) -> None:
+        """End every session, by ``plan`` or else its own, and start no more; bounded.
+
+        Leaving the block does this. What could not be ended in time is no longer watched; the log
+        and the session's verdict say so.
         """
         self._closed = True
-        with trio.move_on_after(self._longest + _SLACK):
-            async with trio.open_nursery() as nursery:
-                while self._spawning:  # noqa: ASYNC110 - some milliseconds, in a rare case
-                    await trio.sleep(0.001)
-                for session in self._live.values():
-                    nursery.start_soon(_end, session)
-        for session in self._live.values():
+        with trio.move_on_after(self.longest):
+            while self._spawning:  # noqa: ASYNC110 - a birth can't be called back, and is short
+                await trio.sleep(0.001)
+            ending = list(self._live.values())
+            for session in ending:
+                session.request_end(plan=plan)
+            for session in ending:
+                await session.settled()
+        for session in list(self._live.values()):
             session.abandon()
 
     def _keep_record(self, session: Session) -> None:
-        self._live.pop(session.id, None)  # It is not there yet if it ended at once.
-        self._records[session.id] = session
+        self._records[session.id] = self._live.pop(session.id)
         self._drop_records()
 
     def _drop_records(self) -> None:
@@ -172,10 +176,6 @@ class Supervisor:
             if len(self._records) <= self._keep_records and (session.ended_at or 0) >= horizon:
                 break
             del self._records[session.id]
-
-
-async def _end(session: Session) -> None:
-    await session.terminate()
 
 
 @asynccontextmanager
@@ -224,13 +224,27 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
             except BaseException as error:  # noqa: BLE001 - raised again below, as it was
                 # Held back until the nursery is closed, which would wrap it in a group.
                 failure = error
-            with trio.CancelScope(shield=True):  # `close` is bounded.
-                await supervisor.close()
-            nursery.cancel_scope.cancel()  # What is left are the alarm, and shielded signallers.
+            failure = await _close(supervisor, failure)
+            nursery.cancel_scope.cancel()  # What is left is the alarm.
     finally:
         tier.close()
     if failure is not None:
         raise failure
+
+
+async def _close(supervisor: Supervisor, failure: BaseException | None) -> BaseException | None:
+    """Close, whatever is going on; return what is to be raised then."""
+    plan = None
+    while True:
+        try:
+            with trio.CancelScope(shield=True):  # `close` is bounded.
+                await supervisor.close(plan=plan)
+        except KeyboardInterrupt as error:
+            # No shield stops trio from delivering it to the main task. It is a wish to hurry.
+            failure = failure or error
+            plan = KILL_NOW
+        else:
+            return failure
 
 
 def checked_command(

@@ -38,7 +38,7 @@ class Leader:
         self._status: ExitStatus | None = None
         self._process: Process | None
         try:
-            self._process = open_process(pid)
+            self._process = open_process(pid, spare=False)
         except OSError as error:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

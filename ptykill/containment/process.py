@@ -11,6 +11,8 @@ from typing import Protocol
 import psutil
 import trio
 
+from ptykill.containment.reserve import reserve
+
 __all__ = ["NumberedProcess", "PidfdProcess", "Process", "open_process"]
 
 _POLL_FIRST, _POLL_LONGEST = 0.002, 0.05
@@ -117,19 +119,22 @@ class NumberedProcess:
         """Nothing is held."""
 
 
-def open_process(pid: int) -> Process | None:
+def open_process(pid: int, *, spare: bool = True) -> Process | None:
     """Return a handle on whoever has this number now; None if no process has.
 
+    ``spare`` allows the descriptors that are kept back for a kill to be used for it (`reserve`).
     Who it is has to be checked *after* this: from here on the handle can't change its owner.
     """
     if hasattr(os, "pidfd_open"):
         try:
-            return PidfdProcess(pid, os.pidfd_open(pid))
+            return PidfdProcess(
+                pid, reserve.use(lambda: os.pidfd_open(pid)) if spare else os.pidfd_open(pid)
+            )
         except OSError as error:
             # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
             if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
                 return None
-            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOSYS, errno.EPERM):
+            if error.errno not in (errno.ENOSYS, errno.EPERM):  # An old kernel, or a sandbox's.
                 raise
     try:
         return NumberedProcess(pid, psutil.Process(pid))

@@ -17,6 +17,8 @@ from typing import NamedTuple, Protocol
 
 import psutil
 
+from ptykill.containment.reserve import reserve
+
 __all__ = ["LinuxTable", "Mark", "PortableTable", "ProcessTable", "process_table"]
 
 
@@ -35,10 +37,11 @@ class Mark(NamedTuple):
 class ProcessTable(Protocol):
     """What there is to know of all processes."""
 
-    def in_session(self, sid: int, *, afresh: bool = False) -> list[int]:
+    def in_session(self, sid: int, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids of a session, its leader's included, dead ones perhaps too.
 
-        ``afresh`` looks at every process again instead of trusting what was seen just before.
+        ``afresh`` looks at every process again instead of trusting what was seen just before;
+        ``hidden`` also at those that are not listed, if this system hides any (it is slow).
         """
 
     def mark(self) -> Mark | None:
@@ -77,9 +80,9 @@ class ProcessTable(Protocol):
 class PortableTable:
     """By psutil and getsid(2): any POSIX system."""
 
-    def in_session(self, sid: int, *, afresh: bool = False) -> list[int]:
+    def in_session(self, sid: int, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids of a session."""
-        del afresh  # It always is.
+        del afresh, hidden  # It always is, and what psutil does not list can't be known.
         return [pid for pid in psutil.pids() if _session_of(pid) == sid]
 
     def mark(self) -> Mark | None:
@@ -158,6 +161,7 @@ class LinuxTable:
         # Nobody has the highest number that there can be (pid_max is one more than that).
         self._knows_use = self.in_use(os.getpid()) and not self.in_use(2**22)
         self._highest = int(_read("/proc/sys/kernel/pid_max") or b"32768")
+        self._hides = not os.path.exists("/proc/1")
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._trust = min(self._highest / self._FASTEST, 1.0)
         self._has_children_file = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
@@ -171,8 +175,11 @@ class LinuxTable:
             os.close(self._births)
             self._births = None
 
-    def in_session(self, sid: int, *, afresh: bool = False) -> list[int]:
+    def in_session(self, sid: int, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids of a session."""
+        if hidden and self._hides:
+            # Mounted with hidepid=2 (proc(5)). getsid(2) answers all the same.
+            return [pid for pid in range(1, self._highest) if _session_of(pid) == sid]
         if afresh or not self._catch_up():
             self._look_at_all()
             self._catch_up()
@@ -228,7 +235,7 @@ class LinuxTable:
         try:
             # Two links and one for each thread: spares the listing of most processes.
             alone = os.stat(folder).st_nlink == 3
-            threads = [str(pid)] if alone else os.listdir(folder)
+            threads = [str(pid)] if alone else reserve.use(lambda: os.listdir(folder))
         except OSError:
             return []
         return [
@@ -295,7 +302,7 @@ def process_table() -> ProcessTable:
 
 
 def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return (int(name) for name in reserve.use(lambda: os.listdir("/proc")) if name.isdigit())
 
 
 def _session_of(pid: int) -> int:
@@ -315,7 +322,7 @@ def _read(path: str) -> bytes:
     """Return what a file of /proc says, as far as it can be read; b"" if it can't."""
     data = b""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = reserve.use(lambda: os.open(path, os.O_RDONLY))
     except OSError:
         return data
     try:

@@ -15,6 +15,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from signal import Signals
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from ptykill.containment.identity import identify
 from ptykill.containment.leader import Leader
 from ptykill.containment.process import Process, open_process
 from ptykill.containment.process_table import Mark, ProcessTable, process_table
+from ptykill.containment.reserve import reserve
 from ptykill.contract import Command, Signalled, Spawned
 from ptykill.plan import Reach
 from ptykill.pty.spawn import spawn
@@ -57,18 +59,19 @@ class SessionTier:
 
     async def spawn(self, command: Command) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
+        reserve.fill()
         terminal = PtyTerminal.create(command.rows, command.cols)
         try:
-            pid = await spawn(command, terminal)
-            leader = Leader(pid)
+            leader = Leader(await spawn(command, terminal))
         except BaseException:
             terminal.hang_up()
             raise
         return Spawned(SessionContainment(leader, terminal, self._table), terminal)
 
     def close(self) -> None:
-        """Give back the process table's descriptor."""
+        """Give back the descriptors that all sessions shared."""
         self._table.close()
+        reserve.empty()
 
 
 class SessionContainment:
@@ -147,9 +150,9 @@ class SessionContainment:
         """Look whether anything of the session is left; if not, the leader has been reaped."""
         self._release(self._watched)
         # A leader that had no children when it was signalled, nor since, was most likely alone.
-        if self._pending is not None and not self._bore_since(self._pending.mark):
-            if self._emptied():
-                return False
+        alone = self._pending is not None and not self._bore_since(self._pending.mark)
+        if alone and self._emptied():
+            return False
         self.finish_signal()
         self._watched = self._hold_some(afresh=True)
         if self._watched or not self._leader.reapable():
@@ -159,7 +162,7 @@ class SessionContainment:
             return False
         # Nobody was seen to live, and the number is in use: by zombies that their parent has not
         # reaped yet, or by somebody who slipped through the look.
-        self._watched = self._hold_some()
+        self._watched = self._hold_some(hidden=True)
         return bool(self._watched) or not sure
 
     async def wait_members(self) -> None:
@@ -203,9 +206,10 @@ class SessionContainment:
 
     # --- who is a member ------------------------------------------------------------------------
 
-    def _in_session(self, *, afresh: bool = False) -> list[int]:
+    def _in_session(self, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids in the POSIX session but the leader's."""
-        pids = [pid for pid in self._table.in_session(self.pid, afresh=afresh) if pid != self.pid]
+        found = self._table.in_session(self.pid, afresh=afresh, hidden=hidden)
+        pids = [pid for pid in found if pid != self.pid]
         # Asked after the look: what held until now, held during it.
         self._unsure = bool(pids) and not self._number_is_ours()
         if self._unsure and self._mark is not None:
@@ -252,9 +256,9 @@ class SessionContainment:
     def _in_group(self, group: int | None) -> list[int]:
         return [pid for pid in self._in_session() if _group_of(pid) == group]
 
-    def _known(self, *, afresh: bool = False) -> list[int]:
+    def _known(self, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids of all members but the leader, having looked for new escapees."""
-        inside = self._in_session(afresh=afresh)
+        inside = self._in_session(afresh=afresh, hidden=hidden)
         seen = set(inside)
         # The dead have no children: they are given away at once.
         if not self._leader.dead():
@@ -303,14 +307,15 @@ class SessionContainment:
             finally:
                 process.close()
 
-    def _hold_some(self, *, afresh: bool = False) -> list[Process]:
+    def _hold_some(self, *, afresh: bool = False, hidden: bool = False) -> list[Process]:
         """Return handles on some members that live."""
         held: list[Process] = []
-        for member in self._living(self._known(afresh=afresh)):
+        for member in self._living(self._known(afresh=afresh, hidden=hidden)):
             # A handle of our own: the one we were shown is about to be closed.
-            again = open_process(member.pid)
-            if again is not None:
-                held.append(again)
+            with suppress(OSError):  # EMFILE: those we have must do.
+                again = open_process(member.pid)
+                if again is not None:
+                    held.append(again)
             if len(held) == _HELD:
                 break
         return held
@@ -336,8 +341,11 @@ class SessionContainment:
                 return signalled
         known = self._known()
         pids = known if escaped else [pid for pid in known if pid not in self._escaped]
-        # The leader last: its death has effects on the others' terminal.
-        return self._send(number, itertools.chain(self._living(pids), [self._leader]))
+        # The leader last, since its death has effects on the others' terminal; but first to be
+        # killed, since it may start them again.
+        leader = [] if self._leader.dead() else [self._leader]
+        first, last = (leader, []) if number == signal.SIGKILL else ([], leader)
+        return self._send(number, itertools.chain(first, self._living(pids), last))
 
     def _send(
         self,

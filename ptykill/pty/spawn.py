@@ -30,7 +30,13 @@ async def spawn(command: Command, terminal: PtyTerminal) -> int:
     program = find_program(command)
     start = spawn_native.start if spawn_native.available() else spawn_stub.start
     with _working_directory(command.cwd) as directory:
-        return await start(program, command, terminal.slave, directory)
+        try:
+            return await start(program, command, terminal.slave, directory)
+        except SpawnError:
+            raise
+        except OSError as error:  # No descriptors or processes to do it with.
+            number = error.errno or errno.EIO
+            raise SpawnError(number, os.strerror(number), "exec", command.args[0]) from error
 
 
 def find_program(command: Command) -> str:

@@ -3,7 +3,7 @@
 It costs the start of an interpreter (some 15 ms), and is taken where `spawn_native` can't be. The
 host starts the stub with posix_spawn(3), which does not copy its memory; what the stub has to do
 between setsid(2) and execve(2) is then plain code in a process of its own. It is handed four
-descriptors: 0 and 2 the terminal, 1 a pipe, 3 the working directory (or the terminal again). The
+descriptors: 0 and 2 the terminal, 1 a pipe, 3 the working directory, if there is one. The
 pipe says ``ready`` just before the exec, closes when that succeeds, and otherwise carries the stage
 and the errno: a stub that dies on its way has not said that it was ready.
 """
@@ -55,29 +55,11 @@ os._exit(127)
 async def start(program: str, command: Command, slave: int, directory: int | None) -> int:
     """Start the leader; return its pid. Raises `SpawnError`. Waits until the exec is done."""
     report, pipe = os.pipe()
-    # Out of the way of 0 to 3, onto which they are duplicated one after the other.
-    sources = [
-        fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 10)
-        for each in (slave, pipe, slave, slave if directory is None else directory)
-    ]
-    os.close(pipe)
     try:
-        where = "stay" if directory is None else "chdir"
-        locale = "locale" if "LC_CTYPE" in command.env else "no locale"
-        arguments = [where, locale, program, *command.args]
         try:
-            pid = os.posix_spawn(  # noqa: ASYNC221 - it does not wait for the stub
-                sys.executable,
-                [sys.executable, "-I", "-S", "-c", _STUB, *arguments],
-                command.env,
-                file_actions=[(os.POSIX_SPAWN_DUP2, each, n) for n, each in enumerate(sources)],
-            )
-        except OSError as error:
-            number = error.errno or errno.EIO
-            raise SpawnError(number, os.strerror(number), "exec", command.args[0]) from None
+            pid = _start_stub(program, command, [slave, pipe, slave, directory])
         finally:
-            for each in sources:
-                os.close(each)
+            os.close(pipe)  # So that the report ends with the stub.
         try:
             said = await _read_all(report)
         except BaseException:
@@ -94,6 +76,26 @@ async def start(program: str, command: Command, slave: int, directory: int | Non
     stage, number = said[-2], int(said[-1])
     name = command.cwd or "" if stage == "chdir" else command.args[0]
     raise SpawnError(number, os.strerror(number), stage, name)
+
+
+def _start_stub(program: str, command: Command, handed: list[int | None]) -> int:
+    """Start the stub with these as its descriptors 0, 1, 2 … (None: it is not handed one)."""
+    where = "stay" if handed[-1] is None else "chdir"
+    locale = "locale" if "LC_CTYPE" in command.env else "no locale"
+    with contextlib.ExitStack() as copies:
+        actions = []
+        for number, fd in enumerate(handed):
+            if fd is not None:
+                # Out of the way of 0 to 3, onto which they are duplicated one after the other.
+                copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
+                copies.callback(os.close, copy)
+                actions.append((os.POSIX_SPAWN_DUP2, copy, number))
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-c", _STUB, where, locale, program, *command.args],
+            command.env,
+            file_actions=actions,
+        )
 
 
 async def _read_all(report: int) -> list[str]:
