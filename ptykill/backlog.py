@@ -14,7 +14,7 @@ class Backlog:
     """
 
     def __init__(self, limit: int) -> None:
-        self.lost = 0
+        self.lost: int = 0
         self._limit = limit
         self._chunks: deque[bytes] = deque()
         self._size = 0

@@ -61,16 +61,16 @@ class Driver:
         alarm: Alarm,
         start_soon: StartSoon,
     ) -> None:
-        self.session_id = session_id
-        self.pid = containment.pid
+        self.session_id: str = session_id
+        self.pid: int = containment.pid
         self.containment = containment
         self.terminal = terminal
         self.exit_status: ExitStatus | None = None
         self.verdict: Verdict | None = None
         self.ended_at: float | None = None
-        self.exited = trio.Event()
-        self.over = trio.Event()
-        self.began = math.inf
+        self.exited: trio.Event = trio.Event()
+        self.over: trio.Event = trio.Event()
+        self.began: float = math.inf
         self._on_exit = on_exit
         self._on_end = on_end
         self._alarm = alarm
@@ -380,8 +380,8 @@ class _Delivery:
     """One step being delivered, and the target that its signaller sees (`contract.Target`)."""
 
     def __init__(self, driver: Driver, step: Step, now: float) -> None:
-        self.session_id = driver.session_id
-        self.pid = driver.pid
+        self.session_id: str = driver.session_id
+        self.pid: int = driver.pid
         self.error: str | None = None
         self._driver = driver
         self._step = step

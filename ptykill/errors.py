@@ -137,8 +137,9 @@ class SpawnError(PtykillError, OSError):
     def __init__(self, number: int, message: str, stage: str, filename: str) -> None:
         super().__init__(number, message, filename)
         self.stage = stage
-        caller, self.code = _SPAWN_CODES.get((stage, number), (False, "SPAWN_FAILED"))
-        self.status = 400 if caller else 500
+        caller, code = _SPAWN_CODES.get((stage, number), (False, "SPAWN_FAILED"))
+        self.code: str = code
+        self.status: int = 400 if caller else 500
 
     def __str__(self) -> str:
         return f"{self.stage} failed: {self.strerror}: {self.filename!r}"

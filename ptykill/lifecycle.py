@@ -147,8 +147,8 @@ class Machine:
     __slots__ = ("_leftovers", "_next", "plan", "state")
 
     def __init__(self, plan: Plan, leftovers: Leftovers = Leftovers.HANGUP) -> None:
-        self.state = State.RUNNING
-        self.plan = plan
+        self.state: State = State.RUNNING
+        self.plan: Plan = plan
         self._leftovers = leftovers
         self._next = 0
 

@@ -50,8 +50,8 @@ class Session:
     ) -> None:
         self.id: Final = session_id
         self.command: Final = command
-        self.rows = command.rows
-        self.cols = command.cols
+        self.rows: int = command.rows
+        self.cols: int = command.cols
         self.created_at: Final = time.time()
         self._plan = plan
         self._backlog = Backlog(backlog)

@@ -56,7 +56,7 @@ class FakeTier:
     `spawn` raises instead. ``spawned`` lists the containments made, the oldest first.
     """
 
-    name = "fake"
+    name: str = "fake"
 
     def __init__(
         self,
@@ -67,9 +67,9 @@ class FakeTier:
     ) -> None:
         self._leader = leader or Member(dies_of={"HUP": 0.0})
         self._members = tuple(members)
-        self.failure = failure
+        self.failure: Exception | None = failure
         self.spawned: list[FakeContainment] = []
-        self.closed = False
+        self.closed: bool = False
 
     async def spawn(self, command: Command) -> Spawned:
         """Make a session."""
@@ -92,15 +92,15 @@ class FakeTier:
 class FakeContainment:
     """A session of members that die by the clock. Follows `contract.Containment`."""
 
-    name = FakeTier.name
+    name: str = FakeTier.name
 
     def __init__(self, pid: int, leader: Member, members: list[Member]) -> None:
-        self.pid = pid
-        self.leader = leader
-        self.members = members
-        self.terminal = FakeTerminal(self)
-        self.reaped = False
-        self.closed = False
+        self.pid: int = pid
+        self.leader: Member = leader
+        self.members: list[Member] = members
+        self.terminal: FakeTerminal = FakeTerminal(self)
+        self.reaped: bool = False
+        self.closed: bool = False
         self._dies = {id(each): trio.current_time() + each.lives for each in (leader, *members)}
         self._changed = trio.Event()
         self._found: list[Member] = []
@@ -213,9 +213,9 @@ class FakeTerminal:
     """
 
     def __init__(self, containment: FakeContainment) -> None:
-        self.typed = b""
+        self.typed: bytes = b""
         self.size: tuple[int, int] | None = None
-        self.open = True
+        self.open: bool = True
         self._containment = containment
         self._output = b""
         self._changed = trio.Event()

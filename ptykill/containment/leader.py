@@ -30,10 +30,10 @@ class Leader:
 
     def __init__(self, pid: int) -> None:
         """Take charge of a child just spawned. Raises `SpawnError` if no handle is to be had."""
-        self.pid = pid
-        self.pinned = True
+        self.pid: int = pid
+        self.pinned: bool = True
         """The leader is unreaped, so its numbers are its own."""
-        self.lost = False
+        self.lost: bool = False
         """Somebody else reaped it."""
         self._status: ExitStatus | None = None
         self._process: Process | None

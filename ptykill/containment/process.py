@@ -46,8 +46,8 @@ class PidfdProcess:
     __slots__ = ("fd", "pid")
 
     def __init__(self, pid: int, fd: int) -> None:
-        self.pid = pid
-        self.fd = fd
+        self.pid: int = pid
+        self.fd: int = fd
 
     def send(self, number: int) -> bool:
         """Send a signal; False if nobody is there."""
@@ -82,7 +82,7 @@ class NumberedProcess:
     __slots__ = ("_process", "pid")
 
     def __init__(self, pid: int, process: psutil.Process) -> None:
-        self.pid = pid
+        self.pid: int = pid
         self._process = process
 
     def send(self, number: int) -> bool:

@@ -49,4 +49,4 @@ class Reserve:
                 os.close(self._held.pop())
 
 
-reserve = Reserve()
+reserve: Reserve = Reserve()

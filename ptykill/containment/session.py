@@ -52,7 +52,7 @@ _NO_CONT = {
 class SessionTier:
     """Spawns sessions that are contained by what the process table tells."""
 
-    name = "session"
+    name: str = "session"
 
     def __init__(self) -> None:
         self._table = process_table()
@@ -77,7 +77,7 @@ class SessionTier:
 class SessionContainment:
     """The members of one POSIX session, and of what it was seen to let go."""
 
-    name = SessionTier.name
+    name: str = SessionTier.name
 
     def __init__(self, leader: Leader, terminal: PtyTerminal, table: ProcessTable) -> None:
         self._leader = leader

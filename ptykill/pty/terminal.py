@@ -28,8 +28,8 @@ class PtyTerminal:
     """
 
     def __init__(self, master: int, slave: int) -> None:
-        self.master = master
-        self.slave = slave
+        self.master: int = master
+        self.slave: int = slave
         self._writing = trio.StrictFIFOLock()
 
     @classmethod
