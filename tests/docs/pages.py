@@ -18,7 +18,7 @@ from typing import NamedTuple
 __all__ = ["PAGES", "TOP", "Block", "blocks", "matches"]
 
 TOP = Path(__file__).parents[2]
-PAGES = sorted((TOP / "docs").glob("*.md"))
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
