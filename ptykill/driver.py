@@ -145,6 +145,7 @@ class Driver:
         """Stop watching a session that could not be ended."""
         if not self._closed and self.state is not State.ENDED:
             self._publish(Outcome.STUCK)
+            self.over.set()  # Nobody shall wait for what nobody watches.
             self._shield.cancel()
 
     # --- what is observed -------------------------------------------------------------------------
@@ -320,10 +321,12 @@ class Driver:
             exc_info=error,
         )
         self._empty = False
+        survivors: tuple[Survivor, ...] = ()
         with suppress(Exception):
             self.containment.kill()
+            survivors = self.containment.survivors()
         self.exited.set()
-        self._end(Outcome.STUCK)
+        self._end(Outcome.STUCK, survivors)
 
     # --- what is logged ---------------------------------------------------------------------------
 

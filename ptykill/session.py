@@ -140,7 +140,10 @@ class Session:
         self._driver.terminal.resize(rows, cols)
 
     async def wait(self) -> Verdict:
-        """Wait until the session is over, however it ends, and return its verdict."""
+        """Wait until the session is over, however it ends, and return its verdict.
+
+        One that could not be ended is over when its supervisor is left: nobody watches it then.
+        """
         await self._driver.over.wait()
         assert self._driver.verdict is not None
         return self._driver.verdict

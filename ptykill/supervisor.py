@@ -166,7 +166,8 @@ class Supervisor:
             session.abandon()
 
     def _keep_record(self, session: Session) -> None:
-        self._records[session.id] = self._live.pop(session.id)
+        self._live.pop(session.id, None)
+        self._records[session.id] = session
         self._drop_records()
 
     def _drop_records(self) -> None:

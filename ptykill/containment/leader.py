@@ -91,6 +91,11 @@ class Leader:
         """Return its status if it has exited, without reaping it; None if unknown."""
         return self._look(os.WNOWAIT | os.WNOHANG) if self.pinned else self._status
 
+    def unreaped(self) -> bool:
+        """Return whether nobody has reaped it, so that its numbers are its own."""
+        self._look(os.WNOWAIT | os.WNOHANG)
+        return self.pinned
+
     def reapable(self) -> bool:
         """Return whether `reap` would succeed, or is no longer needed.
 

@@ -148,22 +148,19 @@ class SessionContainment:
 
     def members_left(self) -> bool:
         """Look whether anything of the session is left; if not, the leader has been reaped."""
-        self._release(self._watched)
         # A leader that had no children when it was signalled, nor since, was most likely alone.
         alone = self._pending is not None and not self._bore_since(self._pending.mark)
         if alone and self._emptied():
             return False
         self.finish_signal()
-        self._watched = self._hold_some(afresh=True)
-        if self._watched or not self._leader.reapable():
+        if self._watch_some(afresh=True) or not self._leader.reapable():
             return True
         sure = not self._unsure
         if self._emptied():
             return False
         # Nobody was seen to live, and the number is in use: by zombies that their parent has not
         # reaped yet, or by somebody who slipped through the look.
-        self._watched = self._hold_some(hidden=True)
-        return bool(self._watched) or not sure
+        return self._watch_some(hidden=True) or not sure
 
     async def wait_members(self) -> None:
         """Wait for the end of some members that the last look found."""
@@ -230,7 +227,7 @@ class SessionContainment:
         """
         ours = (
             not self._leader.dead()
-            or (self._leader.reapable() and self._leader.pinned)
+            or self._leader.unreaped()
             or any(_there(each) and _session_of(each.pid) == self.pid for each in self._watched)
             or (self._mark is not None and not self._table.passed(self.pid, self._mark))
         )
@@ -307,8 +304,8 @@ class SessionContainment:
             finally:
                 process.close()
 
-    def _hold_some(self, *, afresh: bool = False, hidden: bool = False) -> list[Process]:
-        """Return handles on some members that live."""
+    def _watch_some(self, *, afresh: bool = False, hidden: bool = False) -> bool:
+        """Hold some members that live; return whether there are any."""
         held: list[Process] = []
         for member in self._living(self._known(afresh=afresh, hidden=hidden)):
             # A handle of our own: the one we were shown is about to be closed.
@@ -318,7 +315,10 @@ class SessionContainment:
                     held.append(again)
             if len(held) == _HELD:
                 break
-        return held
+        # Not before: those held until now have kept the session's number during the look.
+        self._release(self._watched)
+        self._watched = held
+        return bool(held)
 
     def _release(self, held: list[Process]) -> None:
         while held:

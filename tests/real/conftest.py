@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
-import psutil
 import pytest
 
 import ptykill
 from ptykill import Supervisor
-from ptykill.containment import leader as leader_module
 from ptykill.containment import session as session_module
-from ptykill.containment.process import NumberedProcess
 from ptykill.containment.process_table import PortableTable
 from ptykill.pty import spawn_native
 
@@ -43,13 +40,6 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Take the kernel's newer ways and those of any POSIX system in turn."""
     way: str = request.param
     if way == "portable":
-        for module in leader_module, session_module:
-            monkeypatch.setattr(module, "open_process", _by_number)
+        monkeypatch.delattr(os, "pidfd_open")
         monkeypatch.setattr(session_module, "process_table", PortableTable)
     return way
-
-
-def _by_number(pid: int) -> NumberedProcess | None:
-    with suppress(psutil.NoSuchProcess):
-        return NumberedProcess(pid, psutil.Process(pid))
-    return None

@@ -100,7 +100,7 @@ def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str) -> Non
     wrapper = namespace()
     if not wrapper:
         pytest.skip("no pid namespace can be made here")
-    answer: dict[str, Any] = run_host("arena", str(tmp_path), how, "5", numbers(), wrapper=wrapper)
+    answer: dict[str, Any] = run_host("arena", str(tmp_path), how, "4", numbers(), wrapper=wrapper)
     assert answer["churners"] == [0, 0, 0]
     assert answer["host"] == 0, answer["complaints"]
     assert "Traceback" not in answer["complaints"], answer["complaints"]
