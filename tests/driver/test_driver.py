@@ -335,7 +335,7 @@ async def test_an_exception_comes_out_as_it_went_in(
     """The block's own exception is not wrapped in a group, and the sessions are ended."""
     tier = FakeTier(DEAF)
     error = RuntimeError("mine")
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(RuntimeError) as caught:  # noqa: PT012 - the block is what is tested
         async with ptykill.open_supervisor(containment=tier) as supervisor:
             await supervisor.spawn(["x"])
             raise error
@@ -538,8 +538,9 @@ def test_every_teardown_ends_within_its_plan_and_tells_the_truth(
     leftovers: Leftovers,
     signaller: type | None,
 ) -> None:
-    """Whatever the session does and whoever asks: nobody waits past the plan that was asked for,
-    and a verdict says empty if, and only if, nobody lives.
+    """Nobody waits past the plan that was asked for, and a verdict is empty only if nobody lives.
+
+    Whatever the session does, and whoever asks, fails, dawdles or goes away.
     """
 
     async def main() -> None:

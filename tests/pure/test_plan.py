@@ -62,11 +62,13 @@ def test_any_text_is_a_plan_or_a_plan_error(text: str) -> None:
     """Nothing but a plan or an error that points into the text comes out."""
     try:
         plan = Plan.parse(text)
-    except PlanError as error:
-        assert 0 <= error.position <= len(text)
-        assert error.code == "INVALID_PLAN"
+    except PlanError as refusal:
+        error = refusal
     else:
         assert Plan.parse(str(plan)) == plan
+        return
+    assert 0 <= error.position <= len(text)
+    assert error.code == "INVALID_PLAN"
 
 
 @given(st.text('HUPKILTERM@session,. 0123456789ms"^C\\x', max_size=40))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import trio
+import trio.testing
 
 import ptykill
 from ptykill import Supervisor, Verdict
@@ -161,6 +162,7 @@ async def without_descriptors(way: str) -> dict[str, Any]:
                 refused.append((spare, error.errno, error.stage, error.code))
             else:
                 await extra.wait()
+                await trio.testing.wait_all_tasks_blocked()  # It gives its descriptors back.
         verdicts = [await session.terminate() for session in sessions]
     while ballast:
         os.close(ballast.pop())
@@ -325,7 +327,7 @@ class Churner:
         os.write(self.diary, f"{self.number}-{self.name} {what}\n".encode())
 
     def churn(self, until: float) -> NoReturn:
-        """Keep some twenty strangers alive at a time."""
+        """Keep a dozen strangers alive at a time."""
         children: set[int] = set()
         for number in itertools.count():
             if time.monotonic() > until:
@@ -342,7 +344,7 @@ class Churner:
                     self.be_a_stranger(daemon=daemon)
                 children.add(pid)
             self.name = "churner"
-            self.reap(children, most=20)
+            self.reap(children, most=12)
         self.reap(children, most=0)
         os._exit(0)
 
@@ -365,7 +367,7 @@ class Churner:
             except OSError:
                 self.write("ended")
                 os._exit(0)
-        time.sleep(self.chance.uniform(0, 0.15))
+        time.sleep(self.chance.uniform(0, 0.06))
         self.write("ended")
         os._exit(0)
 
@@ -402,10 +404,10 @@ async def among_strangers(how: str, seconds: str) -> list[dict[str, Any]]:
     kinds = (
         "exec sleep {0:.3f}",
         "sleep {0:.3f}; exit 3",
-        "sleep 3 & sleep {0:.3f} & exit 0",
-        "(trap '' HUP; exec sleep 3) & sleep {0:.3f}",
-        "setsid sleep 3 & sleep {0:.3f}; kill $!",
-        "set -m; sleep 3 & (trap '' HUP; exec sleep 3) & sleep {0:.3f}; kill -9 $$",
+        "sleep 2 & sleep {0:.3f} & exit 0",
+        "(trap '' HUP; exec sleep 2) & sleep {0:.3f}",
+        "setsid sleep 2 & sleep {0:.3f}; kill $!",
+        "set -m; sleep 2 & (trap '' HUP; exec sleep 2) & sleep {0:.3f}; kill -9 $$",
     )
 
     async def one_after_the_other(supervisor: Supervisor) -> None:

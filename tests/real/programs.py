@@ -190,7 +190,10 @@ def find(name: str) -> Program:
 
 
 # The file says that the signals are ignored by now: a signal before that would find it polite.
-_DEAF = "rm -f deaf; (trap '' HUP INT TERM QUIT; : > deaf; exec sleep 60) & until [ -e deaf ]; do :; done"
+_DEAF = (
+    "rm -f deaf; (trap '' HUP INT TERM QUIT; : > deaf; exec sleep 60) &"
+    " until [ -e deaf ]; do :; done"
+)
 
 JOBS = (
     bash_with("a running job", "sleep 60 &"),

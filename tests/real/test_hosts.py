@@ -16,7 +16,7 @@ import pytest
 from tests.real import processes
 from tests.real.hosts import run_host
 
-LEAST_NUMBERS = "600"
+LEAST_NUMBERS = "450"
 
 
 def test_without_descriptors(spawning: str) -> None:
@@ -100,7 +100,7 @@ def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str) -> Non
     wrapper = namespace()
     if not wrapper:
         pytest.skip("no pid namespace can be made here")
-    answer: dict[str, Any] = run_host("arena", str(tmp_path), how, "4", numbers(), wrapper=wrapper)
+    answer: dict[str, Any] = run_host("arena", str(tmp_path), how, "3", numbers(), wrapper=wrapper)
     assert answer["churners"] == [0, 0, 0]
     assert answer["host"] == 0, answer["complaints"]
     assert "Traceback" not in answer["complaints"], answer["complaints"]
