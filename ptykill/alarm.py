@@ -56,6 +56,9 @@ class Alarm:
                 await trio.lowlevel.wait_readable(self._fd)
                 with suppress(BlockingIOError):
                     os.read(self._fd, 8)
+                # The time that it rang for is gone, even if a virtual clock does not know that.
+                if self._times:
+                    heapq.heappop(self._times)
                 while self._times and self._times[0] <= trio.current_time():
                     heapq.heappop(self._times)
                 if self._times:
@@ -65,7 +68,8 @@ class Alarm:
             self._fd = -1
 
     def _arm(self) -> None:
-        # At least a nanosecond: zero would disarm it.
-        ns = max(1, int((self._times[0] - trio.current_time()) * 1e9))
+        # Never early, since the loop would then go back to sleep for a millisecond, and never
+        # zero, which would disarm it.
+        ns = 1_000 + max(0, int((self._times[0] - trio.current_time()) * 1e9))
         timer = _Timer(0, 0, *divmod(ns, 1_000_000_000))
         self._library.timerfd_settime(self._fd, 0, ctypes.byref(timer), None)

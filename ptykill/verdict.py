@@ -30,8 +30,8 @@ class Caveat(enum.Enum):
     """Processes that had called setsid(2) and lost their parent before the teardown began are not
     known to this containment."""
     SCANNED = "scanned"
-    """Emptiness was seen by looking through the process table, not told by the kernel; a chain of
-    forks that is faster than the look can be missed."""
+    """Emptiness was seen by looking through the process table, not proved by the kernel: most often
+    since zombies that their parent has not reaped yet kept the session's number."""
     REAPED_BY_OTHERS = "reaped by others"
     """Someone else in this process reaped the leader (a ``waitpid(-1)``, an ignored SIGCHLD): its
     status is unknown, and members could be told from strangers only while a known one lived."""

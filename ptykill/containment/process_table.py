@@ -47,8 +47,8 @@ class ProcessTable(Protocol):
     def mark(self) -> Mark | None:
         """Return where the kernel is in giving out numbers; None if this system does not tell."""
 
-    def born_since(self, mark: Mark) -> Collection[int]:
-        """Return the numbers given out since a mark that is not old, in their order."""
+    def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
+        """Return the numbers given out since a mark that is not old, and so many before it."""
 
     def passed(self, number: int, mark: Mark) -> bool:
         """Return whether a number free at the mark may have been given out since."""
@@ -89,7 +89,7 @@ class PortableTable:
         """Not told."""
         return None
 
-    def born_since(self, mark: Mark) -> Collection[int]:
+    def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
         """Never asked, since there are no marks."""
         raise NotImplementedError
 
@@ -192,12 +192,13 @@ class LinuxTable:
         tick = int(clock_gettime(CLOCK_BOOTTIME) * self._ticks)
         return Mark(self._last_pid(), monotonic(), tick)
 
-    def born_since(self, mark: Mark) -> Collection[int]:
+    def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
         """Return the numbers given out since a mark that is not old, round the circle."""
         last = self._last_pid()
+        start = max(mark.last + 1 - margin, 1)
         if last >= mark.last:
-            return range(mark.last + 1, last + 1)
-        return (*range(mark.last + 1, self._highest), *range(1, last + 1))
+            return range(start, last + 1)
+        return (*range(start, self._highest), *range(1, last + 1))
 
     def passed(self, number: int, mark: Mark) -> bool:
         """Return whether a number free at the mark may have been given out since."""

@@ -36,6 +36,10 @@ __all__ = ["SessionContainment", "SessionTier"]
 
 _HELD = 16
 """So many members are held and waited for at once, since each costs a descriptor."""
+_RECENT = 32
+"""So many births before a signal are looked at again, to tell whether a leader is alone."""
+_UNDER_WAY = 256
+"""So many births may be under way, with a number that nobody can be found by yet."""
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.001, 1.0
 """Seconds between two looks where no event tells the end: at a dead leader that a tracer holds."""
 _NO_CONT = {
@@ -90,8 +94,10 @@ class SessionContainment:
         self._pending: _Pending | None = None
         self._mark = table.mark()
         """Where the kernel's numbering stood when the session's number was last known its own."""
+        self._seen: set[int] = set()
+        """Whom the last look saw in the session, alive or not."""
         self._unsure = False
-        """The last look saw processes with the session's number that may be strangers."""
+        """The last look saw living processes with the session's number that may be strangers."""
         self._proven = False
         """The kernel has said that nobody has the session's number."""
         self._pause = _PAUSE_FIRST
@@ -153,6 +159,7 @@ class SessionContainment:
         if alone and self._emptied():
             return False
         self.finish_signal()
+        before = self._table.mark()
         if self._watch_some(afresh=True) or not self._leader.reapable():
             return True
         sure = not self._unsure
@@ -160,7 +167,9 @@ class SessionContainment:
             return False
         # Nobody was seen to live, and the number is in use: by zombies that their parent has not
         # reaped yet, or by somebody who slipped through the look.
-        return self._watch_some(hidden=True) or not sure
+        if self._watch_some(hidden=True) or not sure:
+            return True
+        return before is not None and self._grown(before)
 
     async def wait_members(self) -> None:
         """Wait for the end of some members that the last look found."""
@@ -208,16 +217,30 @@ class SessionContainment:
         found = self._table.in_session(self.pid, afresh=afresh, hidden=hidden)
         pids = [pid for pid in found if pid != self.pid]
         # Asked after the look: what held until now, held during it.
-        self._unsure = bool(pids) and not self._number_is_ours()
-        if self._unsure and self._mark is not None:
-            # Those that were born before the number could be anybody else's are no strangers.
-            return [pid for pid in pids if self._table.older(pid, self._mark)]
-        return [] if self._unsure else pids
+        self._seen = {self.pid, *pids}
+        self._unsure = False
+        if not pids or self._number_is_ours():
+            return pids
+        # Those that were born before the number could be anybody else's are no strangers.
+        mark = self._mark
+        older = [pid for pid in pids if mark is not None and self._table.older(pid, mark)]
+        # The others may be; that matters unless they are dead.
+        self._unsure = next(self._living(set(pids).difference(older)), None) is not None
+        return older
 
     def _bore_since(self, mark: Mark) -> bool:
-        """Return whether somebody has been born into the session since then."""
-        born = self._table.born_since(mark)
+        """Return whether somebody has been born into the session since then, or just before."""
+        born = self._table.born_since(mark, margin=_RECENT)
         return any(_session_of(pid) == self.pid for pid in born if pid != self.pid)
+
+    def _grown(self, mark: Mark) -> bool:
+        """Return whether there is anybody in the session whom the last look has not seen.
+
+        All that it saw were found dead *after* it. Whoever lives has been born, then, by one of
+        them, or by a child of theirs, so since the mark or just before: not seen means not there.
+        """
+        born = self._table.born_since(mark, margin=_UNDER_WAY)
+        return any(_session_of(pid) == self.pid and pid not in self._seen for pid in born)
 
     def _number_is_ours(self) -> bool:
         """Return whether nobody else can have been given the session's number.
