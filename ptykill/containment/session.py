@@ -160,16 +160,17 @@ class SessionContainment:
             return False
         self.finish_signal()
         before = self._table.mark()
-        if self._watch_some(afresh=True) or not self._leader.reapable():
+        if self._watch_some(afresh=True) or self._watch_some(hidden=True):
             return True
-        sure = not self._unsure
-        if self._emptied():
-            return False
-        # Nobody was seen to live, and the number is in use: by zombies that their parent has not
-        # reaped yet, or by somebody who slipped through the look.
-        if self._watch_some(hidden=True) or not sure:
+        if self._unsure or not self._leader.reapable():
             return True
-        return before is not None and self._grown(before)
+        if before is not None and self._grown(before):
+            return True
+        # Nobody lives. Whether the kernel can prove it or zombies that nobody has reaped yet keep
+        # the number, the leader is reaped now, and not before: it kept the number for our looks.
+        self._emptied()
+        self._leader.reap()
+        return False
 
     async def wait_members(self) -> None:
         """Wait for the end of some members that the last look found."""
