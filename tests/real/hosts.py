@@ -13,12 +13,14 @@ import json
 import os
 import random
 import resource
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +29,7 @@ import trio.testing
 
 import ptykill
 from ptykill import Supervisor, Verdict
+from ptykill.containment import leader
 from ptykill.pty import spawn_native
 
 __all__ = ["run_host"]
@@ -327,7 +330,7 @@ class Churner:
         os.write(self.diary, f"{self.number}-{self.name} {what}\n".encode())
 
     def churn(self, until: float) -> NoReturn:
-        """Keep a dozen strangers alive at a time."""
+        """Keep some strangers alive at any time."""
         children: set[int] = set()
         for number in itertools.count():
             if time.monotonic() > until:
@@ -344,7 +347,7 @@ class Churner:
                     self.be_a_stranger(daemon=daemon)
                 children.add(pid)
             self.name = "churner"
-            self.reap(children, most=12)
+            self.reap(children, most=6)
         self.reap(children, most=0)
         os._exit(0)
 
@@ -367,7 +370,7 @@ class Churner:
             except OSError:
                 self.write("ended")
                 os._exit(0)
-        time.sleep(self.chance.uniform(0, 0.06))
+        time.sleep(self.chance.uniform(0, 0.2 if daemon else 0.03))
         self.write("ended")
         os._exit(0)
 
@@ -388,6 +391,142 @@ def read_diaries() -> dict[str, Any]:
             else:
                 signalled.append(line)
     return {"strangers": len(born), "cut_short": sorted(alive), "signalled": signalled}
+
+
+class Stranger:
+    """A process that is given the number of one who has just died, and notices what it gets.
+
+    ``kind`` is ``plain``, ``group`` (it leads a process group), ``session`` (a session too), or
+    ``daemon``, whose leader with that number is dead while a child of it lives.
+    """
+
+    def __init__(self, number: int, kind: str) -> None:
+        self.diary = Path(f"stranger{number}")
+        self.diary.touch()
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(number - 1))
+        pid = os.fork()
+        if pid == 0:
+            self.live(kind)
+        assert pid == number, f"{pid} is not {number}"
+        while "\n" not in self.diary.read_text():
+            time.sleep(0.001)
+        self.process = os.pidfd_open(int(self.diary.read_text().split()[0]))
+        if kind == "daemon":
+            die(pid)
+
+    def live(self, kind: str) -> NoReturn:
+        """Write down the pid of who lives on, and then every signal."""
+        for each in signal.SIGHUP, signal.SIGCONT, signal.SIGUSR1:
+            signal.signal(each, lambda number, _: self.write(f"signalled {number}"))
+        if kind == "group":
+            os.setpgid(0, 0)
+        elif kind != "plain":
+            os.setsid()
+        if kind != "daemon" or os.fork() == 0:
+            self.write(str(os.getpid()))
+        time.sleep(60)
+        os._exit(0)
+
+    def write(self, line: str) -> None:
+        """Write a line into the diary, in one piece."""
+        with self.diary.open("a") as file:
+            file.write(f"{line}\n")
+
+    def unharmed(self) -> bool:
+        """Return whether it lives and got no signal; then end it."""
+        alive = not select.select([self.process], [], [], 0)[0]
+        signal.pidfd_send_signal(self.process, signal.SIGKILL)
+        os.close(self.process)
+        return alive and "signalled" not in self.diary.read_text()
+
+
+def die(pid: int) -> None:
+    """Have a process killed and reaped, without letting the event loop run."""
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.kill(pid, 0)
+            time.sleep(0.001)
+    time.sleep(0.01)  # The number is free a little later than nobody has it.
+
+
+EVERYWHERE = ", ".join(
+    f"{name}@{reach.value} 20ms" for name in ("HUP", "USR1") for reach in ptykill.Reach
+)
+
+
+KINDS = ("plain", "group", "session", "daemon")
+
+
+async def stolen_leaders(folder: str, how: str) -> dict[str, Any]:
+    """Give strangers the numbers of leaders that others have reaped, before anybody looks."""
+    os.chdir(folder)
+    if how == "ignored":
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    elif how == "reaped, on an older kernel":
+        leader._knows_groups = _no  # type: ignore[assignment]
+    verdicts = {}
+    async with ptykill.open_supervisor(plan="KILL 100ms") as supervisor:
+        sessions = [await supervisor.spawn(["sleep", "60"]) for _ in KINDS]
+        # Longer than any numbering needs to come round, which is not what happens here.
+        await trio.sleep(1.2)
+        for session in sessions:
+            die(session.pid)
+        strangers = [
+            Stranger(session.pid, kind) for session, kind in zip(sessions, KINDS, strict=True)
+        ]
+        async with trio.open_nursery() as nursery:
+            for session in sessions:
+                nursery.start_soon(partial(session.terminate, plan=f"{EVERYWHERE}, KILL 300ms"))
+    for kind, session, stranger in zip(KINDS, sessions, strangers, strict=True):
+        assert session.verdict is not None
+        verdicts[kind] = {**summary(session.verdict), "unharmed": stranger.unharmed()}
+    return verdicts
+
+
+async def stolen_members(folder: str, who: str) -> dict[str, Any]:
+    """Give strangers the numbers of members that have been signalled and are to be killed."""
+    os.chdir(folder)
+    away = "setsid " if who == "escapee" else ""
+    script = f"trap '' HUP USR1; {away}sleep 60 & wait; exec sleep 60"
+    verdicts = {}
+    async with ptykill.open_supervisor() as supervisor:
+        sessions = [await supervisor.spawn(["sh", "-c", script]) for _ in KINDS]
+        await trio.sleep(0.4)
+        async with trio.open_nursery() as nursery:
+            for session in sessions:
+                plan = "HUP@all 400ms, HUP@session 20ms, USR1@all 20ms, KILL 15s"
+                nursery.start_soon(partial(session.terminate, plan=plan))
+            await trio.sleep(0.1)
+            members = [child_of(session.pid) for session in sessions]
+            for member in members:
+                die(member)
+            strangers = [
+                Stranger(member, kind) for member, kind in zip(members, KINDS, strict=True)
+            ]
+    for kind, session, stranger in zip(KINDS, sessions, strangers, strict=True):
+        assert session.verdict is not None
+        verdicts[kind] = {**summary(session.verdict), "unharmed": stranger.unharmed()}
+    return verdicts
+
+
+def _no() -> bool:
+    return False
+
+
+def child_of(pid: int) -> int:
+    """Return the pid of the only child of a process."""
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+async def be_busy(until: float) -> None:
+    """Keep the event loop from running, so that what happens is seen when it is long over."""
+    while time.monotonic() < until:
+        await trio.sleep(0.1)
+        time.sleep(random.uniform(0, 0.4))  # noqa: ASYNC251 - a host's bad habit
 
 
 async def among_strangers(how: str, seconds: str) -> list[dict[str, Any]]:
@@ -431,6 +570,7 @@ async def among_strangers(how: str, seconds: str) -> list[dict[str, Any]]:
         ) as supervisor,
         trio.open_nursery() as nursery,
     ):
+        nursery.start_soon(be_busy, until)
         for _ in range(4):
             nursery.start_soon(one_after_the_other, supervisor)
     over.set()

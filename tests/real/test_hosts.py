@@ -16,7 +16,8 @@ import pytest
 from tests.real import processes
 from tests.real.hosts import run_host
 
-LEAST_NUMBERS = "450"
+UNHARMED = dict.fromkeys(("plain", "group", "session", "daemon"), True)
+LEAST_NUMBERS = "400"
 
 
 def test_without_descriptors(spawning: str) -> None:
@@ -115,3 +116,37 @@ def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str) -> Non
         assert not any("REAPED_BY_OTHERS" in each["caveats"] for each in sessions)
     else:
         assert all(each["status"] or "REAPED_BY_OTHERS" in each["caveats"] for each in sessions)
+
+
+def run_in_namespace(name: str, *arguments: str) -> Any:  # noqa: ANN401 - as `run_host`
+    """Run a host in a pid namespace in which numbers can be given out as we like."""
+    if not namespace():
+        pytest.skip("no pid namespace can be made here")
+    # Process 1 is a shell, which reaps what is left to it.
+    shell = ("sh", "-c", '[ -w /proc/sys/kernel/ns_last_pid ] || exit 77; "$@"; exit $?', "sh")
+    try:
+        return run_host(name, *arguments, wrapper=(*namespace(), *shell))
+    except AssertionError as error:
+        if "ended with 77" in str(error):
+            pytest.skip("this kernel does not let us choose the next number")
+        raise
+
+
+@pytest.mark.parametrize("how", ["ignored", "reaped", "reaped, on an older kernel"])
+def test_strangers_with_the_numbers_of_leaders(tmp_path: Path, how: str) -> None:
+    """A stranger that got the number of a leader reaped by others is never signalled."""
+    verdicts = run_in_namespace("stolen_leaders", str(tmp_path), how)
+    assert {kind: verdict["unharmed"] for kind, verdict in verdicts.items()} == UNHARMED
+    for verdict in verdicts.values():
+        assert verdict["status"] is None
+        assert "REAPED_BY_OTHERS" in verdict["caveats"]
+
+
+@pytest.mark.parametrize("who", ["member", "escapee"])
+def test_strangers_with_the_numbers_of_members(tmp_path: Path, who: str) -> None:
+    """A stranger that got the number of a member is never signalled, and the session is ended."""
+    verdicts = run_in_namespace("stolen_members", str(tmp_path), who)
+    assert {kind: verdict["unharmed"] for kind, verdict in verdicts.items()} == UNHARMED
+    for verdict in verdicts.values():
+        assert (verdict["outcome"], verdict["empty"]) == ("killed", True)
+        assert verdict["status"] == [None, 9]
