@@ -252,7 +252,9 @@ class Driver:
 
     def delivered(self, delivery: _Delivery, step: Step) -> None:
         """Take in that a delivery is done; a failed one makes the next step due at once."""
-        self._log_delivery(delivery.record(), step)
+        level = logging.INFO if delivery.error is None else logging.WARNING
+        if log.wanted(level):
+            self._log_delivery(level, delivery.record(), step)
         if delivery.error and self.state is State.STOPPING and delivery is self._deliveries[-1]:
             self._be_due(trio.current_time())
 
@@ -262,7 +264,8 @@ class Driver:
             self._kills = _Kills(now)
         self._kills.rounds.append(self.containment.kill())
         if len(self._kills.rounds) == 1:
-            self._log_delivery(self._kills.record(self.began), None)
+            if log.wanted(logging.INFO):
+                self._log_delivery(logging.INFO, self._kills.record(self.began), None)
         if self.state is State.KILLING:
             self._be_due(min(trio.current_time() + self._retry, self._kill_until))
             self._retry = min(self._retry * 2, _RETRY_LONGEST)
@@ -344,22 +347,20 @@ class Driver:
                 **told,
             )
 
-    def _log_delivery(self, delivery: Delivery, step: Step | None) -> None:
-        level = logging.INFO if delivery.error is None else logging.WARNING
-        if log.wanted(level):
-            log.event(
-                level,
-                "session.delivery",
-                session_id=self.session_id,
-                pid=self.pid,
-                state=self.state.value,
-                signal=str(step.what) if step else "KILL",
-                reach=(step.reach if step else Reach.ALL).value,
-                reached=delivery.reached,
-                refused=delivery.refused,
-                error=delivery.error,
-                ms=round(1000 * delivery.at, 3),
-            )
+    def _log_delivery(self, level: int, delivery: Delivery, step: Step | None) -> None:
+        log.event(
+            level,
+            "session.delivery",
+            session_id=self.session_id,
+            pid=self.pid,
+            state=self.state.value,
+            signal=str(step.what) if step else "KILL",
+            reach=(step.reach if step else Reach.ALL).value,
+            reached=delivery.reached,
+            refused=delivery.refused,
+            error=delivery.error,
+            ms=round(1000 * delivery.at, 3),
+        )
 
 
 class _Kills:

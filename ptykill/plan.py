@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import math
 import re
 import signal
@@ -185,18 +186,7 @@ class Plan:
         Steps that would begin later are dropped, and the last that is left waits until then; a
         plan without steps stays as it is. Raises `InvalidGrace`.
         """
-        grace = checked_grace(grace)
-        steps: list[Step] = []
-        begins = 0.0
-        for step in self.steps:
-            if begins >= grace:
-                break
-            steps.append(dataclasses.replace(step, wait=min(step.wait, grace - begins)))
-            begins += step.wait
-        if steps and begins < grace:
-            last = steps[-1]
-            steps[-1] = dataclasses.replace(last, wait=last.wait + grace - begins)
-        return dataclasses.replace(self, steps=tuple(steps))
+        return _with_grace(self, checked_grace(grace))
 
     @classmethod
     def parse(cls, text: str) -> Plan:
@@ -205,6 +195,21 @@ class Plan:
 
     def __str__(self) -> str:
         return ", ".join([*map(str, self.steps), f"KILL {_seconds(self.kill_bound)}"])
+
+
+@functools.lru_cache(maxsize=64)  # A host asks for the same grace over and over.
+def _with_grace(plan: Plan, grace: float) -> Plan:
+    steps: list[Step] = []
+    begins = 0.0
+    for step in plan.steps:
+        if begins >= grace:
+            break
+        steps.append(dataclasses.replace(step, wait=min(step.wait, grace - begins)))
+        begins += step.wait
+    if steps and begins < grace:
+        last = steps[-1]
+        steps[-1] = dataclasses.replace(last, wait=last.wait + grace - begins)
+    return dataclasses.replace(plan, steps=tuple(steps))
 
 
 def checked_grace(seconds: object) -> float:

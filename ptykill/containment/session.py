@@ -36,7 +36,7 @@ __all__ = ["SessionContainment", "SessionTier"]
 
 _HELD = 16
 """So many members are held and waited for at once, since each costs a descriptor."""
-_RECENT = 32
+_RECENT = 16
 """So many births before a signal are looked at again, to tell whether a leader is alone."""
 _UNDER_WAY = 256
 """So many births may be under way, with a number that nobody can be found by yet."""
