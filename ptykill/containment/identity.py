@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import psutil
 
+from ptykill.kernel.handle import Signallable
 from ptykill.verdict import Survivor
 
 __all__ = ["identify"]
@@ -26,11 +27,7 @@ _LETTERS = {
 }
 
 
-class _Signallable(Protocol):
-    def send(self, number: int, /) -> bool: ...
-
-
-def identify(pid: int, process: _Signallable) -> Survivor:
+def identify(pid: int, process: Signallable) -> Survivor:
     """Describe a process that is alive; what can't be read stays ``?``."""
     survivor = Survivor(pid, why=_why(pid, process))
     with contextlib.suppress(psutil.Error):
@@ -48,7 +45,7 @@ def identify(pid: int, process: _Signallable) -> Survivor:
     return survivor
 
 
-def _why(pid: int, process: _Signallable) -> str:
+def _why(pid: int, process: Signallable) -> str:
     """Say what kept a process alive, as far as can be told from outside."""
     try:
         process.send(0)

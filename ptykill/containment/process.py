@@ -1,34 +1,26 @@
-"""A handle on one process, which no reuse of its number can turn into a handle on another."""
+"""A handle on one process that can be waited for; on other systems than Linux too."""
 
 from __future__ import annotations
 
 import errno
 import os
-import select
-import signal
 from typing import Protocol
 
 import psutil
 import trio
 
-from ptykill.containment.reserve import reserve
+from ptykill.kernel.handle import Pidfd, Signallable
+from ptykill.kernel.reserve import reserve
 
 __all__ = ["NumberedProcess", "PidfdProcess", "Process", "open_process"]
 
 _POLL_FIRST, _POLL_LONGEST = 0.002, 0.05
 
 
-class Process(Protocol):
-    """A process, and whether it is dead.
-
-    Dead means that its last thread has gone: a zombie whose main thread has exited while others
-    run is alive, and a zombie that nobody reaps is dead.
-    """
+class Process(Signallable, Protocol):
+    """A process, and whether it is dead (see `Pidfd`)."""
 
     pid: int
-
-    def send(self, number: int) -> bool:
-        """Send a signal; False if nobody is there. Raises `PermissionError`."""
 
     def dead(self) -> bool:
         """Return whether it is dead now."""
@@ -40,36 +32,14 @@ class Process(Protocol):
         """Give the handle back."""
 
 
-class PidfdProcess:
-    """By pidfd (Linux 5.3): the descriptor *is* the process, and readable when it is dead."""
+class PidfdProcess(Pidfd):
+    """By pidfd."""
 
-    __slots__ = ("fd", "pid")
-
-    def __init__(self, pid: int, fd: int) -> None:
-        self.pid: int = pid
-        self.fd: int = fd
-
-    def send(self, number: int) -> bool:
-        """Send a signal; False if nobody is there."""
-        try:
-            signal.pidfd_send_signal(self.fd, number)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def dead(self) -> bool:
-        """Return whether it is dead now."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        return bool(poll.poll(0))
+    __slots__ = ()
 
     async def wait_dead(self) -> None:
         """Wait until it is dead: an event, no polling."""
         await trio.lowlevel.wait_readable(self.fd)
-
-    def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self.fd)
 
 
 class NumberedProcess:

@@ -7,17 +7,18 @@ at the numbers that the kernel has given out since.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 from typing import NamedTuple, Protocol
 
 import psutil
 
-from ptykill.containment.reserve import reserve
+from ptykill.kernel import descent
+from ptykill.kernel.births import Births
+from ptykill.kernel.descent import session_of
 
 __all__ = ["LinuxTable", "Mark", "PortableTable", "ProcessTable", "process_table"]
 
@@ -83,7 +84,7 @@ class PortableTable:
     def in_session(self, sid: int, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids of a session."""
         del afresh, hidden  # It always is, and what psutil does not list can't be known.
-        return [pid for pid in psutil.pids() if _session_of(pid) == sid]
+        return [pid for pid in psutil.pids() if session_of(pid) == sid]
 
     def mark(self) -> Mark | None:
         """Not told."""
@@ -154,51 +155,41 @@ class LinuxTable:
         self._sessions: dict[int, set[int]] = {}
         self._last = -1
         self._looked = float("-inf")
-        self._births: int | None = None
+        self._births = Births()
         self._probe = os.open(os.devnull, os.O_RDONLY)
-        with contextlib.suppress(OSError):
-            self._births = os.open("/proc/sys/kernel/ns_last_pid", os.O_RDONLY)
         # Nobody has the highest number that there can be (pid_max is one more than that).
         self._knows_use = self.in_use(os.getpid()) and not self.in_use(2**22)
-        self._highest = int(_read("/proc/sys/kernel/pid_max") or b"32768")
         self._hides = not os.path.exists("/proc/1")
         self._ticks = os.sysconf("SC_CLK_TCK")
-        self._trust = min(self._highest / self._FASTEST, 1.0)
-        self._has_children_file = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+        self._trust = min(self._births.highest / self._FASTEST, 1.0)
 
     def close(self) -> None:
         """Give back the descriptors."""
         if self._probe >= 0:
             os.close(self._probe)
             self._probe = -1
-        if self._births is not None:
-            os.close(self._births)
-            self._births = None
+        self._births.close()
 
     def in_session(self, sid: int, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids of a session."""
         if hidden and self._hides:
             # Mounted with hidepid=2 (proc(5)). getsid(2) answers all the same.
-            return [pid for pid in range(1, self._highest) if _session_of(pid) == sid]
+            return [pid for pid in range(1, self._births.highest) if session_of(pid) == sid]
         if afresh or not self._catch_up():
             self._look_at_all()
             self._catch_up()
-        return [pid for pid in self._sessions.get(sid, ()) if _session_of(pid) == sid]
+        return [pid for pid in self._sessions.get(sid, ()) if session_of(pid) == sid]
 
     def mark(self) -> Mark | None:
         """Return where the kernel is in giving out the numbers of this pid namespace."""
-        if self._births is None:
+        if not self._births.known:
             return None
         tick = int(clock_gettime(CLOCK_BOOTTIME) * self._ticks)
-        return Mark(self._last_pid(), monotonic(), tick)
+        return Mark(self._births.last(), monotonic(), tick)
 
     def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
         """Return the numbers given out since a mark that is not old, round the circle."""
-        last = self._last_pid()
-        start = max(mark.last + 1 - margin, 1)
-        if last >= mark.last:
-            return range(start, last + 1)
-        return (*range(start, self._highest), *range(1, last + 1))
+        return self._births.since(mark.last, margin)
 
     def passed(self, number: int, mark: Mark) -> bool:
         """Return whether a number free at the mark may have been given out since."""
@@ -206,7 +197,7 @@ class LinuxTable:
 
     def older(self, pid: int, mark: Mark) -> bool:
         """Return whether a process started in an earlier tick than the mark's."""
-        fields = _stat(pid)
+        fields = descent.stat(pid)
         return bool(fields) and int(fields[19]) < mark.tick
 
     @property
@@ -230,45 +221,31 @@ class LinuxTable:
 
     def children(self, pid: int) -> list[int]:
         """Return the pids of a process's children, of all its threads (proc(5))."""
-        if not self._has_children_file:  # A kernel without CONFIG_PROC_CHILDREN.
-            return [each for each in _pids() if self.parent(each) == pid]
-        folder = f"/proc/{pid}/task"
-        try:
-            # Two links and one for each thread: spares the listing of most processes.
-            alone = os.stat(folder).st_nlink == 3
-            threads = [str(pid)] if alone else reserve.use(lambda: os.listdir(folder))
-        except OSError:
-            return []
-        return [
-            int(child)
-            for thread in threads
-            for child in _read(f"{folder}/{thread}/children").split()
-        ]
+        return descent.children(pid)
 
     def parent(self, pid: int) -> int | None:
         """Return the pid of a process's parent."""
-        fields = _stat(pid)
-        return int(fields[1]) if fields else None
+        return descent.parent(pid)
 
     def _look_at_all(self) -> None:
-        self._last = self._last_pid()
+        self._last = self._births.last()
         self._looked = monotonic()
         self._sessions = {}
-        self._note(_pids())
+        self._note(descent.pids())
 
     def _catch_up(self) -> bool:
         """Take in what was born since the last look; False if that can't be told."""
         now = monotonic()
-        if self._births is None or now - self._looked > self._trust:
+        if not self._births.known or now - self._looked > self._trust:
             return False
         start = max(self._last - self._MARGIN, 1)  # 0 would mean ourselves.
         for _ in range(self._PASSES):
-            last = self._last_pid()
+            last = self._births.last()
             around = last < self._last
-            if last - start + around * self._highest > self._MOST_BIRTHS:
+            if last - start + around * self._births.highest > self._MOST_BIRTHS:
                 return False
             self._note(
-                (*range(start, self._highest), *range(1, last + 1))
+                (*range(start, self._births.highest), *range(1, last + 1))
                 if around
                 else range(start, last + 1)
             )
@@ -292,47 +269,8 @@ class LinuxTable:
             except KeyError:
                 sessions[sid] = {pid}
 
-    def _last_pid(self) -> int:
-        return -1 if self._births is None else int(os.pread(self._births, 16, 0))
-
 
 def process_table() -> ProcessTable:
     """Return the table that this system has."""
     linux = sys.platform == "linux" and os.path.exists("/proc/self/stat")
     return LinuxTable() if linux else PortableTable()
-
-
-def _pids() -> Iterator[int]:
-    return (int(name) for name in reserve.use(lambda: os.listdir("/proc")) if name.isdigit())
-
-
-def _session_of(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
-
-
-def _stat(pid: int) -> list[bytes]:
-    """Return the fields of /proc/PID/stat from the third on; none if there is no such process."""
-    # The second, the name in parentheses, may itself hold spaces and parentheses (proc(5)).
-    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-
-
-def _read(path: str) -> bytes:
-    """Return what a file of /proc says, as far as it can be read; b"" if it can't."""
-    data = b""
-    try:
-        fd = reserve.use(lambda: os.open(path, os.O_RDONLY))
-    except OSError:
-        return data
-    try:
-        while more := os.read(fd, 16_384):
-            data += more
-            if len(more) < 4_096:  # Shorter than a page: that was all (seq_file).
-                break
-    except OSError:
-        pass
-    finally:
-        os.close(fd)
-    return data

@@ -25,8 +25,10 @@ from ptykill.containment.identity import identify
 from ptykill.containment.leader import Leader
 from ptykill.containment.process import Process, open_process
 from ptykill.containment.process_table import Mark, ProcessTable, process_table
-from ptykill.containment.reserve import reserve
 from ptykill.contract import Command, Signalled, Spawned
+from ptykill.kernel.descent import group_of, session_of
+from ptykill.kernel.handle import deliver
+from ptykill.kernel.reserve import reserve
 from ptykill.plan import Reach
 from ptykill.pty.spawn import spawn
 from ptykill.pty.terminal import PtyTerminal
@@ -42,15 +44,6 @@ _UNDER_WAY = 256
 """So many births may be under way, with a number that nobody can be found by yet."""
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.001, 1.0
 """Seconds between two looks where no event tells the end: at a dead leader that a tracer holds."""
-_NO_CONT = {
-    signal.SIGSTOP,
-    signal.SIGTSTP,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGKILL,
-    signal.SIGCONT,
-}
-"""SIGCONT does not follow these: they stop, need no help, or are SIGCONT."""
 
 
 class SessionTier:
@@ -232,7 +225,7 @@ class SessionContainment:
     def _bore_since(self, mark: Mark) -> bool:
         """Return whether somebody has been born into the session since then, or just before."""
         born = self._table.born_since(mark, margin=_RECENT)
-        return any(_session_of(pid) == self.pid for pid in born if pid != self.pid)
+        return any(session_of(pid) == self.pid for pid in born if pid != self.pid)
 
     def _grown(self, mark: Mark) -> bool:
         """Return whether there is anybody in the session whom the last look has not seen.
@@ -241,7 +234,7 @@ class SessionContainment:
         them, or by a child of theirs, so since the mark or just before: not seen means not there.
         """
         born = self._table.born_since(mark, margin=_UNDER_WAY)
-        return any(_session_of(pid) == self.pid and pid not in self._seen for pid in born)
+        return any(session_of(pid) == self.pid and pid not in self._seen for pid in born)
 
     def _number_is_ours(self) -> bool:
         """Return whether nobody else can have been given the session's number.
@@ -252,7 +245,7 @@ class SessionContainment:
         ours = (
             not self._leader.dead()
             or self._leader.unreaped()
-            or any(_there(each) and _session_of(each.pid) == self.pid for each in self._watched)
+            or any(_there(each) and session_of(each.pid) == self.pid for each in self._watched)
             or (self._mark is not None and not self._table.passed(self.pid, self._mark))
         )
         if ours:
@@ -271,11 +264,11 @@ class SessionContainment:
             if self._leader.pinned:
                 return False
         # Or it is somebody's pid by now: it was free, then, and has been given out again.
-        self._proven = not self._table.in_use(self.pid) or _session_of(self.pid) >= 0
+        self._proven = not self._table.in_use(self.pid) or session_of(self.pid) >= 0
         return self._proven
 
     def _in_group(self, group: int | None) -> list[int]:
-        return [pid for pid in self._in_session() if _group_of(pid) == group]
+        return [pid for pid in self._in_session() if group_of(pid) == group]
 
     def _known(self, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids of all members but the leader, having looked for new escapees."""
@@ -323,7 +316,7 @@ class SessionContainment:
             if process is None:
                 continue
             try:
-                if _session_of(pid) == self.pid and not process.dead():
+                if session_of(pid) == self.pid and not process.dead():
                     yield process
             finally:
                 process.close()
@@ -380,10 +373,8 @@ class SessionContainment:
         signalled = signalled or Signalled()
         for process in processes:
             try:
-                if process.send(number):
+                if deliver(number, process.send):
                     signalled.reached.add(process.pid)
-                    if number not in _NO_CONT:
-                        process.send(signal.SIGCONT)
             except PermissionError:
                 signalled.refused.add(process.pid)
         return signalled
@@ -391,9 +382,7 @@ class SessionContainment:
     def _signal_group(self, number: Signals) -> Signalled:
         members = {self.pid, *self._in_group(self.pid)}
         try:
-            reached = self._leader.send_group(number)
-            if reached and number not in _NO_CONT:
-                self._leader.send_group(signal.SIGCONT)
+            reached = deliver(number, self._leader.send_group)
         except PermissionError:
             return Signalled(refused=members)
         return Signalled(members if reached else set())
@@ -414,17 +403,3 @@ def _there(process: Process | Leader) -> bool:
         return process.send(0)
     except PermissionError:
         return True
-
-
-def _session_of(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
-
-
-def _group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return -1

@@ -1,0 +1,50 @@
+"""Which numbers the kernel has given to new processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection
+
+from ptykill.kernel.descent import read
+
+__all__ = ["Births"]
+
+
+class Births:
+    """By ``/proc/sys/kernel/ns_last_pid``: the number given out last in this pid namespace.
+
+    ``known`` is False where that is not told (a kernel without CONFIG_CHECKPOINT_RESTORE). Numbers
+    are given out in a circle, so those between two readings are all that can have been born
+    meanwhile, as long as the circle can't have come round.
+    """
+
+    def __init__(self) -> None:
+        self._fd = -1
+        with contextlib.suppress(OSError):
+            self._fd = os.open("/proc/sys/kernel/ns_last_pid", os.O_RDONLY)
+        self.highest: int = int(read("/proc/sys/kernel/pid_max") or b"32768")
+        """One more than the highest number."""
+
+    @property
+    def known(self) -> bool:
+        """Whether this system tells."""
+        return self._fd >= 0
+
+    def last(self) -> int:
+        """Return the number that was given out last; -1 if that is not told."""
+        return int(os.pread(self._fd, 16, 0)) if self._fd >= 0 else -1
+
+    def since(self, last: int, margin: int = 0) -> Collection[int]:
+        """Return the numbers given out since that was the last, and so many before it."""
+        now = self.last()
+        start = max(last + 1 - margin, 1)
+        if now >= last:
+            return range(start, now + 1)
+        return (*range(start, self.highest), *range(1, now + 1))
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

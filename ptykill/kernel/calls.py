@@ -1,0 +1,56 @@
+"""The system calls that Python lacks, for Linux."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+__all__ = ["become_subreaper", "child_events", "die_with_parent", "set_name"]
+
+_SET_PDEATHSIG, _SET_NAME, _SET_CHILD_SUBREAPER = 1, 15, 36  # <linux/prctl.h>
+_CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK  # As SFD_*: signalfd(2).
+_SIGNAL_SET = 128
+"""Bytes of the C library's sigset_t (glibc, musl)."""
+
+_library = ctypes.CDLL(None, use_errno=True)
+
+
+def become_subreaper() -> None:
+    """Have every orphan among our descendants become our child (prctl(2), Linux 3.4)."""
+    _checked(_library.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def die_with_parent(number: int) -> None:
+    """Have a signal sent to us when our parent dies (prctl(2), PR_SET_PDEATHSIG).
+
+    It is forgotten by a change of user or group, and by the exec of a set-user-ID program. A parent
+    that has died before this is not noticed: ask for it afterwards.
+    """
+    _checked(_library.prctl(_SET_PDEATHSIG, number, 0, 0, 0))
+
+
+def set_name(name: str) -> None:
+    """Take a name, of at most 15 bytes, by which ps(1) and top(1) show this process."""
+    _checked(_library.prctl(_SET_NAME, name.encode(), 0, 0, 0))
+
+
+def child_events() -> int:
+    """Return a descriptor that is readable when a child has died (signalfd(2)).
+
+    SIGCHLD is blocked from then on, and has its default disposition: one that ignores it would have
+    the kernel reap our children, and their statuses would be lost (wait(2)).
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    mask = ctypes.create_string_buffer(_SIGNAL_SET)
+    _library.sigemptyset(mask)
+    _library.sigaddset(mask, signal.SIGCHLD)
+    return _checked(_library.signalfd(-1, mask, _CLOEXEC_NONBLOCK))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

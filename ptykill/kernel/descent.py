@@ -1,0 +1,144 @@
+"""Who descends from a process, as the kernel tells it.
+
+A walk is not one moment: who is born behind its back is missed. It serves to signal, never to prove
+that nobody is left.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Collection, Iterator
+
+from ptykill.kernel.handle import Pidfd, open_pidfd
+from ptykill.kernel.reserve import reserve
+
+__all__ = ["children", "foreground_of", "group_of", "members", "parent", "read", "session_of", "stat"]
+
+
+_FULL = 4_000
+"""A read that gives fewer bytes was the last. The kernel gives whole records, a page at the most
+(seq_file): of numbers, at most 11 bytes each, so a page that is not the last has more than this."""
+
+
+def members(root: Pidfd) -> Iterator[Pidfd]:
+    """Yield a handle on each living descendant of a process, parents before their children.
+
+    A handle is good until the next is asked for; the children of its process were listed before it
+    was yielded, so that its death does not hide them. ``root`` has to be held all along.
+    """
+    # Those whose children are being gone through. Each is held: what a process says of its parent
+    # is believed only while that parent is known to have its number.
+    held = {root.pid: root}
+    rest = [(root, iter(children(root.pid)))]
+    try:
+        while rest:
+            above, pids = rest[-1]
+            pid = next(pids, None)
+            if pid is None:
+                rest.pop()
+                if above is not root:
+                    held.pop(above.pid).close()
+                continue
+            process = None if pid in held else _open(pid)
+            if process is None:
+                continue
+            # Opened first, checked then: the number may have changed hands before it was opened.
+            family = held.get(parent(pid) or 0)
+            if family is None or not family.there() or process.dead():
+                process.close()
+                continue
+            held[pid] = process
+            rest.append((process, iter(children(pid))))
+            yield process
+    finally:
+        for process in held.values():
+            if process is not root:
+                process.close()
+
+
+def _open(pid: int) -> Pidfd | None:
+    try:
+        return open_pidfd(pid)
+    except OSError:  # EMFILE, so deep down: those above are signalled first, and it comes up.
+        return None
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of a process's children, of all its threads (proc(5))."""
+    if not _tells_children():
+        return [each for each in pids() if parent(each) == pid]
+    folder = f"/proc/{pid}/task"
+    try:
+        # Two links and one for each thread: spares the listing of most processes.
+        alone = os.stat(folder).st_nlink == 3
+        threads = [str(pid)] if alone else reserve.use(lambda: os.listdir(folder))
+    except OSError:
+        return []
+    return [
+        int(child) for thread in threads for child in read(f"{folder}/{thread}/children").split()
+    ]
+
+
+@functools.cache
+def _tells_children() -> bool:
+    """Return whether this kernel has CONFIG_PROC_CHILDREN."""
+    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def parent(pid: int) -> int | None:
+    """Return the pid of a process's parent; None if there is no such process."""
+    fields = stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def foreground_of(pid: int) -> int:
+    """Return the foreground process group of a process's terminal; -1 if it has none."""
+    fields = stat(pid)
+    return int(fields[5]) if fields else -1
+
+
+def session_of(pid: int) -> int:
+    """Return the session of a process; -1 if there is no such process."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
+
+
+def group_of(pid: int) -> int:
+    """Return the process group of a process; -1 if there is no such process."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return -1
+
+
+def pids() -> Iterator[int]:
+    """Return the numbers of all processes that are shown to us."""
+    return (int(name) for name in reserve.use(lambda: os.listdir("/proc")) if name.isdigit())
+
+
+def stat(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat from the third on; none if there is no such process."""
+    # The second, the name in parentheses, may itself hold spaces and parentheses (proc(5)).
+    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+
+
+def read(path: str) -> bytes:
+    """Return what a file of /proc says, as far as it can be read; b"" if it can't."""
+    data = b""
+    try:
+        fd = reserve.use(lambda: os.open(path, os.O_RDONLY))
+    except OSError:
+        return data
+    try:
+        while more := os.read(fd, 16_384):
+            data += more
+            if len(more) < _FULL:
+                break
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+    return data

@@ -1,0 +1,95 @@
+"""A handle on one process, which no reuse of its number can turn into a handle on another."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import Protocol
+
+from ptykill.kernel.reserve import reserve
+
+__all__ = ["Pidfd", "Signallable", "deliver", "open_pidfd"]
+
+_NO_CONT = {
+    signal.SIGSTOP,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGKILL,
+    signal.SIGCONT,
+}
+"""SIGCONT does not follow these: they stop, need no help, or are SIGCONT."""
+
+
+class Signallable(Protocol):
+    """Whatever takes a signal."""
+
+    def send(self, number: int, /) -> bool:
+        """Send a signal; False if nobody is there. Raises `PermissionError`."""
+
+
+class Pidfd:
+    """By pidfd (Linux 5.3): the descriptor *is* the process, and readable when it is dead.
+
+    Dead means that its last thread has gone: a zombie whose main thread has exited while others
+    run is alive, and a zombie that nobody reaps is dead.
+    """
+
+    __slots__ = ("fd", "pid")
+
+    def __init__(self, pid: int, fd: int) -> None:
+        self.pid: int = pid
+        self.fd: int = fd
+
+    def send(self, number: int) -> bool:
+        """Send a signal; False if nobody is there. Raises `PermissionError`."""
+        try:
+            signal.pidfd_send_signal(self.fd, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def there(self) -> bool:
+        """Return whether it has not been reaped, so that its number is its own."""
+        try:
+            return self.send(0)
+        except PermissionError:
+            return True
+
+    def dead(self) -> bool:
+        """Return whether it is dead now."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+
+def open_pidfd(pid: int) -> Pidfd | None:
+    """Return a handle on whoever has this number now; None if no process has.
+
+    Who it is has to be checked *after* this: from here on the handle can't change its owner.
+    """
+    try:
+        return Pidfd(pid, reserve.use(lambda: os.pidfd_open(pid)))
+    except OSError as error:
+        # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            return None
+        raise
+
+
+def deliver(number: int, send: Callable[[int], bool]) -> bool:
+    """Send a signal, and SIGCONT after it, since a stopped process acts on no other (signal(7)).
+
+    Returns False if nobody is there. Raises `PermissionError`.
+    """
+    reached = send(number)
+    if reached and number not in _NO_CONT:
+        send(signal.SIGCONT)
+    return reached
