@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
-from ptykill.plan import Reach, Step
+from ptykill.command import Command
+from ptykill.plan import Leftovers, Plan, Reach, Step
 from ptykill.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = [
-    "Command",
     "Containment",
     "Signalled",
     "Signaller",
@@ -18,6 +18,7 @@ __all__ = [
     "Target",
     "Terminal",
     "Tier",
+    "Will",
 ]
 
 
@@ -105,6 +106,9 @@ class Containment(Protocol):
         Called some milliseconds after `signal` or `kill` unless the leader has exited by then.
         """
 
+    def entrust(self, will: Will) -> None:
+        """Say what is left to be done if the host dies, to whoever could do it then."""
+
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is, in the same way."""
 
@@ -159,15 +163,16 @@ class Terminal(Protocol):
         """Close it. May be called again."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Command:
-    """What to spawn, checked: an argument vector, its environment and working directory."""
+class Will(NamedTuple):
+    """What is to be done with a session if the host dies: the rest of its plan, as things stand.
 
-    args: tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: str | None = None
-    rows: int = 24
-    cols: int = 80
+    ``steps`` of the plan have been delivered, and the next is due in ``due`` seconds.
+    """
+
+    plan: Plan
+    leftovers: Leftovers
+    steps: int = 0
+    due: float = 0.0
 
 
 class Spawned(NamedTuple):
@@ -184,8 +189,8 @@ class Tier(Protocol):
     def name(self) -> str:
         """Its name, as in ``containment="session"``."""
 
-    async def spawn(self, command: Command) -> Spawned:
+    async def spawn(self, command: Command, will: Will) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
 
-    def close(self) -> None:
-        """Give back what all its sessions shared."""
+    async def close(self) -> None:
+        """Give back what all its sessions shared. Bounded, whatever goes on."""

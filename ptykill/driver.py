@@ -20,7 +20,7 @@ import trio
 
 from ptykill import log
 from ptykill.alarm import Alarm
-from ptykill.contract import Containment, Signalled, Signaller, Terminal
+from ptykill.contract import Containment, Signalled, Signaller, Terminal, Will
 from ptykill.errors import DeliveryRefused
 from ptykill.lifecycle import Action, Event, Machine, State
 from ptykill.plan import Leftovers, Plan, Reach, Step
@@ -75,6 +75,7 @@ class Driver:
         self._on_end = on_end
         self._alarm = alarm
         self._machine = Machine(plan, leftovers)
+        self._leftovers = leftovers
         self._signaller = signaller
         self._start_soon = start_soon
         self._shield = trio.CancelScope(shield=True)
@@ -187,6 +188,10 @@ class Driver:
     def _look_ahead(self, now: float) -> None:
         """Do what is to be done before the plan's next step is due."""
         self.containment.finish_signal()
+        if self.state is State.STOPPING:
+            machine = self._machine
+            will = Will(machine.plan, self._leftovers, machine.begun, self._due - now)
+            self.containment.entrust(will)
         if now < self._due - _EARLY:
             self._wake_at = self._due - _EARLY
         else:
@@ -376,7 +381,7 @@ class _Kills:
             what=f"KILL@{Reach.ALL.value}",
             at=self._began - began,
             reached=len(set().union(*(each.reached for each in self.rounds))),
-            refused=tuple(sorted(self.rounds[-1].refused)),
+            refused=tuple(sorted(self.rounds[-1].refused)) if self.rounds else (),
         )
 
 

@@ -157,6 +157,11 @@ class Machine:
         """The step of the plan that was last called for."""
         return self.plan.steps[self._next - 1]
 
+    @property
+    def begun(self) -> int:
+        """How many steps of the plan have been called for."""
+        return self._next
+
     def choose(self, plan: Plan) -> None:
         """Take another plan, which is possible until the first one has begun."""
         if self.state not in (State.RUNNING, State.SWEEPING):

@@ -11,7 +11,8 @@ import trio
 
 from ptykill.alarm import Alarm
 from ptykill.backlog import Backlog
-from ptykill.contract import Command, Signaller, Spawned
+from ptykill.command import Command
+from ptykill.contract import Signaller, Spawned
 from ptykill.driver import Driver, StartSoon
 from ptykill.errors import InvalidArgument, SessionEnded
 from ptykill.lifecycle import State

@@ -12,7 +12,8 @@ import trio
 
 from ptykill import containment as tiers
 from ptykill.alarm import Alarm
-from ptykill.contract import Command, Signaller, Tier
+from ptykill.command import Command
+from ptykill.contract import Signaller, Tier, Will
 from ptykill.errors import InvalidArgument, SessionNotFound, SupervisorClosed, TooManySessions
 from ptykill.plan import HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
 from ptykill.session import Session
@@ -108,7 +109,7 @@ class Supervisor:
             raise TooManySessions(msg)
         self._spawning += 1
         try:
-            spawned = await self._tier.spawn(checked)
+            spawned = await self._tier.spawn(checked, Will(chosen, policy))
         finally:
             self._spawning -= 1
         # No await from here on: a session that runs is known, and watched.
@@ -205,7 +206,7 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
     """
     chosen = Plan.parse(plan) if isinstance(plan, str) else plan
     policy = Leftovers(leftovers)
-    tier = tiers.choose(containment) if isinstance(containment, str) else containment
+    tier = await tiers.open_tier(containment) if isinstance(containment, str) else containment
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -228,7 +229,8 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
             failure = await _close(supervisor, failure)
             nursery.cancel_scope.cancel()  # What is left is the alarm.
     finally:
-        tier.close()
+        with trio.CancelScope(shield=True):  # It is bounded.
+            await tier.close()
     if failure is not None:
         raise failure
 

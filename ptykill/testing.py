@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import trio
 
-from ptykill.contract import Command, Signalled, Spawned
+from ptykill.command import Command
+from ptykill.contract import Signalled, Spawned, Will
 from ptykill.errors import SessionEnded
 from ptykill.plan import Reach
 from ptykill.verdict import Caveat, ExitStatus, Survivor
@@ -71,9 +72,9 @@ class FakeTier:
         self.spawned: list[FakeContainment] = []
         self.closed: bool = False
 
-    async def spawn(self, command: Command) -> Spawned:
+    async def spawn(self, command: Command, will: Will) -> Spawned:
         """Make a session."""
-        del command
+        del command, will
         await trio.lowlevel.checkpoint()
         if self.failure is not None:
             raise self.failure
@@ -84,8 +85,9 @@ class FakeTier:
         self.spawned.append(containment)
         return Spawned(containment, containment.terminal)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Note that it was closed."""
+        await trio.lowlevel.checkpoint()
         self.closed = True
 
 
@@ -101,6 +103,8 @@ class FakeContainment:
         self.terminal: FakeTerminal = FakeTerminal(self)
         self.reaped: bool = False
         self.closed: bool = False
+        self.wills: list[Will] = []
+        """What it was entrusted with, in order."""
         self._dies = {id(each): trio.current_time() + each.lives for each in (leader, *members)}
         self._changed = trio.Event()
         self._found: list[Member] = []
@@ -129,6 +133,10 @@ class FakeContainment:
 
     def finish_signal(self) -> None:
         """Nobody is ever left."""
+
+    def entrust(self, will: Will) -> None:
+        """Remember the will."""
+        self.wills.append(will)
 
     async def wait_exited(self) -> None:
         """Wait until the leader is dead."""

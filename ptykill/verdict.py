@@ -35,17 +35,26 @@ class Caveat(enum.Enum):
     REAPED_BY_OTHERS = "reaped by others"
     """Someone else in this process reaped the leader (a ``waitpid(-1)``, an ignored SIGCHLD): its
     status is unknown, and members could be told from strangers only while a known one lived."""
+    KEEPER_LOST = "keeper lost"
+    """The session's keeper died before the session did, killed by somebody: the leader was killed
+    with it, its status is unknown, and emptiness was seen by the weaker means of the session
+    containment."""
     INTERNAL_ERROR = "internal error"
     """ptykill itself failed while watching; the log has the traceback."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How the leader ended: ``code`` (0 to 255) if it exited, ``signal`` if one ended it."""
+    """How the leader ended: ``code`` (0 to 255) if it exited, ``signal`` if one ended it.
+
+    ``oom_killed``: the signal was SIGKILL, and the kernel's out-of-memory killer had been at work in
+    the session. Only a cgroup with the memory controller can tell; elsewhere it is False.
+    """
 
     code: int | None = None
     signal: int | None = None
     core_dumped: bool = False
+    oom_killed: bool = False
 
     @property
     def shell(self) -> int:

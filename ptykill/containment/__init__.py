@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
+import logging
+
+from ptykill import log
+from ptykill.containment.keeper import KeeperTier
 from ptykill.containment.session import SessionTier
+from ptykill.containment.warden import unavailable
 from ptykill.contract import Tier
 from ptykill.errors import ContainmentUnavailable, InvalidArgument
+from ptykill.kernel import cgroup
 
-__all__ = ["choose"]
+__all__ = ["open_tier", "why_not"]
 
-_KNOWN = ("auto", "cgroup", "keeper", "session")
+_STRONGEST_FIRST = ("cgroup", "keeper", "session")
 
 
-def choose(name: str) -> Tier:
-    """Return the tier of that name; ``"auto"`` is the strongest there is.
+async def open_tier(name: str) -> Tier:
+    """Open the tier of that name; ``"auto"`` is the strongest that there is.
 
     Raises `ContainmentUnavailable` if it can't be had: a weaker one is never taken silently.
     """
-    if name not in _KNOWN:
-        msg = f"containment is one of {', '.join(_KNOWN)}, not {name!r}"
+    if name not in ("auto", *_STRONGEST_FIRST):
+        msg = f"containment is one of auto, {', '.join(_STRONGEST_FIRST)}, not {name!r}"
         raise InvalidArgument(msg)
-    if name in ("auto", "session"):
-        return SessionTier()
-    msg = f"the {name} containment is not part of this version of ptykill"
+    lacking = {}
+    for each in _STRONGEST_FIRST if name == "auto" else (name,):
+        reason = why_not(each)
+        if reason is None:
+            try:
+                tier = await _open(each)
+            except OSError as error:
+                reason = f"the warden could not be started: {error}"
+            else:
+                log.event(logging.INFO, "containment.chosen", containment=each, lacking=lacking)
+                return tier
+        lacking[each] = reason
+    msg = "; ".join(f"no {each} containment: {reason}" for each, reason in lacking.items())
     raise ContainmentUnavailable(msg)
+
+
+async def _open(name: str) -> Tier:
+    if name == "session":
+        return SessionTier()
+    groups = cgroup.place() if name == "cgroup" else None
+    if groups is not None:
+        for path in cgroup.recover(groups):
+            log.event(logging.WARNING, "cgroup.recovered", path=path)
+    return await KeeperTier.open(groups)
+
+
+def why_not(name: str) -> str | None:
+    """Say why a tier can't be had here, as far as can be told without a warden; None if it can."""
+    if name == "session":
+        return None
+    reason = unavailable()
+    return cgroup.unusable() if reason is None and name == "cgroup" else reason

@@ -52,6 +52,16 @@ class Leader:
             self._process.close()
             self._process = None
 
+    @classmethod
+    def of_another(cls, process: Process) -> Leader:
+        """Take over a leader that is a child of somebody else, who will reap it."""
+        self = cls.__new__(cls)
+        self.pid = process.pid
+        self.pinned, self.lost = False, True
+        self._status = None
+        self._process = process
+        return self
+
     def send(self, number: int) -> bool:
         """Send a signal to the leader alone; False if it is gone."""
         return self._process is not None and self._process.send(number)

@@ -25,7 +25,8 @@ from ptykill.containment.identity import identify
 from ptykill.containment.leader import Leader
 from ptykill.containment.process import Process, open_process
 from ptykill.containment.process_table import Mark, ProcessTable, process_table
-from ptykill.contract import Command, Signalled, Spawned
+from ptykill.command import Command
+from ptykill.contract import Signalled, Spawned, Will
 from ptykill.kernel.descent import group_of, session_of
 from ptykill.kernel.handle import deliver
 from ptykill.kernel.reserve import reserve
@@ -54,8 +55,9 @@ class SessionTier:
     def __init__(self) -> None:
         self._table = process_table()
 
-    async def spawn(self, command: Command) -> Spawned:
+    async def spawn(self, command: Command, will: Will) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
+        del will  # Nobody is there who could execute it.
         reserve.fill()
         terminal = PtyTerminal.create(command.rows, command.cols)
         try:
@@ -65,7 +67,7 @@ class SessionTier:
             raise
         return Spawned(SessionContainment(leader, terminal, self._table), terminal)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give back the descriptors that all sessions shared."""
         self._table.close()
         reserve.empty()
@@ -122,6 +124,9 @@ class SessionContainment:
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is."""
         return self._signal_members(signal.SIGKILL, escaped=True)
+
+    def entrust(self, will: Will) -> None:
+        """Nobody is there to take it: if the host dies, the kernel hangs the session up."""
 
     def finish_signal(self) -> None:
         """Signal those that the leader went before, but none that was born since."""

@@ -17,8 +17,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ptykill.contract import Command
+from ptykill.command import Attributes, Command
 from ptykill.errors import SpawnError
+from ptykill.kernel.birth import find_program
 from ptykill.pty import spawn_native, spawn_stub
 from ptykill.pty.terminal import PtyTerminal
 
@@ -27,35 +28,22 @@ __all__ = ["spawn"]
 
 async def spawn(command: Command, terminal: PtyTerminal) -> int:
     """Start ``command`` as the leader of a session on ``terminal``; return its pid, unreaped."""
-    program = find_program(command)
-    start = spawn_native.start if spawn_native.available() else spawn_stub.start
-    with _working_directory(command.cwd) as directory:
-        try:
-            return await start(program, command, terminal.slave, directory)
-        except SpawnError:
-            raise
-        except OSError as error:  # No descriptors or processes to do it with.
-            number = error.errno or errno.EIO
-            raise SpawnError(number, os.strerror(number), "exec", command.args[0]) from error
-
-
-def find_program(command: Command) -> str:
-    """Return the file that execvp(3) would take, by the PATH of the command's own environment.
-
-    A name with a slash is left to the kernel. Raises `SpawnError`.
-    """
     name = command.args[0]
-    if "/" in name:
-        return name
-    number = errno.ENOENT
-    for folder in command.env.get("PATH", os.defpath).split(os.pathsep):
-        # An empty entry means the working directory, which the child has entered by then.
-        path = os.path.join(command.cwd or "", folder or ".", name)
-        if os.access(path, os.X_OK) and os.path.isfile(path):
-            return os.path.abspath(path)
-        if os.path.isfile(path):
-            number = errno.EACCES
-    raise SpawnError(number, os.strerror(number), "exec", name)
+    try:
+        if not spawn_native.available() or command.attributes != Attributes():
+            return await spawn_stub.start(command, terminal.slave)
+        with _working_directory(command.cwd) as directory:
+            program = find_program(
+                os.fsencode(name),
+                os.fsencode(command.env["PATH"]) if "PATH" in command.env else None,
+                os.fsencode(command.cwd or ""),
+            )
+            return spawn_native.start(program, command, terminal.slave, directory)
+    except SpawnError:
+        raise
+    except OSError as error:  # Not found; no descriptors or processes to do it with.
+        number = error.errno or errno.EIO
+        raise SpawnError(number, os.strerror(number), "exec", name) from error
 
 
 @contextmanager

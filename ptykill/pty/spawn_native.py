@@ -16,7 +16,7 @@ import platform
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from ptykill.contract import Command
+from ptykill.command import Command
 from ptykill.errors import SpawnError
 
 __all__ = ["available", "start"]
@@ -43,8 +43,8 @@ def available() -> bool:
     return _c_library() is not None
 
 
-async def start(program: str, command: Command, slave: int, directory: int | None) -> int:
-    """Start the leader; return its pid. Raises `SpawnError`. Does not wait."""
+def start(program: bytes, command: Command, slave: int, directory: int | None) -> int:
+    """Start the leader; return its pid. Raises `SpawnError`. """
     pid = ctypes.c_int()
     arguments = _strings(command.args)
     environment = _strings([f"{name}={value}" for name, value in command.env.items()])
@@ -61,7 +61,7 @@ async def start(program: str, command: Command, slave: int, directory: int | Non
         attributes("setsigmask", _signal_set("sigemptyset"))
         number = _function("posix_spawn")(
             ctypes.byref(pid),
-            os.fsencode(program),
+            program,
             actions.memory,
             attributes.memory,
             arguments,

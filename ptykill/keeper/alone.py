@@ -1,0 +1,109 @@
+"""The plan, carried out by a keeper whose host has died: the same machine, another driver.
+
+The master of the terminal went with the host, so the kernel has hung the session up (pty(7)):
+nothing can be typed any more, and the leader has had a SIGHUP, unless somebody else still holds the
+master, such as a child that the host had forked.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from typing import Protocol
+
+from ptykill.keeper.wire import Will
+from ptykill.kernel.descent import foreground_of, group_of, members, session_of, stat
+from ptykill.kernel.handle import Pidfd, deliver, open_pidfd
+from ptykill.lifecycle import Action, Event, Machine
+from ptykill.plan import HangUp, Leftovers, Plan, Reach, Signal, Step
+
+__all__ = ["Alone"]
+
+
+class _Keeper(Protocol):
+    leader: int
+    status: object
+
+    def kill(self) -> None: ...
+
+
+class Alone:
+    """What is left of one session's plan, and when."""
+
+    def __init__(self, keeper: _Keeper, will: Will, ago: float) -> None:
+        self._keeper = keeper
+        self._will = will
+        self._ago = ago
+        self._machine = Machine(Plan.parse(will.plan), Leftovers(will.leftovers))
+        self._due = math.inf
+
+    def begin(self, *, killing: bool) -> float:
+        """Go on where the host was; return when to be called again (monotonic seconds)."""
+        if killing:
+            self._handle(Event.KILL_REQUESTED)
+        elif self._will.steps:
+            for number in range(self._will.steps):
+                self._machine.handle(Event.STEP_DUE if number else Event.STOP_REQUESTED)
+            self._due = time.monotonic() - self._ago + self._will.due
+        elif self._keeper.status is not None:
+            self._handle(Event.LEADER_EXITED)
+            self._handle(Event.MEMBERS_FOUND)
+        else:
+            self._handle(Event.STOP_REQUESTED)
+        return self._due
+
+    def be_in_time(self) -> float:
+        """Do what is due; return when to be called again."""
+        if time.monotonic() >= self._due:
+            self._handle(Event.STEP_DUE)
+        return self._due
+
+    def _handle(self, event: Event) -> None:
+        for action in self._machine.handle(event):
+            if action is Action.KILL:
+                self._due = math.inf
+                self._keeper.kill()  # Which it does until nobody is left: no bound is needed.
+            elif action is Action.DELIVER:
+                step = self._machine.step
+                self._due = time.monotonic() + step.wait
+                if not self._deliver(step):
+                    self._handle(Event.DELIVERY_FAILED)
+
+    def _deliver(self, step: Step) -> bool:
+        if isinstance(step.what, Signal):
+            self._signal(signal.Signals[f"SIG{step.what.name}"], step.reach)
+            return True
+        return isinstance(step.what, HangUp)
+
+    def _signal(self, number: int, reach: Reach) -> None:
+        leader = self._keeper.leader
+        terminal = int((stat(leader) or [b"0"] * 5)[4])
+        front = foreground_of(leader)
+        ourselves = open_pidfd(os.getpid())
+        assert ourselves is not None
+        for member in members(ourselves):
+            # Whoever has had its SIGHUP from the kernel is not to clean up twice.
+            heard = number == signal.SIGHUP and member.pid == leader and terminal == 0
+            if not heard and within(reach, member.pid, leader, front):
+                try:
+                    deliver(number, member.send)
+                except PermissionError:
+                    pass
+        ourselves.close()
+
+
+def within(reach: Reach, pid: int, leader: int, foreground: int | None) -> bool:
+    """Return whether a member is among those that a reach means."""
+    match reach:
+        case Reach.LEADER:
+            return pid == leader
+        case Reach.GROUP:
+            return group_of(pid) == leader
+        case Reach.FOREGROUND:
+            return group_of(pid) == foreground
+        case Reach.SESSION:
+            return session_of(pid) == leader
+        case Reach.ALL:
+            return True

@@ -1,0 +1,37 @@
+"""The program that a host starts beside itself: ``python -I -S boot.py warden|embryo``.
+
+The package is entered by its parts: its own ``__init__`` would import trio, which takes longer than
+all else that is done here, and more memory.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from types import ModuleType
+
+CHANNEL, HOST = 3, 4
+"""The descriptors that we are started with: a socket to the host, and (warden) its pidfd."""
+
+
+def main(what: str) -> None:
+    """Become a warden, or an embryo without a keeper."""
+    package = ModuleType("ptykill")
+    package.__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+    sys.modules["ptykill"] = package
+    os.set_inheritable(CHANNEL, False)
+    channel = socket.socket(fileno=CHANNEL)
+    if what == "embryo":
+        from ptykill.kernel.birth import be_born
+
+        os.setsid()
+        be_born(channel)
+    from ptykill.keeper.warden import Warden
+
+    os.set_inheritable(HOST, False)
+    Warden(channel, HOST).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,302 @@
+"""A keeper: the parent of one session's leader, and of whatever escapes from that session.
+
+It is a subreaper (prctl(2)): whoever among its descendants loses its parent, by a double fork or
+otherwise, becomes its child. So
+
+- nobody escapes it, and all that it has are of this session and no other;
+- the session is empty when it has no child left: wait(2) says ECHILD, which is a fact and no look at
+  a table; it is an event, since every death of a child is;
+- killing its children is enough, and free of races: only it can reap them, so their numbers are
+  theirs; the children of the dead become its own, until there are none.
+
+It is asleep until something happens. When the host dies, however that happens, it carries out the
+session's plan by itself (`alone`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from ptykill.keeper import wire
+from ptykill.keeper.alone import Alone
+from ptykill.kernel import calls
+from ptykill.kernel.birth import be_born
+from ptykill.kernel.cgroup import Cgroup
+from ptykill.kernel.descent import children, members
+from ptykill.kernel.handle import open_pidfd
+
+__all__ = ["WALL", "keep"]
+
+WALL = 0x40000000
+"""wait(2), _WALL: children of any kind, also those that send no SIGCHLD when they die."""
+_RETRY_FIRST, _RETRY_LONGEST = 0.005, 1.0
+"""Seconds between two rounds of SIGKILL while somebody lives: doubling, up to the longest."""
+
+
+def keep(channel: socket.socket, birth: socket.socket, host: int, path: str | None) -> NoReturn:
+    """Be a keeper, in a process just forked: to the end of its session."""
+    try:
+        try:
+            keeper = Keeper(channel, birth, host, path)
+        except OSError as error:
+            wire.send(channel, (wire.FAILED, error.errno, str(error)))
+            os._exit(0)
+        keeper.run()
+    except BaseException:  # noqa: BLE001 - our death has the leader killed, and the warden do the rest
+        wire.send(channel, (wire.BROKEN, traceback.format_exc()))
+        os._exit(1)
+    os._exit(0)
+
+
+class Keeper:
+    """One keeper, from the birth of its embryo to the end of the session."""
+
+    def __init__(
+        self, channel: socket.socket, birth: socket.socket, host: int, path: str | None
+    ) -> None:
+        self._channel: socket.socket | None = channel
+        calls.set_name("ptykill-keeper")
+        calls.become_subreaper()
+        self._deaths = calls.child_events()
+        self._cgroup = None if path is None else Cgroup.create(path)
+        self.leader: int = _embryo(birth)
+        try:
+            if self._cgroup is not None:
+                self._cgroup.take_in(self.leader)
+        except OSError:
+            os.kill(self.leader, signal.SIGKILL)
+            self._cgroup.remove()
+            raise
+        self.status: wire.Status | None = None
+        self._told = False
+        self._over = False
+        self._killing = False
+        self._retry = _RETRY_FIRST
+        self._due = math.inf
+        self._will = wire.Will(wire.WILL, "KILL 3s", "kill", 0, 0.0)
+        self._heard = 0.0
+        self._alone: Alone | None = None
+        self._host = host
+        self._poll = select.poll()
+        self._doors: dict[int, Callable[[], None]] = {}
+        self._open(channel.fileno(), self._hear)
+        self._open(host, self._go_on_alone)
+        self._open(self._deaths, self._somebody_died)
+        channel.setblocking(False)
+        pidfd = os.pidfd_open(self.leader)
+        wire.send(channel, (wire.KEPT, os.getpid(), self.leader), (pidfd,))
+        os.close(pidfd)
+
+    def run(self) -> None:
+        """Do what is to be done when it happens, until nobody is left."""
+        while not self._over:
+            left = self._due - time.monotonic()
+            for fd, _ in self._poll.poll(None if left == math.inf else max(0, 1000 * left)):
+                if fd in self._doors:
+                    self._doors[fd]()
+            if time.monotonic() >= self._due:
+                self._be_in_time()
+
+    def _open(self, fd: int, door: Callable[[], None], when: int = select.POLLIN) -> None:
+        self._doors[fd] = door
+        self._poll.register(fd, when)
+
+    def _shut(self, fd: int) -> None:
+        if self._doors.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    # --- the host ---------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        assert self._channel is not None
+        try:
+            message, _ = wire.receive(self._channel)
+        except BlockingIOError:
+            return
+        match message[0]:
+            case wire.WILL:
+                self._will, self._heard = wire.Will(*message), time.monotonic()
+            case wire.KILL:
+                self.kill()
+            case wire.SPARE:
+                self._leave_it_at_that()
+            case wire.GONE:
+                self._go_on_alone()
+
+    def _tell(self, what: str, *about: object) -> None:
+        if self._channel is not None:
+            wire.send(self._channel, (what, *about))
+
+    def _hang_up(self) -> None:
+        """Have no more to do with the host."""
+        if self._channel is not None:
+            self._shut(self._channel.fileno())
+            self._shut(self._host)
+            self._channel.close()
+            self._channel = None
+
+    def _go_on_alone(self) -> None:
+        """The host is dead, or has given this session up: end it as it would have."""
+        self._hang_up()
+        self._alone = Alone(self, self._will, time.monotonic() - self._heard)
+        self._due = min(self._due, self._alone.begin(killing=self._killing))
+
+    def _leave_it_at_that(self) -> None:
+        """Whoever is left is to be left alone; be their parent, and no more."""
+        self._hang_up()
+        _reap(self.leader)
+        self._somebody_died()
+
+    # --- the session ------------------------------------------------------------------------------
+
+    def _somebody_died(self) -> None:
+        try:
+            os.read(self._deaths, 4096)
+        except BlockingIOError:
+            pass
+        if self.status is None:
+            self._look_for_the_dead()
+        if self.status is not None:
+            self._after_the_leader()
+        if self._killing and not self._over:
+            self._kill_children()
+
+    def _look_for_the_dead(self) -> None:
+        """Reap orphans, until nobody has died, or the leader has.
+
+        The leader is not reaped: it keeps the number of the session, and of its own group, from
+        being given to anybody else while somebody may still send signals there.
+        """
+        while True:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
+            if found is None:
+                return
+            if found.si_pid == self.leader:
+                self.status = self._status_of(found)
+                return
+            _reap(found.si_pid)
+
+    def _after_the_leader(self) -> None:
+        if not _somebody_lives() and self._reap_all():
+            if self._cgroup is None or not self._cgroup.populated():
+                self._finish()
+                return
+            # Somebody was put into our cgroup from outside, and is of the session, then.
+            self._open(self._cgroup.events, self._somebody_died, select.POLLPRI)
+        if not self._told:
+            self._told = True
+            self._tell(wire.EXITED, self.status)
+        # Behind the leader's zombie, waitid(2) does not show the others.
+        for pid in children(os.getpid()):
+            if pid != self.leader:
+                _reap(pid)
+
+    def _finish(self) -> None:
+        self._tell(wire.EMPTY, self.status)
+        self._over = True
+        if self._cgroup is not None:
+            self._cgroup.remove()
+
+    def _reap_all(self) -> bool:
+        """Reap every child; return whether none is left, not even one that can't be reaped."""
+        try:
+            while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL) is not None:
+                pass
+        except ChildProcessError:
+            return True
+        return False
+
+    def _status_of(self, found: os.waitid_result) -> wire.Status:
+        if found.si_code == os.CLD_EXITED:
+            return found.si_status, None, False, False
+        oom = found.si_status == signal.SIGKILL and self._cgroup is not None and self._cgroup.oom()
+        return None, found.si_status, found.si_code == os.CLD_DUMPED, oom
+
+    # --- its end ----------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """Kill until nobody is left: whenever somebody dies, and now and then."""
+        if not self._killing:
+            self._killing = True
+            self._due = time.monotonic() + self._retry
+        self._kill_children()
+
+    def _kill_children(self) -> None:
+        if self._cgroup is not None:
+            self._cgroup.kill()
+        for pid in children(os.getpid()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:  # EPERM: another user's. ESRCH: can't be.
+                pass
+
+    def _be_in_time(self) -> None:
+        self._due = math.inf
+        if self._killing:
+            self._kill_deep_down()
+            self._retry = min(2 * self._retry, _RETRY_LONGEST)
+            self._due = time.monotonic() + self._retry
+        self._somebody_died()
+        if self._alone is not None and not self._over:
+            self._due = min(self._due, self._alone.be_in_time())
+
+    def _kill_deep_down(self) -> None:
+        """Kill those below one that can't be killed, and so keeps its children from us."""
+        ourselves = open_pidfd(os.getpid())
+        assert ourselves is not None
+        for process in members(ourselves):
+            try:
+                process.send(signal.SIGKILL)
+            except PermissionError:
+                pass
+        ourselves.close()
+        if self._cgroup is not None:
+            self._cgroup.kill_each()
+
+
+def _embryo(birth: socket.socket) -> int:
+    """Fork an embryo: it leads a session, dies with its keeper, and waits for its order."""
+    keeper = os.getpid()
+    pid = os.fork()
+    if pid:
+        birth.close()
+        return pid
+    try:
+        calls.die_with_parent(signal.SIGKILL)
+        os.setsid()
+        # The keeper's sockets above all, or its death would not be seen.
+        os.closerange(3, birth.fileno())
+        os.closerange(birth.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        if os.getppid() == keeper:
+            be_born(birth)
+    finally:
+        os._exit(127)
+
+
+def _somebody_lives() -> bool:
+    """Return whether any child is alive, in whatever state.
+
+    Asked for stopped children, and not for dead ones, wait(2) says ECHILD if there are none that
+    might stop: all are zombies, or there are none (Linux do_wait, notask_error).
+    """
+    try:
+        os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG | os.WNOWAIT | WALL)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _reap(pid: int) -> None:
+    """Reap a child, if it is dead."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | WALL)
+    except ChildProcessError:
+        pass
