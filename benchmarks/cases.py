@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.report import JSON, Result, Table, Timings, proc_field
-from benchmarks.systems import TERMINATORS, load
+from benchmarks.systems import TERMINATORS, TIERS, load
 from benchmarks.systems.floor import FLOOR
 from benchmarks.systems.posix_spawn import POSIX_SPAWN
 from benchmarks.worker import Worker
@@ -30,7 +30,7 @@ SHORT_GRACE = 0.1
 """Seconds that a stubborn one is given; ptyprocess has no other."""
 SIZES = {"small": 0, "500 MB": 500, "2 GB": 2000}
 """Memory, in MB, that a spawning host holds beside its own."""
-HOUSEMATES = (("posix_spawn", "ptykill_session"), ("pty_fork", "pty_process"))
+HOUSEMATES = (("posix_spawn", *TIERS), ("pty_fork", "pty_process"))
 """Modules whose spawn is compared; those that fork the host share none with those that don't."""
 
 

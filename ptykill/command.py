@@ -53,7 +53,10 @@ class Attributes:
                 raise InvalidArgument(msg)
             for value in pair:
                 _check(f"the limit {name}", value, -1, 2**63 - 1)
-        if self.death_signal is not None and f"SIG{self.death_signal}" not in signal.Signals.__members__:
+        if (
+            self.death_signal is not None
+            and f"SIG{self.death_signal}" not in signal.Signals.__members__
+        ):
             msg = f"there is no signal {self.death_signal!r}"
             raise InvalidArgument(msg)
 

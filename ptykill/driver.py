@@ -110,6 +110,7 @@ class Driver:
             self._closed = True
             for delivery in self._deliveries:
                 delivery.cancel()
+            self._on_exit()
             self.terminal.hang_up()
             self.containment.close()
 
@@ -156,9 +157,9 @@ class Driver:
         await self._meanwhile(self.containment.wait_exited)
         self.began = min(self.began, trio.current_time())
         self.exited.set()
-        self._on_exit()  # Before the session may be found empty, and its terminal is closed.
         self._handle(Event.LEADER_EXITED)
         while self.containment.members_left():
+            self._on_exit()
             self.exit_status = self.containment.exit_status()
             self._handle(Event.MEMBERS_FOUND)
             if self.state is State.ENDED:

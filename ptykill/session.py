@@ -212,6 +212,8 @@ class Session:
 
     def _end_output(self) -> None:
         """End the output, when the leader is dead: what it wrote is all there by then."""
+        if self._output_ended:
+            return
         rest = _CHUNK * 64  # Leftovers may be flooding it.
         while rest > 0 and (data := self._driver.terminal.receive_now()):
             self._put(data)

@@ -23,6 +23,7 @@ __all__ = [
     "ENVIRONMENT",
     "PROGRAMS",
     "TERMINATORS",
+    "TIERS",
     "Program",
     "Session",
     "Spawn",
@@ -34,8 +35,9 @@ __all__ = [
     "stateless",
 ]
 
-TERMINATORS = ("floor", "trio_process", "pty_process", "ptykill_session")
-"""The modules whose teardown is compared."""
+TIERS = ("ptykill_tier:session", "ptykill_tier:keeper", "ptykill_tier:cgroup")
+TERMINATORS = ("floor", "trio_process", "pty_process", *TIERS)
+"""The modules whose teardown is compared, each with what its ``systems`` is told, if anything."""
 
 ENVIRONMENT = {
     "PATH": os.environ.get("PATH", os.defpath),
@@ -115,7 +117,8 @@ def load(modules: Iterable[str]) -> tuple[list[System], dict[str, str]]:
     skipped: dict[str, str] = {}
     for module in modules:
         try:
-            found += import_module(f"{__name__}.{module}").systems()
+            name, _, argument = module.partition(":")
+            found += import_module(f"{__name__}.{name}").systems(*filter(None, [argument]))
         except (ImportError, Unavailable) as error:
             skipped[module] = str(error)
     return found, skipped

@@ -25,23 +25,25 @@ async def open_tier(name: str) -> Tier:
     if name not in ("auto", *_STRONGEST_FIRST):
         msg = f"containment is one of auto, {', '.join(_STRONGEST_FIRST)}, not {name!r}"
         raise InvalidArgument(msg)
-    lacking = {}
+    lacking: dict[str, str] = {}
     for each in _STRONGEST_FIRST if name == "auto" else (name,):
-        reason = why_not(each)
-        if reason is None:
-            try:
-                tier = await _open(each)
-            except OSError as error:
-                reason = f"the warden could not be started: {error}"
-            else:
-                log.event(logging.INFO, "containment.chosen", containment=each, lacking=lacking)
-                return tier
-        lacking[each] = reason
+        try:
+            tier = await _open(each)
+        except OSError as error:
+            lacking[each] = f"the warden could not be started: {error}"
+        except ContainmentUnavailable as error:
+            lacking[each] = str(error)
+        else:
+            log.event(logging.INFO, "containment.chosen", containment=each, lacking=lacking)
+            return tier
     msg = "; ".join(f"no {each} containment: {reason}" for each, reason in lacking.items())
     raise ContainmentUnavailable(msg)
 
 
 async def _open(name: str) -> Tier:
+    reason = why_not(name)
+    if reason is not None:
+        raise ContainmentUnavailable(reason)
     if name == "session":
         return SessionTier()
     groups = cgroup.place() if name == "cgroup" else None

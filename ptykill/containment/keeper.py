@@ -47,8 +47,6 @@ from ptykill.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["KeeperContainment", "KeeperTier"]
 
-_PASSES = 3
-"""So many walks look for those that the first has missed."""
 _PAUSE = 0.01
 """Seconds between two looks at a cgroup whose keeper is dead."""
 
@@ -172,17 +170,11 @@ class KeeperContainment:
         born = self._births.since(last) if there is None else ()
         front = self._terminal.foreground()
         done = signalled.reached | signalled.refused
-        for _ in range(_PASSES):
-            before = len(done)
-            for member in self._members():
-                pid = member.pid
-                if pid in done or pid in born or (there is not None and pid not in there):
-                    continue
-                if within(reach, pid, self.pid, front):
-                    done.add(pid)
-                    self._send(number, member, signalled)
-            if len(done) == before:
-                break
+        for member in self._members():
+            pid = member.pid
+            there_then = pid not in born if there is None else pid in there
+            if pid not in done and there_then and within(reach, pid, self.pid, front):
+                self._send(number, member, signalled)
 
     def _those_there(self) -> set[int] | None:
         """Return everybody there is, where births can't be told; or else None."""

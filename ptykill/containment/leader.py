@@ -17,6 +17,7 @@ import trio
 
 from ptykill.containment.process import PidfdProcess, Process, open_process
 from ptykill.errors import SpawnError
+from ptykill.kernel.reserve import reserve
 from ptykill.verdict import ExitStatus
 
 __all__ = ["Leader"]
@@ -53,13 +54,13 @@ class Leader:
             self._process = None
 
     @classmethod
-    def of_another(cls, process: Process) -> Leader:
-        """Take over a leader that is a child of somebody else, who will reap it."""
+    def of_another(cls, process: PidfdProcess) -> Leader:
+        """Return a leader that is the child of somebody else, who reaps it."""
         self = cls.__new__(cls)
         self.pid = process.pid
         self.pinned, self.lost = False, True
         self._status = None
-        self._process = process
+        self._process = PidfdProcess(process.pid, reserve.use(lambda: os.dup(process.fd)))
         return self
 
     def send(self, number: int) -> bool:

@@ -39,7 +39,7 @@ __all__ = ["SessionContainment", "SessionTier"]
 
 _HELD = 16
 """So many members are held and waited for at once, since each costs a descriptor."""
-_RECENT = 16
+_RECENT = 4
 """So many births before a signal are looked at again, to tell whether a leader is alone."""
 _UNDER_WAY = 256
 """So many births may be under way, with a number that nobody can be found by yet."""

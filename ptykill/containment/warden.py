@@ -68,15 +68,21 @@ class Kept:
 
     async def wait_ready(self) -> None:
         """Wait until it keeps an embryo. Raises OSError if it can't."""
-        while self._leader is None:
+        message, fds = await self._next()
+        if message[0] != wire.KEPT:
+            number, what = message[1:3] if message[0] == wire.FAILED else (errno.EIO, "")
+            raise OSError(number, os.strerror(number), what)
+        if not fds:  # This process has none left, so it was dropped on its way.
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        _, self.pid, leader = message
+        self._leader = PidfdProcess(leader, fds[0])
+
+    async def _next(self) -> tuple[wire.Message, list[int]]:
+        """Wait for the keeper's next message."""
+        while True:
             await trio.lowlevel.wait_readable(self.channel)
             with suppress(BlockingIOError):
-                message, fds = wire.receive(self.channel)
-                if message[0] != wire.KEPT:
-                    number, what = message[1:3] if message[0] == wire.FAILED else (errno.EIO, "")
-                    raise OSError(number, os.strerror(number), what)
-                _, self.pid, leader = message
-                self._leader = PidfdProcess(leader, fds[0])
+                return wire.receive(self.channel)
 
     async def bear(self, command: Command, terminal: int, will: wire.Will) -> None:
         """Have the embryo become the leader. Raises `SpawnError`, and then it is dead."""
@@ -92,11 +98,8 @@ class Kept:
     async def _end(self) -> None:
         """Have what it keeps killed, and wait until it is gone."""
         wire.send(self.channel, (wire.KILL,))
-        while True:
-            await trio.lowlevel.wait_readable(self.channel)
-            with suppress(BlockingIOError):
-                if wire.receive(self.channel)[0][0] in (wire.EMPTY, wire.GONE):
-                    return
+        while (await self._next())[0][0] not in (wire.EMPTY, wire.GONE):
+            pass
 
     def close(self) -> None:
         """Give the descriptors back. A keeper that has no session ends by that."""
@@ -143,7 +146,7 @@ class Warden:
         ours.setblocking(False)
         self = cls(pid, ours, groups)
         try:
-            self._keep_warm()
+            self.keep_warm()
             with trio.fail_after(_PATIENCE):
                 await self._hear_ready()
         except trio.TooSlowError:
@@ -172,35 +175,21 @@ class Warden:
 
     async def take(self) -> Kept:
         """Return a keeper with an embryo, the warm one if there is one. Raises `SpawnError`."""
-        for _ in range(2):  # Somebody may have killed the warm one.
-            warm = self._warm is not None
-            kept = self._warm or self._ask_for_keeper()
-            self._warm = None
-            try:
-                with trio.fail_after(_PATIENCE):
-                    await kept.wait_ready()
-            except (OSError, trio.TooSlowError) as error:
-                kept.close()
-                if warm:
-                    continue
-                number = getattr(error, "errno", None) or errno.ETIMEDOUT
-                raise SpawnError(number, os.strerror(number), "keeper", sys.executable) from error
-            except BaseException:
-                kept.close()
-                raise
-            if not kept.leader.dead():
-                return kept
-            kept.close()
-        raise SpawnError(errno.EIO, "the keeper died", "keeper", sys.executable)
+        warm, self._warm = self._warm, None
+        if warm is not None:
+            with suppress(OSError):  # Somebody has killed it.
+                return await _ready(warm)
+        try:
+            return await _ready(self._ask_for_keeper())
+        except OSError as error:
+            number = error.errno or errno.EIO
+            raise SpawnError(number, os.strerror(number), "keeper", sys.executable) from error
 
     def keep_warm(self) -> None:
         """Have another keeper ready for the next session, if it can be had."""
-        with suppress(OSError, SpawnError):
-            self._keep_warm()
-
-    def _keep_warm(self) -> None:
-        if self._warm is None:
-            self._warm = self._ask_for_keeper()
+        with suppress(OSError):
+            if self._warm is None:
+                self._warm = self._ask_for_keeper()
 
     def _ask_for_keeper(self) -> Kept:
         group = None if self._groups is None else cgroup.new_path(self._groups)
@@ -216,6 +205,8 @@ class Warden:
                 embryo.setblocking(False)
                 kept = Kept(ours, embryo, group)
                 fds = theirs.fileno(), other.fileno()
+                if self._process is not None:
+                    self._process.send(signal.SIGCONT)  # Somebody may have stopped it.
                 if not wire.send(self._channel, (wire.KEEP, group), fds):
                     kept.close()
                     raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
@@ -238,6 +229,22 @@ class Warden:
                 os.waitid(os.P_PIDFD, self._process.fd, os.WEXITED | os.WNOHANG)
             self._process.close()
             self._process = None
+
+
+async def _ready(kept: Kept) -> Kept:
+    """Wait until a keeper is ready, and return it. Raises OSError."""
+    try:
+        with trio.fail_after(_PATIENCE):
+            await kept.wait_ready()
+        if kept.leader.dead():
+            raise OSError(errno.EIO, "the embryo is dead")
+    except trio.TooSlowError:
+        kept.close()
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+    except BaseException:
+        kept.close()
+        raise
+    return kept
 
 
 def _identity() -> tuple[object, ...]:

@@ -23,8 +23,11 @@ __all__ = ["Alone"]
 
 
 class _Keeper(Protocol):
-    leader: int
-    status: object
+    @property
+    def leader(self) -> int: ...
+
+    @property
+    def status(self) -> object: ...
 
     def kill(self) -> None: ...
 

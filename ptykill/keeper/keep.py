@@ -23,6 +23,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from ptykill.keeper import wire
@@ -39,6 +40,8 @@ WALL = 0x40000000
 """wait(2), _WALL: children of any kind, also those that send no SIGCHLD when they die."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 1.0
 """Seconds between two rounds of SIGKILL while somebody lives: doubling, up to the longest."""
+_FAREWELL = 1000
+"""Milliseconds that the host may take to hang up when it was told that nobody is left."""
 
 
 def keep(channel: socket.socket, birth: socket.socket, host: int, path: str | None) -> NoReturn:
@@ -68,13 +71,13 @@ class Keeper:
         self._deaths = calls.child_events()
         self._cgroup = None if path is None else Cgroup.create(path)
         self.leader: int = _embryo(birth)
-        try:
-            if self._cgroup is not None:
+        if self._cgroup is not None:
+            try:
                 self._cgroup.take_in(self.leader)
-        except OSError:
-            os.kill(self.leader, signal.SIGKILL)
-            self._cgroup.remove()
-            raise
+            except OSError:
+                os.kill(self.leader, signal.SIGKILL)
+                self._cgroup.remove()
+                raise
         self.status: wire.Status | None = None
         self._told = False
         self._over = False
@@ -94,6 +97,10 @@ class Keeper:
         pidfd = os.pidfd_open(self.leader)
         wire.send(channel, (wire.KEPT, os.getpid(), self.leader), (pidfd,))
         os.close(pidfd)
+        # A rehearsal: the pages that are shared with the warden are copied when they are first
+        # touched, which takes as long as all else together, and is best done now.
+        for _ in range(2):
+            self._somebody_died()
 
     def run(self) -> None:
         """Do what is to be done when it happens, until nobody is left."""
@@ -158,22 +165,36 @@ class Keeper:
     # --- the session ------------------------------------------------------------------------------
 
     def _somebody_died(self) -> None:
-        try:
+        if self._nobody_left():
+            return
+        # Who dies from now on is told anew; and who died since we looked, is looked for again.
+        with suppress(BlockingIOError):
             os.read(self._deaths, 4096)
-        except BlockingIOError:
-            pass
+        if self._nobody_left():
+            return
         if self.status is None:
             self._look_for_the_dead()
         if self.status is not None:
             self._after_the_leader()
-        if self._killing and not self._over:
+        if self._killing:
             self._kill_children()
+
+    def _nobody_left(self) -> bool:
+        """Return whether the session is empty, and finish if it is."""
+        if _somebody_lives() or not self._reap_all():
+            return False
+        if self._cgroup is not None and self._cgroup.populated():
+            # Somebody was put into our cgroup from outside, and is of the session, then.
+            self._open(self._cgroup.events, self._somebody_died, select.POLLPRI)
+            return False
+        self._finish()
+        return True
 
     def _look_for_the_dead(self) -> None:
         """Reap orphans, until nobody has died, or the leader has.
 
-        The leader is not reaped: it keeps the number of the session, and of its own group, from
-        being given to anybody else while somebody may still send signals there.
+        The leader is not reaped while anybody lives: it keeps the number of the session, and of its
+        own group, from being given to others while signals may still be sent there.
         """
         while True:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
@@ -185,12 +206,6 @@ class Keeper:
             _reap(found.si_pid)
 
     def _after_the_leader(self) -> None:
-        if not _somebody_lives() and self._reap_all():
-            if self._cgroup is None or not self._cgroup.populated():
-                self._finish()
-                return
-            # Somebody was put into our cgroup from outside, and is of the session, then.
-            self._open(self._cgroup.events, self._somebody_died, select.POLLPRI)
         if not self._told:
             self._told = True
             self._tell(wire.EXITED, self.status)
@@ -199,20 +214,24 @@ class Keeper:
             if pid != self.leader:
                 _reap(pid)
 
-    def _finish(self) -> None:
-        self._tell(wire.EMPTY, self.status)
-        self._over = True
-        if self._cgroup is not None:
-            self._cgroup.remove()
-
     def _reap_all(self) -> bool:
         """Reap every child; return whether none is left, not even one that can't be reaped."""
         try:
-            while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL) is not None:
-                pass
+            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL):
+                if found.si_pid == self.leader:
+                    self.status = self._status_of(found)
         except ChildProcessError:
             return True
         return False
+
+    def _finish(self) -> None:
+        self._tell(wire.EMPTY, self.status)
+        self._over = True
+        # The host first: our own end would keep it waiting, on the processor that woke it.
+        self._shut(self._deaths)
+        self._poll.poll(_FAREWELL)
+        if self._cgroup is not None:
+            self._cgroup.remove()
 
     def _status_of(self, found: os.waitid_result) -> wire.Status:
         if found.si_code == os.CLD_EXITED:

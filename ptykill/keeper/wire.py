@@ -17,7 +17,6 @@ memory killer; or None.
 
 from __future__ import annotations
 
-import errno
 import marshal
 import socket
 from typing import Any, NamedTuple, TypeAlias
@@ -85,10 +84,7 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]]:
     """Return the next message and its descriptors. Raises BlockingIOError if there is none yet."""
     try:
         data, fds = passing.receive(channel, _LONGEST, 2)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        if error.errno != errno.ECONNRESET:  # With what we sent still unread.
-            raise
-        return (GONE,), []
+    except ConnectionResetError:
+        # The other end went with something of ours unread. What it had said before comes after.
+        data, fds = passing.receive(channel, _LONGEST, 2)
     return (marshal.loads(data) if data else (GONE,)), fds  # noqa: S302 - from our own processes

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 
 from ptykill.kernel.handle import Pidfd, open_pidfd
 from ptykill.kernel.reserve import reserve
 
-__all__ = ["children", "foreground_of", "group_of", "members", "parent", "read", "session_of", "stat"]
+__all__ = [
+    "children",
+    "foreground_of",
+    "group_of",
+    "members",
+    "parent",
+    "read",
+    "session_of",
+    "stat",
+]
 
 
 _FULL = 4_000
@@ -29,32 +38,64 @@ def members(root: Pidfd) -> Iterator[Pidfd]:
     """
     # Those whose children are being gone through. Each is held: what a process says of its parent
     # is believed only while that parent is known to have its number.
-    held = {root.pid: root}
-    rest = [(root, iter(children(root.pid)))]
+    above = {root.pid: root}
+    rest = [_Family(root.pid)]
+    seen = {root.pid}
     try:
         while rest:
-            above, pids = rest[-1]
-            pid = next(pids, None)
+            pid = rest[-1].next(seen)
             if pid is None:
-                rest.pop()
-                if above is not root:
-                    held.pop(above.pid).close()
+                gone = rest.pop().pid
+                if gone != root.pid:
+                    above.pop(gone).close()
                 continue
-            process = None if pid in held else _open(pid)
+            seen.add(pid)
+            process = _open(pid)
             if process is None:
                 continue
             # Opened first, checked then: the number may have changed hands before it was opened.
-            family = held.get(parent(pid) or 0)
-            if family is None or not family.there() or process.dead():
+            one = above.get(parent(pid) or 0)
+            if one is None or not one.there() or process.dead():
                 process.close()
                 continue
-            held[pid] = process
-            rest.append((process, iter(children(pid))))
+            above[pid] = process
+            rest.append(_Family(pid))
             yield process
     finally:
-        for process in held.values():
+        for process in above.values():
             if process is not root:
                 process.close()
+
+
+class _Family:
+    """The children of one process, listed again when they have been gone through.
+
+    For while the list was being made, or after, somebody may have lost a parent and become a child
+    of this one. It is listed a few times only, since it may go on having children.
+    """
+
+    _LISTINGS = 4
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._listings = 0
+        self._left = self._list()
+
+    def next(self, seen: set[int]) -> int | None:
+        """Return one that was not seen; None if there is none."""
+        while True:
+            for pid in self._left:
+                if pid not in seen:
+                    return pid
+            if not self._any or self._listings == self._LISTINGS:
+                return None
+            self._left = self._list(seen)
+
+    def _list(self, seen: Container[int] = ()) -> Iterator[int]:
+        self._listings += 1
+        found = [pid for pid in children(self.pid) if pid not in seen]
+        self._any = bool(found)
+        return iter(found)
 
 
 def _open(pid: int) -> Pidfd | None:

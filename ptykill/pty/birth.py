@@ -28,10 +28,9 @@ async def bear(embryo: socket.socket, command: Command, terminal: int, death_sig
     says otherwise; "" for none. Waits until the exec is done.
     """
     said = b""
-    with trio.move_on_after(_PATIENCE) as patience:
+    with trio.move_on_after(_PATIENCE) as patience, _working_directory(command) as here:
         try:
-            with _working_directory() as here:
-                await _send(embryo, packed(order(command, death_signal)), [terminal, here])
+            await _send(embryo, packed(order(command, death_signal)), [terminal, here])
             while more := await _receive(embryo):
                 said += more
         except OSError:  # It has died.
@@ -67,9 +66,13 @@ def order(command: Command, death_signal: str) -> Order:
 
 
 @contextmanager
-def _working_directory() -> Iterator[int]:
+def _working_directory(command: Command) -> Iterator[int]:
     """Hold the host's working directory, from which the embryo starts."""
-    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+    try:
+        here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+    except OSError as error:
+        number = error.errno or errno.EIO
+        raise SpawnError(number, os.strerror(number), "exec", command.args[0]) from error
     try:
         yield here
     finally:

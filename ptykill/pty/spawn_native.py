@@ -44,7 +44,7 @@ def available() -> bool:
 
 
 def start(program: bytes, command: Command, slave: int, directory: int | None) -> int:
-    """Start the leader; return its pid. Raises `SpawnError`. """
+    """Start the leader; return its pid. Raises `SpawnError`."""
     pid = ctypes.c_int()
     arguments = _strings(command.args)
     environment = _strings([f"{name}={value}" for name, value in command.env.items()])

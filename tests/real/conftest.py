@@ -9,6 +9,7 @@ import pytest
 
 import ptykill
 from ptykill import Supervisor
+from ptykill.containment import why_not
 from ptykill.containment import session as session_module
 from ptykill.containment.process_table import PortableTable
 from ptykill.pty import spawn_native
@@ -17,21 +18,34 @@ PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
 """A short grace, and a bound that no machine is too slow for."""
 
 
+@pytest.fixture(params=["session", "keeper", "cgroup"])
+def tier(request: pytest.FixtureRequest) -> str:
+    """Take each way to contain a session in turn."""
+    name: str = request.param
+    reason = why_not(name)
+    if reason is not None:
+        pytest.skip(reason)
+    return name
+
+
 @pytest.fixture
-async def supervisor() -> AsyncIterator[Supervisor]:
+async def supervisor(tier: str) -> AsyncIterator[Supervisor]:
     """Open a supervisor, which is left when the test is over."""
-    async with ptykill.open_supervisor(plan=PLAN) as supervisor:
+    async with ptykill.open_supervisor(plan=PLAN, containment=tier) as supervisor:
         yield supervisor
 
 
-@pytest.fixture(params=["native", "stub"])
+@pytest.fixture(params=["native", "stub", "keeper", "cgroup"])
 def spawning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Take each way to spawn a leader in turn."""
+    """Take each way to spawn a leader in turn; those of the session tier first."""
     way: str = request.param
     if way == "stub":
         monkeypatch.setattr(spawn_native, "available", lambda: False)
-    elif not spawn_native.available():
-        pytest.skip("the C library's posix_spawn lacks closefrom or fchdir")
+    elif way == "native":
+        if not spawn_native.available():
+            pytest.skip("the C library's posix_spawn lacks closefrom or fchdir")
+    elif (reason := why_not(way)) is not None:
+        pytest.skip(reason)
     return way
 
 

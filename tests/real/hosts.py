@@ -34,8 +34,6 @@ from ptykill.pty import spawn_native
 
 __all__ = ["run_host"]
 
-NOBODY = 65_534
-
 
 def run_host(name: str, *arguments: str, wrapper: tuple[str, ...] = (), limit: float = 90) -> Any:  # noqa: ANN401 - whatever JSON can say
     """Run one of the functions below in a new interpreter and return what it returned."""
@@ -58,18 +56,11 @@ def run_host(name: str, *arguments: str, wrapper: tuple[str, ...] = (), limit: f
         return json.loads(answer.read())
 
 
-def choose_spawn(way: str) -> None:
-    """Take the native way to spawn, or the stub."""
+def choose_spawn(way: str) -> str:
+    """Take a way to spawn (of the session tier: the native one, or the stub); return the tier."""
     if way == "stub":
         spawn_native.available = lambda: False
-
-
-def drop_privileges() -> None:
-    """Become an ordinary user, if we are root."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+    return way if way in ("keeper", "cgroup") else "session"
 
 
 def signals_of(text: str) -> dict[str, str]:
@@ -83,9 +74,7 @@ def signals_of(text: str) -> dict[str, str]:
 
 async def out_of_bounds(way: str, folder: str) -> list[object]:
     """Spawn into a directory that an ordinary user may not enter."""
-    choose_spawn(way)
-    async with ptykill.open_supervisor() as supervisor:
-        drop_privileges()
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         try:
             await supervisor.spawn(["/bin/true"], cwd=folder)
         except ptykill.SpawnError as error:
@@ -95,11 +84,10 @@ async def out_of_bounds(way: str, folder: str) -> list[object]:
 
 async def under_nohup(way: str) -> list[dict[str, Any]]:
     """Spawn with nearly everything ignored and blocked, and end a polite session."""
-    choose_spawn(way)
     for number in signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1, signal.SIGTSTP:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGCONT, signal.SIGRTMIN})
-    async with ptykill.open_supervisor() as supervisor:
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         reader = await supervisor.spawn(["grep", "^Sig", "/proc/self/status"])
         text = b""
         while more := await reader.receive():
@@ -142,11 +130,13 @@ def open_descriptors() -> int:
 
 async def without_descriptors(way: str) -> dict[str, Any]:
     """Spawn and end sessions while hardly a descriptor, or none, is to be had."""
-    choose_spawn(way)
+    tier = choose_spawn(way)
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
     refused, ballast = [], []
     before = open_descriptors()
-    async with ptykill.open_supervisor(plan="HUP@session 300ms, KILL 15s") as supervisor:
+    async with ptykill.open_supervisor(
+        plan="HUP@session 300ms, KILL 15s", containment=tier
+    ) as supervisor:
         sessions = [
             await supervisor.spawn(command)
             for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "-ic", f"{DEAF}; exit"])
@@ -176,39 +166,44 @@ async def without_descriptors(way: str) -> dict[str, Any]:
     }
 
 
-async def without_processes() -> dict[str, Any]:
-    """End sessions while neither a process nor a thread is to be had."""
-    drop_privileges()
-    async with ptykill.open_supervisor(plan="HUP@session 300ms, KILL 15s") as supervisor:
+async def without_processes(way: str) -> dict[str, Any]:
+    """End sessions while neither a process nor a thread is to be had, by anybody here."""
+    refused: object = None
+    async with ptykill.open_supervisor(
+        plan="HUP@session 300ms, KILL 15s", containment=choose_spawn(way)
+    ) as supervisor:
         sessions = [
             await supervisor.spawn(command)
             for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "-ic", f"{DEAF}; exit"])
         ]
         await trio.sleep(0.3)
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        for pid in os.getpid(), *descendants(os.getpid()):
+            resource.prlimit(pid, resource.RLIMIT_NPROC, (0, 0))
         try:
             threading.Thread(target=int).start()
         except RuntimeError:
             limited = True
         else:
             limited = False
-        try:
-            await supervisor.spawn(["sleep", "60"])
-        except ptykill.SpawnError as error:
-            refused: object = (error.errno, error.stage, error.code, error.status)
-        else:
-            refused = None
+        for _ in range(3):  # There may be a keeper that is warm.
+            try:
+                sessions.append(await supervisor.spawn(["sleep", "60"]))
+            except ptykill.SpawnError as error:
+                refused = (error.errno, error.code, error.status)
+                break
         verdicts = [summary(await session.terminate()) for session in sessions]
     return {"limited": limited, "refused": refused, "verdicts": verdicts}
 
 
-def interrupted() -> dict[str, Any]:
+def interrupted(way: str) -> dict[str, Any]:
     """Be interrupted from the keyboard (SIGINT) at many a moment of a session's life."""
     raised: list[str] = []
     left: list[str] = []
 
     async def main() -> None:
-        async with ptykill.open_supervisor(plan="HUP@session 20ms, KILL 15s") as supervisor:
+        async with ptykill.open_supervisor(
+            plan="HUP@session 20ms, KILL 15s", containment=choose_spawn(way)
+        ) as supervisor:
             while True:
                 session = await supervisor.spawn(["sh", "-c", "trap '' HUP; sleep 60 & wait"])
                 await trio.sleep(0.005)
@@ -226,7 +221,7 @@ def interrupted() -> dict[str, Any]:
     return {"raised": raised, "left": left, "descriptors": open_descriptors()}
 
 
-async def whose_children_are_lost(how: str) -> list[dict[str, Any]]:
+async def whose_children_are_lost(way: str, how: str) -> list[dict[str, Any]]:
     """End sessions while the status of every child is thrown away, by the kernel or by a thread."""
     over = threading.Event()
     thread = threading.Thread(target=reap_everybody, args=(over,))
@@ -235,7 +230,9 @@ async def whose_children_are_lost(how: str) -> list[dict[str, Any]]:
     else:
         thread.start()
     verdicts = []
-    async with ptykill.open_supervisor(plan="HUP@session 300ms, KILL 1s") as supervisor:
+    async with ptykill.open_supervisor(
+        plan="HUP@session 300ms, KILL 1s", containment=choose_spawn(way)
+    ) as supervisor:
         for command in (
             ["sleep", "60"],
             ["sh", "-c", "exit 3"],
@@ -267,7 +264,7 @@ def reap_everybody(over: threading.Event) -> None:
 # --- strangers with the numbers of the dead -----------------------------------------------------
 
 
-def arena(folder: str, how: str, seconds: str, smallest: str) -> dict[str, Any]:
+def arena(way: str, folder: str, how: str, seconds: str, smallest: str) -> dict[str, Any]:
     """Be process 1 of a pid namespace in which a host ends sessions among strangers.
 
     Numbers are few here, so that a stranger soon has the number of one who died. Every stranger
@@ -286,7 +283,7 @@ def arena(folder: str, how: str, seconds: str, smallest: str) -> dict[str, Any]:
         churners.append(pid)
     with Path("answer").open("w") as answer, Path("complaints").open("w") as complaints:
         host = subprocess.Popen(
-            [sys.executable, __file__, "among_strangers", how, seconds],
+            [sys.executable, __file__, "among_strangers", way, how, seconds],
             stdout=answer,
             stderr=complaints,
         )
@@ -460,7 +457,7 @@ EVERYWHERE = ", ".join(
 KINDS = ("plain", "group", "session", "daemon")
 
 
-async def stolen_leaders(folder: str, how: str) -> dict[str, Any]:
+async def stolen_leaders(way: str, folder: str, how: str) -> dict[str, Any]:
     """Give strangers the numbers of leaders that others have reaped, before anybody looks."""
     os.chdir(folder)
     if how == "ignored":
@@ -468,7 +465,8 @@ async def stolen_leaders(folder: str, how: str) -> dict[str, Any]:
     elif how == "reaped, on an older kernel":
         leader._knows_groups = _no  # type: ignore[assignment]
     verdicts = {}
-    async with ptykill.open_supervisor(plan="KILL 100ms") as supervisor:
+    tier = choose_spawn(way)
+    async with ptykill.open_supervisor(plan="KILL 100ms", containment=tier) as supervisor:
         sessions = [await supervisor.spawn(["sleep", "60"]) for _ in KINDS]
         # Longer than any numbering needs to come round, which is not what happens here.
         await trio.sleep(1.2)
@@ -486,13 +484,13 @@ async def stolen_leaders(folder: str, how: str) -> dict[str, Any]:
     return verdicts
 
 
-async def stolen_members(folder: str, who: str) -> dict[str, Any]:
+async def stolen_members(way: str, folder: str, who: str) -> dict[str, Any]:
     """Give strangers the numbers of members that have been signalled and are to be killed."""
     os.chdir(folder)
     away = "setsid " if who == "escapee" else ""
     script = f"trap '' HUP USR1; {away}sleep 60 & wait; exec sleep 60"
     verdicts = {}
-    async with ptykill.open_supervisor() as supervisor:
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         sessions = [await supervisor.spawn(["sh", "-c", script]) for _ in KINDS]
         await trio.sleep(0.4)
         async with trio.open_nursery() as nursery:
@@ -518,8 +516,19 @@ def _no() -> bool:
 
 def child_of(pid: int) -> int:
     """Return the pid of the only child of a process."""
-    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(child)
+    (child,) = children_of(pid)
+    return child
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the pids of the children of a process with one thread."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the pids of the children of a process, their children, and so on."""
+    found = children_of(pid)
+    return [*found, *(each for child in found for each in descendants(child))]
 
 
 async def be_busy(until: float) -> None:
@@ -529,7 +538,7 @@ async def be_busy(until: float) -> None:
         time.sleep(random.uniform(0, 0.4))  # noqa: ASYNC251 - a host's bad habit
 
 
-async def among_strangers(how: str, seconds: str) -> list[dict[str, Any]]:
+async def among_strangers(way: str, how: str, seconds: str) -> list[dict[str, Any]]:
     """Spawn and end sessions of several kinds, some of which end by themselves at any moment."""
     over = threading.Event()
     thread = threading.Thread(target=reap_everybody, args=(over,))
@@ -566,7 +575,9 @@ async def among_strangers(how: str, seconds: str) -> list[dict[str, Any]]:
 
     async with (
         ptykill.open_supervisor(
-            plan="HUP@session 100ms, KILL 500ms", leftovers="kill"
+            plan="HUP@session 100ms, KILL 500ms",
+            leftovers="kill",
+            containment=choose_spawn(way),
         ) as supervisor,
         trio.open_nursery() as nursery,
     ):

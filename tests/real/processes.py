@@ -26,6 +26,7 @@ __all__ = [
     "marked",
     "names",
     "session_members",
+    "spawned",
 ]
 
 _pidfd_open = os.pidfd_open  # Tests take it away from `os`.
@@ -95,6 +96,11 @@ def descendants(pid: int) -> list[Process]:
         found += born
         parents = {each.pid for each in born}
     return [each for each in found if each.alive]
+
+
+def spawned(pid: int) -> list[Process]:
+    """Return the living descendants of a process but those that ptykill itself has there."""
+    return [each for each in descendants(pid) if not each.name.startswith("ptykill-")]
 
 
 def marked(mark: str) -> list[Process]:

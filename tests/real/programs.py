@@ -100,8 +100,13 @@ class Program:
 
     @property
     def grace(self) -> float:
-        """Seconds: long where it is not to be used up, short where it is."""
-        return 30.0 if self.outcome is Outcome.GRACEFUL else 0.3
+        """Seconds: long where it is not to be used up, short where it is.
+
+        Not too short for a leader that has to end by itself while others are killed.
+        """
+        if self.outcome is Outcome.GRACEFUL:
+            return 30.0
+        return 0.3 if self.status == _KILLED else 1.0
 
     def command(self, folder: Path, mark: str) -> list[str]:
         """Write the program into a folder and return what runs it."""

@@ -15,6 +15,7 @@ import pytest
 
 from tests.real import processes
 from tests.real.hosts import run_host
+from tests.real.ordinary import ordinary_user
 
 UNHARMED = dict.fromkeys(("plain", "group", "session", "daemon"), True)
 LEAST_NUMBERS = "400"
@@ -35,33 +36,37 @@ def test_without_descriptors(spawning: str) -> None:
     assert answer["leaked"] == 0
 
 
-def test_without_processes() -> None:
+@pytest.mark.parametrize("spawning", ["native", "keeper"], indirect=True)
+def test_without_processes(spawning: str) -> None:
     """With no process and no thread to be had a spawn fails cleanly, and sessions are ended."""
-    answer = run_host("without_processes")
+    wrapper = ordinary_user()
+    if wrapper is None:
+        pytest.skip("no host of an ordinary user can be had here")
+    answer = run_host("without_processes", spawning, wrapper=wrapper)
     assert answer["limited"]
-    assert answer["refused"] == [errno.EAGAIN, "exec", "SPAWN_FAILED", 500]
-    assert [verdict["outcome"] for verdict in answer["verdicts"]] == [
-        "graceful",
-        "killed",
-        "killed",
-    ]
+    assert answer["refused"] == [errno.EAGAIN, "SPAWN_FAILED", 500]
+    outcomes = [verdict["outcome"] for verdict in answer["verdicts"]]
+    assert outcomes[:3] == ["graceful", "killed", "killed"]
     assert all(verdict["empty"] for verdict in answer["verdicts"])
 
 
-def test_interrupted() -> None:
+def test_interrupted(tier: str) -> None:
     """Ctrl-C on the host, at whatever moment, ends its sessions and is raised as it is."""
-    answer = run_host("interrupted")
+    answer = run_host("interrupted", tier)
     assert answer["raised"] == ["KeyboardInterrupt"] * 20
     assert answer["left"] == []
     assert answer["descriptors"] < 10
 
 
+LOST = [(None, 1), (3, None), (None, 9), (4, None), (4, None), (None, 9)]
+"""How the leaders of `hosts.whose_children_are_lost` end."""
+
+
 @pytest.mark.parametrize("how", ["ignored", "reaped"])
 def test_lost_children(mark: str, how: str) -> None:
     """A host that throws its children's statuses away hears so, and never that nothing is left."""
-    verdicts = run_host("whose_children_are_lost", how)
-    truth = [(None, 1), (3, None), (None, 9), (4, None), (4, None), (None, 9)]
-    for verdict, status in zip(verdicts, truth, strict=True):
+    verdicts = run_host("whose_children_are_lost", "session", how)
+    for verdict, status in zip(verdicts, LOST, strict=True):
         if how == "ignored" or verdict["status"] is None:
             assert verdict["status"] is None
             assert "REAPED_BY_OTHERS" in verdict["caveats"]
@@ -73,6 +78,15 @@ def test_lost_children(mark: str, how: str) -> None:
     assert not left & {verdict["pid"] for verdict in verdicts if verdict["empty"]}
     for each in processes.marked(mark):
         processes.end(each.pid)
+
+
+@pytest.mark.parametrize("how", ["ignored", "reaped"])
+def test_no_children_to_lose(mark: str, how: str) -> None:
+    """With keepers the sessions are no children of the host's, and nothing can be lost."""
+    verdicts = run_host("whose_children_are_lost", "keeper", how)
+    assert [tuple(verdict["status"]) for verdict in verdicts] == LOST
+    assert all(verdict["empty"] and verdict["caveats"] == [] for verdict in verdicts)
+    assert processes.spawned(os.getpid()) == []
 
 
 @functools.cache
@@ -96,12 +110,14 @@ def numbers() -> str:
 
 
 @pytest.mark.parametrize("how", ["unaware", "ignored", "reaped"])
-def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str) -> None:
+def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str, tier: str) -> None:
     """However fast numbers are given out again, no signal ever reaches a stranger."""
     wrapper = namespace()
     if not wrapper:
         pytest.skip("no pid namespace can be made here")
-    answer: dict[str, Any] = run_host("arena", str(tmp_path), how, "3", numbers(), wrapper=wrapper)
+    answer: dict[str, Any] = run_host(
+        "arena", tier, str(tmp_path), how, "3", numbers(), wrapper=wrapper
+    )
     assert answer["churners"] == [0, 0, 0]
     assert answer["host"] == 0, answer["complaints"]
     assert "Traceback" not in answer["complaints"], answer["complaints"]
@@ -110,7 +126,7 @@ def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str) -> Non
     assert answer["cut_short"] == []
     sessions = answer["sessions"]
     assert len(sessions) >= 20
-    if how == "unaware":
+    if how == "unaware" or tier != "session":
         assert all(each["empty"] for each in sessions)
         assert all(each["status"] for each in sessions)
         assert not any("REAPED_BY_OTHERS" in each["caveats"] for each in sessions)
@@ -135,17 +151,28 @@ def run_in_namespace(name: str, *arguments: str) -> Any:  # noqa: ANN401 - as `r
 @pytest.mark.parametrize("how", ["ignored", "reaped", "reaped, on an older kernel"])
 def test_strangers_with_the_numbers_of_leaders(tmp_path: Path, how: str) -> None:
     """A stranger that got the number of a leader reaped by others is never signalled."""
-    verdicts = run_in_namespace("stolen_leaders", str(tmp_path), how)
+    verdicts = run_in_namespace("stolen_leaders", "session", str(tmp_path), how)
     assert {kind: verdict["unharmed"] for kind, verdict in verdicts.items()} == UNHARMED
     for verdict in verdicts.values():
         assert verdict["status"] is None
         assert "REAPED_BY_OTHERS" in verdict["caveats"]
 
 
+def test_strangers_with_the_numbers_of_kept_leaders(tmp_path: Path) -> None:
+    """A stranger that got the number of a leader, dead before anybody looked, is not signalled."""
+    verdicts = run_in_namespace("stolen_leaders", "keeper", str(tmp_path), "")
+    assert {kind: verdict["unharmed"] for kind, verdict in verdicts.items()} == UNHARMED
+    for verdict in verdicts.values():
+        assert (verdict["outcome"], verdict["empty"]) == ("exited", True)
+        assert (verdict["status"], verdict["caveats"]) == ([None, 9], [])
+
+
 @pytest.mark.parametrize("who", ["member", "escapee"])
-def test_strangers_with_the_numbers_of_members(tmp_path: Path, who: str) -> None:
+def test_strangers_with_the_numbers_of_members(tmp_path: Path, who: str, tier: str) -> None:
     """A stranger that got the number of a member is never signalled, and the session is ended."""
-    verdicts = run_in_namespace("stolen_members", str(tmp_path), who)
+    if tier == "cgroup":
+        pytest.skip("as the keeper's")
+    verdicts = run_in_namespace("stolen_members", tier, str(tmp_path), who)
     assert {kind: verdict["unharmed"] for kind, verdict in verdicts.items()} == UNHARMED
     for verdict in verdicts.values():
         assert (verdict["outcome"], verdict["empty"]) == ("killed", True)

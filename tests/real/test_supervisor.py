@@ -31,9 +31,9 @@ QUICK = "HUP@session 200ms, KILL 15s"
 DEAF = "bash with a deaf job"
 
 
-async def test_left_by_return(tmp_path: Path) -> None:
+async def test_left_by_return(tmp_path: Path, tier: str) -> None:
     """Leaving the block ends every session in it, by its own plan."""
-    async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+    async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
         deaf = await start(supervisor, find("deaf"), tmp_path)
         job = await start(supervisor, find(DEAF), tmp_path)
         polite = await start(
@@ -59,12 +59,12 @@ async def test_left_by_return(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit, ExceptionGroup])
-async def test_left_by_exception(tmp_path: Path, kind: type[BaseException]) -> None:
+async def test_left_by_exception(tmp_path: Path, tier: str, kind: type[BaseException]) -> None:
     """The very exception that left the block is raised, when everything is dead."""
     error = ExceptionGroup("two", [ValueError(), OSError()]) if kind is ExceptionGroup else kind()
     census: list[Census] = []
     with pytest.raises(kind) as caught:  # noqa: PT012
-        async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+        async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
             scene = await start(supervisor, find(DEAF), tmp_path)
             census.append(scene.census())
             raise error
@@ -74,12 +74,12 @@ async def test_left_by_exception(tmp_path: Path, kind: type[BaseException]) -> N
         assert census[0].living() == []
 
 
-async def test_left_by_cancellation(tmp_path: Path) -> None:
+async def test_left_by_cancellation(tmp_path: Path, tier: str) -> None:
     """A cancelled block gives its sessions their grace, and no more than their plans say."""
     began = trio.current_time()
     census: list[Census] = []
     with trio.CancelScope() as scope:
-        async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+        async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
             deaf = await start(supervisor, find("crowd"), tmp_path)
             clean = await start(
                 supervisor,
@@ -285,9 +285,9 @@ async def test_status_of_a_signal(supervisor: Supervisor) -> None:
     assert (await session.wait()).outcome is Outcome.EXITED
 
 
-async def test_session_limit(tmp_path: Path) -> None:
+async def test_session_limit(tmp_path: Path, tier: str) -> None:
     """No more sessions live at once than are allowed; one that has ended makes room."""
-    async with ptykill.open_supervisor(plan=QUICK, max_sessions=2) as supervisor:
+    async with ptykill.open_supervisor(plan=QUICK, containment=tier, max_sessions=2) as supervisor:
         first = await start(supervisor, find("polite"), tmp_path)
         await start(supervisor, find("polite"), tmp_path)
         with pytest.raises(TooManySessions) as caught:
@@ -299,10 +299,10 @@ async def test_session_limit(tmp_path: Path) -> None:
             await supervisor.spawn(["true"])
 
 
-async def test_session_limit_under_concurrent_spawns() -> None:
+async def test_session_limit_under_concurrent_spawns(tier: str) -> None:
     """Spawns that run at the same time can't pass the limit together."""
     refused = []
-    async with ptykill.open_supervisor(plan=QUICK, max_sessions=3) as supervisor:
+    async with ptykill.open_supervisor(plan=QUICK, containment=tier, max_sessions=3) as supervisor:
 
         async def spawn() -> None:
             try:
@@ -317,9 +317,9 @@ async def test_session_limit_under_concurrent_spawns() -> None:
         assert len(supervisor.sessions) == 3
 
 
-async def test_records(tmp_path: Path) -> None:
+async def test_records(tmp_path: Path, tier: str) -> None:
     """Ended sessions are known for a while, the newest of them; live ones always."""
-    async with ptykill.open_supervisor(plan=QUICK, keep_records=2) as supervisor:
+    async with ptykill.open_supervisor(plan=QUICK, containment=tier, keep_records=2) as supervisor:
         live = await start(supervisor, find("polite"), tmp_path)
         ended = [await supervisor.spawn(["true"]) for _ in range(4)]
         for session in ended:
@@ -336,9 +336,11 @@ async def test_records(tmp_path: Path) -> None:
             await supervisor.terminate("no-such-session")
 
 
-async def test_records_in_time() -> None:
+async def test_records_in_time(tier: str) -> None:
     """A record that is older than it may be is dropped."""
-    async with ptykill.open_supervisor(plan=QUICK, keep_seconds=0.05) as supervisor:
+    async with ptykill.open_supervisor(
+        plan=QUICK, containment=tier, keep_seconds=0.05
+    ) as supervisor:
         session = await supervisor.spawn(["true"])
         await session.wait()
         await until(lambda: supervisor.sessions == (), "the record to be dropped")
@@ -371,9 +373,9 @@ async def test_bad_graces(supervisor: Supervisor, tmp_path: Path) -> None:
     assert not scene.session.exited
 
 
-async def test_spawning_into_a_closed_supervisor(tmp_path: Path) -> None:
+async def test_spawning_into_a_closed_supervisor(tmp_path: Path, tier: str) -> None:
     """A supervisor that was left, or is being left, starts nothing any more."""
-    async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+    async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
         await start(supervisor, find("deaf"), tmp_path)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(supervisor.close)
@@ -386,18 +388,21 @@ async def test_spawning_into_a_closed_supervisor(tmp_path: Path) -> None:
 
 async def test_cancelled_spawns(spawning: str) -> None:
     """A spawn that is cancelled at any moment leaves no process that the supervisor can't end."""
-    before = {each.pid for each in processes.descendants(os.getpid())}
-    async with ptykill.open_supervisor(plan=QUICK, max_sessions=1000) as supervisor:
+    tier = spawning if spawning in ("keeper", "cgroup") else "session"
+    before = {each.pid for each in processes.spawned(os.getpid())}
+    async with ptykill.open_supervisor(
+        plan=QUICK, max_sessions=1000, containment=tier
+    ) as supervisor:
         for number in range(30):
             with trio.move_on_after(0.001 * number):
                 await supervisor.spawn(["sleep", "60"])
-        born = {each.pid for each in processes.descendants(os.getpid())} - before
+        born = {each.pid for each in processes.spawned(os.getpid())} - before
         assert born == {session.pid for session in supervisor.sessions}
 
 
-async def test_all_at_once(tmp_path: Path) -> None:
+async def test_all_at_once(tmp_path: Path, tier: str) -> None:
     """Twenty sessions with their jobs end together."""
-    async with ptykill.open_supervisor(plan=QUICK) as supervisor:
+    async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
         scenes = [await start(supervisor, find(DEAF), tmp_path) for _ in range(20)]
         census = [scene.census() for scene in scenes]
         began = trio.current_time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,20 +11,24 @@ from dataclasses import dataclass
 import trio
 
 import ptykill
-from benchmarks.systems import ENVIRONMENT, Program, Session, Spawn, System
+from benchmarks.systems import ENVIRONMENT, Program, Session, Spawn, System, Unavailable
+from ptykill.containment import why_not
 
 __all__ = ["systems"]
 
 
-def systems() -> list[System]:
-    """Return ptykill with the containment it chooses."""
-    return [System("ptykill", open_ptykill)]
+def systems(tier: str) -> list[System]:
+    """Return ptykill with one containment."""
+    reason = why_not(tier)
+    if reason is not None:
+        raise Unavailable(reason)
+    return [System(f"ptykill, {tier}", partial(open_ptykill, tier))]
 
 
 @asynccontextmanager
-async def open_ptykill() -> AsyncIterator[Spawn]:
+async def open_ptykill(tier: str) -> AsyncIterator[Spawn]:
     """Hold a supervisor."""
-    async with ptykill.open_supervisor() as supervisor:
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
 
         async def spawn(program: Program) -> Session:
             return PtykillSession(await supervisor.spawn(program.argv, env=ENVIRONMENT))
