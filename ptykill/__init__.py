@@ -9,6 +9,7 @@ r"""End terminal sessions, and know that they have ended.
         assert verdict.empty
 """
 
+from ptykill.command import Attributes
 from ptykill.contract import Containment, Signalled, Signaller, Target
 from ptykill.errors import (
     ContainmentUnavailable,
@@ -53,6 +54,7 @@ __all__ = [
     "ASK_FIRST",
     "HANGUP_THEN_KILL",
     "KILL_NOW",
+    "Attributes",
     "Caveat",
     "Containment",
     "ContainmentUnavailable",

@@ -131,7 +131,8 @@ class SpawnError(PtykillError, OSError):
     """No session was started, and nothing is left of the attempt.
 
     ``errno`` is the kernel's, ``stage`` what failed: ``"terminal"`` (no pty to be had),
-    ``"chdir"`` (the working directory) or ``"exec"`` (the command).
+    ``"keeper"`` (no process to keep the session), ``"limits"`` and ``"user"`` (attributes that the
+    host may not set), ``"chdir"`` (the working directory) or ``"exec"`` (the command).
     """
 
     def __init__(self, number: int, message: str, stage: str, filename: str) -> None:
@@ -155,6 +156,10 @@ _SPAWN_CODES: dict[tuple[str, int], tuple[bool, str]] = {
     ("exec", errno_numbers.ENOEXEC): (True, "COMMAND_NOT_EXECUTABLE"),
     ("exec", errno_numbers.ETXTBSY): (True, "COMMAND_NOT_EXECUTABLE"),
     ("exec", errno_numbers.E2BIG): (True, "COMMAND_TOO_LONG"),
+    ("limits", errno_numbers.EPERM): (True, "LIMIT_NOT_PERMITTED"),
+    ("limits", errno_numbers.EACCES): (True, "LIMIT_NOT_PERMITTED"),
+    ("limits", errno_numbers.EINVAL): (True, "LIMIT_NOT_PERMITTED"),
+    ("user", errno_numbers.EPERM): (True, "USER_NOT_PERMITTED"),
     ("chdir", errno_numbers.ENOENT): (True, "WORKING_DIR_NOT_FOUND"),
     ("chdir", errno_numbers.ENOTDIR): (True, "WORKING_DIR_NOT_FOUND"),
     ("chdir", errno_numbers.ELOOP): (True, "WORKING_DIR_NOT_FOUND"),

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Self, TypedDict, TypeVar, TypeVarTuple, Unpa
 import trio
 
 from ptykill import log
+from ptykill.command import Attributes
 from ptykill.contract import Signaller, Tier
 from ptykill.errors import SupervisorClosed
 from ptykill.plan import Leftovers, Plan
@@ -109,6 +110,7 @@ class Host:
         cwd: str | os.PathLike[str] | None = None,
         rows: int = 24,
         cols: int = 80,
+        attributes: Attributes | None = None,
         plan: Plan | str | None = None,
         leftovers: Leftovers | str | None = None,
         signaller: Signaller | None = None,
@@ -122,6 +124,7 @@ class Host:
                 cwd=cwd,
                 rows=rows,
                 cols=cols,
+                attributes=attributes,
                 plan=plan,
                 leftovers=leftovers,
                 signaller=signaller,

@@ -12,7 +12,7 @@ import trio
 
 from ptykill import containment as tiers
 from ptykill.alarm import Alarm
-from ptykill.command import Command
+from ptykill.command import Attributes, Command
 from ptykill.contract import Signaller, Tier, Will
 from ptykill.errors import InvalidArgument, SessionNotFound, SupervisorClosed, TooManySessions
 from ptykill.plan import HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
@@ -86,6 +86,7 @@ class Supervisor:
         cwd: str | os.PathLike[str] | None = None,
         rows: int = 24,
         cols: int = 80,
+        attributes: Attributes | None = None,
         plan: Plan | str | None = None,
         leftovers: Leftovers | str | None = None,
         signaller: Signaller | None = None,
@@ -93,12 +94,13 @@ class Supervisor:
         """Start a program on a terminal of its own, and return its session, running.
 
         ``env`` None is the host's environment, a mapping replaces it; the command is looked up in
-        *its* PATH. ``rows`` and ``cols`` are characters. ``plan``, ``leftovers`` and ``signaller``
-        default to the supervisor's. Raises `SpawnError`, `TooManySessions`, `InvalidArgument` or
+        *its* PATH. ``rows`` and ``cols`` are characters. ``attributes`` are its user, limits and
+        the like, the host's if left out. ``plan``, ``leftovers`` and ``signaller`` default to the
+        supervisor's. Raises `SpawnError`, `TooManySessions`, `InvalidArgument` or
         `SupervisorClosed`; then nothing is left of the attempt.
         """
         await trio.lowlevel.checkpoint()
-        checked = checked_command(command, env, cwd, rows, cols)
+        checked = checked_command(command, env, cwd, rows, cols, attributes or Attributes())
         chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
         policy = self._leftovers if leftovers is None else Leftovers(leftovers)
         if self._closed:
@@ -250,12 +252,13 @@ async def _close(supervisor: Supervisor, failure: BaseException | None) -> BaseE
             return failure
 
 
-def checked_command(
+def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
     command: Sequence[str],
     env: Mapping[str, str] | None,
     cwd: str | os.PathLike[str] | None,
     rows: int,
     cols: int,
+    attributes: Attributes,
 ) -> Command:
     """Return what to spawn, or raise `InvalidArgument` before anything has happened."""
     if isinstance(command, str | bytes) or not all(isinstance(each, str) for each in command):
@@ -269,6 +272,9 @@ def checked_command(
         if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name:
             msg = f"not a name and a value for the environment: {name!r}: {value!r}"
             raise InvalidArgument(msg)
+    if not isinstance(attributes, Attributes):
+        msg = f"attributes are an Attributes, not {attributes!r}"
+        raise InvalidArgument(msg)
     folder = None if cwd is None else os.fspath(cwd)
     for text in (*command, *variables, *variables.values(), folder or ""):
         if "\0" in text:
@@ -278,4 +284,4 @@ def checked_command(
         if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= 65_535:
             msg = f"rows and columns are 1 to 65535, not {count!r}"
             raise InvalidArgument(msg)
-    return Command(tuple(command), dict(variables), folder, rows, cols)
+    return Command(tuple(command), dict(variables), folder, rows, cols, attributes)

@@ -42,6 +42,7 @@ from ptykill.kernel.descent import children, members
 from ptykill.kernel.handle import Pidfd, deliver, open_pidfd
 from ptykill.kernel.reserve import reserve
 from ptykill.plan import Reach
+from ptykill.pty.birth import Stillborn
 from ptykill.pty.terminal import PtyTerminal
 from ptykill.verdict import Caveat, ExitStatus, Survivor
 
@@ -72,18 +73,27 @@ class KeeperTier:
         terminal = PtyTerminal.create(command.rows, command.cols)
         try:
             warden = await self._usable_warden()
-            kept = await warden.take()
             try:
-                await kept.bear(command, terminal.slave, _written(will))
-            except BaseException:
-                kept.close()
-                raise
+                kept = await self._born(warden, command, terminal, will)
+            except Stillborn:  # Somebody had killed the one that was kept warm.
+                kept = await self._born(warden, command, terminal, will)
         except BaseException:
             terminal.hang_up()
             raise
         warden.keep_warm()
         containment = KeeperContainment(self.name, kept, terminal, self._births, self._table)
         return Spawned(containment, terminal)
+
+    async def _born(
+        self, warden: Warden, command: Command, terminal: PtyTerminal, will: Will
+    ) -> Kept:
+        kept = await warden.take()
+        try:
+            await kept.bear(command, terminal.slave, _written(will))
+        except BaseException:
+            kept.close()
+            raise
+        return kept
 
     async def _usable_warden(self) -> Warden:
         """Return the warden, or a new one if it is dead or this host has become another user.
@@ -245,6 +255,7 @@ class KeeperContainment:
     def entrust(self, will: Will) -> None:
         """Tell the keeper what is left to be done if this host dies."""
         wire.send(self._kept.channel, _written(will))
+        self._rouse()  # It should have told of a death by now, if there was one.
 
     def _tell(self, what: str) -> None:
         wire.send(self._kept.channel, (what,))

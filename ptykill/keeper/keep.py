@@ -225,11 +225,12 @@ class Keeper:
         return False
 
     def _finish(self) -> None:
-        self._tell(wire.EMPTY, self.status)
         self._over = True
-        # The host first: our own end would keep it waiting, on the processor that woke it.
-        self._shut(self._deaths)
-        self._poll.poll(_FAREWELL)
+        if self._channel is not None:
+            self._tell(wire.EMPTY, self.status)
+            # The host first: our own end would keep it waiting, on the processor that woke it.
+            self._shut(self._deaths)
+            self._poll.poll(_FAREWELL)
         if self._cgroup is not None:
             self._cgroup.remove()
 

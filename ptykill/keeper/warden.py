@@ -2,17 +2,19 @@
 
 It is told over its socket to make a keeper, and has no other part in the sessions' lives, but one:
 it is a subreaper too. A keeper ends when its session has; if one dies before that, killed by
-whomever, its children become the warden's, which kills them: nobody else would know of them all.
+whomever, its children become the warden's, which kills them soon: nobody else knows of them all.
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import os
 import select
 import signal
 import socket
-from typing import NoReturn
+import time
+from contextlib import suppress
 
 from ptykill.keeper import wire
 from ptykill.keeper.keep import WALL, keep
@@ -23,6 +25,8 @@ __all__ = ["Warden"]
 
 _RETRY = 20
 """Milliseconds between two looks at orphans while there are some."""
+_MERCY = 0.5
+"""Seconds that orphans are given: for what the leader's death signal, and the host, tell them."""
 _KEPT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT}
 
 
@@ -33,6 +37,8 @@ class Warden:
         self._channel = channel
         self._host = host
         self._keepers: set[int] = set()
+        self._mercy = math.inf
+        """Until when orphans may live, in monotonic seconds."""
 
     def run(self) -> None:
         """Serve until the host has gone or has no use for it."""
@@ -85,10 +91,8 @@ class Warden:
         birth.close()
 
     def _drain(self, deaths: int) -> None:
-        try:
+        with suppress(BlockingIOError):
             os.read(deaths, 4096)
-        except BlockingIOError:
-            pass
 
     def _see_to_the_dead(self) -> bool:
         """Reap, and kill the orphans of a keeper that died before its time; True if some live."""
@@ -96,11 +100,13 @@ class Warden:
             while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL)) is not None:
                 self._keepers.discard(found.si_pid)
         except ChildProcessError:
+            self._mercy = math.inf
             return False
         orphans = set(children(os.getpid())) - self._keepers
-        for pid in orphans:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except OSError:  # EPERM: another user's.
-                pass
+        now = time.monotonic()
+        self._mercy = min(self._mercy, now + _MERCY) if orphans else math.inf
+        if now >= self._mercy:
+            for pid in orphans:
+                with suppress(OSError):  # EPERM: another user's.
+                    os.kill(pid, signal.SIGKILL)
         return bool(orphans)

@@ -15,10 +15,14 @@ from ptykill.command import Command
 from ptykill.errors import SpawnError
 from ptykill.kernel.birth import STAGES, Order, packed
 
-__all__ = ["bear"]
+__all__ = ["Stillborn", "bear"]
 
 _PATIENCE = 60.0
 """Seconds that a birth may take: an exec can wait for a slow file system."""
+
+
+class Stillborn(SpawnError):
+    """The embryo died before it had become anything, so that another one may be tried."""
 
 
 async def bear(embryo: socket.socket, command: Command, terminal: int, death_signal: str) -> None:
@@ -41,7 +45,8 @@ async def bear(embryo: socket.socket, command: Command, terminal: int, death_sig
     if patience.cancelled_caught:
         raise SpawnError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), "exec", command.args[0])
     if len(words) < 2 or words[-2] not in STAGES:
-        raise SpawnError(errno.EIO, "the embryo died on its way", "exec", command.args[0])
+        kind = SpawnError if words else Stillborn
+        raise kind(errno.EIO, "the embryo died on its way", "exec", command.args[0])
     number = int(words[-1])
     name = command.cwd or "" if words[-2] == "chdir" else command.args[0]
     raise SpawnError(number, os.strerror(number), words[-2], name)

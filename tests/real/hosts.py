@@ -261,6 +261,69 @@ def reap_everybody(over: threading.Event) -> None:
             time.sleep(0.0005)
 
 
+async def that_crashes(way: str, folder: str, seed: str) -> None:
+    """Spawn sessions and end some of them, until somebody kills this process."""
+    os.chdir(folder)
+    chance = random.Random(seed)
+    mark = os.environ["PTYKILL_TEST_MARK"]  # For one that wipes its environment.
+    kinds = (
+        ["sleep", "60"],
+        ["sh", "-c", DEAF],
+        ["bash", "-ic", f"set -m; sleep 60 & {DEAF}"],
+        ["sh", "-c", "setsid sh -c \"trap '' HUP; sleep 60 & sleep 60\" & sleep 60"],
+        ["sh", "-c", f"(setsid env -i sh -c 'sleep 60; :' {mark} &); sleep 60 & exit 3"],
+    )
+    # It is to say so: whoever was ready for its hangup cleans up, whatever happens to the host.
+    cleaner = "trap 'sleep 0.25; : > cleaned{0}; exit' HUP; : > ready{0}; while :; do sleep 0.01; done"
+
+    async def one_after_the_other(supervisor: Supervisor) -> None:
+        while True:
+            session = await supervisor.spawn(chance.choice(kinds))
+            await trio.sleep(chance.uniform(0, 0.1))
+            await session.terminate(grace=chance.choice([0.0, 0.01, 0.5]))
+
+    async with (
+        ptykill.open_supervisor(
+            plan="HUP@session 500ms, KILL 5s", containment=choose_spawn(way)
+        ) as supervisor,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(3):
+            await supervisor.spawn(["sh", "-c", cleaner.format(number)])
+        for command in kinds:
+            await supervisor.spawn(command)
+        for _ in range(3):
+            nursery.start_soon(one_after_the_other, supervisor)
+
+
+async def with_a_fork(way: str, folder: str) -> None:
+    """Fork, as a host should not: the child has copies of every socket and terminal."""
+    os.chdir(folder)
+    async with ptykill.open_supervisor(
+        plan="HUP@session 500ms, KILL 5s", containment=choose_spawn(way)
+    ) as supervisor:
+        cleaner = "trap 'sleep 0.25; : > cleaned0; exit' HUP; : > ready0; while :; do sleep 0.01; done"
+        await supervisor.spawn(["sh", "-c", cleaner])
+        await supervisor.spawn(["sh", "-c", DEAF])
+        if os.fork() == 0:
+            time.sleep(30)
+            os._exit(0)
+        Path("forked").touch()  # noqa: ASYNC240 - does not block
+        await trio.sleep_forever()
+
+
+async def that_closes_everything(way: str, folder: str) -> None:
+    """Close every descriptor, as a program does that becomes a daemon too late."""
+    os.chdir(folder)
+    async with ptykill.open_supervisor(
+        plan="HUP@session 500ms, KILL 5s", containment=choose_spawn(way)
+    ) as supervisor:
+        await supervisor.spawn(["sh", "-c", DEAF])
+        Path("forked").touch()  # noqa: ASYNC240 - does not block
+        os.closerange(3, 1000)
+        time.sleep(30)  # noqa: ASYNC251 - there is no loop any more
+
+
 # --- strangers with the numbers of the dead -----------------------------------------------------
 
 

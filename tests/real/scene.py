@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from ptykill import Leftovers, Session, Supervisor
+from ptykill import Attributes, Leftovers, Session, Supervisor
 from tests.real import processes
 from tests.real.processes import Census, Process
 from tests.real.programs import Program
@@ -83,6 +83,7 @@ async def start(
     *,
     plan: str | None = None,
     leftovers: Leftovers | None = None,
+    attributes: Attributes | None = None,
     rows: int = 24,
     cols: int = 80,
 ) -> Scene:
@@ -99,7 +100,14 @@ async def start(
     }
     command = program.command(folder, mark)
     session = await supervisor.spawn(
-        command, env=env, cwd=folder, rows=rows, cols=cols, plan=plan, leftovers=leftovers
+        command,
+        env=env,
+        cwd=folder,
+        rows=rows,
+        cols=cols,
+        attributes=attributes,
+        plan=plan,
+        leftovers=leftovers,
     )
     scene = Scene(session, program, folder, mark)
     if program.typed:

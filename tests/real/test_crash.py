@@ -1,0 +1,105 @@
+"""A host that is killed leaves nothing behind: its keepers carry out the plan, and go."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ptykill.kernel import cgroup
+from tests.real import hosts, processes
+
+GRACE, SLACK = 0.5, 1.0
+"""Seconds: the plan's grace, and what a slow machine may need on top of it."""
+CRASHES = int(os.environ.get("PTYKILL_TEST_CRASHES", "12"))
+
+pytestmark = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
+
+
+@contextmanager
+def host(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a host in a process of its own, which is killed at the end of the block."""
+    command = [sys.executable, hosts.__file__, name, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the host has got that far."""
+    until = time.monotonic() + 30
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def left(mark: str, within: float) -> list[str]:
+    """Return who is left after so many seconds, as soon as that is nobody."""
+    until = time.monotonic() + within
+    while (found := processes.marked(mark)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return processes.names(found)
+
+
+def groups() -> set[Path]:
+    """Return the cgroups that sessions may have made."""
+    parent = cgroup.place()
+    return set() if parent is None else set(Path(parent).glob("ptykill-*"))
+
+
+@pytest.mark.parametrize("seed", range(CRASHES))
+def test_killed_at_any_moment(mark: str, tier: str, tmp_path: Path, seed: int) -> None:
+    """Nobody is left after the grace and a second, and whoever was ready for it has cleaned up."""
+    chance = random.Random(seed)
+    before = groups()
+    with host("that_crashes", tier, str(tmp_path), str(seed)) as process:
+        if seed % 3:
+            wait_for(tmp_path / "ready2", process)
+        time.sleep(chance.uniform(0, 0.6))
+        ready = [number for number in range(3) if (tmp_path / f"ready{number}").exists()]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert left(mark, GRACE + SLACK) == []
+    assert [number for number in ready if not (tmp_path / f"cleaned{number}").exists()] == []
+    assert groups() <= before
+
+
+def test_killed_while_a_fork_lives(mark: str, tier: str, tmp_path: Path) -> None:
+    """A child that the host had forked holds its sockets, and its terminals, and does no harm."""
+    with host("with_a_fork", tier, str(tmp_path)) as process:
+        for name in "ready0", "forked":
+            wait_for(tmp_path / name, process)
+        (child,) = [
+            each.pid
+            for each in processes.descendants(process.pid)
+            if each.parent == process.pid and each.name != "ptykill-warden"
+        ]
+        process.kill()
+        process.wait()
+        until = time.monotonic() + GRACE + SLACK
+        while len(processes.marked(mark)) > 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert [each.pid for each in processes.marked(mark)] == [child]
+        processes.end(child)
+    assert (tmp_path / "cleaned0").exists()
+
+
+def test_a_host_that_closes_everything(mark: str, tier: str, tmp_path: Path) -> None:
+    """A host that has lost its sockets has lost its sessions: they are ended."""
+    with host("that_closes_everything", tier, str(tmp_path)) as process:
+        wait_for(tmp_path / "forked", process)
+        until = time.monotonic() + GRACE + SLACK
+        while len(processes.marked(mark)) > 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert [each.pid for each in processes.marked(mark)] == [process.pid]

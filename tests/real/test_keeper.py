@@ -1,0 +1,268 @@
+"""The keeper, the warden and their sockets may fail as well: the session is ended all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import trio
+
+import ptykill
+from ptykill import Caveat, ExitStatus, Outcome, Supervisor, Verdict
+from tests.real import processes
+from tests.real.programs import find, python
+from tests.real.scene import PATIENCE, SLACK, Scene, start, until
+
+pytestmark = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
+
+ESCAPEES = python(
+    "escapees",
+    "is deaf, and so are its child, a daemon, and a daemon's child in a session of its own",
+    """
+    def daemon():
+        os.setsid()
+        fork(lambda: (deaf(), fork(lambda: (os.setsid(), say("ready"), idle())), idle()))
+    deaf()
+    fork(idle)
+    os.waitpid(fork(daemon), 0)
+    idle()
+    """,
+    Outcome.KILLED,
+    ExitStatus(signal=signal.SIGKILL),
+    members=2,
+)
+
+
+def keeper_of(scene: Scene) -> int:
+    """Return the pid of a session's keeper: its leader's parent."""
+    leader = scene.leader()
+    assert leader is not None
+    keeper = processes.look_up(leader.parent)
+    assert keeper is not None
+    assert keeper.name == "ptykill-keeper"
+    return keeper.pid
+
+
+def warden() -> int:
+    """Return the pid of the only warden that this process has."""
+    (found,) = [
+        each.pid
+        for each in processes.descendants(os.getpid())
+        if (each.name, each.parent) == ("ptykill-warden", os.getpid())
+    ]
+    return found
+
+
+async def all_gone(scene: Scene) -> None:
+    """Wait until nobody with the session's mark lives: who kills is not always who tells."""
+    await until(lambda: scene.marked() == [], "the members to be gone")
+
+
+def check_lost(verdict: Verdict, tier: str) -> None:
+    """A verdict on a session whose keeper was killed says so, and what that means."""
+    assert verdict.empty
+    assert verdict.containment == tier
+    assert Caveat.KEEPER_LOST in verdict.caveats
+    assert (Caveat.ESCAPEES_UNKNOWN in verdict.caveats) == (tier == "keeper")
+    assert verdict.exit_status is None
+
+
+async def test_a_keeper_that_is_killed(supervisor: Supervisor, tmp_path: Path, tier: str) -> None:
+    """Its death ends the session soon, those that had escaped too, and the verdict says so."""
+    scene = await start(supervisor, ESCAPEES, tmp_path)
+    os.kill(keeper_of(scene), signal.SIGKILL)
+    with trio.fail_after(PATIENCE):
+        verdict = await scene.session.wait()
+    check_lost(verdict, tier)
+    await all_gone(scene)
+    assert await scene.session.receive() == b""
+
+
+async def test_a_keeper_that_is_killed_during_the_grace(
+    supervisor: Supervisor, tmp_path: Path, tier: str
+) -> None:
+    """Whoever waits for the verdict gets it, long before the grace would be over."""
+    scene = await start(supervisor, ESCAPEES, tmp_path)
+    async with trio.open_nursery() as nursery:
+        verdicts: list[Verdict] = []
+
+        async def ask() -> None:
+            verdicts.append(await scene.session.terminate(grace=PATIENCE))
+
+        nursery.start_soon(ask)
+        await trio.sleep(0.05)
+        os.kill(keeper_of(scene), signal.SIGKILL)
+    (verdict,) = verdicts
+    check_lost(verdict, tier)
+    assert verdict.took < PATIENCE
+    await all_gone(scene)
+
+
+async def test_a_keeper_and_its_warden_killed(
+    supervisor: Supervisor, tmp_path: Path, tier: str
+) -> None:
+    """With both gone the session is what the process table shows, or the cgroup holds."""
+    program = find("deaf member of a polite leader")
+    scene = await start(supervisor, program, tmp_path)
+    keeper = keeper_of(scene)
+    for pid in warden(), keeper:
+        os.kill(pid, signal.SIGKILL)
+    with trio.fail_after(PATIENCE):
+        verdict = await scene.session.wait()
+    check_lost(verdict, tier)
+    await all_gone(scene)
+
+
+async def test_escapees_of_a_lost_keeper_are_in_the_cgroup(
+    supervisor: Supervisor, tmp_path: Path, tier: str
+) -> None:
+    """The kernel knows the members of a cgroup even when nobody else is left to know them."""
+    if tier != "cgroup":
+        pytest.skip("only a cgroup knows")
+    scene = await start(supervisor, ESCAPEES, tmp_path)
+    keeper = keeper_of(scene)
+    for pid in warden(), keeper:
+        os.kill(pid, signal.SIGKILL)
+    with trio.fail_after(PATIENCE):
+        verdict = await scene.session.wait()
+    assert scene.marked() == []
+    check_lost(verdict, tier)
+
+
+@pytest.mark.parametrize("program", ["polite", "deaf", "cleans up in half the grace"])
+async def test_a_keeper_that_is_stopped(
+    supervisor: Supervisor, tmp_path: Path, program: str
+) -> None:
+    """It is made to go on when its session is to end."""
+    expected = find(program)
+    scene = await start(supervisor, expected, tmp_path)
+    os.kill(keeper_of(scene), signal.SIGSTOP)
+    verdict = await scene.session.terminate(grace=expected.grace)
+    assert (verdict.empty, verdict.outcome) == (True, expected.outcome)
+    assert verdict.exit_status == expected.status
+    assert verdict.caveats == frozenset()
+    assert verdict.took < (
+        expected.grace if expected.outcome is Outcome.GRACEFUL else expected.grace + SLACK
+    )
+    assert scene.marked() == []
+
+
+async def test_a_full_socket(supervisor: Supervisor, tmp_path: Path) -> None:
+    """What a stopped keeper has no room to be told, it does not need to be told."""
+    scene = await start(supervisor, ESCAPEES, tmp_path)
+    keeper = keeper_of(scene)
+    os.kill(keeper, signal.SIGSTOP)
+    channel = scene.session._driver.containment._kept.channel  # type: ignore[attr-defined]
+    with pytest.raises(BlockingIOError):
+        while True:
+            channel.send(b"\xda\x05hello")  # marshal's "hello", which means nothing.
+    verdict = await scene.session.terminate(grace=0.1)
+    assert (verdict.empty, verdict.outcome) == (True, Outcome.KILLED)
+    assert scene.marked() == []
+
+
+async def test_a_warden_that_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Its sessions do not notice, and the next one has a new warden."""
+    first = await start(supervisor, find("polite"), tmp_path)
+    old = warden()
+    os.kill(old, signal.SIGKILL)
+    await until(lambda: not processes.descendants(old), "the warden to be dead")
+    second = await start(supervisor, find("polite"), tmp_path)
+    assert warden() != old
+    for scene in first, second:
+        verdict = await scene.session.terminate(grace=PATIENCE)
+        assert (verdict.outcome, verdict.empty) == (Outcome.GRACEFUL, True)
+        assert verdict.caveats == frozenset()
+
+
+async def test_a_warden_that_is_stopped(supervisor: Supervisor, tmp_path: Path) -> None:
+    """It is made to go on when it is needed, and when it is to end."""
+    pid = warden()
+    os.kill(pid, signal.SIGSTOP)
+    for _ in range(3):
+        scene = await start(supervisor, find("polite"), tmp_path)
+        os.kill(pid, signal.SIGSTOP)
+        assert (await scene.session.terminate(grace=PATIENCE)).empty
+
+
+@pytest.mark.parametrize("who", ["keeper", "embryo"])
+async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path, who: str) -> None:
+    """The keeper that is kept warm may be dead when it is wanted: another one is taken."""
+    for _ in range(3):
+        await until(lambda: idle("embryo"), "an embryo")
+        pid = idle(who)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: idle("embryo") is None, "the embryo to die with its keeper")
+        scene = await start(supervisor, find("polite"), tmp_path)
+        assert (await scene.session.terminate(grace=PATIENCE)).empty
+
+
+def idle(who: str) -> int | None:
+    """Return the pid of the keeper that is kept warm, or of its embryo; None if there is none."""
+    for keeper in processes.descendants(warden()):
+        for embryo in processes.descendants(keeper.pid):
+            if embryo.name == "ptykill-keeper" and embryo.session == embryo.pid:
+                return keeper.pid if who == "keeper" else embryo.pid
+    return None
+
+
+async def test_our_own_processes_ignore_what_is_for_the_host(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """Signals that a terminal or a service manager sends to all of a host do not end a keeper."""
+    scene = await start(supervisor, find("polite"), tmp_path)
+    for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1:
+        for pid in warden(), keeper_of(scene):
+            os.kill(pid, number)
+    await trio.sleep(0.05)
+    verdict = await scene.session.terminate(grace=PATIENCE)
+    assert (verdict.outcome, verdict.caveats) == (Outcome.GRACEFUL, frozenset())
+
+
+async def test_the_spared_keep_their_keeper(supervisor: Supervisor, tmp_path: Path) -> None:
+    """What a leader leaves behind may be left alone; its keeper stays for as long as it lives."""
+    scene = await start(
+        supervisor, find("leaves a deaf child"), tmp_path, leftovers=ptykill.Leftovers.SPARE
+    )
+    keeper = keeper_of(scene)
+    scene.tell("go")
+    verdict = await scene.session.wait()
+    assert (verdict.outcome, verdict.empty) == (Outcome.SPARED, False)
+    (survivor,) = verdict.survivors
+    found = processes.look_up(survivor.pid)
+    assert found is not None
+    assert found.parent == keeper
+    await trio.sleep(0.1)
+    assert processes.look_up(keeper) is not None
+    processes.end(survivor.pid)
+    await until(lambda: not alive(keeper), "the keeper to leave")
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process is there and not dead."""
+    process = processes.look_up(pid)
+    return process is not None and process.alive
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_the_death_signal(
+    supervisor: Supervisor, tmp_path: Path, kept: bool  # noqa: FBT001
+) -> None:
+    """The leader gets the signal of its choice when its keeper dies."""
+    program = python(
+        "told of its parent's death",
+        "writes down that it got SIGUSR1, and ends",
+        'on(signal.SIGUSR1, lambda: (say("told"), os._exit(0))); say("ready"); idle()',
+    )
+    attributes = ptykill.Attributes(death_signal="USR1")
+    scene = await start(supervisor, program, tmp_path, attributes=attributes)
+    if kept:
+        os.kill(scene.session.pid, signal.SIGUSR1)
+    else:
+        os.kill(keeper_of(scene), signal.SIGKILL)
+    await scene.session.wait()
+    await until(lambda: scene.has("told") or scene.marked() == [], "the signal")
+    assert scene.has("told")
