@@ -269,9 +269,8 @@ class Driver:
         if self._kills is None:
             self._kills = _Kills(now)
         self._kills.rounds.append(self.containment.kill())
-        if len(self._kills.rounds) == 1:
-            if log.wanted(logging.INFO):
-                self._log_delivery(logging.INFO, self._kills.record(self.began), None)
+        if len(self._kills.rounds) == 1 and log.wanted(logging.INFO):
+            self._log_delivery(logging.INFO, self._kills.record(self.began), None)
         if self.state is State.KILLING:
             self._be_due(min(trio.current_time() + self._retry, self._kill_until))
             self._retry = min(self._retry * 2, _RETRY_LONGEST)

@@ -47,8 +47,8 @@ class Caveat(enum.Enum):
 class ExitStatus:
     """How the leader ended: ``code`` (0 to 255) if it exited, ``signal`` if one ended it.
 
-    ``oom_killed``: the signal was SIGKILL, and the kernel's out-of-memory killer had been at work in
-    the session. Only a cgroup with the memory controller can tell; elsewhere it is False.
+    ``oom_killed``: the signal was SIGKILL, and the kernel's out-of-memory killer had been at work
+    in the session. Only a cgroup with the memory controller can tell; elsewhere it is False.
     """
 
     code: int | None = None

@@ -17,9 +17,12 @@ HOUSE = Path(ptykill.__file__).parent
 """The package that is tested: the installed one."""
 
 FLOORS = [
-    {"errors", "plan", "lifecycle", "verdict", "backlog"},
+    {"errors", "plan", "lifecycle", "verdict", "backlog", "command"},
+    {"kernel"},
+    {"keeper"},
     {"contract", "log"},
-    {"pty", "containment", "signalling", "alarm"},
+    {"pty"},
+    {"containment", "signalling", "alarm"},
     {"driver", "session", "supervisor"},
     {"http", "host", "testing"},
     {"server", "daemon_log", "demo", "cli"},
@@ -46,7 +49,7 @@ ROOMS_OF = {
     "click": {"cli"},
     "hypercorn": {"server", "demo"},
     "rich": {"cli", "server", "demo"},
-    "ctypes": {"alarm", "pty", "demo"},
+    "ctypes": {"alarm", "kernel", "pty", "demo"},
 }
 """Where a dependency may be imported, so that it could be replaced by looking at few files."""
 
@@ -100,6 +103,34 @@ def test_the_ground_floor_is_pure() -> None:
     for name in FLOORS[0]:
         modules = {each.split(".", maxsplit=1)[0] for each in imports(HOUSE / f"{name}.py")}
         assert not modules & {"os", "time", "trio", "psutil", "subprocess", "threading", "socket"}
+
+
+BARE = sorted(path for name in ("kernel", "keeper") for path in (HOUSE / name).glob("*.py"))
+
+
+@pytest.mark.parametrize("path", BARE, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_what_runs_beside_the_host_is_bare(path: Path) -> None:
+    """A keeper imports the standard library, and the pure floor, and nothing else."""
+    allowed = {"errors", "plan", "lifecycle", "kernel", "keeper"}
+    for name in imports(path):
+        top, *rest = name.split(".")
+        assert top in sys.stdlib_module_names or (top == "ptykill" and rest[0] in allowed), name
+
+
+def test_a_warden_loads_no_more_than_it_should() -> None:
+    """Neither trio, psutil nor structlog gets into the processes that run beside the host."""
+    code = (
+        "import importlib, os, sys, types\n"
+        "package = types.ModuleType('ptykill')\n"
+        f"package.__path__ = [{str(HOUSE)!r}]\n"
+        "sys.modules['ptykill'] = package\n"
+        "importlib.import_module('ptykill.keeper.warden')\n"
+        "print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) <= {"ptykill", "__main__"}
 
 
 def test_the_core_needs_its_three_dependencies_alone() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 

@@ -6,8 +6,8 @@ be awake for that; SIGKILL is sent from both sides, until nobody is left.
 
 With a cgroup for each session, it is the cgroup tier: the same, and the kernel kills and counts.
 
-If the keeper itself is killed, its leader dies with it, and the warden kills the rest; what is known
-of the session from then on is what the process table tells (`containment.session`).
+If the keeper itself is killed, its leader dies with it, and the warden kills the rest; all that is
+known of the session from then on is what the process table tells (`containment.session`).
 """
 
 from __future__ import annotations
@@ -232,10 +232,8 @@ class KeeperContainment:
     def _keeper(self) -> Iterator[Pidfd | None]:
         """Hold the keeper; None if it is dead."""
         handle = None
-        try:
+        with suppress(OSError):  # EMFILE, with no reserve left.
             handle = open_pidfd(self._kept.pid)
-        except OSError:  # EMFILE, with no reserve left.
-            pass
         try:
             # Its end of the socket is open, so it has not been reaped, and the number was its own.
             yield handle if handle is not None and _connected(self._kept.channel) else None

@@ -12,7 +12,6 @@ looked: `Caveat.ESCAPEES_UNKNOWN`, always.
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -21,11 +20,11 @@ from typing import NamedTuple
 
 import trio
 
+from ptykill.command import Command
 from ptykill.containment.identity import identify
 from ptykill.containment.leader import Leader
 from ptykill.containment.process import Process, open_process
 from ptykill.containment.process_table import Mark, ProcessTable, process_table
-from ptykill.command import Command
 from ptykill.contract import Signalled, Spawned, Will
 from ptykill.kernel.descent import group_of, session_of
 from ptykill.kernel.handle import deliver

@@ -1,7 +1,7 @@
 """The host's side of the warden: it is started, asked for keepers, and ended.
 
-One keeper is kept warm: forked, with its embryo waiting, before anybody asks for a session. To spawn
-is then to send the embryo its order.
+One keeper is kept warm: forked, with its embryo waiting, before anybody asks for a session. To
+spawn is then to send the embryo its order.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ class Kept:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         _, self.pid, leader = message
         self._leader = PidfdProcess(leader, fds[0])
+        if self._leader.dead():
+            raise OSError(errno.EIO, "the embryo is dead")
 
     async def _next(self) -> tuple[wire.Message, list[int]]:
         """Wait for the keeper's next message."""
@@ -143,7 +145,7 @@ class Warden:
             except BaseException:
                 ours.close()
                 raise
-        ours.setblocking(False)
+        ours.settimeout(0)
         self = cls(pid, ours, groups)
         try:
             self.keep_warm()
@@ -201,8 +203,8 @@ class Warden:
                 ours.close()
                 raise
             with other:
-                ours.setblocking(False)
-                embryo.setblocking(False)
+                ours.settimeout(0)
+                embryo.settimeout(0)
                 kept = Kept(ours, embryo, group)
                 fds = theirs.fileno(), other.fileno()
                 if self._process is not None:
@@ -226,7 +228,7 @@ class Warden:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
                     await trio.lowlevel.wait_readable(self._process.fd)
             with suppress(ChildProcessError):  # Somebody else has reaped it.
-                os.waitid(os.P_PIDFD, self._process.fd, os.WEXITED | os.WNOHANG)
+                os.waitid(os.P_PIDFD, self._process.fd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
             self._process.close()
             self._process = None
 
@@ -236,8 +238,6 @@ async def _ready(kept: Kept) -> Kept:
     try:
         with trio.fail_after(_PATIENCE):
             await kept.wait_ready()
-        if kept.leader.dead():
-            raise OSError(errno.EIO, "the embryo is dead")
     except trio.TooSlowError:
         kept.close()
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None

@@ -11,11 +11,12 @@ import math
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import Protocol
 
 from ptykill.keeper.wire import Will
 from ptykill.kernel.descent import foreground_of, group_of, members, session_of, stat
-from ptykill.kernel.handle import Pidfd, deliver, open_pidfd
+from ptykill.kernel.handle import deliver, open_pidfd
 from ptykill.lifecycle import Action, Event, Machine
 from ptykill.plan import HangUp, Leftovers, Plan, Reach, Signal, Step
 
@@ -90,10 +91,8 @@ class Alone:
             # Whoever has had its SIGHUP from the kernel is not to clean up twice.
             heard = number == signal.SIGHUP and member.pid == leader and terminal == 0
             if not heard and within(reach, member.pid, leader, front):
-                try:
+                with suppress(PermissionError):
                     deliver(number, member.send)
-                except PermissionError:
-                    pass
         ourselves.close()
 
 

@@ -20,16 +20,16 @@ def main(what: str) -> None:
     package = ModuleType("ptykill")
     package.__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
     sys.modules["ptykill"] = package
-    os.set_inheritable(CHANNEL, False)
+    os.set_inheritable(CHANNEL, False)  # noqa: FBT003
     channel = socket.socket(fileno=CHANNEL)
     if what == "embryo":
-        from ptykill.kernel.birth import be_born
+        from ptykill.kernel.birth import be_born  # noqa: PLC0415 - it is to be found by now
 
         os.setsid()
         be_born(channel)
-    from ptykill.keeper.warden import Warden
+    from ptykill.keeper.warden import Warden  # noqa: PLC0415
 
-    os.set_inheritable(HOST, False)
+    os.set_inheritable(HOST, False)  # noqa: FBT003
     Warden(channel, HOST).run()
 
 

@@ -4,8 +4,8 @@ It is a subreaper (prctl(2)): whoever among its descendants loses its parent, by
 otherwise, becomes its child. So
 
 - nobody escapes it, and all that it has are of this session and no other;
-- the session is empty when it has no child left: wait(2) says ECHILD, which is a fact and no look at
-  a table; it is an event, since every death of a child is;
+- the session is empty when it has no child left: wait(2) says ECHILD, which is a fact and no look
+  at a table; it is an event, since every death of a child is;
 - killing its children is enough, and free of races: only it can reap them, so their numbers are
   theirs; the children of the dead become its own, until there are none.
 
@@ -93,7 +93,7 @@ class Keeper:
         self._open(channel.fileno(), self._hear)
         self._open(host, self._go_on_alone)
         self._open(self._deaths, self._somebody_died)
-        channel.setblocking(False)
+        channel.settimeout(0)
         pidfd = os.pidfd_open(self.leader)
         wire.send(channel, (wire.KEPT, os.getpid(), self.leader), (pidfd,))
         os.close(pidfd)
@@ -253,10 +253,8 @@ class Keeper:
         if self._cgroup is not None:
             self._cgroup.kill()
         for pid in children(os.getpid()):
-            try:
+            with suppress(OSError):  # EPERM: another user's. ESRCH: can't be.
                 os.kill(pid, signal.SIGKILL)
-            except OSError:  # EPERM: another user's. ESRCH: can't be.
-                pass
 
     def _be_in_time(self) -> None:
         self._due = math.inf
@@ -273,10 +271,8 @@ class Keeper:
         ourselves = open_pidfd(os.getpid())
         assert ourselves is not None
         for process in members(ourselves):
-            try:
+            with suppress(PermissionError):
                 process.send(signal.SIGKILL)
-            except PermissionError:
-                pass
         ourselves.close()
         if self._cgroup is not None:
             self._cgroup.kill_each()
@@ -316,7 +312,5 @@ def _somebody_lives() -> bool:
 
 def _reap(pid: int) -> None:
     """Reap a child, if it is dead."""
-    try:
+    with suppress(ChildProcessError):
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | WALL)
-    except ChildProcessError:
-        pass

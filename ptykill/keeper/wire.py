@@ -1,6 +1,7 @@
-"""The messages between a host, its warden, and their keepers: whole ones, on sockets that keep
-their bounds (SOCK_SEQPACKET), each a tuple that marshal can write. Both ends are the same version of
-the same interpreter.
+"""The messages between a host, its warden, and their keepers.
+
+Each is a tuple that marshal can write, on a socket that keeps its bounds (SOCK_SEQPACKET). Both
+ends are the same version of the same interpreter.
 
 To the warden:  ``(KEEP, cgroup)`` with two descriptors: sockets to the host for the keeper and for
                 its embryo. ``cgroup`` is the path of one to be made, or None.

@@ -22,6 +22,7 @@ import signal
 import socket
 import struct
 import termios
+from contextlib import suppress
 from fcntl import ioctl
 from typing import Any, NoReturn
 
@@ -72,7 +73,7 @@ def be_born(channel: socket.socket) -> NoReturn:
         program = find_program(order["args"][0], order["env"].get(b"PATH"))
         _forget_the_host(channel.fileno())
         channel.send(b"ready ")
-        os.execve(program, order["args"], order["env"])
+        os.execve(program, order["args"], order["env"])  # noqa: S606 - no shell is wanted
     except OSError as error:
         _tell(channel, f"{stage} {error.errno or errno.EIO}")
     except ValueError:  # setrlimit(2), EINVAL: a soft limit above the hard one, say.
@@ -135,7 +136,5 @@ def _forget_the_host(channel: int) -> None:
 
 
 def _tell(channel: socket.socket, what: str) -> None:
-    try:
+    with suppress(OSError):
         channel.send(what.encode())
-    except OSError:
-        pass

@@ -1,8 +1,8 @@
 """A session's own cgroup (v2): the kernel knows who is in it, whatever they do, and kills them.
 
 No controller is needed, so it works as well in a hierarchy that has none (a hybrid machine). A
-keeper makes the cgroup before its embryo is anything, so the session is born inside. It holds a lock
-on it (flock(2)) for as long as it lives: a cgroup that nobody has locked was left by the dead.
+keeper makes the cgroup before its embryo is anything, so the session is born inside. It holds a
+lock on it (flock(2)) for as long as it lives: one that nobody has locked was left by the dead.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import errno
 import fcntl
 import os
 import secrets
-from contextlib import contextmanager, suppress
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ptykill.kernel.descent import read
 from ptykill.kernel.handle import open_pidfd
@@ -108,16 +108,15 @@ def place() -> str | None:
     The hierarchy may be mounted anywhere, and a part of it only (proc(5), mountinfo).
     """
     own = next((line[3:] for line in _lines("/proc/self/cgroup") if line.startswith("0::/")), None)
-    if own is None:
+    if own is None or ".." in own:  # Outside of this cgroup namespace (cgroup_namespaces(7)).
         return None
     for line in _lines("/proc/self/mountinfo"):
         mount, _, kind = line.partition(" - ")
         if not kind.startswith("cgroup2 "):
             continue
         root, target = map(_unescaped, mount.split()[3:5])
-        if root == "/" or own == root or own.startswith(f"{root}/"):
-            inside = own if root == "/" else own[len(root) :]
-            return os.path.normpath(target + inside)
+        if f"{own}/".startswith(f"{root.rstrip('/')}/"):
+            return os.path.normpath(f"{target}/{os.path.relpath(own, root)}")
     return None
 
 
@@ -136,7 +135,7 @@ def unusable() -> str | None:
             return "cgroup.kill is missing: it came with Linux 5.14"
         if not os.access(f"{parent}/cgroup.procs", os.W_OK):
             return f"no process may be moved out of {parent}: its cgroup.procs can't be written"
-        if b"domain" != read(f"{cgroup.path}/cgroup.type").strip():
+        if read(f"{cgroup.path}/cgroup.type").strip() != b"domain":
             return f"{parent} is a threaded cgroup, or has some"
     finally:
         cgroup.remove()

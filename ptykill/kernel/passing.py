@@ -13,7 +13,7 @@ _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 def receive(channel: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
     """Return up to ``size`` bytes, and up to ``most`` descriptors, which are close-on-exec.
 
-    `socket.recv_fds` takes flags but does not pass them on (Python 3.11), so its would be inherited.
+    `socket.recv_fds` takes flags but does not pass them on (Python 3.11): its are inherited.
     """
     found = array.array("i")
     data, about, _, _ = channel.recvmsg(size, socket.CMSG_LEN(most * found.itemsize), _CLOEXEC)

@@ -23,7 +23,7 @@ async def start(command: Command, slave: int) -> int:
     """Start the leader; return its pid. Raises `SpawnError`. Waits until the exec is done."""
     ours, theirs = socket.socketpair()
     with ours:
-        ours.setblocking(False)
+        ours.settimeout(0)
         with theirs:
             pid = start_beside("embryo", theirs.fileno())
         try:
@@ -32,6 +32,6 @@ async def start(command: Command, slave: int) -> int:
             os.kill(pid, signal.SIGKILL)
             # A host that ignores SIGCHLD has it reaped already.
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+                os.waitpid(pid, 0)  # noqa: ASYNC222 - it is dead, or about to be
             raise
     return pid

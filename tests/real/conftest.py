@@ -9,8 +9,8 @@ import pytest
 
 import ptykill
 from ptykill import Supervisor
-from ptykill.containment import why_not
 from ptykill.containment import session as session_module
+from ptykill.containment import why_not
 from ptykill.containment.process_table import PortableTable
 from ptykill.pty import spawn_native
 

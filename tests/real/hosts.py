@@ -274,7 +274,9 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
         ["sh", "-c", f"(setsid env -i sh -c 'sleep 60; :' {mark} &); sleep 60 & exit 3"],
     )
     # It is to say so: whoever was ready for its hangup cleans up, whatever happens to the host.
-    cleaner = "trap 'sleep 0.25; : > cleaned{0}; exit' HUP; : > ready{0}; while :; do sleep 0.01; done"
+    cleaner = (
+        "trap 'sleep 0.25; : > cleaned{0}; exit' HUP; : > ready{0}; while :; do sleep 0.01; done"
+    )
 
     async def one_after_the_other(supervisor: Supervisor) -> None:
         while True:
@@ -296,17 +298,69 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
             nursery.start_soon(one_after_the_other, supervisor)
 
 
+async def with_a_foreign_member(way: str, program: str) -> dict[str, Any]:
+    """End a session that has a member of another user, whom this host may not signal."""
+    command = f"trap '' HUP; {program} --reuid 0 --regid 0 --clear-groups sleep 60 & sleep 60"
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+        session = await supervisor.spawn(["sh", "-c", command])
+        with trio.fail_after(30):
+            while not any(owner(pid) == 0 for pid in descendants(session.pid)):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        members = descendants(session.pid)
+        verdict = await session.terminate(plan="HUP@session 100ms, KILL 300ms")
+    return {
+        **summary(verdict),
+        "foreign": [pid for pid in members if owner(pid) == 0],
+        "survivors": [(each.pid, each.user, each.why) for each in verdict.survivors],
+        "refused": [pid for each in verdict.deliveries for pid in each.refused],
+        "containment": verdict.containment,
+        "took": verdict.took,
+    }
+
+
+async def that_would_be_root(way: str) -> list[object]:
+    """Ask for a leader that is another user's."""
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+        try:
+            await supervisor.spawn(["true"], attributes=ptykill.Attributes(uid=0, gid=0))
+        except ptykill.SpawnError as error:
+            return [error.stage, error.code, error.status]
+    return ["spawned"]
+
+
+async def that_gives_up_its_rights(way: str) -> str:
+    """Become an ordinary user when the supervisor is open, and spawn."""
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+        os.setgroups([])
+        os.setresgid(65_534, 65_534, 65_534)
+        os.setresuid(65_534, 65_534, 65_534)
+        try:
+            session = await supervisor.spawn(["id", "-u"], cwd="/")
+        except ptykill.SpawnError as error:
+            return error.stage
+        return (await session.receive()).decode().strip()
+
+
+def owner(pid: int) -> int:
+    """Return the uid that a process runs as; -1 if there is none."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}").stat().st_uid
+    return -1
+
+
 async def with_a_fork(way: str, folder: str) -> None:
     """Fork, as a host should not: the child has copies of every socket and terminal."""
     os.chdir(folder)
     async with ptykill.open_supervisor(
         plan="HUP@session 500ms, KILL 5s", containment=choose_spawn(way)
     ) as supervisor:
-        cleaner = "trap 'sleep 0.25; : > cleaned0; exit' HUP; : > ready0; while :; do sleep 0.01; done"
+        cleaner = (
+            "trap 'sleep 0.25; : > cleaned0; exit' HUP; : > ready0; while :; do sleep 0.01; done"
+        )
         await supervisor.spawn(["sh", "-c", cleaner])
         await supervisor.spawn(["sh", "-c", DEAF])
         if os.fork() == 0:
-            time.sleep(30)
+            time.sleep(30)  # noqa: ASYNC251 - there is no loop here
             os._exit(0)
         Path("forked").touch()  # noqa: ASYNC240 - does not block
         await trio.sleep_forever()

@@ -1,7 +1,7 @@
 """Run a program as an ordinary user, who can read this interpreter wherever it is installed.
 
-``python ordinary.py COMMAND [ARGUMENT ...]``, as root. In a mount namespace of its own, folders that
-keep the user from the interpreter, the tests or the package are replaced by ones that don't.
+``python ordinary.py COMMAND [ARGUMENT ...]``, as root. In a mount namespace of its own, folders
+that keep the user from the interpreter, the tests or the package are replaced by ones that don't.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ async def test_ctrl_z(supervisor: Supervisor, tmp_path: Path) -> None:
     assert verdict.outcome is Outcome.KILLED
     assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
     hangup, kill = verdict.deliveries
-    # With a keeper the shell is hung up first, and may have hung up its jobs before we came to them.
+    # With a keeper the shell is hung up first, and may have hung up its jobs before we do.
     assert hangup.reached >= (10 if verdict.containment == "session" else 1)
     assert kill.reached == 3  # The one under nohup, and the two that are deaf.
 
