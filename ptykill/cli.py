@@ -1,4 +1,4 @@
-"""The command line: ``ptykill serve`` and ``ptykill demo``.
+"""The command line: ``ptykill serve``, ``ptykill demo`` and ``ptykill doctor``.
 
 It needs the extra ``server``, the demonstration the extra ``demo``; without them it says so.
 """
@@ -11,6 +11,7 @@ import sys
 from types import ModuleType
 
 import ptykill
+from ptykill.containment import STRONGEST_FIRST
 from ptykill.errors import PtykillError
 from ptykill.plan import HANGUP_THEN_KILL, Plan
 
@@ -91,6 +92,25 @@ def serve(host: str, port: int, grace: float | None, plan: str, max_sessions: in
 def demo(*, plain: bool, grace: float) -> None:
     """Show real sessions being ended, and what others leave alive."""
     sys.exit(_needing("ptykill.demo", "demo").main(plain=plain, grace=grace))
+
+
+@main.command()
+@click.option(
+    "--require",
+    default="keeper",
+    show_default=True,
+    type=click.Choice(STRONGEST_FIRST),
+    help="The weakest containment that will do; without it the exit status is 1.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(*, require: str, as_json: bool) -> None:
+    """Show what this machine offers, and which containment sessions get here.
+
+    Each containment is tried: a session is spawned, a daemon escapes from it, and it is ended.
+    """
+    show = _needing("ptykill.doctor_screen", "server").show
+    enough = STRONGEST_FIRST[: STRONGEST_FIRST.index(require) + 1]
+    sys.exit(0 if show(as_json=as_json) in enough else 1)
 
 
 def _needing(module: str, extra: str) -> ModuleType:

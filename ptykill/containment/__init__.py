@@ -12,9 +12,9 @@ from ptykill.contract import Tier
 from ptykill.errors import ContainmentUnavailable, InvalidArgument
 from ptykill.kernel import cgroup
 
-__all__ = ["open_tier", "why_not"]
+__all__ = ["STRONGEST_FIRST", "open_tier", "why_not"]
 
-_STRONGEST_FIRST = ("cgroup", "keeper", "session")
+STRONGEST_FIRST = ("cgroup", "keeper", "session")
 
 
 async def open_tier(name: str) -> Tier:
@@ -22,11 +22,11 @@ async def open_tier(name: str) -> Tier:
 
     Raises `ContainmentUnavailable` if it can't be had: a weaker one is never taken silently.
     """
-    if name not in ("auto", *_STRONGEST_FIRST):
-        msg = f"containment is one of auto, {', '.join(_STRONGEST_FIRST)}, not {name!r}"
+    if name not in ("auto", *STRONGEST_FIRST):
+        msg = f"containment is one of auto, {', '.join(STRONGEST_FIRST)}, not {name!r}"
         raise InvalidArgument(msg)
     lacking: dict[str, str] = {}
-    for each in _STRONGEST_FIRST if name == "auto" else (name,):
+    for each in STRONGEST_FIRST if name == "auto" else (name,):
         try:
             tier = await _open(each)
         except OSError as error:

@@ -440,16 +440,6 @@ async def test_a_bad_grace_signals_nobody(grace: float) -> None:
         assert tier.spawned[0].leader.got == []
 
 
-async def test_an_unavailable_containment_is_an_error_that_says_why() -> None:
-    """What was asked for by name is never replaced by something weaker."""
-    with pytest.raises(ptykill.ContainmentUnavailable, match="cgroup"):
-        async with ptykill.open_supervisor(containment="cgroup"):
-            pass
-    with pytest.raises(ptykill.InvalidArgument):
-        async with ptykill.open_supervisor(containment="nonsense"):
-            pass
-
-
 async def test_our_own_failure_is_told_and_takes_nobody_down(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -1,0 +1,216 @@
+"""Which containment is taken, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ptykill
+from ptykill import ContainmentUnavailable, InvalidArgument
+from ptykill.containment import warden, why_not
+from ptykill.doctor import examine, try_tier
+from ptykill.kernel import cgroup
+from tests.real.ordinary import ordinary_user
+
+
+def without_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the cgroup hierarchy away."""
+    monkeypatch.setattr(cgroup, "place", lambda: None)
+
+
+def without_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a program that is no Python interpreter."""
+    without_cgroups(monkeypatch)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+
+
+def with_a_broken_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an interpreter that does not start."""
+    without_cgroups(monkeypatch)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+
+
+def without_pidfds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be on a system that has no pidfds."""
+    without_cgroups(monkeypatch)
+    monkeypatch.delattr(os, "pidfd_open")
+
+
+LACKING = [
+    (without_cgroups, "cgroup", "no cgroup v2 hierarchy is mounted", "keeper"),
+    (without_an_interpreter, "keeper", "no Python interpreter", "session"),
+    (with_a_broken_interpreter, "keeper", "the warden could not be started", "session"),
+    (without_pidfds, "keeper", "knows no pidfds", "session"),
+]
+
+
+@pytest.mark.parametrize(("lose", "asked", "reason", "taken"), LACKING)
+async def test_what_can_not_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+    lose: Callable[[pytest.MonkeyPatch], None],
+    asked: str,
+    reason: str,
+    taken: str,
+) -> None:
+    """What was asked for and can't be had is an error that says why; auto takes the next best."""
+    lose(monkeypatch)
+    with pytest.raises(
+        ContainmentUnavailable, match=f"no {asked} containment: .*{reason}"
+    ) as error:
+        async with ptykill.open_supervisor(containment=asked):
+            pytest.fail("it was opened")
+    assert (error.value.code, error.value.status) == ("CONTAINMENT_UNAVAILABLE", 500)
+    async with ptykill.open_supervisor() as supervisor:
+        assert supervisor.containment == taken
+        session = await supervisor.spawn(["true"])
+        assert (await session.wait()).containment == taken
+
+
+async def test_auto_takes_the_strongest() -> None:
+    """What auto takes is the first of those that can be had."""
+    strongest = next(name for name in ("cgroup", "keeper", "session") if why_not(name) is None)
+    async with ptykill.open_supervisor() as supervisor:
+        assert supervisor.containment == strongest
+
+
+async def test_what_is_no_containment() -> None:
+    """A name that is none is refused."""
+    with pytest.raises(InvalidArgument, match="auto, cgroup, keeper, session, not 'jail'"):
+        async with ptykill.open_supervisor(containment="jail"):
+            pytest.fail("it was opened")
+
+
+async def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has what was taken, and why nothing stronger was."""
+    caplog.set_level("INFO", "ptykill")
+    async with ptykill.open_supervisor():
+        pass
+    assert any("containment.chosen" in record.message for record in caplog.records)
+
+
+def test_a_cgroup_left_by_the_dead_is_recovered() -> None:
+    """A cgroup that no keeper holds is emptied and removed; one that is held stays."""
+    parent = cgroup.place()
+    if parent is None or cgroup.unusable() is not None:
+        pytest.skip("no cgroup can be made here")
+    left, held = (Path(cgroup.new_path(parent)) for _ in range(2))
+    left.mkdir()
+    (left / "below").mkdir()
+    keeper = cgroup.Cgroup.create(str(held))
+    with subprocess.Popen(["sleep", "60"]) as process:
+        (left / "below" / "cgroup.procs").write_text(str(process.pid))
+        assert str(left) in cgroup.recover(parent)
+        assert process.wait(10) == -9
+    cgroup.recover(parent)
+    assert not left.exists()
+    assert held.exists()
+    assert keeper.remove()
+    os.close(keeper._held[0])
+    os.close(keeper._held[1])
+
+
+@pytest.mark.parametrize(
+    ("own", "mounts", "place"),
+    [
+        ("0::/a/b", "1 2 0:3 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", "/sys/fs/cgroup/a/b"),
+        ("0::/", "1 2 0:3 / /sys/fs/cgroup rw - cgroup2 x rw", "/sys/fs/cgroup"),
+        (
+            "4:cpu:/x\n0::/a",
+            "1 2 0:3 / /un rw - cgroup cgroup rw\n1 2 0:3 / /two rw - cgroup2 x x",
+            "/two/a",
+        ),
+        ("0::/a/b", "1 2 0:3 /a /m\\040t rw shared:1 - cgroup2 x rw", "/m t/b"),
+        ("0::/ab", "1 2 0:3 /a /mnt rw - cgroup2 x rw", None),
+        ("0::/../x", "1 2 0:3 / /mnt rw - cgroup2 x rw", None),
+        ("4:cpu:/x", "1 2 0:3 / /mnt rw - cgroup2 x rw", None),
+        ("0::/a", "1 2 0:3 / /mnt rw - cgroup cgroup rw,cpu", None),
+    ],
+)
+def test_where_our_own_cgroup_is(
+    monkeypatch: pytest.MonkeyPatch, own: str, mounts: str, place: str | None
+) -> None:
+    """Wherever the hierarchy is mounted, and whatever part of it, our own place is found."""
+    files = {"/proc/self/cgroup": own, "/proc/self/mountinfo": mounts}
+    monkeypatch.setattr(cgroup, "read", lambda path: files[path].encode())
+    assert cgroup.place() == place
+
+
+def test_out_of_memory_kills_are_read_from_the_controller(tmp_path: Path) -> None:
+    """``memory.events`` says whether the kernel's killer was there; without it nobody does."""
+    group = cgroup.Cgroup(str(tmp_path))
+    assert not group.oom()
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\nhigh 0\nmax 3\noom 1\noom_kill 0\noom_group_kill 0\n")
+    assert not group.oom()
+    events.write_text("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 0\n")
+    assert group.oom()
+
+
+# --- the doctor -----------------------------------------------------------------------------------
+
+
+async def test_the_doctor_tries(tier: str) -> None:
+    """Each tier that can be had is seen to end a session, and what escaped from it."""
+    trial = await try_tier(tier)
+    assert (trial.lacking, trial.ended, trial.holds) == ("", True, tier != "session")
+    assert min(trial.open, trial.spawn, trial.end) >= 0
+
+
+async def test_the_doctor_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that can't be had is told with its reason."""
+    with_a_broken_interpreter(monkeypatch)
+    assert "no cgroup v2" in (await try_tier("cgroup")).lacking
+    assert "warden could not be started" in (await try_tier("keeper")).lacking
+    assert warden.unavailable() is None
+
+
+def test_the_doctor_looks() -> None:
+    """It has something to say of each thing that containment stands on."""
+    found = {finding.what: finding.seen for finding in examine()}
+    assert {"kernel", "python", "/proc", "births", "cgroup v2", "descriptors"} <= found.keys()
+    assert all(found.values())
+
+
+def doctor(*arguments: str, wrapper: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    command = [*wrapper, sys.executable, "-m", "ptykill", "doctor", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_doctor_for_programs(tier: str) -> None:
+    """JSON, and an exit status that says whether sessions are contained as well as required."""
+    done = doctor("--json", "--require", tier)
+    assert (done.returncode, done.stderr) == (0, "")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert {trial["tier"] for trial in answer["containments"]} == {"cgroup", "keeper", "session"}
+    assert answer["auto"] in {trial["tier"] for trial in answer["containments"] if trial["ended"]}
+
+
+def test_the_doctor_for_people() -> None:
+    """A table, and what auto takes."""
+    done = doctor("--require", "session")
+    assert done.returncode == 0
+    assert "auto takes" in done.stdout
+    assert "an escaped daemon" in done.stdout
+
+
+def test_the_doctor_of_an_ordinary_user() -> None:
+    """Where a cgroup is required and can't be had, the exit status is 1, and the reason shown."""
+    wrapper = ordinary_user()
+    if not wrapper:
+        pytest.skip("no host of an ordinary user can be had here")
+    done = doctor("--require", "cgroup", "--json", wrapper=wrapper)
+    assert done.returncode == 1
+    (lacking,) = [
+        trial["lacking"]
+        for trial in json.loads(done.stdout)["containments"]
+        if trial["tier"] == "cgroup"
+    ]
+    assert "no cgroup" in lacking
