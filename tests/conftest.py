@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.real import processes
+from ptykill.testing import process_table as processes
 
 _PATIENCE = 3.0
 """Seconds for what is on its way out (a thread that has been told to end) to be gone."""

@@ -24,7 +24,7 @@ from click.testing import CliRunner
 import ptykill
 from ptykill import daemon_log
 from ptykill.cli import main
-from tests.real import processes
+from ptykill.testing import process_table as processes
 
 _PATIENCE = 30.0
 """Seconds that a busy machine may take for what is due at once."""

@@ -27,7 +27,7 @@ from ptykill.demo.onlooker import Onlooker
 from ptykill.demo.scenarios import CHAPTERS, SCENARIOS
 from ptykill.demo.setting import DemoError, set_up
 from ptykill.demo.timeline import Bar, Chart, Tick
-from tests.real import processes
+from ptykill.testing import process_table as processes
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it needs pidfds")
 

@@ -21,7 +21,7 @@ import trio
 import ptykill
 from ptykill import Host, Outcome, Session
 from ptykill.host import SupervisorOptions
-from tests.real import processes
+from ptykill.testing import process_table as processes
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
 """A short grace, and a bound that no machine is too slow for."""

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from ptykill.testing import process_table as processes
 from tests.http.conftest import KEY, Server
-from tests.real import processes
 
 _PATIENCE = 20.0
 """Seconds that a busy machine may take for what is due at once."""

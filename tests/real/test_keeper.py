@@ -13,8 +13,8 @@ import trio
 
 import ptykill
 from ptykill import Caveat, ExitStatus, Outcome, Supervisor, Verdict
-from tests.real import processes
-from tests.real.programs import find, python
+from ptykill.testing import process_table as processes
+from ptykill.testing.adversaries import find, python
 from tests.real.scene import PATIENCE, SLACK, Scene, start, until
 
 pytestmark = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)

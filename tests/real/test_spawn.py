@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from ptykill import InvalidArgument, SpawnError, Supervisor
-from tests.real import processes
+from ptykill.testing import process_table as processes
 from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ptykill import Session, SessionEnded, State, Supervisor
-from tests.real import processes
-from tests.real.programs import BASH, bash_with, find, python
+from ptykill.testing import process_table as processes
+from ptykill.testing.adversaries import BASH, bash_with, find, python
 from tests.real.scene import Scene, start, until
 
 pytestmark = pytest.mark.usefixtures("spawning")

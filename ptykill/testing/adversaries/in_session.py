@@ -1,198 +1,17 @@
-"""Hostile and odd programs that a session may be asked to run, each with what is expected of it.
-
-All of them are bounded: by an alarm or by ``sleep 60``, in the number of their processes, and in
-memory. They work in a folder of their own, write a file ``ready`` when there is something to be
-ended, and ``cleaned`` when they have finished cleaning up.
-"""
+"""Adversaries that stay in their session, or show their descent until it ends."""
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
-import sys
-import textwrap
-from pathlib import Path
+from ptykill.testing.adversaries.program import (
+    DONE,
+    KILLED,
+    bash_with,
+    python,
+    shell,
+)
+from ptykill.verdict import ExitStatus, Outcome
 
-from ptykill import ExitStatus, Outcome
-
-__all__ = [
-    "BASH",
-    "JOBS",
-    "LINGERING",
-    "PROGRAMS",
-    "Program",
-    "bash_with",
-    "find",
-    "python",
-    "shell",
-]
-
-BASH = shutil.which("bash") or "/bin/bash"
-
-_HUNG_UP = ExitStatus(signal=1)
-_KILLED = ExitStatus(signal=9)
-_DONE = ExitStatus(code=0)
-
-_PRELUDE = """
-import _thread, ctypes, os, platform, signal, sys, termios, time
-
-LIMIT = 60
-MARK = sys.argv[1]
-signal.alarm(LIMIT)
-libc = ctypes.CDLL(None)
-
-def say(name):
-    os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
-
-def heard(name):
-    while not os.path.exists(name):
-        time.sleep(0.002)
-
-def on(number, do):
-    signal.signal(number, lambda *_: do())
-
-def deaf():
-    for number in signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT:
-        signal.signal(number, signal.SIG_IGN)
-
-def idle():
-    while True:
-        signal.pause()
-
-def fork(do):
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(LIMIT)
-        try:
-            do()
-        finally:
-            os._exit(0)
-    return pid
-
-def cleaned(status=0):
-    say("cleaned")
-    os._exit(status)
-
-def end_main_thread():
-    libc.syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """A program, how to start it, and how its end has to look.
-
-    ``typed`` is typed into it once it runs. ``outcome``, ``status`` and ``cleans_up`` are what a
-    hangup, the grace and SIGKILL have to lead to; ``members`` is how many processes there are at
-    least when it is ready.
-    """
-
-    name: str
-    about: str
-    source: str
-    interpreter: tuple[str, ...]
-    outcome: Outcome = Outcome.GRACEFUL
-    status: ExitStatus | None = _HUNG_UP
-    cleans_up: bool = False
-    stops: bool = False
-    members: int = 1
-    typed: str = ""
-
-    @property
-    def grace(self) -> float:
-        """Seconds: long where it is not to be used up, short where it is.
-
-        Not too short for a leader that has to end by itself while others are killed.
-        """
-        if self.outcome is Outcome.GRACEFUL:
-            return 30.0
-        return 0.3 if self.status == _KILLED else 1.0
-
-    def command(self, folder: Path, mark: str) -> list[str]:
-        """Write the program into a folder and return what runs it."""
-        if not self.source:
-            return list(self.interpreter)
-        file = folder / "program"
-        file.write_text(self.source)
-        return [*self.interpreter, str(file), mark]
-
-    def __str__(self) -> str:
-        return self.name.replace(" ", "-")
-
-
-def python(  # noqa: D103
-    name: str,
-    about: str,
-    source: str,
-    outcome: Outcome = Outcome.GRACEFUL,
-    status: ExitStatus | None = _HUNG_UP,
-    *,
-    cleans_up: bool = False,
-    stops: bool = False,
-    members: int = 1,
-) -> Program:
-    return Program(
-        name,
-        about,
-        _PRELUDE + textwrap.dedent(source),
-        (sys.executable, "-I", "-S"),
-        outcome,
-        status,
-        cleans_up=cleans_up,
-        stops=stops,
-        members=members,
-    )
-
-
-def shell(  # noqa: D103
-    name: str,
-    about: str,
-    source: str,
-    outcome: Outcome = Outcome.GRACEFUL,
-    status: ExitStatus | None = _HUNG_UP,
-    *,
-    cleans_up: bool = False,
-    members: int = 1,
-) -> Program:
-    return Program(
-        name,
-        about,
-        textwrap.dedent(source),
-        ("/bin/sh",),
-        outcome,
-        status,
-        cleans_up=cleans_up,
-        members=members,
-    )
-
-
-def bash_with(
-    name: str,
-    line: str,
-    outcome: Outcome = Outcome.GRACEFUL,
-    *,
-    members: int = 2,
-    cleans_up: bool = False,
-) -> Program:
-    """Return an interactive bash into which a line is typed, and then ``: > ready``."""
-    return Program(
-        f"bash with {name}",
-        f"an interactive bash with {name}",
-        "",
-        (BASH, "--norc", "--noprofile", "-i"),
-        outcome,
-        _HUNG_UP,
-        members=members,
-        cleans_up=cleans_up,
-        typed=line,
-    )
-
-
-def find(name: str) -> Program:
-    """Return the program of that name."""
-    (found,) = (each for each in (*PROGRAMS, *JOBS, *LINGERING) if each.name == name)
-    return found
-
+__all__ = ["JOBS", "LINGERING", "PROGRAMS"]
 
 # The file says that the signals are ignored by now: a signal before that would find it polite.
 _DEAF = (
@@ -230,7 +49,7 @@ PROGRAMS = (
         "ignores every signal that can be",
         'deaf(); say("ready"); idle()',
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
     ),
     python(
         "blocking all signals",
@@ -241,7 +60,7 @@ PROGRAMS = (
         idle()
         """,
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
     ),
     python(
         "cleans up in half the grace",
@@ -263,7 +82,7 @@ PROGRAMS = (
         idle()
         """,
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
     ),
     python(
         "stopped leader",
@@ -274,7 +93,7 @@ PROGRAMS = (
         os.kill(os.getpid(), signal.SIGSTOP)
         idle()
         """,
-        status=_DONE,
+        status=DONE,
         cleans_up=True,
         stops=True,
     ),
@@ -283,7 +102,7 @@ PROGRAMS = (
         "is stopped, and ignores what it is told when it is continued",
         'deaf(); say("ready"); os.kill(os.getpid(), signal.SIGSTOP); idle()',
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
         stops=True,
     ),
     python(
@@ -298,7 +117,7 @@ PROGRAMS = (
         idle()
         """,
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
     ),
     python(
         "deaf member of a polite leader",
@@ -356,7 +175,7 @@ PROGRAMS = (
         flood()
         """,
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
         members=2,
     ),
     python(
@@ -379,7 +198,7 @@ PROGRAMS = (
         idle()
         """,
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
     ),
     python(
         "clean-up that floods",
@@ -395,7 +214,7 @@ PROGRAMS = (
         say("ready")
         idle()
         """,
-        status=_DONE,
+        status=DONE,
         cleans_up=True,
     ),
     python(
@@ -412,7 +231,7 @@ PROGRAMS = (
         say("ready")
         idle()
         """,
-        status=_DONE,
+        status=DONE,
         cleans_up=True,
     ),
     python(
@@ -431,7 +250,7 @@ PROGRAMS = (
         say("ready")
         idle()
         """,
-        status=_DONE,
+        status=DONE,
         cleans_up=True,
         members=31,
     ),
@@ -444,7 +263,7 @@ PROGRAMS = (
         : > ready
         while :; do read line; done
         """,
-        status=_DONE,
+        status=DONE,
         cleans_up=True,
     ),
     python(
@@ -456,7 +275,7 @@ PROGRAMS = (
         end_main_thread()
         """,
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
     ),
     python(
         "member with a dead main thread",
@@ -520,7 +339,7 @@ PROGRAMS = (
             fork(child)
         """,
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
         members=2,
     ),
     python(
@@ -585,7 +404,7 @@ PROGRAMS = (
         idle()
         """,
         Outcome.KILLED,
-        _KILLED,
+        KILLED,
         members=2,
     ),
     python(

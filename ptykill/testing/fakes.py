@@ -1,16 +1,5 @@
 """Fakes: sessions without processes, for tests of what embeds ptykill, on any clock.
 
->>> import trio, trio.testing, ptykill
->>> from ptykill.testing import FakeTier, Member
->>> async def main():
-...     tier = FakeTier(leader=Member(dies_of={"HUP": 0.5}), members=[Member()])
-...     async with ptykill.open_supervisor(containment=tier) as supervisor:
-...         session = await supervisor.spawn(["bash"])
-...         return await session.terminate(grace=1.0)
->>> verdict = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
->>> verdict.empty, verdict.outcome.value, verdict.took
-(True, 'killed', 1.0)
-
 A `Member` is a process by its habits: what it dies of and how long that takes. It has to be used
 with a virtual clock or short delays, since nothing but the clock makes it die.
 """

@@ -1,0 +1,181 @@
+"""What an adversary is, and how one is written: in Python, in sh, or typed into a bash.
+
+All of them are bounded: by an alarm or by ``sleep 60``, in the number of their processes, and in
+memory. They work in a folder of their own, write a file ``ready`` when there is something to be
+ended, and ``cleaned`` when they have finished cleaning up. Their processes carry a mark, a random
+word, as an argument; those that do not wipe their environment carry it there as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from ptykill.verdict import ExitStatus, Outcome
+
+__all__ = ["BASH", "Program", "bash_with", "python", "shell"]
+
+BASH = shutil.which("bash") or "/bin/bash"
+
+HUNG_UP = ExitStatus(signal=1)
+KILLED = ExitStatus(signal=9)
+DONE = ExitStatus(code=0)
+
+_PRELUDE = """
+import _thread, ctypes, os, platform, resource, signal, sys, termios, time
+
+LIMIT = 60
+MARK = sys.argv[1]
+signal.alarm(LIMIT)
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 28, 1 << 28))
+libc = ctypes.CDLL(None)
+
+def say(name):
+    os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
+
+def heard(name):
+    while not os.path.exists(name):
+        time.sleep(0.002)
+
+def on(number, do):
+    signal.signal(number, lambda *_: do())
+
+def deaf():
+    for number in signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT:
+        signal.signal(number, signal.SIG_IGN)
+
+def idle():
+    while True:
+        signal.pause()
+
+def fork(do):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(LIMIT)
+        try:
+            do()
+        finally:
+            os._exit(0)
+    return pid
+
+def cleaned(status=0):
+    say("cleaned")
+    os._exit(status)
+
+def daemon(do):
+    # Leave the session, and the parent as well.
+    def leave():
+        os.setsid()
+        fork(do)
+    os.waitpid(fork(leave), 0)
+
+def system_call(*arguments):
+    return libc.syscall(*arguments)
+
+def end_main_thread():
+    system_call({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program, how to start it, and how its end has to look.
+
+    ``escapes``: some of it leaves the session and loses its parent, so that only a containment that
+    holds whatever it started can end it. ``needs`` are the commands that it runs. ``typed`` is
+    typed into it once it runs. ``outcome``, ``status`` and ``cleans_up`` are what a
+    hangup, the grace and SIGKILL have to lead to; ``members`` is how many processes there are at
+    least when it is ready.
+    """
+
+    name: str
+    about: str
+    source: str
+    interpreter: tuple[str, ...]
+    outcome: Outcome = Outcome.GRACEFUL
+    status: ExitStatus | None = HUNG_UP
+    cleans_up: bool = False
+    stops: bool = False
+    members: int = 1
+    typed: str = ""
+    escapes: bool = False
+    needs: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> list[str]:
+        """The commands that it needs and this machine does not have."""
+        return [command for command in self.needs if shutil.which(command) is None]
+
+    @property
+    def grace(self) -> float:
+        """Seconds: long where it is not to be used up, short where it is.
+
+        Not too short for a leader that has to end by itself while others are killed.
+        """
+        if self.outcome is Outcome.GRACEFUL:
+            return 30.0
+        return 0.3 if self.status == KILLED else 1.0
+
+    def command(self, folder: Path, mark: str) -> list[str]:
+        """Write the program into a folder and return what runs it."""
+        if not self.source:
+            return list(self.interpreter)
+        file = folder / "program"
+        file.write_text(self.source)
+        return [*self.interpreter, str(file), mark]
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+def python(
+    name: str,
+    about: str,
+    source: str,
+    outcome: Outcome = Outcome.GRACEFUL,
+    status: ExitStatus | None = HUNG_UP,
+    **more: Any,  # noqa: ANN401 - fields of Program
+) -> Program:
+    """Return a program in Python; the prelude above goes before its source."""
+    interpreter = (sys.executable, "-I", "-S")
+    return Program(
+        name, about, _PRELUDE + textwrap.dedent(source), interpreter, outcome, status, **more
+    )
+
+
+def shell(
+    name: str,
+    about: str,
+    source: str,
+    outcome: Outcome = Outcome.GRACEFUL,
+    status: ExitStatus | None = HUNG_UP,
+    **more: Any,  # noqa: ANN401 - fields of Program
+) -> Program:
+    """Return a program in sh."""
+    return Program(name, about, textwrap.dedent(source), ("/bin/sh",), outcome, status, **more)
+
+
+def bash_with(
+    name: str,
+    line: str,
+    outcome: Outcome = Outcome.GRACEFUL,
+    *,
+    members: int = 2,
+    cleans_up: bool = False,
+) -> Program:
+    """Return an interactive bash into which a line is typed, and then ``: > ready``."""
+    return Program(
+        f"bash with {name}",
+        f"an interactive bash with {name}",
+        "",
+        (BASH, "--norc", "--noprofile", "-i"),
+        outcome,
+        HUNG_UP,
+        members=members,
+        cleans_up=cleans_up,
+        typed=line,
+    )

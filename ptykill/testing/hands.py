@@ -1,0 +1,170 @@
+"""Ways to spawn a terminal session and end it, as the judge asks for them.
+
+A hand is made for one session. Another killer is judged by writing one more: a class with these four
+methods, named as ``module:Class``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import pty
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Protocol, cast
+
+import psutil
+
+import ptykill
+
+__all__ = ["HANDS", "Hand", "find_hand"]
+
+
+class Hand(Protocol):
+    """Spawns one session and ends it. Everything blocks."""
+
+    def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
+        """Start the command on a terminal of its own, and keep that drained."""
+
+    def type_in(self, data: bytes) -> None:
+        """Type into the terminal."""
+
+    def end(self, grace: float) -> bool:
+        """End the session, politely for ``grace`` seconds; return whether it claims to have."""
+
+    def close(self) -> None:
+        """Give back what is left."""
+
+
+class PtykillHand:
+    """ptykill, with a containment."""
+
+    def __init__(self, containment: str = "auto") -> None:
+        self._host = ptykill.Host(containment=containment, plan="HUP@session 2s, KILL 5s")
+
+    def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
+        """Spawn; it drains by itself."""
+        self._session = self._host.spawn(command, env=env, cwd=folder)
+
+    def type_in(self, data: bytes) -> None:
+        """Type."""
+        self._host.call(self._session.send, data)
+
+    def end(self, grace: float) -> bool:
+        """Believe the verdict, which claims nothing of those that it says it can't know."""
+        verdict = self._host.call(partial(self._session.terminate, grace=grace))
+        return verdict.empty and ptykill.Caveat.ESCAPEES_UNKNOWN not in verdict.caveats
+
+    def close(self) -> None:
+        """Close the host."""
+        self._host.close()
+
+
+class PtyprocessHand:
+    """ptyprocess, which Jupyter and pexpect stand on: ``terminate(force=True)``."""
+
+    def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
+        """Spawn."""
+        ptyprocess = importlib.import_module("ptyprocess")
+        self._process = ptyprocess.PtyProcess.spawn(list(command), env=dict(env), cwd=folder)
+        _drain(self._process.fd)
+
+    def type_in(self, data: bytes) -> None:
+        """Type."""
+        self._process.write(data)
+
+    def end(self, grace: float) -> bool:
+        """Terminate; it has no other grace than its own."""
+        del grace
+        return cast(bool, self._process.terminate(force=True))
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+
+class _Forked:
+    """A leader forked onto a terminal."""
+
+    def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
+        """Fork, as pty.spawn does."""
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.execvpe(command[0], list(command), dict(env))  # noqa: S606 - no shell is wanted
+        _drain(self.master)
+
+    def type_in(self, data: bytes) -> None:
+        """Type."""
+        os.write(self.master, data)
+
+    def close(self) -> None:
+        """Leave the terminal to the end of this process: a thread reads it."""
+
+
+class KillpgHand(_Forked):
+    """What most programs do: SIGHUP to the process group, a wait for the leader, SIGKILL."""
+
+    def end(self, grace: float) -> bool:
+        """Return True when the leader has been reaped."""
+        os.killpg(self.pid, signal.SIGHUP)
+        until = time.monotonic() + grace
+        while time.monotonic() < until:
+            if os.waitpid(self.pid, os.WNOHANG)[0]:
+                return True
+            time.sleep(0.01)
+        os.killpg(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        return True
+
+
+class PsutilHand(_Forked):
+    """The recipe of psutil's documentation: the tree of children, terminated, then killed."""
+
+    def end(self, grace: float) -> bool:
+        """Return whether all that were found are gone."""
+        leader = psutil.Process(self.pid)
+        processes = [*leader.children(recursive=True), leader]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGHUP)
+        _, alive = psutil.wait_procs(processes, timeout=grace)
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        _, alive = psutil.wait_procs(alive, timeout=3)
+        return not alive
+
+
+def _drain(master: int) -> None:
+    """Read a terminal all along, in a thread."""
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(master, 65_536):
+                pass
+
+    threading.Thread(target=read, daemon=True).start()
+
+
+HANDS: dict[str, Callable[[], Hand]] = {
+    "ptykill": PtykillHand,
+    "ptykill-cgroup": partial(PtykillHand, "cgroup"),
+    "ptykill-keeper": partial(PtykillHand, "keeper"),
+    "ptykill-session": partial(PtykillHand, "session"),
+    "ptyprocess": PtyprocessHand,
+    "killpg": KillpgHand,
+    "psutil": PsutilHand,
+}
+"""The hands that come with it, by name."""
+
+
+def find_hand(name: str) -> Callable[[], Hand]:
+    """Return what makes a hand: one of `HANDS`, or ``module:Class``."""
+    if name in HANDS:
+        return HANDS[name]
+    module, _, attribute = name.partition(":")
+    return cast(Callable[[], Hand], getattr(importlib.import_module(module), attribute))

@@ -1,0 +1,256 @@
+"""Judge whatever ends terminal sessions by programs that are hard to end.
+
+::
+
+    python -m ptykill.testing.judge                       # ptykill, with the strongest containment
+    python -m ptykill.testing.judge ptyprocess psutil     # others, by name
+    python -m ptykill.testing.judge mine:Hand --only ring # yours, with some of the programs
+
+Each killer runs in a process of its own for each program, and is looked at from outside: who carries
+the program's mark, and lives, at the moment at which the killer claims that the session is over. A
+killer passes if nobody does, if the clean-up that was within the grace was finished, if it came back
+in time, and if a bystander was left in peace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import secrets
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ptykill.testing import process_table
+from ptykill.testing.adversaries import ADVERSARIES, Program
+from ptykill.testing.hands import HANDS, find_hand
+
+__all__ = ["Judgement", "judge", "main"]
+
+_PATIENCE = 30.0
+"""Seconds that a program may take to be ready."""
+_BOUND = 15.0
+"""Seconds that a killer may take beyond the grace before it counts as hung."""
+
+PASSED, LEFT, LIED, HUNG, CUT, BROKE = "passed", "left some", "lied", "hung", "cut short", "broke"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judgement:
+    """How a killer did with a program.
+
+    ``result``: ``passed``; ``left some``: alive, and did not claim otherwise; ``lied``: claimed
+    that it was over while ``survivors`` lived; ``hung``; ``cut short``: all is over, but so was a
+    clean-up that had its grace; ``broke``: it raised, or harmed a bystander. ``seconds`` is how
+    long it took.
+    """
+
+    killer: str
+    program: str
+    result: str
+    survivors: tuple[str, ...] = ()
+    seconds: float = 0.0
+    said: str = ""
+
+
+def judge(killer: str, program: Program) -> Judgement:
+    """Have a killer end a program, and judge it."""
+    mark = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(prefix="ptykill-judge-") as name:
+        try:
+            return _judge(killer, program, Path(name), mark)
+        finally:
+            for each in process_table.marked(mark):
+                process_table.end(each.pid)
+
+
+def _judge(killer: str, program: Program, folder: Path, mark: str) -> Judgement:
+    with _bystander() as unharmed, _Worker(killer) as worker:
+        worker.ask("spawn", program.command(folder, mark), str(folder), mark, _PATIENCE)
+        if program.typed:
+            worker.ask("type_in", f"{program.typed}\n: > ready\n", _PATIENCE)
+        until = time.monotonic() + _PATIENCE
+        while not (folder / "ready").exists() or (program.stops and not _stopped(mark)):
+            if time.monotonic() > until:
+                return Judgement(killer, program.name, BROKE, said="it was never ready")
+            time.sleep(0.005)
+        began = time.monotonic()
+        try:
+            claim, said = worker.ask("end", program.grace, program.grace + _BOUND), ""
+        except TimeoutError:
+            claim, said = None, "no answer"
+        except RuntimeError as error:
+            claim, said = False, str(error)
+        took = time.monotonic() - began
+        survivors = tuple(process_table.names(process_table.marked(mark)))
+        if claim is None:
+            result = HUNG
+        elif said or not unharmed():
+            result = BROKE
+        elif survivors:
+            result = LIED if claim else LEFT
+        elif program.cleans_up and not (folder / "cleaned").exists():
+            result = CUT
+        else:
+            result = PASSED
+        return Judgement(killer, program.name, result, survivors, took, said)
+
+
+def _stopped(mark: str) -> bool:
+    return any(each.state == "T" for each in process_table.marked(mark))
+
+
+@contextmanager
+def _bystander() -> Iterator[Any]:
+    """Run a process that no killer has a business with; it ends by itself, or by any signal."""
+    with subprocess.Popen(["sleep", "120"], start_new_session=True) as process:
+        try:
+            yield lambda: process.poll() is None
+        finally:
+            process.kill()
+
+
+# --- the killer's own process -----------------------------------------------------------------------
+
+
+class _Worker:
+    """A process that has one hand, and does with it what it is asked to."""
+
+    def __init__(self, killer: str) -> None:
+        command = [sys.executable, "-m", "ptykill.testing.judge", "--hand", killer]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+
+    def ask(self, verb: str, *about: object) -> Any:  # noqa: ANN401 - what the hand returned
+        """Have something done within the seconds that come last. Raises RuntimeError."""
+        *arguments, within = about
+        assert isinstance(within, int | float)
+        self._stdin.write(json.dumps([verb, *arguments]).encode() + b"\n")
+        until = time.monotonic() + within
+        answer = b""
+        while not answer.endswith(b"\n"):
+            left = max(0.0, until - time.monotonic())
+            if not select.select([self._stdout], [], [], left)[0]:
+                raise TimeoutError(verb)
+            data = os.read(self._stdout.fileno(), 65_536)
+            if not data:
+                raise RuntimeError(f"it died at {verb}")
+            answer += data
+        value, error = json.loads(answer)
+        if error:
+            raise RuntimeError(error)
+        return value
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stdin.close()
+        try:
+            self._process.wait(_BOUND)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stdout.close()
+
+
+def _work(killer: str) -> None:
+    """Be that process, until stdin ends."""
+    hand = find_hand(killer)()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # Whatever else is printed is no answer.
+    for line in sys.stdin:
+        verb, *about = json.loads(line)
+        value: object = None
+        error = ""
+        try:
+            match verb:
+                case "spawn":
+                    command, folder, mark = about
+                    env = os.environ | _environment(mark)
+                    hand.spawn(command, env, folder)
+                case "type_in":
+                    hand.type_in(about[0].encode())
+                case "end":
+                    value = hand.end(about[0])
+        except Exception as failure:  # noqa: BLE001 - it is told
+            error = f"{type(failure).__name__}: {failure}"
+        print(json.dumps([value, error]), file=answers, flush=True)
+    hand.close()
+
+
+def _environment(mark: str) -> dict[str, str]:
+    return {
+        "PTYKILL_JUDGE_MARK": mark,
+        "HISTFILE": "",
+        "LC_ALL": "C",
+        "PS1": "$ ",
+        "TMOUT": "60",
+    }
+
+
+# --- the command ------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Judge, print a table; return 1 if a killer named ptykill did not pass all that it should."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ptykill.testing.judge",
+        description="How killers of terminal sessions fare with programs that are hard to end.",
+        epilog=f"killers: {', '.join(HANDS)}, or module:Class of your own",
+    )
+    parser.add_argument("killers", nargs="*", default=["ptykill"])
+    parser.add_argument("--only", default="", help="programs whose name has this in it")
+    parser.add_argument("--json", action="store_true", help="a line for each judgement")
+    parser.add_argument("--hand", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.hand:
+        _work(options.hand)
+        return 0
+    chosen = [each for each in ADVERSARIES if options.only in each.name and not each.missing]
+    found = []
+    for program in chosen:
+        for killer in options.killers:
+            judgement = judge(killer, program)
+            found.append(judgement)
+            print(json.dumps(dataclasses.asdict(judgement)) if options.json else _row(judgement))
+    if not options.json:
+        _total(found, options.killers)
+    return 1 if any(each.result != PASSED for each in found) else 0
+
+
+def _row(judgement: Judgement) -> str:
+    told = judgement.said or "; ".join(judgement.survivors)
+    return (
+        f"{judgement.killer:<16} {judgement.program:<42} {judgement.result:<10}"
+        f" {judgement.seconds:6.2f} s  {told[:100]}"
+    ).rstrip()
+
+
+def _total(found: Iterable[Judgement], killers: Iterable[str]) -> None:
+    print()
+    for killer in killers:
+        counted = Counter(each.result for each in found if each.killer == killer)
+        parts = [f"{number} {result}" for result, number in counted.most_common()]
+        print(f"{killer:<16} {', '.join(parts)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
