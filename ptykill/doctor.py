@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import trio
 
@@ -96,11 +97,11 @@ async def try_tier(name: str) -> Trial:
 
 
 def _proc() -> Finding:
-    if not os.path.exists("/proc/self/stat"):
+    if not Path("/proc/self/stat").exists():
         return Finding("/proc", "not mounted", "no process can be found by its descent")
-    if not os.path.exists("/proc/1"):
+    if not Path("/proc/1").exists():
         return Finding("/proc", "hides others' processes (hidepid)", "members of other users too")
-    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         return Finding("/proc", "tells no children", "every look reads the whole process table")
     return Finding("/proc", "tells children, shows all processes")
 

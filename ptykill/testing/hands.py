@@ -1,7 +1,7 @@
 """Ways to spawn a terminal session and end it, as the judge asks for them.
 
-A hand is made for one session. Another killer is judged by writing one more: a class with these four
-methods, named as ``module:Class``.
+A hand is made for one session. Another killer is judged by writing one more: a class with these
+four methods, named as ``module:Class`` or ``path/file.py:Class``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import pty
+import runpy
 import signal
 import threading
 import time
@@ -163,8 +164,9 @@ HANDS: dict[str, Callable[[], Hand]] = {
 
 
 def find_hand(name: str) -> Callable[[], Hand]:
-    """Return what makes a hand: one of `HANDS`, or ``module:Class``."""
+    """Return what makes a hand: one of `HANDS`, ``module:Class``, or ``path/file.py:Class``."""
     if name in HANDS:
         return HANDS[name]
-    module, _, attribute = name.partition(":")
-    return cast(Callable[[], Hand], getattr(importlib.import_module(module), attribute))
+    place, _, attribute = name.rpartition(":")
+    space = runpy.run_path(place) if place.endswith(".py") else vars(importlib.import_module(place))
+    return cast(Callable[[], Hand], space[attribute])

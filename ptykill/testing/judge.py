@@ -2,14 +2,14 @@
 
 ::
 
-    python -m ptykill.testing.judge                       # ptykill, with the strongest containment
-    python -m ptykill.testing.judge ptyprocess psutil     # others, by name
-    python -m ptykill.testing.judge mine:Hand --only ring # yours, with some of the programs
+    python -m ptykill.testing.judge                        # ptykill, with what auto takes
+    python -m ptykill.testing.judge ptyprocess psutil      # others, by name
+    python -m ptykill.testing.judge mine.py:Hand --only x  # yours, with some of the programs
 
-Each killer runs in a process of its own for each program, and is looked at from outside: who carries
-the program's mark, and lives, at the moment at which the killer claims that the session is over. A
-killer passes if nobody does, if the clean-up that was within the grace was finished, if it came back
-in time, and if a bystander was left in peace.
+Each killer runs in a process of its own for each program, and is looked at from outside: who
+carries the program's mark, and lives, at the moment at which the killer claims that the session is
+over. A killer passes if nobody does, if a clean-up that was within the grace was finished, if it
+came back in time, and if a bystander was left in peace.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ptykill.testing import process_table
 from ptykill.testing.adversaries import ADVERSARIES, Program
@@ -112,14 +112,14 @@ def _stopped(mark: str) -> bool:
 @contextmanager
 def _bystander() -> Iterator[Any]:
     """Run a process that no killer has a business with; it ends by itself, or by any signal."""
-    with subprocess.Popen(["sleep", "120"], start_new_session=True) as process:
+    with subprocess.Popen(["/bin/sleep", "120"], start_new_session=True) as process:
         try:
             yield lambda: process.poll() is None
         finally:
             process.kill()
 
 
-# --- the killer's own process -----------------------------------------------------------------------
+# --- the killer's own process ---------------------------------------------------------------------
 
 
 class _Worker:
@@ -158,7 +158,7 @@ class _Worker:
             raise RuntimeError(error)
         return value
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -192,7 +192,8 @@ def _work(killer: str) -> None:
                     value = hand.end(about[0])
         except Exception as failure:  # noqa: BLE001 - it is told
             error = f"{type(failure).__name__}: {failure}"
-        print(json.dumps([value, error]), file=answers, flush=True)
+        answers.write(json.dumps([value, error]) + "\n")
+        answers.flush()
     hand.close()
 
 
@@ -206,7 +207,7 @@ def _environment(mark: str) -> dict[str, str]:
     }
 
 
-# --- the command ------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -214,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m ptykill.testing.judge",
         description="How killers of terminal sessions fare with programs that are hard to end.",
-        epilog=f"killers: {', '.join(HANDS)}, or module:Class of your own",
+        epilog=f"killers: {', '.join(HANDS)}, or yours as module:Class or file.py:Class",
     )
     parser.add_argument("killers", nargs="*", default=["ptykill"])
     parser.add_argument("--only", default="", help="programs whose name has this in it")
@@ -230,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for killer in options.killers:
             judgement = judge(killer, program)
             found.append(judgement)
-            print(json.dumps(dataclasses.asdict(judgement)) if options.json else _row(judgement))
+            _say(json.dumps(dataclasses.asdict(judgement)) if options.json else _row(judgement))
     if not options.json:
         _total(found, options.killers)
     return 1 if any(each.result != PASSED for each in found) else 0
@@ -245,11 +246,16 @@ def _row(judgement: Judgement) -> str:
 
 
 def _total(found: Iterable[Judgement], killers: Iterable[str]) -> None:
-    print()
+    _say("")
     for killer in killers:
         counted = Counter(each.result for each in found if each.killer == killer)
         parts = [f"{number} {result}" for result, number in counted.most_common()]
-        print(f"{killer:<16} {', '.join(parts)}")
+        _say(f"{killer:<16} {', '.join(parts)}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

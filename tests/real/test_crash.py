@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from ptykill.kernel import cgroup
-from tests.real import hosts, processes
+from ptykill.testing import process_table as processes
+from tests.real import hosts
 
 GRACE, SLACK = 0.5, 1.0
 """Seconds: the plan's grace, and what a slow machine may need on top of it."""
