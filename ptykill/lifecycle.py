@@ -30,8 +30,6 @@ __all__ = ["TABLE", "Action", "Event", "Machine", "Row", "State"]
 class State(enum.Enum):
     """Where a session is in its life."""
 
-    __hash__ = object.__hash__  # An enum's own hashes its name, in Python.
-
     RUNNING = "running"
     """The leader lives, and nobody has asked for the end."""
     SWEEPING = "sweeping"
@@ -48,8 +46,6 @@ class State(enum.Enum):
 
 class Event(enum.Enum):
     """What a driver has seen or been asked."""
-
-    __hash__ = object.__hash__
 
     STOP_REQUESTED = "stop requested"
     KILL_REQUESTED = "kill requested"

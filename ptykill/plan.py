@@ -47,8 +47,6 @@ LONGEST_WAIT = 86_400.0
 class Reach(enum.Enum):
     """Whom a signal goes to."""
 
-    __hash__ = object.__hash__  # An enum's own hashes its name, in Python.
-
     LEADER = "leader"
     """The session leader, the program that was spawned."""
     FOREGROUND = "foreground"

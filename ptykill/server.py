@@ -108,9 +108,7 @@ async def _end(supervisor: Supervisor, serving: trio.CancelScope) -> None:
 
 async def _hurry(received: AsyncIterator[int], supervisor: Supervisor) -> None:
     async for _ in received:
-        async with trio.open_nursery() as nursery:
-            for session in supervisor.sessions:
-                nursery.start_soon(session.kill)
+        supervisor.hurry()
 
 
 def _config(listener: socket.socket, plan: Plan) -> hypercorn.config.Config:

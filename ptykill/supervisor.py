@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -150,6 +150,11 @@ class Supervisor:
         """The longest (seconds) that `close` can take: the longest plan of any session."""
         return self._longest + _SLACK
 
+    def hurry(self) -> None:
+        """Have every session killed now."""
+        for session in list(self._live.values()):
+            session.request_end(plan=KILL_NOW)
+
     async def close(self, *, plan: Plan | None = None) -> None:
         """End every session, by ``plan`` or else its own, and start no more; bounded.
 
@@ -228,28 +233,33 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
             except BaseException as error:  # noqa: BLE001 - raised again below, as it was
                 # Held back until the nursery is closed, which would wrap it in a group.
                 failure = error
-            failure = await _close(supervisor, failure)
+            interrupt = await _uninterrupted(supervisor.close, supervisor.hurry)
+            failure = failure or interrupt
             nursery.cancel_scope.cancel()  # What is left is the alarm.
     finally:
-        with trio.CancelScope(shield=True):  # It is bounded.
-            await tier.close()
+        interrupt = await _uninterrupted(tier.close)
+    failure = failure or interrupt
     if failure is not None:
         raise failure
 
 
-async def _close(supervisor: Supervisor, failure: BaseException | None) -> BaseException | None:
-    """Close, whatever is going on; return what is to be raised then."""
-    plan = None
+async def _uninterrupted(
+    close: Callable[[], Awaitable[None]], hurry: Callable[[], None] = lambda: None
+) -> KeyboardInterrupt | None:
+    """Close something, whatever is going on; return the KeyboardInterrupt that came meanwhile.
+
+    No shield stops trio from delivering that to the main task. It is a wish to hurry.
+    """
+    interrupt = None
     while True:
         try:
-            with trio.CancelScope(shield=True):  # `close` is bounded.
-                await supervisor.close(plan=plan)
+            with trio.CancelScope(shield=True):  # It is bounded.
+                await close()
         except KeyboardInterrupt as error:
-            # No shield stops trio from delivering it to the main task. It is a wish to hurry.
-            failure = failure or error
-            plan = KILL_NOW
+            interrupt = interrupt or error
+            hurry()
         else:
-            return failure
+            return interrupt
 
 
 def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them

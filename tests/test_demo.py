@@ -62,7 +62,7 @@ def test_it_shows_what_it_claims_and_leaves_nothing(mark: str) -> None:
     assert "Nothing that the demo started is alive." in text
     assert not re.search(r"[^\n -~]", text), "plain text has no control codes"
     assert max(map(len, text.splitlines())) <= 80
-    assert processes.marked(mark) == []
+    assert processes.left(mark) == []
 
 
 @pytest.mark.skipif(find_spec("ptyprocess") is None, reason="ptyprocess is not installed")
@@ -79,7 +79,7 @@ def test_it_leaves_nothing_when_it_is_interrupted(number: signal.Signals, mark: 
     """A signal in the midst of an ending: everything is ended before the demo exits."""
     with started("--plain", "--grace", "10") as process:
         until = time.monotonic() + _PATIENCE
-        while len(processes.marked(mark)) < 3:  # The demo, and the deaf in their grace.
+        while len(programs(mark)) < 3:  # The demo, and the deaf in their grace.
             assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.01)
@@ -88,7 +88,12 @@ def test_it_leaves_nothing_when_it_is_interrupted(number: signal.Signals, mark: 
     assert (process.returncode, errors) == (128 + number, "")
     assert "Interrupted." in text
     assert "Nothing that the demo started is alive." in text
-    assert processes.marked(mark) == []
+    assert processes.left(mark) == []
+
+
+def programs(mark: str) -> list[processes.Process]:
+    """Return who carries a mark, but for what ptykill has beside its hosts."""
+    return [each for each in processes.marked(mark) if not processes.our_own(each)]
 
 
 def test_it_leaves_nothing_when_it_fails(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,14 +101,14 @@ def test_it_leaves_nothing_when_it_fails(mark: str, monkeypatch: pytest.MonkeyPa
     seen = []
 
     def fail(*_: object) -> None:
-        seen.extend(processes.marked(mark))
+        seen.extend(programs(mark))
         raise RuntimeError
 
     monkeypatch.setattr("ptykill.demo.ending.Onlooker", fail)
     with pytest.raises(RuntimeError):
         main(plain=True)
     assert len(seen) == len(SHELL.jobs)
-    assert processes.marked(mark) == []
+    assert processes.left(mark) == []
 
 
 def test_without_ptyprocess_it_says_so(

@@ -25,12 +25,12 @@ FLOORS = [
     {"containment", "signalling", "alarm"},
     {"driver", "session", "supervisor"},
     {"http", "host", "testing"},
-    {"server", "daemon_log", "demo", "cli"},
+    {"server", "daemon_log", "demo", "doctor", "doctor_screen", "cli"},
 ]
 """From the ground up. A room imports from its own floor and from those below."""
 
 ROOMS_OF = {
-    "psutil": {"containment"},
+    "psutil": {"containment", "testing"},
     "structlog": {"log", "daemon_log"},
     "trio": {
         "alarm",
@@ -44,11 +44,13 @@ ROOMS_OF = {
         "http",
         "server",
         "demo",
+        "doctor",
+        "doctor_screen",
     },
     "msgspec": {"http", "server"},
     "click": {"cli"},
     "hypercorn": {"server", "demo"},
-    "rich": {"cli", "server", "demo"},
+    "rich": {"cli", "server", "demo", "doctor_screen"},
     "ctypes": {"alarm", "kernel", "pty", "demo"},
 }
 """Where a dependency may be imported, so that it could be replaced by looking at few files."""

@@ -43,6 +43,7 @@ class Warden:
     def run(self) -> None:
         """Serve until the host has gone or has no use for it."""
         os.closerange(self._host + 1, os.sysconf("SC_OPEN_MAX"))
+        os.setsid()  # Out of reach of the host's terminal.
         os.chdir("/")
         calls.set_name("ptykill-warden")
         calls.become_subreaper()

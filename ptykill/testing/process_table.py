@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +23,11 @@ __all__ = [
     "descendants",
     "end",
     "every_process",
+    "left",
     "look_up",
     "marked",
     "names",
+    "our_own",
     "session_members",
     "spawned",
 ]
@@ -100,7 +103,7 @@ def descendants(pid: int) -> list[Process]:
 
 def spawned(pid: int) -> list[Process]:
     """Return the living descendants of a process but those that ptykill itself has there."""
-    return [each for each in descendants(pid) if not each.name.startswith("ptykill-")]
+    return [each for each in descendants(pid) if not our_own(each)]
 
 
 def marked(mark: str) -> list[Process]:
@@ -111,6 +114,19 @@ def marked(mark: str) -> list[Process]:
         for each in every_process()
         if each.alive and each.pid != os.getpid() and word in _environment_and_arguments(each)
     ]
+
+
+def left(mark: str, within: float = 2.0) -> list[str]:
+    """Describe who carries a mark after so many seconds, or as soon as that is nobody."""
+    until = time.monotonic() + within
+    while (found := marked(mark)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return names(found)
+
+
+def our_own(process: Process) -> bool:
+    """Return whether it is one of those that ptykill has beside a host."""
+    return process.name.startswith("ptykill-")
 
 
 def _environment_and_arguments(process: Process) -> bytes:

@@ -139,7 +139,7 @@ async def without_descriptors(way: str) -> dict[str, Any]:
     ) as supervisor:
         sessions = [
             await supervisor.spawn(command)
-            for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "-ic", f"{DEAF}; exit"])
+            for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "--norc", "-ic", f"{DEAF}; exit"])
         ]
         await trio.sleep(0.3)
         for spare in range(12, -1, -1):
@@ -174,7 +174,7 @@ async def without_processes(way: str) -> dict[str, Any]:
     ) as supervisor:
         sessions = [
             await supervisor.spawn(command)
-            for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "-ic", f"{DEAF}; exit"])
+            for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "--norc", "-ic", f"{DEAF}; exit"])
         ]
         await trio.sleep(0.3)
         for pid in os.getpid(), *descendants(os.getpid()):
@@ -239,7 +239,7 @@ async def whose_children_are_lost(way: str, how: str) -> list[dict[str, Any]]:
             ["sh", "-c", DEAF],
             ["sh", "-c", "sleep 60 & exit 4"],
             ["sh", "-c", "(trap '' HUP; exec sleep 60) & sleep 0.1; exit 4"],
-            ["bash", "-ic", "sleep 60 & (trap '' HUP; exec sleep 60) & sleep 0.1; kill -9 $$"],
+            ["bash", "--norc", "-ic", "sleep 60 & (trap '' HUP; exec sleep 60) & sleep 0.1; kill -9 $$"],
         ):
             session = await supervisor.spawn(command)
             with trio.move_on_after(0.4):
@@ -269,7 +269,7 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
     kinds = (
         ["sleep", "60"],
         ["sh", "-c", DEAF],
-        ["bash", "-ic", f"set -m; sleep 60 & {DEAF}"],
+        ["bash", "--norc", "-ic", f"set -m; sleep 60 & {DEAF}"],
         ["sh", "-c", "setsid sh -c \"trap '' HUP; sleep 60 & sleep 60\" & sleep 60"],
         ["sh", "-c", f"(setsid env -i sh -c 'sleep 60; :' {mark} &); sleep 60 & exit 3"],
     )

@@ -45,14 +45,6 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
-def left(mark: str, within: float) -> list[str]:
-    """Return who is left after so many seconds, as soon as that is nobody."""
-    until = time.monotonic() + within
-    while (found := processes.marked(mark)) and time.monotonic() < until:
-        time.sleep(0.01)
-    return processes.names(found)
-
-
 def groups() -> set[Path]:
     """Return the cgroups that sessions may have made."""
     parent = cgroup.place()
@@ -71,7 +63,7 @@ def test_killed_at_any_moment(mark: str, tier: str, tmp_path: Path, seed: int) -
         ready = [number for number in range(3) if (tmp_path / f"ready{number}").exists()]
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert left(mark, GRACE + SLACK) == []
+        assert processes.left(mark, GRACE + SLACK) == []
     assert [number for number in ready if not (tmp_path / f"cleaned{number}").exists()] == []
     assert groups() <= before
 
