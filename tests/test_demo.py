@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it
 
 _PATIENCE = 60.0
 """Seconds that a busy machine may take for what is due at once."""
-SHELL, EDITOR, SERVER = SCENARIOS
+SHELL, EDITOR, SERVER, DAEMON = SCENARIOS
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ def test_it_shows_what_it_claims_and_leaves_nothing(mark: str) -> None:
     with started("--plain", "--grace", "2") as process:
         text, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
-    assert re.findall(r"alive after the 204: (\d+)", text) == ["0", "0", "0"]
+    assert re.findall(r"alive after the 204: (\d+)", text) == ["0", "0", "0", "0"]
     assert f"alive after the 204: 0   saved {CHAPTERS} of {CHAPTERS} chapters" in text
     assert "Not as claimed" not in text
     assert "Nothing that the demo started is alive." in text

@@ -6,18 +6,15 @@ be awake for that; SIGKILL is sent from both sides, until nobody is left.
 
 With a cgroup for each session, it is the cgroup tier: the same, and the kernel kills and counts.
 
-If the keeper itself is killed, its leader dies with it, and the warden kills the rest; all that is
+If the keeper itself is killed, its leader is killed too, and the warden kills the rest; all that is
 known of the session from then on is what the process table tells (`containment.session`).
 """
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from signal import Signals
@@ -31,7 +28,7 @@ from ptykill.containment.identity import identify
 from ptykill.containment.leader import Leader
 from ptykill.containment.process_table import ProcessTable, process_table
 from ptykill.containment.session import SessionContainment
-from ptykill.containment.warden import Kept, Warden
+from ptykill.containment.warden import Kept, Stillborn, Warden
 from ptykill.contract import Signalled, Spawned, Will
 from ptykill.errors import SpawnError
 from ptykill.keeper import wire
@@ -42,7 +39,7 @@ from ptykill.kernel.descent import children, members
 from ptykill.kernel.handle import Pidfd, deliver, open_pidfd
 from ptykill.kernel.reserve import reserve
 from ptykill.plan import Reach
-from ptykill.pty.birth import Stillborn
+from ptykill.pty.birth import failed
 from ptykill.pty.terminal import PtyTerminal
 from ptykill.verdict import Caveat, ExitStatus, Survivor
 
@@ -72,27 +69,39 @@ class KeeperTier:
         reserve.fill()
         terminal = PtyTerminal.create(command.rows, command.cols)
         try:
-            warden = await self._usable_warden()
             try:
-                kept = await self._born(warden, command, terminal, will)
+                kept = await self._born(command, terminal, will)
             except Stillborn:  # Somebody had killed the one that was kept warm.
-                kept = await self._born(warden, command, terminal, will)
+                kept = await self._born(command, terminal, will)
+        except OSError as error:
+            terminal.hang_up()
+            if isinstance(error, SpawnError):
+                raise
+            raise failed(error.errno, getattr(error, "stage", "keeper"), command) from error
         except BaseException:
             terminal.hang_up()
             raise
-        warden.keep_warm()
-        containment = KeeperContainment(self.name, kept, terminal, self._births, self._table)
+        containment = KeeperContainment(
+            self.name,
+            kept,
+            terminal,
+            self._births,
+            self._table,
+            told_of_loss=command.attributes.death_signal is not None,
+        )
         return Spawned(containment, terminal)
 
-    async def _born(
-        self, warden: Warden, command: Command, terminal: PtyTerminal, will: Will
-    ) -> Kept:
-        kept = await warden.take()
+    async def _born(self, command: Command, terminal: PtyTerminal, will: Will) -> Kept:
+        warden = await self._usable_warden()
+        kept = warden.take()
         try:
-            await kept.bear(command, terminal.slave, _written(will))
+            kept.ask(command, terminal.slave, _written(will))
+            await kept.wait_born()
         except BaseException:
             kept.close()
             raise
+        # For the next one, but not before this one's caller has gone on: to fork is work, too.
+        trio.lowlevel.current_trio_token().run_sync_soon(warden.keep_warm, idempotent=True)
         return kept
 
     async def _usable_warden(self) -> Warden:
@@ -102,11 +111,7 @@ class KeeperTier:
         """
         if not self._warden.usable:
             log.event(logging.WARNING, "warden.replaced")
-            try:
-                new = await Warden.start(self._groups)
-            except OSError as error:
-                number = error.errno or errno.EIO
-                raise SpawnError(number, os.strerror(number), "keeper", sys.executable) from error
+            new = await Warden.start(self._groups)
             # Two spawns may have come here at once.
             old, self._warden = self._warden, new
             await old.close()
@@ -123,10 +128,18 @@ class KeeperTier:
 class KeeperContainment:
     """One session, as its keeper has it."""
 
-    def __init__(
-        self, name: str, kept: Kept, terminal: PtyTerminal, births: Births, table: ProcessTable
+    def __init__(  # noqa: PLR0913 - made in one place
+        self,
+        name: str,
+        kept: Kept,
+        terminal: PtyTerminal,
+        births: Births,
+        table: ProcessTable,
+        *,
+        told_of_loss: bool,
     ) -> None:
         self.name: str = name
+        self._told_of_loss = told_of_loss
         self._kept = kept
         self._leader = kept.leader
         self._terminal = terminal
@@ -278,6 +291,9 @@ class KeeperContainment:
     def _lose(self) -> None:
         """Go on without the keeper, which is dead."""
         log.event(logging.ERROR, "keeper.lost", pid=self.pid, keeper=self._kept.pid)
+        if not self._told_of_loss:  # By a death signal of its own.
+            with suppress(PermissionError):
+                self._leader.send(signal.SIGKILL)
         leader = Leader.of_another(self._leader)
         self._lost = SessionContainment(leader, self._terminal, self._table)
 

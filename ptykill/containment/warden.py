@@ -1,12 +1,13 @@
 """The host's side of the warden: it is started, asked for keepers, and ended.
 
-One keeper is kept warm: forked, with its embryo waiting, before anybody asks for a session. To
-spawn is then to send the embryo its order.
+One keeper is kept warm: forked, and rehearsed, before anybody asks for a session. To spawn is then
+to send it an order.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import socket
@@ -15,16 +16,17 @@ from contextlib import suppress
 
 import trio
 
+from ptykill import log
 from ptykill.command import Command
 from ptykill.containment.process import PidfdProcess
-from ptykill.errors import SpawnError
 from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
 from ptykill.kernel import cgroup
+from ptykill.kernel.birth import Failed
 from ptykill.kernel.handle import open_pidfd
-from ptykill.pty.birth import bear
+from ptykill.pty.birth import PATIENCE, order, working_directory
 
-__all__ = ["Kept", "Warden", "unavailable"]
+__all__ = ["Kept", "Stillborn", "Warden", "unavailable"]
 
 _PATIENCE = 30.0
 """Seconds in which a warden or a keeper that is not held up answers, however busy the machine."""
@@ -50,34 +52,58 @@ def unavailable() -> str | None:
 
 
 class Kept:
-    """A keeper, with its embryo or, later, its session's leader."""
+    """A keeper and, once there has been a birth, its session's leader."""
 
-    def __init__(self, channel: socket.socket, embryo: socket.socket, group: str | None) -> None:
+    def __init__(self, channel: socket.socket, group: str | None) -> None:
         self.channel: socket.socket = channel
         self.cgroup: str | None = group
         self.pid: int = -1
-        """The keeper's pid."""
-        self._embryo = embryo
+        """The keeper's pid, once there has been a birth."""
+        self._over = False
         self._leader: PidfdProcess | None = None
 
     @property
     def leader(self) -> PidfdProcess:
-        """The embryo, or what it has become. Held by the keeper until it is reaped."""
+        """The session's leader."""
         assert self._leader is not None
         return self._leader
 
-    async def wait_ready(self) -> None:
-        """Wait until it keeps an embryo. Raises OSError if it can't."""
-        message, fds = await self._next()
-        if message[0] != wire.KEPT:
-            number, what = message[1:3] if message[0] == wire.FAILED else (errno.EIO, "")
-            raise OSError(number, os.strerror(number), what)
-        if not fds:  # This process has none left, so it was dropped on its way.
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        _, self.pid, leader = message
-        self._leader = PidfdProcess(leader, fds[0])
-        if self._leader.dead():
-            raise OSError(errno.EIO, "the embryo is dead")
+    def ask(self, command: Command, terminal: int, will: wire.Will) -> None:
+        """Ask for a birth. Raises OSError."""
+        with working_directory(command) as here:
+            message = wire.ORDER, order(command), *will
+            if not wire.send(self.channel, message, [terminal, here]):
+                raise Stillborn(errno.EIO, "keeper")
+
+    async def wait_born(self) -> None:
+        """Wait for the birth that was asked for. Raises OSError, and then there is none."""
+        with trio.move_on_after(PATIENCE) as patience:
+            try:
+                await self._born()
+            except (trio.Cancelled, OSError):
+                await self._end()
+                raise
+        if patience.cancelled_caught:
+            raise Failed(errno.ETIMEDOUT, "exec")
+
+    async def _born(self) -> None:
+        while self._leader is None:
+            message, fds = await self._next()
+            match message:
+                case wire.KEPT, pid:
+                    self.pid = pid
+                case wire.BORN, pid:
+                    if not fds:  # This process has none left, so it was dropped on its way.
+                        raise Failed(errno.EMFILE, "keeper")
+                    self._leader = PidfdProcess(pid, fds[0])
+                case wire.FAILED, number, stage:
+                    self._over = True
+                    raise Failed(number, stage)
+                case _:
+                    self._over = True
+                    if message[0] == wire.BROKEN:
+                        log.event(logging.ERROR, "keeper.broken", traceback=message[1])
+                    raise Stillborn(errno.EIO, "keeper")
 
     async def _next(self) -> tuple[wire.Message, list[int]]:
         """Wait for the keeper's next message."""
@@ -86,32 +112,27 @@ class Kept:
             with suppress(BlockingIOError):
                 return wire.receive(self.channel)
 
-    async def bear(self, command: Command, terminal: int, will: wire.Will) -> None:
-        """Have the embryo become the leader. Raises `SpawnError`, and then it is dead."""
-        wire.send(self.channel, will)
-        with self._embryo:
-            try:
-                await bear(self._embryo, command, terminal, "KILL")
-            except BaseException:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + _PATIENCE):
-                    await self._end()
-                raise
-
     async def _end(self) -> None:
-        """Have what it keeps killed, and wait until it is gone."""
-        wire.send(self.channel, (wire.KILL,))
-        while (await self._next())[0][0] not in (wire.EMPTY, wire.GONE):
-            pass
+        """Have what it keeps killed, and wait until it is gone; bounded."""
+        if self._over:
+            return
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _PATIENCE):
+            wire.send(self.channel, (wire.KILL,))
+            while (await self._next())[0][0] not in (wire.EMPTY, wire.GONE):
+                pass
 
     def close(self) -> None:
         """Give the descriptors back. A keeper that has no session ends by that."""
-        self._embryo.close()
         if self.channel.fileno() >= 0:
             trio.lowlevel.notify_closing(self.channel)
             self.channel.close()
         if self._leader is not None:
             self._leader.close()
             self._leader = None
+
+
+class Stillborn(Failed):
+    """The keeper died before anybody was born, so that another one may be tried."""
 
 
 class Warden:
@@ -175,51 +196,37 @@ class Warden:
             return False
         return self._process is not None and not self._process.dead()
 
-    async def take(self) -> Kept:
-        """Return a keeper with an embryo, the warm one if there is one. Raises `SpawnError`."""
+    def take(self) -> Kept:
+        """Return a keeper, the warm one if there is one. Raises OSError."""
         warm, self._warm = self._warm, None
-        if warm is not None:
-            with suppress(OSError):  # Somebody has killed it.
-                return await _ready(warm)
-        try:
-            return await _ready(self._ask_for_keeper())
-        except OSError as error:
-            number = error.errno or errno.EIO
-            raise SpawnError(number, os.strerror(number), "keeper", sys.executable) from error
+        return warm or self._ask_for_keeper()
 
     def keep_warm(self) -> None:
         """Have another keeper ready for the next session, if it can be had."""
-        with suppress(OSError):
-            if self._warm is None:
+        if self._warm is None and self._channel.fileno() >= 0:
+            with suppress(OSError):
                 self._warm = self._ask_for_keeper()
 
     def _ask_for_keeper(self) -> Kept:
         group = None if self._groups is None else cgroup.new_path(self._groups)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            try:
-                embryo, other = socket.socketpair()
-            except OSError:
+            ours.settimeout(0)
+            if self._process is not None:
+                self._process.send(signal.SIGCONT)  # Somebody may have stopped it.
+            if not wire.send(self._channel, (wire.KEEP, group), [theirs.fileno()]):
                 ours.close()
-                raise
-            with other:
-                ours.settimeout(0)
-                embryo.settimeout(0)
-                kept = Kept(ours, embryo, group)
-                fds = theirs.fileno(), other.fileno()
-                if self._process is not None:
-                    self._process.send(signal.SIGCONT)  # Somebody may have stopped it.
-                if not wire.send(self._channel, (wire.KEEP, group), fds):
-                    kept.close()
-                    raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
-        return kept
+                raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
+        return Kept(ours, group)
 
     async def close(self) -> None:
         """End it, and reap it; bounded. Its keepers, if any are left, go on alone."""
         if self._warm is not None:
             self._warm.close()
             self._warm = None
-        self._channel.close()
+        if self._channel.fileno() >= 0:
+            wire.send(self._channel, (wire.LEAVE,))
+            self._channel.close()
         if self._process is not None:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL) as scope:
                 await trio.lowlevel.wait_readable(self._process.fd)
@@ -231,20 +238,6 @@ class Warden:
                 os.waitid(os.P_PIDFD, self._process.fd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
             self._process.close()
             self._process = None
-
-
-async def _ready(kept: Kept) -> Kept:
-    """Wait until a keeper is ready, and return it. Raises OSError."""
-    try:
-        with trio.fail_after(_PATIENCE):
-            await kept.wait_ready()
-    except trio.TooSlowError:
-        kept.close()
-        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-    except BaseException:
-        kept.close()
-        raise
-    return kept
 
 
 def _identity() -> tuple[object, ...]:

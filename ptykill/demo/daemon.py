@@ -115,6 +115,11 @@ class Daemon:
         host, port = self._address
         return f"http://{host}:{port}{_PATH}"
 
+    @property
+    def holds(self) -> bool:
+        """Whether its containment holds whatever escapes from a session."""
+        return self._supervisor.containment != "session"
+
     def create(
         self, command: tuple[str, ...], env: dict[str, str], directory: Path
     ) -> tuple[str, int]:

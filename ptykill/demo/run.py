@@ -76,8 +76,9 @@ def _show_all(screen: Screen, mark: str, grace: float) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="ptykill-demo-") as folder, Daemon() as daemon:
         with _swept(mark):  # Before the daemon is left, which would give each its grace.
             _warm_up(daemon, mark)
-            screen.open(daemon.url, grace, rival.version())
-            for number, scenario in enumerate(SCENARIOS, start=1):
+            scenarios = [each for each in SCENARIOS if daemon.holds or not each.escapes]
+            screen.open(daemon.url, grace, rival.version(), len(scenarios))
+            for number, scenario in enumerate(scenarios, start=1):
                 show = _Show(screen, daemon, Path(folder), mark, grace)
                 ours, theirs = show.play(number, scenario)
                 endings.append((ours, theirs))

@@ -47,6 +47,8 @@ class Scenario:
     """Typed once all that has been started has been executed."""
     saves: bool = False
     """It cleans up, and its journal tells how far it came."""
+    escapes: bool = False
+    """Some of it leaves the session and loses its parent."""
 
     @property
     def marker(self) -> re.Pattern[bytes]:
@@ -99,6 +101,8 @@ print("pids:", flush=True)
 time.sleep(60)
 """
 
+_DAEMON = """(setsid sh -c "trap '' HUP; echo pids: \\$\\$; exec sleep 60" &); exec sleep 60"""
+
 _SERVER = "trap '' HUP; sleep 60 & echo pids: $!; wait"
 
 SCENARIOS = (
@@ -131,5 +135,13 @@ SCENARIOS = (
         command=("sh", "-c", _SERVER),
         shown=("trap '' HUP; sleep 60 & wait",),
         jobs=(Job("server (sh)", "sh", deaf=True), Job("worker (sleep)", "sleep", deaf=True)),
+    ),
+    Scenario(
+        name="a daemon that got away",
+        about="It has left the session and lost its parent: neither of them leads to it.",
+        command=("sh", "-c", _DAEMON),
+        shown=("(setsid sleep 60 &); exec sleep 60",),
+        jobs=(Job("leader (sleep)", "sleep"), Job("daemon (sleep)", "sleep", deaf=True)),
+        escapes=True,
     ),
 )

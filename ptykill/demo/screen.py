@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ptykill.demo.ending import Ending, Told
-from ptykill.demo.scenarios import CHAPTERS, SCENARIOS, Scenario
+from ptykill.demo.scenarios import CHAPTERS, Scenario
 from ptykill.demo.timeline import Bar, Chart, Tick, milliseconds
 
 __all__ = ["Screen"]
@@ -54,11 +54,11 @@ class Screen:
         self._moving = console.is_terminal and not console.is_dumb_terminal
         self._rival = "ptyprocess"
 
-    def open(self, url: str, grace: float, version: str | None) -> None:
+    def open(self, url: str, grace: float, version: str | None, sessions: int) -> None:
         """Say what is to come."""
         say = self._console.print
         say(Text.assemble(("ptykill demo", "bold"), f"   a daemon listens on {url}"))
-        say(f"{len(SCENARIOS)} sessions are ended by DELETE, with {grace:g} s of grace.")
+        say(f"{sessions} sessions are ended by DELETE, with {grace:g} s of grace.")
         if version is None:
             say("ptyprocess is not installed: there will be no comparison with it.")
         else:

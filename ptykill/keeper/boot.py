@@ -19,18 +19,27 @@ def main(what: str) -> None:
     """Become a warden, or an embryo without a keeper."""
     package = ModuleType("ptykill")
     package.__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-    sys.modules["ptykill"] = package
+    sys.modules["ptykill"] = package  # Whatever is imported from now on is found there.
     os.set_inheritable(CHANNEL, False)  # noqa: FBT003
     channel = socket.socket(fileno=CHANNEL)
     if what == "embryo":
-        from ptykill.kernel.birth import be_born  # noqa: PLC0415 - it is to be found by now
-
-        os.setsid()
-        be_born(channel)
+        _be_born(channel)
     from ptykill.keeper.warden import Warden  # noqa: PLC0415
 
     os.set_inheritable(HOST, False)  # noqa: FBT003
     Warden(channel, HOST).run()
+
+
+def _be_born(channel: socket.socket) -> None:
+    from ptykill.keeper import wire  # noqa: PLC0415
+    from ptykill.kernel.birth import be_born  # noqa: PLC0415
+
+    os.setsid()
+    (kind, *about), fds = wire.receive(channel)
+    if kind == wire.ORDER:
+        terminal, directory = fds
+        be_born(about[0], terminal, directory, channel.fileno())
+    sys.exit()
 
 
 if __name__ == "__main__":

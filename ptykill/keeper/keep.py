@@ -22,14 +22,14 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
 from ptykill.keeper import wire
 from ptykill.keeper.alone import Alone
-from ptykill.kernel import calls
-from ptykill.kernel.birth import be_born
+from ptykill.kernel import calls, spawn
+from ptykill.kernel.birth import Order, bear
 from ptykill.kernel.cgroup import Cgroup
 from ptykill.kernel.descent import children, members
 from ptykill.kernel.handle import open_pidfd
@@ -44,47 +44,41 @@ _FAREWELL = 1000
 """Milliseconds that the host may take to hang up when it was told that nobody is left."""
 
 
-def keep(channel: socket.socket, birth: socket.socket, host: int, path: str | None) -> NoReturn:
+def keep(channel: socket.socket, host: int, path: str | None) -> NoReturn:
     """Be a keeper, in a process just forked: to the end of its session."""
     try:
         try:
-            keeper = Keeper(channel, birth, host, path)
+            keeper = Keeper(channel, host, path)
         except OSError as error:
-            wire.send(channel, (wire.FAILED, error.errno, str(error)))
+            wire.send(channel, (wire.FAILED, error.errno, "keeper"))
             os._exit(0)
         keeper.run()
-    except BaseException:  # noqa: BLE001 - our death has the leader killed, and the warden do the rest
+    except BaseException:  # noqa: BLE001 - the warden, and the host, take it for a death
         wire.send(channel, (wire.BROKEN, traceback.format_exc()))
         os._exit(1)
     os._exit(0)
 
 
 class Keeper:
-    """One keeper, from the birth of its embryo to the end of the session."""
+    """One keeper, from before the birth of its session's leader to the end of the session."""
 
-    def __init__(
-        self, channel: socket.socket, birth: socket.socket, host: int, path: str | None
-    ) -> None:
+    def __init__(self, channel: socket.socket, host: int, path: str | None) -> None:
         self._channel: socket.socket | None = channel
         calls.set_name("ptykill-keeper")
         calls.become_subreaper()
         self._deaths = calls.child_events()
         self._cgroup = None if path is None else Cgroup.create(path)
-        self.leader: int = _embryo(birth)
+        self._inside = self._cgroup is not None
         if self._cgroup is not None:
-            try:
-                self._cgroup.take_in(self.leader)
-            except OSError:
-                os.kill(self.leader, signal.SIGKILL)
-                self._cgroup.remove()
-                raise
+            self._cgroup.take_in(os.getpid())  # Until the leader has been born inside.
+        self.leader: int = 0
         self.status: wire.Status | None = None
         self._told = False
         self._over = False
         self._killing = False
         self._retry = _RETRY_FIRST
         self._due = math.inf
-        self._will = wire.Will(wire.WILL, "KILL 3s", "kill", 0, 0.0)
+        self._will: wire.Will | None = None
         self._heard = 0.0
         self._alone: Alone | None = None
         self._host = host
@@ -94,13 +88,8 @@ class Keeper:
         self._open(host, self._go_on_alone)
         self._open(self._deaths, self._somebody_died)
         channel.settimeout(0)
-        pidfd = os.pidfd_open(self.leader)
-        wire.send(channel, (wire.KEPT, os.getpid(), self.leader), (pidfd,))
-        os.close(pidfd)
-        # A rehearsal: the pages that are shared with the warden are copied when they are first
-        # touched, which takes as long as all else together, and is best done now.
-        for _ in range(2):
-            self._somebody_died()
+        _rehearse()
+        wire.send(channel, (wire.KEPT, os.getpid()))
 
     def run(self) -> None:
         """Do what is to be done when it happens, until nobody is left."""
@@ -125,10 +114,13 @@ class Keeper:
     def _hear(self) -> None:
         assert self._channel is not None
         try:
-            message, _ = wire.receive(self._channel)
+            message, fds = wire.receive(self._channel)
         except BlockingIOError:
             return
         match message[0]:
+            case wire.ORDER:
+                self._will, self._heard = wire.Will(*message[2:]), time.monotonic()
+                self._bear(message[1], *fds)
             case wire.WILL:
                 self._will, self._heard = wire.Will(*message), time.monotonic()
             case wire.KILL:
@@ -138,9 +130,29 @@ class Keeper:
             case wire.GONE:
                 self._go_on_alone()
 
-    def _tell(self, what: str, *about: object) -> None:
+    def _bear(self, order: Order, terminal: int, directory: int) -> None:
+        """Have the leader be born, and tell how that went. A failure is the end of this keeper."""
+        try:
+            self.leader = bear(order, terminal, directory)
+            pidfd = os.pidfd_open(self.leader)
+        except OSError as error:
+            self._tell(wire.FAILED, error.errno, getattr(error, "stage", "keeper"))
+            self._finish()
+            return
+        self._tell(wire.BORN, self.leader, fds=[pidfd])
+        for fd in pidfd, terminal, directory:
+            os.close(fd)
+        self._come_out()
+
+    def _come_out(self) -> None:
+        """Leave the cgroup, in which the leader has been born."""
+        if self._cgroup is not None and self._inside:
+            self._cgroup.let_out(os.getpid())
+            self._inside = False
+
+    def _tell(self, what: str, *about: object, fds: Sequence[int] = ()) -> None:
         if self._channel is not None:
-            wire.send(self._channel, (what, *about))
+            wire.send(self._channel, (what, *about), fds)
 
     def _hang_up(self) -> None:
         """Have no more to do with the host."""
@@ -153,6 +165,9 @@ class Keeper:
     def _go_on_alone(self) -> None:
         """The host is dead, or has given this session up: end it as it would have."""
         self._hang_up()
+        if self._will is None:  # Nobody was ever born.
+            self._finish()
+            return
         self._alone = Alone(self, self._will, time.monotonic() - self._heard)
         self._due = min(self._due, self._alone.begin(killing=self._killing))
 
@@ -170,7 +185,7 @@ class Keeper:
         # Who dies from now on is told anew; and who died since we looked, is looked for again.
         with suppress(BlockingIOError):
             os.read(self._deaths, 4096)
-        if self._nobody_left():
+        if not self.leader or self._nobody_left():
             return
         if self.status is None:
             self._look_for_the_dead()
@@ -181,7 +196,7 @@ class Keeper:
 
     def _nobody_left(self) -> bool:
         """Return whether the session is empty, and finish if it is."""
-        if _somebody_lives() or not self._reap_all():
+        if not self.leader or _somebody_lives() or not self._reap_all():
             return False
         if self._cgroup is not None and self._cgroup.populated():
             # Somebody was put into our cgroup from outside, and is of the session, then.
@@ -227,11 +242,13 @@ class Keeper:
     def _finish(self) -> None:
         self._over = True
         if self._channel is not None:
-            self._tell(wire.EMPTY, self.status)
+            if self.leader:
+                self._tell(wire.EMPTY, self.status)
             # The host first: our own end would keep it waiting, on the processor that woke it.
             self._shut(self._deaths)
             self._poll.poll(_FAREWELL)
         if self._cgroup is not None:
+            self._come_out()
             self._cgroup.remove()
 
     def _status_of(self, found: os.waitid_result) -> wire.Status:
@@ -278,23 +295,33 @@ class Keeper:
             self._cgroup.kill_each()
 
 
-def _embryo(birth: socket.socket) -> int:
-    """Fork an embryo: it leads a session, dies with its keeper, and waits for its order."""
-    keeper = os.getpid()
-    pid = os.fork()
-    if pid:
-        birth.close()
-        return pid
-    try:
-        calls.die_with_parent(signal.SIGKILL)
-        os.setsid()
-        # The keeper's sockets above all, or its death would not be seen.
-        os.closerange(3, birth.fileno())
-        os.closerange(birth.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-        if os.getppid() == keeper:
-            be_born(birth)
-    finally:
-        os._exit(127)
+def _rehearse() -> None:
+    """Go through what is to be quick when it counts.
+
+    The pages that are shared with the warden are copied when they are first touched, which takes
+    as long as all else together, and is best done before.
+    """
+    nothing: Order = {
+        "args": [b"/proc/self/nothing"],
+        "env": {b"PATH": b""},
+        "cwd": b"/",
+        "uid": None,
+        "gid": None,
+        "groups": None,
+        "umask": None,
+        "limits": None,
+        "nice": None,
+        "death_signal": None,
+    }
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, open("/dev/null", "rb") as null, suppress(OSError):
+        wire.send(ours, (wire.ORDER, nothing, wire.WILL, "", "", 0, 0.0), [null.fileno()])
+        (_, order, *_), fds = wire.receive(theirs)
+        wire.send(theirs, (wire.EMPTY, (0, None, False, False)), fds)
+        os.close(fds[0])
+        if spawn.available():
+            bear(order, null.fileno(), null.fileno())
+    _somebody_lives()
 
 
 def _somebody_lives() -> bool:

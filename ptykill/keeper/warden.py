@@ -37,8 +37,12 @@ class Warden:
         self._channel = channel
         self._host = host
         self._keepers: set[int] = set()
+        self._deaths = -1
+        self._orphans = False
         self._mercy = math.inf
         """Until when orphans may live, in monotonic seconds."""
+        self._alone = False
+        self._over = False
 
     def run(self) -> None:
         """Serve until the host has gone or has no use for it."""
@@ -51,63 +55,69 @@ class Warden:
         # when it is gone, the keepers end their sessions.
         for number in signal.valid_signals() - _KEPT:
             signal.signal(number, signal.SIG_IGN)
-        deaths = calls.child_events()
+        deaths = self._deaths = calls.child_events()
         # A collection would touch, and so copy, pages that the keepers share.
         gc.disable()
         gc.freeze()
         wire.send(self._channel, (wire.READY,))
         poll = select.poll()
-        for fd in self._channel.fileno(), self._host, deaths:
+        doors = {self._channel.fileno(): self._serve, self._host: self._lose_host}
+        for fd in *doors, deaths:
             poll.register(fd, select.POLLIN)
-        orphans = False
-        while True:
-            ready = {fd for fd, _ in poll.poll(_RETRY if orphans else None)}
-            if self._host in ready:
-                return
-            if deaths in ready or orphans:
-                self._drain(deaths)
-                orphans = self._see_to_the_dead()
-            if self._channel.fileno() in ready and not self._serve(deaths):
-                return
+        while not self._over:
+            ready = {fd for fd, _ in poll.poll(_RETRY if self._orphans else None)}
+            if deaths in ready or self._orphans:
+                with suppress(BlockingIOError):
+                    os.read(deaths, 4096)
+                self._see_to_the_dead()
+            for fd in ready & doors.keys():
+                doors[fd]()
+                if self._alone:
+                    for each in doors:
+                        poll.unregister(each)
+                    doors.clear()
+                    break
 
-    def _serve(self, deaths: int) -> bool:
-        """Take one message; False if the host has no use for us any more."""
+    def _serve(self) -> None:
+        """Take one message."""
         (kind, *about), fds = wire.receive(self._channel)
-        if kind == wire.KEEP:
-            self._make_keeper(about[0], fds, deaths)
-        return bool(kind != wire.GONE)
+        match kind:
+            case wire.KEEP:
+                self._make_keeper(socket.socket(fileno=fds[0]), about[0])
+            case wire.LEAVE:
+                self._over = True
+            case wire.GONE:
+                self._lose_host()
 
-    def _make_keeper(self, cgroup: str | None, fds: list[int], deaths: int) -> None:
-        channel, birth = (socket.socket(fileno=fd) for fd in fds)
+    def _lose_host(self) -> None:
+        """The host has died. Its keepers do the rest; stay for as long as one might die of it."""
+        self._alone = True
+        self._see_to_the_dead()
+
+    def _make_keeper(self, channel: socket.socket, cgroup: str | None) -> None:
         try:
             pid = os.fork()
             if pid == 0:
                 self._channel.close()
-                os.close(deaths)
-                keep(channel, birth, self._host, cgroup)
+                os.close(self._deaths)
+                keep(channel, self._host, cgroup)
             self._keepers.add(pid)
         except OSError as error:
-            wire.send(channel, (wire.FAILED, error.errno, "fork"))
+            wire.send(channel, (wire.FAILED, error.errno, "keeper"))
         channel.close()
-        birth.close()
 
-    def _drain(self, deaths: int) -> None:
-        with suppress(BlockingIOError):
-            os.read(deaths, 4096)
-
-    def _see_to_the_dead(self) -> bool:
-        """Reap, and kill the orphans of a keeper that died before its time; True if some live."""
+    def _see_to_the_dead(self) -> None:
+        """Reap; and kill the orphans of a keeper that died before its time, if there are any."""
         try:
             while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL)) is not None:
                 self._keepers.discard(found.si_pid)
         except ChildProcessError:
-            self._mercy = math.inf
-            return False
+            self._over = self._alone
         orphans = set(children(os.getpid())) - self._keepers
+        self._orphans = bool(orphans)
         now = time.monotonic()
         self._mercy = min(self._mercy, now + _MERCY) if orphans else math.inf
         if now >= self._mercy:
             for pid in orphans:
                 with suppress(OSError):  # EPERM: another user's.
                     os.kill(pid, signal.SIGKILL)
-        return bool(orphans)

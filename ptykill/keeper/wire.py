@@ -3,14 +3,18 @@
 Each is a tuple that marshal can write, on a socket that keeps its bounds (SOCK_SEQPACKET). Both
 ends are the same version of the same interpreter.
 
-To the warden:  ``(KEEP, cgroup)`` with two descriptors: sockets to the host for the keeper and for
-                its embryo. ``cgroup`` is the path of one to be made, or None.
+To the warden:  ``(KEEP, cgroup)`` with the keeper's socket to the host; ``cgroup`` is the path of
+                one to be made, or None. ``(LEAVE,)`` when it is needed no more.
 From it:        ``(READY,)`` once.
-To a keeper:    `Will`, ``(KILL,)``, ``(SPARE,)``.
-From it:        ``(KEPT, keeper's pid, embryo's pid)`` with the embryo's pidfd, or
-                ``(FAILED, errno, what)``; then ``(EXITED, status)`` when the leader has exited and
+To a keeper:    ``(ORDER, order, *will)`` with the terminal and the host's working directory; then
+                `Will`, ``(KILL,)``, ``(SPARE,)``.
+From it:        ``(KEPT, its pid)`` and ``(BORN, leader's pid)`` with the leader's pidfd, or
+                ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the leader has exited and
                 members are left, and ``(EMPTY, status)``, its last. ``(BROKEN, traceback)`` if it
                 fails itself.
+To an embryo:   ``(ORDER, order)``, as to a keeper.
+
+What is too long for one message goes into a file in memory, whose descriptor is sent in its place.
 
 A status is an exit code, a signal, whether there is a core, and whether it was the kernel's out-of-
 memory killer; or None.
@@ -19,12 +23,15 @@ memory killer; or None.
 from __future__ import annotations
 
 import marshal
+import os
 import socket
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from ptykill.kernel import passing
 
 __all__ = [
+    "BORN",
     "BROKEN",
     "EMPTY",
     "EXITED",
@@ -33,6 +40,8 @@ __all__ = [
     "KEEP",
     "KEPT",
     "KILL",
+    "LEAVE",
+    "ORDER",
     "READY",
     "SPARE",
     "Message",
@@ -42,9 +51,10 @@ __all__ = [
     "send",
 ]
 
-KEEP, READY = "keep", "ready"
-WILL, KILL, SPARE = "will", "kill", "spare"
-KEPT, FAILED, EXITED, EMPTY, BROKEN = "kept", "failed", "exited", "empty", "broken"
+KEEP, LEAVE, READY = "keep", "leave", "ready"
+ORDER, WILL, KILL, SPARE = "order", "will", "kill", "spare"
+KEPT, BORN, FAILED = "kept", "born", "failed"
+EXITED, EMPTY, BROKEN = "exited", "empty", "broken"
 GONE = "gone"
 """Not sent: what `receive` returns when the other end is closed."""
 
@@ -52,6 +62,10 @@ Message: TypeAlias = tuple[Any, ...]
 Status: TypeAlias = tuple[int | None, int | None, bool, bool]
 
 _LONGEST = 65_536
+"""Bytes of a message; a socket takes a little over 200,000 in all (unix(7), net.core.wmem_max)."""
+_MOST = 3
+"""So many descriptors come with a message, at the most."""
+_LARGE = b"large"
 
 
 class Will(NamedTuple):
@@ -68,24 +82,38 @@ class Will(NamedTuple):
     due: float
 
 
-def send(channel: socket.socket, message: Message, fds: tuple[int, ...] = ()) -> bool:
-    """Send a message; False if there is nobody to read it, or no room for it."""
+def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool:
+    """Send a message; False if there is nobody to read it, or no room for it. Raises OSError."""
     data = marshal.dumps(tuple(message))
+    held = -1
     try:
-        if fds:
-            socket.send_fds(channel, [data], fds)
-        else:
-            channel.send(data)
-    except OSError:  # EPIPE, ECONNRESET: gone. EAGAIN: stopped, for a long time.
-        return False
+        if len(data) > _LONGEST:
+            held = os.memfd_create("ptykill-order")
+            with open(held, "wb", closefd=False) as file:
+                file.write(data)
+            fds, data = (*fds, held), _LARGE
+        try:
+            if fds:
+                socket.send_fds(channel, [data], fds)
+            else:
+                channel.send(data)
+        except (BrokenPipeError, ConnectionResetError, BlockingIOError):
+            return False  # It is gone; or it is stopped, and has been for long.
+    finally:
+        if held >= 0:
+            os.close(held)
     return True
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]]:
     """Return the next message and its descriptors. Raises BlockingIOError if there is none yet."""
     try:
-        data, fds = passing.receive(channel, _LONGEST, 2)
+        data, fds = passing.receive(channel, _LONGEST, _MOST)
     except ConnectionResetError:
         # The other end went with something of ours unread. What it had said before comes after.
-        data, fds = passing.receive(channel, _LONGEST, 2)
+        data, fds = passing.receive(channel, _LONGEST, _MOST)
+    if data == _LARGE and fds:
+        with open(fds.pop(), "rb") as file:
+            file.seek(0)
+            data = file.read()
     return (marshal.loads(data) if data else (GONE,)), fds  # noqa: S302 - from our own processes

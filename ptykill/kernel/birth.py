@@ -1,53 +1,142 @@
-"""How a process becomes the leader of a session: an embryo, which waits to be told, and execs.
+"""How a process becomes the leader of a session.
 
-It is a process with one thread, so what has to happen between setsid(2) and execve(2) is plain
-code. A keeper forks it in advance; where there is no keeper, the host starts it as a program. It
-has one socket, over which the host hands it the terminal, its own working directory, and a message:
-
-    four bytes, big-endian    the length of the rest
-    marshal                   arguments, environment, working directory, attributes
-
-and which tells the host how it went: ``ready`` just before the exec, and then nothing, since the
-exec closes the socket; or the stage that failed and its errno. An embryo that dies on its way has
-not said that it was ready.
+Most leaders are born by posix_spawn(3), in one call (`kernel.spawn`). What that can't do, an embryo
+does: a process with one thread, whose way from setsid(2) to execve(2) is plain code. A keeper forks
+it; where there is no keeper, the host starts it as a program. It tells over a descriptor how it
+went: ``ready`` just before the exec, and then nothing, since the exec closes that; or the stage
+that failed and its errno. An embryo that dies on its way has not said that it was ready.
 """
 
 from __future__ import annotations
 
 import errno
-import marshal
 import os
 import resource
 import signal
-import socket
-import struct
+import stat
 import termios
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fcntl import ioctl
-from typing import Any, NoReturn
+from typing import NoReturn, TypedDict
 
-from ptykill.kernel import passing
+from ptykill.kernel import spawn
 
-__all__ = ["STAGES", "Order", "be_born", "find_program", "packed"]
+__all__ = ["Failed", "Order", "be_born", "bear", "find_program", "outcome"]
 
 STAGES = ("terminal", "limits", "user", "chdir", "exec")
 """What may fail, in the order of trying."""
-
-Order = dict[str, Any]
-"""What the embryo is told: the names that `be_born` reads."""
-
-
-def packed(order: Order) -> bytes:
-    """Return the message that tells an embryo what to become."""
-    data = marshal.dumps(order)
-    return struct.pack(">I", len(data)) + data
+READY = b"ready "
+_EFFECTIVE = os.access in os.supports_effective_ids
 
 
-def be_born(channel: socket.socket) -> NoReturn:
-    """Wait for the order, and become what it says. The caller leads a session by now."""
+class Order(TypedDict):
+    """What is to be born: a command, and its attributes (see `Attributes`)."""
+
+    args: Sequence[bytes]
+    env: Mapping[bytes, bytes]
+    cwd: bytes | None
+    uid: int | None
+    gid: int | None
+    groups: Sequence[int] | None
+    umask: int | None
+    limits: Mapping[str, tuple[int, int]] | None
+    nice: int | None
+    death_signal: int | None
+
+
+class Failed(OSError):
+    """There was no birth. ``stage`` is the one of `STAGES` that failed."""
+
+    def __init__(self, number: int, stage: str) -> None:
+        super().__init__(number, os.strerror(number))
+        self.stage = stage
+
+
+_PLAIN = ("uid", "umask", "limits", "nice", "death_signal")
+"""Attributes that posix_spawn(3) does not know."""
+
+
+def plain(order: Order) -> bool:
+    """Return whether posix_spawn(3) can do it."""
+    return spawn.available() and all(order[name] is None for name in _PLAIN)  # type: ignore[literal-required]
+
+
+def bear(order: Order, terminal: int, directory: int) -> int:
+    """Have a child become what the order says; return its pid. Raises `Failed`.
+
+    ``directory`` is where it starts from. Blocks until the exec is done; for a process with one
+    thread, since it may fork.
+    """
+    if not plain(order):
+        return _fork_embryo(order, terminal, directory)
+    return bear_plainly(order, terminal, directory)
+
+
+def bear_plainly(order: Order, terminal: int, directory: int | None) -> int:
+    """As `bear`, for a plain order, and any process: nothing is copied."""
+    held = None
+    try:
+        if order["cwd"] is not None:
+            try:
+                # Held open, so that what is checked is what the child enters.
+                held = os.open(
+                    order["cwd"],
+                    getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY,
+                    dir_fd=directory,
+                )
+                if not may_execute(".", held):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            except OSError as error:
+                raise Failed(error.errno or errno.EIO, "chdir") from None
+        try:
+            inside = directory if held is None else held
+            program = find_program(order["args"][0], order["env"].get(b"PATH"), inside)
+            return spawn.start(program, order["args"], order["env"], terminal, inside)
+        except OSError as error:
+            raise Failed(error.errno or errno.EIO, "exec") from None
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _fork_embryo(order: Order, terminal: int, directory: int) -> int:
+    report, told = os.pipe()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                be_born(order, terminal, directory, told)
+            finally:
+                os._exit(127)
+        os.close(told)
+        said = b""
+        while more := os.read(report, 256):
+            said += more
+    finally:
+        os.close(report)
+    failure = outcome(said)
+    if failure is not None:
+        os.waitpid(pid, 0)
+        raise failure
+    return pid
+
+
+def outcome(said: bytes) -> Failed | None:
+    """Return what an embryo meant; None if it was born."""
+    if said == READY:
+        return None
+    words = said.decode().split()
+    if len(words) < 2 or words[-2] not in STAGES:
+        return Failed(errno.EIO, "exec")  # It died on its way.
+    return Failed(int(words[-1]), words[-2])
+
+
+def be_born(order: Order, terminal: int, directory: int, told: int) -> NoReturn:
+    """Become what the order says. The caller leads a session, and has one thread."""
     stage = "terminal"
     try:
-        order, terminal, directory = _receive(channel)
         ioctl(terminal, termios.TIOCSCTTY, 0)
         for fd in 0, 1, 2:
             os.dup2(terminal, fd)
@@ -58,8 +147,8 @@ def be_born(channel: socket.socket) -> NoReturn:
         if order["nice"] is not None:
             os.setpriority(os.PRIO_PROCESS, 0, order["nice"])
         stage = "user"
-        if order["uid"] is not None:
-            os.setgroups(order["groups"])
+        if order["uid"] is not None and order["gid"] is not None:
+            os.setgroups(order["groups"] or ())
             os.setresgid(order["gid"], order["gid"], order["gid"])
             os.setresuid(order["uid"], order["uid"], order["uid"])
         stage = "chdir"
@@ -71,17 +160,19 @@ def be_born(channel: socket.socket) -> NoReturn:
             _die_with_parent(order["death_signal"])
         stage = "exec"
         program = find_program(order["args"][0], order["env"].get(b"PATH"))
-        _forget_the_host(channel.fileno())
-        channel.send(b"ready ")
-        os.execve(program, order["args"], order["env"])  # noqa: S606 - no shell is wanted
+        _forget_the_parent(told)
+        os.write(told, READY)
+        os.execve(program, [*order["args"]], order["env"])  # noqa: S606 - no shell is wanted
     except OSError as error:
-        _tell(channel, f"{stage} {error.errno or errno.EIO}")
+        number = error.errno or errno.EIO
     except ValueError:  # setrlimit(2), EINVAL: a soft limit above the hard one, say.
-        _tell(channel, f"{stage} {errno.EINVAL}")
+        number = errno.EINVAL
+    with suppress(OSError):
+        os.write(told, f"{stage} {number}".encode())
     os._exit(127)
 
 
-def find_program(name: bytes, path: bytes | None, directory: bytes = b"") -> bytes:
+def find_program(name: bytes, path: bytes | None, directory: int | None = None) -> bytes:
     """Return the file that execvp(3) would take by a PATH, in a directory. Raises OSError.
 
     A name with a slash is left to the kernel.
@@ -90,28 +181,20 @@ def find_program(name: bytes, path: bytes | None, directory: bytes = b"") -> byt
         return name
     number = errno.ENOENT
     for folder in (os.fsencode(os.defpath) if path is None else path).split(b":"):
-        # An empty entry means the working directory.
-        file = os.path.join(directory, folder or b".", name)
-        if os.access(file, os.X_OK) and os.path.isfile(file):
-            return os.path.abspath(file) if directory else file
-        if os.path.isfile(file):
+        file = (folder or b".") + b"/" + name  # An empty entry means the working directory.
+        # Asked in this order, most entries cost one call, and no exception.
+        if not os.access(file, os.F_OK, dir_fd=directory):
+            continue
+        if stat.S_ISREG(os.stat(file, dir_fd=directory).st_mode):
+            if may_execute(file, directory):
+                return file
             number = errno.EACCES
     raise OSError(number, os.strerror(number))
 
 
-def _receive(channel: socket.socket) -> tuple[Order, int, int]:
-    data, fds = passing.receive(channel, 65_536, 2)
-    if len(fds) != 2:  # The host is gone, or has no use for us any more.
-        os._exit(0)
-    (length,) = struct.unpack_from(">I", data)
-    pieces, size = [data[4:]], len(data) - 4
-    while size < length:
-        more = channel.recv(1 << 20)
-        if not more:
-            os._exit(0)
-        pieces.append(more)
-        size += len(more)
-    return marshal.loads(b"".join(pieces)), *fds  # noqa: S302 - from our own host
+def may_execute(file: bytes | str, directory: int | None) -> bool:
+    """Return whether a program may be executed, or a folder entered, by whom we are."""
+    return os.access(file, os.X_OK, dir_fd=directory, effective_ids=_EFFECTIVE)
 
 
 def _die_with_parent(number: int) -> None:
@@ -123,18 +206,13 @@ def _die_with_parent(number: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def _forget_the_host(channel: int) -> None:
-    """Close every descriptor but the terminal's and the one that reports; no signal stays ignored.
+def _forget_the_parent(told: int) -> None:
+    """Close every descriptor but the terminal's and the one that tells; no signal stays ignored.
 
     What is ignored stays ignored across execve(2), and what is blocked, blocked.
     """
-    os.closerange(3, channel)
-    os.closerange(channel + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(3, told)
+    os.closerange(told + 1, os.sysconf("SC_OPEN_MAX"))
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def _tell(channel: socket.socket, what: str) -> None:
-    with suppress(OSError):
-        channel.send(what.encode())

@@ -51,6 +51,10 @@ class Cgroup:
         """Move a process, and all that it will ever start, into this cgroup. Raises OSError."""
         _write(f"{self.path}/cgroup.procs", str(pid))
 
+    def let_out(self, pid: int) -> None:
+        """Move a process out, to where this cgroup is. Raises OSError."""
+        _write(f"{os.path.dirname(self.path)}/cgroup.procs", str(pid))
+
     def populated(self) -> bool:
         """Return whether any process in it, or below it, is alive."""
         if self._held:

@@ -12,15 +12,11 @@ The rules, whichever way it is done:
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from ptykill.command import Attributes, Command
+from ptykill.command import Command
 from ptykill.errors import SpawnError
-from ptykill.kernel.birth import find_program
-from ptykill.pty import spawn_native, spawn_stub
+from ptykill.kernel.birth import Failed, bear_plainly, plain
+from ptykill.pty import spawn_stub
+from ptykill.pty.birth import failed, order
 from ptykill.pty.terminal import PtyTerminal
 
 __all__ = ["spawn"]
@@ -28,38 +24,14 @@ __all__ = ["spawn"]
 
 async def spawn(command: Command, terminal: PtyTerminal) -> int:
     """Start ``command`` as the leader of a session on ``terminal``; return its pid, unreaped."""
-    name = command.args[0]
+    ordered = order(command)
     try:
-        if not spawn_native.available() or command.attributes != Attributes():
-            return await spawn_stub.start(command, terminal.slave)
-        with _working_directory(command.cwd) as directory:
-            program = find_program(
-                os.fsencode(name),
-                os.fsencode(command.env["PATH"]) if "PATH" in command.env else None,
-                os.fsencode(command.cwd or ""),
-            )
-            return spawn_native.start(program, command, terminal.slave, directory)
+        if plain(ordered):
+            return bear_plainly(ordered, terminal.slave, None)
+        return await spawn_stub.start(ordered, command, terminal.slave)
+    except Failed as failure:
+        raise failed(failure.errno, failure.stage, command) from None
     except SpawnError:
         raise
-    except OSError as error:  # Not found; no descriptors or processes to do it with.
-        number = error.errno or errno.EIO
-        raise SpawnError(number, os.strerror(number), "exec", name) from error
-
-
-@contextmanager
-def _working_directory(path: str | None) -> Iterator[int | None]:
-    """Hold the working directory open, so that what was checked is what the child enters."""
-    if path is None:
-        yield None
-        return
-    try:
-        directory = os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
-    except OSError as error:
-        number = error.errno or errno.EIO
-        raise SpawnError(number, os.strerror(number), "chdir", path) from None
-    try:
-        if not os.access(".", os.X_OK, dir_fd=directory, effective_ids=True):
-            raise SpawnError(errno.EACCES, os.strerror(errno.EACCES), "chdir", path)
-        yield directory
-    finally:
-        os.close(directory)
+    except OSError as error:  # No descriptors or processes to do it with.
+        raise failed(error.errno, "exec", command) from error

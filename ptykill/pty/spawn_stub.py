@@ -1,37 +1,66 @@
 """Spawning through an embryo that is started as a program of its own. Any POSIX system.
 
-It costs the start of an interpreter (some 20 ms), and is taken where `spawn_native` can't be, and
-for attributes that posix_spawn(3) does not know. The host starts it with posix_spawn(3), which does
-not copy the host's memory.
+It costs the start of an interpreter (some 20 ms), and is taken where posix_spawn(3) can't do it.
+The host starts it with posix_spawn(3), which does not copy the host's memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
 
+import trio
+
 from ptykill.command import Command
+from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
-from ptykill.pty.birth import bear
+from ptykill.kernel.birth import Failed, Order, outcome
+from ptykill.pty.birth import PATIENCE, working_directory
 
 __all__ = ["start"]
 
 
-async def start(command: Command, slave: int) -> int:
-    """Start the leader; return its pid. Raises `SpawnError`. Waits until the exec is done."""
-    ours, theirs = socket.socketpair()
-    with ours:
+async def start(order: Order, command: Command, terminal: int) -> int:
+    """Start the leader; return its pid. Raises OSError. Waits until the exec is done."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, working_directory(command) as here:
         ours.settimeout(0)
         with theirs:
             pid = start_beside("embryo", theirs.fileno())
         try:
-            await bear(ours, command, slave, "")
+            failure: Failed | None = Failed(errno.ETIMEDOUT, "exec")
+            with trio.move_on_after(PATIENCE):
+                failure = outcome(await _told(ours, order, [terminal, here]))
         except BaseException:
-            os.kill(pid, signal.SIGKILL)
-            # A host that ignores SIGCHLD has it reaped already.
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)  # noqa: ASYNC222 - it is dead, or about to be
+            _end(pid)
             raise
+    if failure is not None:
+        _end(pid)
+        raise failure
     return pid
+
+
+def _end(pid: int) -> None:
+    """Kill and reap an embryo; a host that ignores SIGCHLD may have had it reaped already."""
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+async def _told(embryo: socket.socket, order: Order, fds: list[int]) -> bytes:
+    wire.send(embryo, (wire.ORDER, order), fds)
+    said = b""
+    while True:
+        await trio.lowlevel.wait_readable(embryo)
+        try:
+            more = embryo.recv(256)
+        except BlockingIOError:
+            continue
+        except ConnectionResetError:  # It died before it had read the order.
+            return said
+        if not more:
+            return said
+        said += more

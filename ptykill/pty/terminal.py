@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import struct
+import sys
 import termios
 
 import trio
@@ -44,7 +45,7 @@ class PtyTerminal:
         try:
             os.set_blocking(master, False)
             self.resize(rows, cols)
-            if os.uname().sysname == "Linux":
+            if sys.platform == "linux":
                 modes = termios.tcgetattr(slave)
                 modes[0] |= _IUTF8
                 termios.tcsetattr(slave, termios.TCSANOW, modes)

@@ -12,7 +12,7 @@ from ptykill import Supervisor
 from ptykill.containment import session as session_module
 from ptykill.containment import why_not
 from ptykill.containment.process_table import PortableTable
-from ptykill.pty import spawn_native
+from ptykill.kernel import spawn
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
 """A short grace, and a bound that no machine is too slow for."""
@@ -40,9 +40,9 @@ def spawning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Take each way to spawn a leader in turn; those of the session tier first."""
     way: str = request.param
     if way == "stub":
-        monkeypatch.setattr(spawn_native, "available", lambda: False)
+        monkeypatch.setattr(spawn, "available", lambda: False)
     elif way == "native":
-        if not spawn_native.available():
+        if not spawn.available():
             pytest.skip("the C library's posix_spawn lacks closefrom or fchdir")
     elif (reason := why_not(way)) is not None:
         pytest.skip(reason)

@@ -30,7 +30,7 @@ import trio.testing
 import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.containment import leader
-from ptykill.pty import spawn_native
+from ptykill.kernel import spawn
 
 __all__ = ["run_host"]
 
@@ -59,7 +59,7 @@ def run_host(name: str, *arguments: str, wrapper: tuple[str, ...] = (), limit: f
 def choose_spawn(way: str) -> str:
     """Take a way to spawn (of the session tier: the native one, or the stub); return the tier."""
     if way == "stub":
-        spawn_native.available = lambda: False
+        spawn.available = lambda: False
     return way if way in ("keeper", "cgroup") else "session"
 
 
@@ -139,7 +139,11 @@ async def without_descriptors(way: str) -> dict[str, Any]:
     ) as supervisor:
         sessions = [
             await supervisor.spawn(command)
-            for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "--norc", "-ic", f"{DEAF}; exit"])
+            for command in (
+                ["sleep", "60"],
+                ["sh", "-c", DEAF],
+                ["bash", "--norc", "-ic", f"{DEAF}; exit"],
+            )
         ]
         await trio.sleep(0.3)
         for spare in range(12, -1, -1):
@@ -174,7 +178,11 @@ async def without_processes(way: str) -> dict[str, Any]:
     ) as supervisor:
         sessions = [
             await supervisor.spawn(command)
-            for command in (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "--norc", "-ic", f"{DEAF}; exit"])
+            for command in (
+                ["sleep", "60"],
+                ["sh", "-c", DEAF],
+                ["bash", "--norc", "-ic", f"{DEAF}; exit"],
+            )
         ]
         await trio.sleep(0.3)
         for pid in os.getpid(), *descendants(os.getpid()):
@@ -239,7 +247,12 @@ async def whose_children_are_lost(way: str, how: str) -> list[dict[str, Any]]:
             ["sh", "-c", DEAF],
             ["sh", "-c", "sleep 60 & exit 4"],
             ["sh", "-c", "(trap '' HUP; exec sleep 60) & sleep 0.1; exit 4"],
-            ["bash", "--norc", "-ic", "sleep 60 & (trap '' HUP; exec sleep 60) & sleep 0.1; kill -9 $$"],
+            [
+                "bash",
+                "--norc",
+                "-ic",
+                "sleep 60 & (trap '' HUP; exec sleep 60) & sleep 0.1; kill -9 $$",
+            ],
         ):
             session = await supervisor.spawn(command)
             with trio.move_on_after(0.4):

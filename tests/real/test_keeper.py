@@ -189,25 +189,22 @@ async def test_a_warden_that_is_stopped(supervisor: Supervisor, tmp_path: Path) 
         assert (await scene.session.terminate(grace=PATIENCE)).empty
 
 
-@pytest.mark.parametrize("who", ["keeper", "embryo"])
-async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path, who: str) -> None:
+async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
     """The keeper that is kept warm may be dead when it is wanted: another one is taken."""
     for _ in range(3):
-        await until(lambda: idle("embryo"), "an embryo")
-        pid = idle(who)
+        await until(idle, "a warm keeper")
+        pid = idle()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        await until(lambda: idle("embryo") is None, "the embryo to die with its keeper")
         scene = await start(supervisor, find("polite"), tmp_path)
         assert (await scene.session.terminate(grace=PATIENCE)).empty
 
 
-def idle(who: str) -> int | None:
-    """Return the pid of the keeper that is kept warm, or of its embryo; None if there is none."""
+def idle() -> int | None:
+    """Return the pid of the keeper that is kept warm; None if there is none."""
     for keeper in processes.descendants(warden()):
-        for embryo in processes.descendants(keeper.pid):
-            if embryo.name == "ptykill-keeper" and embryo.session == embryo.pid:
-                return keeper.pid if who == "keeper" else embryo.pid
+        if keeper.name == "ptykill-keeper" and not processes.descendants(keeper.pid):
+            return keeper.pid
     return None
 
 
