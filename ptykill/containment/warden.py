@@ -118,8 +118,12 @@ class Kept:
             return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _PATIENCE):
             wire.send(self.channel, (wire.KILL,))
-            while (await self._next())[0][0] not in (wire.EMPTY, wire.GONE):
-                pass
+            over = False
+            while not over:
+                message, fds = await self._next()
+                over = message[0] in (wire.EMPTY, wire.GONE)
+                for fd in fds:
+                    os.close(fd)
 
     def close(self) -> None:
         """Give the descriptors back. A keeper that has no session ends by that."""

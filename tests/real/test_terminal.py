@@ -244,7 +244,8 @@ async def test_output_that_nobody_receives(supervisor: Supervisor) -> None:
     assert await session.wait_exited() is not None
     output = await received(session)
     assert session.lost > 0
-    assert len(output) <= 1 << 20
+    # What is still on its way when the leader's end is seen may come on top.
+    assert len(output) <= (1 << 20) + (1 << 16)
     assert output.endswith(b"\r\n299999\r\n300000\r\n")
 
 
