@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from benchmarks.report import JSON, Result, Table, Timings, proc_field
+from benchmarks.report import JSON, InTurns, Result, Table, Timings, proc_field
 from benchmarks.systems import TERMINATORS, TIERS, load
-from benchmarks.systems.floor import FLOOR
+from benchmarks.systems.floor import FLOOR, VERIFIED
 from benchmarks.systems.posix_spawn import POSIX_SPAWN
 from benchmarks.worker import Worker
 
@@ -28,6 +29,10 @@ GRACE = 2.0
 """Seconds that a cooperative session is given."""
 SHORT_GRACE = 0.1
 """Seconds that a stubborn one is given; ptyprocess has no other."""
+IN_A_ROW = 3
+"""Sessions that a system ends in one turn after the first."""
+CROWDS = (100, 5_000)
+"""So many other processes there are when it is told whether that makes a difference."""
 SIZES = {"small": 0, "500 MB": 500, "2 GB": 2000}
 """Memory, in MB, that a spawning host holds beside its own."""
 HOUSEMATES = (("posix_spawn", *TIERS), ("pty_fork", "pty_process"))
@@ -38,7 +43,8 @@ HOUSEMATES = (("posix_spawn", *TIERS), ("pty_fork", "pty_process"))
 class Limits:
     """A case stops at the first: so many rounds (or cycles), so many seconds since it began.
 
-    ``largest`` is the memory, in MB, of the largest host: to fill it may take longer than all else.
+    ``largest`` is the memory, in MB, of the largest host of ``spawn``, which may take longer to
+    fill than all else; and the sessions that ``many`` ends at once.
     """
 
     rounds: int
@@ -89,21 +95,131 @@ class Hosts:
 
 
 def teardown(title: str, program: str, grace: float, past: float, limits: Limits) -> Result:
-    """Time the end of a session, less the seconds that are ``past`` by design."""
+    """Time the end of sessions, less the seconds that are ``past`` by design.
+
+    Of those that a system ends in one turn the first finds everything cold.
+    """
     with ExitStack() as stack:
         hosts = Hosts(stack)
         for module in TERMINATORS:
             hosts.start([module])
         labels = list(hosts.systems)
-        result = Timings(
-            title, labels, {"/ C": dict.fromkeys(labels, FLOOR)}, remarks=hosts.remarks
-        )
+        result = InTurns(title, labels, {"/ C": dict.fromkeys(labels, FLOOR)}, hosts.remarks)
 
-        def one(label: str) -> int:
-            return hosts.ask("end", label, program, str(grace)) - round(past * 1e9)
+        def turn(label: str) -> int:
+            first, *others = (
+                hosts.ask("end", label, program, str(grace)) - round(past * 1e9)
+                for _ in range(1 + IN_A_ROW)
+            )
+            result.note(label, round(statistics.median(others)))
+            return first
 
-        interleave(result, one, limits, hosts.began)
+        interleave(result, turn, limits, hosts.began)
     return result
+
+
+def neighbours(limits: Limits) -> Result:
+    """Time the end of a session among few other processes, and among many."""
+    with ExitStack() as stack:
+        hosts = Hosts(stack)
+        for module in ("floor", *TIERS):
+            hosts.start([module])
+        crowd = stack.enter_context(Worker([sys.executable, "-m", "benchmarks.crowd"]))
+        crowd.answer(START_BOUND)
+        pairs = {f"{name}, {size:,}": (name, size) for name in hosts.systems for size in CROWDS}
+        result = Timings(
+            "bash -i, by the number of other processes: from the call until the leader is reaped",
+            list(pairs),
+            {
+                f"/ {CROWDS[0]}": {
+                    label: f"{name}, {CROWDS[0]:,}" for label, (name, _) in pairs.items()
+                },
+                "/ C": {label: f"{VERIFIED}, {size:,}" for label, (_, size) in pairs.items()},
+            },
+            remarks=hosts.remarks,
+        )
+        taken: dict[int, list[dict[str, int]]] = {size: [] for size in CROWDS}
+        # Twice each, so that a drift of the machine does not look like the crowd's doing.
+        for size in (*CROWDS, *reversed(CROWDS)):
+            crowd.ask(str(size))
+            part = Timings("", [label for label, (_, of) in pairs.items() if of == size], {})
+            half = replace(limits, rounds=max(1, limits.rounds // 2))
+
+            def one(label: str) -> int:
+                return hosts.ask("end", pairs[label][0], "bash", str(GRACE))
+
+            interleave(part, one, half, time.monotonic())
+            taken[size] += part.rounds
+            result.problems += part.problems
+        result.rounds = [dict(few, **many) for few, many in zip(*taken.values(), strict=False)]
+    return result
+
+
+def many(limits: Limits) -> Result:
+    """Time the end of many sessions at once."""
+    with ExitStack() as stack:
+        hosts = Hosts(stack)
+        for module in ("floor", "trio_process", *TIERS):
+            hosts.start([module])
+        labels = [label for label in hosts.systems if label != FLOOR]
+        count = limits.largest
+        result = Timings(
+            f"{count} sessions of sleep, ended at once: until the last leader is reaped",
+            labels,
+            {"/ C": dict.fromkeys(labels, VERIFIED)},
+            remarks=hosts.remarks,
+        )
+        interleave(
+            result, lambda label: hosts.ask("many", label, "sleep", str(count)), limits, hosts.began
+        )
+    return result
+
+
+def idle(limits: Limits) -> Result:
+    """Count what sessions hold that do nothing."""
+    with ExitStack() as stack:
+        hosts = Hosts(stack)
+        for module in TIERS:
+            hosts.start([module])
+        count = limits.rounds
+        figures = Figures(
+            f"{count} idle sessions: what each holds",
+            ("", "descriptors", "processes beside", "their memory (PSS)", "wake-ups a second, all"),
+            remarks=[*hosts.remarks, "memory: of keepers and wardens, not of what runs in them"],
+        )
+        for label, (host, name) in hosts.systems.items():
+            told = json.loads(host.ask("idle", name, "sleep", str(count)))
+            figures.told[label] = told
+    return figures
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was counted, not timed."""
+
+    title: str
+    header: tuple[str, ...]
+    remarks: list[str] = field(default_factory=list)
+    told: dict[str, dict[str, float]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def table(self) -> Table:
+        """Return a row for each system."""
+        rows = [
+            (
+                label,
+                f"{told['descriptors']:.2f}",
+                f"{told['processes']:.2f}",
+                f"{told['memory'] / 2**20:.2f} MiB",
+                f"{told['wakes']:.1f}",
+            )
+            for label, told in self.told.items()
+        ]
+        return Table(self.title, self.header, rows, [*self.remarks, *self.problems])
+
+    def data(self) -> JSON:
+        """Return the figures."""
+        return {"figures": self.told, "remarks": self.remarks, "problems": self.problems}
 
 
 def spawn(limits: Limits) -> Result:
@@ -200,7 +316,7 @@ class Leaks:
 
 def cycles(limits: Limits) -> Result:
     """Spawn and end many sessions in a process of their own, and compare what it holds."""
-    skipped = load(["ptykill_session"])[1]
+    skipped = load([TIERS[0]])[1]
     if skipped:
         return Leaks({}, list(remarks(skipped)))
     argv = [sys.executable, "-m", "benchmarks.cycles", str(limits.rounds), str(limits.seconds)]
@@ -225,24 +341,37 @@ CASES = {
     "sleep": Case(
         "teardown of a cooperative sleep",
         partial(teardown, f"sleep: {COOPERATIVE}", "sleep", GRACE, 0.0),
-        full=Limits(300, 90),
-        quick=Limits(40, 9),
+        full=Limits(100, 120),
+        quick=Limits(10, 12),
     ),
     "bash": Case(
         "teardown of a cooperative interactive bash",
         partial(teardown, f"bash -i: {COOPERATIVE}", "bash", GRACE, 0.0),
-        full=Limits(300, 90),
-        quick=Limits(40, 9),
+        full=Limits(100, 120),
+        quick=Limits(10, 12),
     ),
     "stubborn": Case(
         "overshoot past a grace of 100 ms, the leader being deaf to SIGHUP",
         partial(teardown, f"deaf to SIGHUP: {STUBBORN}", "deaf", SHORT_GRACE, SHORT_GRACE),
-        full=Limits(60, 90),
-        quick=Limits(10, 12),
+        full=Limits(30, 120),
+        quick=Limits(4, 20),
     ),
     "spawn": Case(
         "spawning from hosts of several sizes", spawn, Limits(60, 90), Limits(12, 12, largest=500)
     ),
+    "neighbours": Case(
+        "teardown of a cooperative bash among many other processes",
+        neighbours,
+        Limits(60, 120),
+        Limits(10, 30),
+    ),
+    "many": Case(
+        "many sessions ended at once",
+        many,
+        Limits(10, 300, largest=500),
+        Limits(2, 60, largest=50),
+    ),
+    "idle": Case("what idle sessions hold", idle, Limits(50, 120), Limits(10, 60)),
     "cycles": Case("what many sessions leave behind", cycles, Limits(10_000, 300), Limits(500, 5)),
 }
 """All cases, by the names that the command line has for them."""

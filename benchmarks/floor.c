@@ -1,12 +1,13 @@
 /* The floor: what ending a terminal session costs when nothing but the kernel is in the way.
  *
  * A long-lived process that is told what to do on stdin, fields between tabs, and answers each
- * line with one of its own. It holds one session at a time.
+ * line with one of its own.
  *
  *     spawn ARGV...             -> pid
- *     read MILLISECONDS         -> the terminal's output, in hex; empty when there is none
- *     end leader|session GRACE  -> nanoseconds from the call until the leader is dead and reaped,
- *                                  and the number of other members found (session only)
+ *     read MILLISECONDS         -> the last one's output, in hex; empty when there is none
+ *     end leader|session GRACE  -> nanoseconds from the call until the last one's leader is dead
+ *                                  and reaped, and how many others were found (session only)
+ *     endall GRACE              -> the same for all there are, each session verified
  *
  * end: SIGHUP and SIGCONT to the leader, GRACE nanoseconds to die, SIGKILL. "session" looks for
  * members in the process table while the leader's zombie still pins the session's number.
@@ -30,19 +31,25 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ARGUMENTS = 64, WAIT_PIDFD = 3 /* P_PIDFD: an old libc has no name for it */ };
+enum {
+    ARGUMENTS = 64,
+    SESSIONS = 2000,
+    WAIT_PIDFD = 3 /* P_PIDFD: an old libc has no name for it */
+};
 static const int64_t SECOND = 1000000000, KILL_BOUND = 10 * SECOND;
 extern char **environ;
 
-static pid_t leader; /* 0: there is no session */
-static int pidfd, master;
+static struct session {
+    pid_t leader;
+    int pidfd, master;
+} sessions[SESSIONS], *last = sessions - 1;
 
 static void require(int condition, const char *what)
 {
     if (!condition) {
         perror(what);
-        if (leader)
-            kill(leader, SIGKILL); /* Not reaped, so the number is still its own. */
+        for (; last >= sessions; last--)
+            kill(last->leader, SIGKILL); /* Not reaped, so the number is still its own. */
         exit(1);
     }
 }
@@ -58,7 +65,7 @@ static void spawn(char **argv)
 {
     const struct winsize window = {.ws_row = 24, .ws_col = 80};
     char slave[64];
-    master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
     require(master >= 0 && !grantpt(master) && !unlockpt(master), "posix_openpt");
     require(!ptsname_r(master, slave, sizeof slave), "ptsname_r");
     require(!ioctl(master, TIOCSWINSZ, &window), "TIOCSWINSZ");
@@ -84,77 +91,92 @@ static void spawn(char **argv)
     pid_t child;
     errno = posix_spawnp(&child, argv[0], &actions, &attributes, argv, environ);
     require(!errno, argv[0]);
-    leader = child;
+    *++last = (struct session){.leader = child, .master = master};
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
-    pidfd = (int)syscall(SYS_pidfd_open, leader, 0);
-    require(pidfd >= 0, "pidfd_open");
-    printf("%d\n", (int)leader);
+    last->pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+    require(last->pidfd >= 0, "pidfd_open");
+    printf("%d\n", (int)child);
 }
 
 static void read_terminal(int milliseconds)
 {
     unsigned char data[4096];
-    struct pollfd terminal = {.fd = master, .events = POLLIN};
+    struct pollfd terminal = {.fd = last->master, .events = POLLIN};
     ssize_t length = 0;
     if (poll(&terminal, 1, milliseconds) > 0)
-        length = read(master, data, sizeof data); /* EIO: nobody holds the slave. */
+        length = read(last->master, data, sizeof data); /* EIO: nobody holds the slave. */
     for (ssize_t at = 0; at < length; at++)
         printf("%02x", data[at]);
     printf("\n");
 }
 
-static void deliver(int signal)
+static void deliver(const struct session *session, int signal)
 {
-    require(!syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0), "pidfd_send_signal");
+    require(!syscall(SYS_pidfd_send_signal, session->pidfd, signal, NULL, 0), "pidfd_send_signal");
 }
 
-static int dead_by(int64_t deadline)
+/* Wait until all of them are dead, or it is time; whoever is dead has -1 in its place. */
+static int dead_by(struct pollfd *processes, int count, int64_t deadline)
 {
     int64_t left;
-    while ((left = deadline - now()) > 0) {
-        struct pollfd process = {.fd = pidfd, .events = POLLIN};
+    int alive = 0;
+    for (int at = 0; at < count; at++)
+        alive += processes[at].fd >= 0;
+    while (alive && (left = deadline - now()) > 0) {
         struct timespec timeout = {.tv_sec = left / SECOND, .tv_nsec = left % SECOND};
-        int ready = ppoll(&process, 1, &timeout, NULL);
-        require(ready >= 0, "ppoll");
-        if (ready)
-            return 1;
+        require(ppoll(processes, (nfds_t)count, &timeout, NULL) >= 0, "ppoll");
+        for (int at = 0; at < count; at++)
+            if (processes[at].fd >= 0 && processes[at].revents) {
+                processes[at].fd = -1;
+                alive--;
+            }
     }
-    return 0;
+    return !alive;
 }
 
-static int other_members(void)
+static int other_members(const struct session *first)
 {
     int found = 0;
     DIR *table = opendir("/proc");
     require(table != NULL, "/proc");
     for (struct dirent *entry; (entry = readdir(table));)
         if (isdigit((unsigned char)entry->d_name[0])) {
-            pid_t pid = (pid_t)atoi(entry->d_name);
-            found += pid != leader && getsid(pid) == leader;
+            pid_t pid = (pid_t)atoi(entry->d_name), session = getsid(pid);
+            for (const struct session *one = first; one <= last; one++)
+                found += pid != one->leader && session == one->leader;
         }
     closedir(table);
     return found;
 }
 
-static void end(int whole_session, int64_t grace)
+/* End all from this one on. */
+static void end(struct session *first, int whole_session, int64_t grace)
 {
+    static struct pollfd processes[SESSIONS];
+    int count = (int)(last + 1 - first), others = 0;
     siginfo_t status;
-    int others = 0;
     int64_t start = now();
-    deliver(SIGHUP);
-    deliver(SIGCONT); /* A stopped process acts on a SIGHUP only once it is continued. */
-    if (!dead_by(start + grace)) {
-        deliver(SIGKILL);
-        require(dead_by(now() + KILL_BOUND), "the leader outlives SIGKILL");
+    for (int at = 0; at < count; at++) {
+        deliver(first + at, SIGHUP);
+        deliver(first + at, SIGCONT); /* A stopped process acts on a SIGHUP once it is continued. */
+        processes[at] = (struct pollfd){.fd = first[at].pidfd, .events = POLLIN};
+    }
+    if (!dead_by(processes, count, start + grace)) {
+        for (int at = 0; at < count; at++)
+            if (processes[at].fd >= 0)
+                deliver(first + at, SIGKILL);
+        require(dead_by(processes, count, now() + KILL_BOUND), "a leader outlives SIGKILL");
     }
     if (whole_session)
-        others = other_members();
-    require(!waitid((idtype_t)WAIT_PIDFD, (id_t)pidfd, &status, WEXITED), "waitid");
+        others = other_members(first);
+    for (int at = 0; at < count; at++)
+        require(!waitid((idtype_t)WAIT_PIDFD, (id_t)first[at].pidfd, &status, WEXITED), "waitid");
     int64_t took = now() - start;
-    leader = 0;
-    close(pidfd);
-    close(master);
+    for (; last >= first; last--) {
+        close(last->pidfd);
+        close(last->master);
+    }
     printf("%" PRId64 "\t%d\n", took, others);
 }
 
@@ -164,20 +186,22 @@ int main(void)
     size_t size = 0;
     for (ssize_t length; (length = getline(&line, &size, stdin)) > 0; fflush(stdout)) {
         char *argv[ARGUMENTS + 1] = {NULL};
-        int count = 0;
+        int count = 0, held = last >= sessions;
         line[length - 1] = '\0';
         for (char *word = strtok(line, "\t"); word && count < ARGUMENTS; word = strtok(NULL, "\t"))
             argv[count++] = word;
-        if (count > 1 && !strcmp(argv[0], "spawn") && !leader)
+        if (count > 1 && !strcmp(argv[0], "spawn") && last + 1 < sessions + SESSIONS)
             spawn(argv + 1);
-        else if (count == 2 && !strcmp(argv[0], "read") && leader)
+        else if (count == 2 && !strcmp(argv[0], "read") && held)
             read_terminal(atoi(argv[1]));
-        else if (count == 3 && !strcmp(argv[0], "end") && leader)
-            end(!strcmp(argv[1], "session"), atoll(argv[2]));
+        else if (count == 3 && !strcmp(argv[0], "end") && held)
+            end(last, !strcmp(argv[1], "session"), atoll(argv[2]));
+        else if (count == 2 && !strcmp(argv[0], "endall") && held)
+            end(sessions, 1, atoll(argv[1]));
         else
             require(0, "not a command, or not now");
     }
-    if (leader)
-        kill(leader, SIGKILL);
+    for (; last >= sessions; last--)
+        kill(last->leader, SIGKILL);
     return 0;
 }

@@ -9,6 +9,8 @@ answer is nanoseconds, or what went wrong:
 
     spawn SYSTEM PROGRAM         how long the spawning call took
     end SYSTEM PROGRAM GRACE     how long the end took of a session that was ready
+    many SYSTEM PROGRAM COUNT    how long the end took of so many at once, each with two seconds
+    idle SYSTEM PROGRAM COUNT    what so many sessions hold that have nothing to do (JSON)
 """
 
 from __future__ import annotations
@@ -20,19 +22,25 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from pathlib import Path
 
 import trio
 
 from benchmarks.report import proc_field
-from benchmarks.systems import PROGRAMS, Spawn, load, ready
+from benchmarks.systems import PROGRAMS, Session, Spawn, System, load, ready
 
 __all__: list[str] = []
 
 MADV_POPULATE_WRITE = 23
 """madvise(2): as if every page were written to, and several times as fast."""
-BOUND = 20.0
-"""Seconds that one session may take."""
+BOUND = 60.0
+"""Seconds that one line may take."""
+GRACE = 2.0
+SETTLE, WATCH = 1.0, 5.0
+"""Seconds in which what a spawn leaves to be done is done, and for which idleness is watched."""
+OWN_WAKES = 1
+"""How often this process sleeps by itself, to watch."""
 
 
 async def main(megabytes: int, modules: Sequence[str]) -> None:
@@ -40,12 +48,13 @@ async def main(megabytes: int, modules: Sequence[str]) -> None:
     systems, skipped = load(modules)
     async with AsyncExitStack() as stack:
         spawns = {each.name: await stack.enter_async_context(each.open()) for each in systems}
+        held = {each.name: each for each in systems}
         ballast = grow(megabytes)
         resident = proc_field("self/status", "VmRSS")
         print(json.dumps({"resident": resident, "systems": list(spawns), "skipped": skipped}))
         sys.stdout.flush()
         for line in sys.stdin:
-            print(await answer(spawns, *line.rstrip("\n").split("\t")), flush=True)
+            print(await answer(held, spawns, *line.rstrip("\n").split("\t")), flush=True)
         ballast.close()
 
 
@@ -63,24 +72,37 @@ def grow(megabytes: int) -> mmap.mmap:
 
 
 async def answer(
-    spawns: dict[str, Spawn], verb: str, system: str, program: str, grace: str = "0"
+    systems: dict[str, System],
+    spawns: dict[str, Spawn],
+    verb: str,
+    name: str,
+    program: str,
+    number: str = "0",
 ) -> str:
     """Do what a line asks for."""
-    time_it = {"spawn": time_spawn, "end": time_end}[verb]
     try:
         with trio.fail_after(BOUND):
-            return str(await time_it(spawns[system], program, float(grace)))
+            match verb:
+                case "spawn":
+                    return str(await time_spawn(spawns[name], program))
+                case "end":
+                    return str(await time_end(spawns[name], program, float(number)))
+                case "many":
+                    return str(await time_many(systems[name], spawns[name], program, int(number)))
+                case "idle":
+                    return json.dumps(await look_at_idle(spawns[name], program, int(number)))
+        raise ValueError(verb)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this system's result
         return " ".join(repr(error).split())
 
 
-async def time_spawn(spawn: Spawn, program: str, grace: float) -> int:
+async def time_spawn(spawn: Spawn, program: str) -> int:
     """Time the spawning call, and end the session when the clock has stopped."""
     start = time.perf_counter_ns()
     session = await spawn(PROGRAMS[program])
     took = time.perf_counter_ns() - start
     with watched(session.pid):
-        await session.end(grace)
+        await session.end(0)
     return took
 
 
@@ -93,6 +115,77 @@ async def time_end(spawn: Spawn, program: str, grace: float) -> int:
         if signalled(pidfd, 0):
             raise RuntimeError("it returned before the leader was reaped")
     return took
+
+
+async def time_many(system: System, spawn: Spawn, program: str, count: int) -> int:
+    """Time the end of many sessions at once, and see that every leader has been reaped."""
+    sessions: list[Session] = []
+    with ExitStack() as stack:
+        pidfds = []
+        for _ in range(count):
+            sessions.append(await spawn(PROGRAMS[program]))
+            pidfds.append(stack.enter_context(watched(sessions[-1].pid)))
+        await ready(sessions[-1], PROGRAMS[program])
+        await trio.sleep(1)  # What a spawn leaves to be done afterwards is done.
+        took = await system.end_all(sessions, GRACE)
+        if any(signalled(pidfd, 0) for pidfd in pidfds):
+            raise RuntimeError("it returned before every leader was reaped")
+    return took
+
+
+async def look_at_idle(spawn: Spawn, program: str, count: int) -> dict[str, float]:
+    """Count what a session holds that does nothing, and how often anybody wakes for it."""
+    first = await spawn(PROGRAMS[program])  # What is held once, by the first, is not a session's.
+    await trio.sleep(SETTLE)
+    before, memory = len(os.listdir("/proc/self/fd")), beside()
+    sessions = [await spawn(PROGRAMS[program]) for _ in range(count)]
+    await trio.sleep(SETTLE)
+    after = len(os.listdir("/proc/self/fd"))
+    woken = wakes()
+    await trio.sleep(WATCH)
+    told = {
+        "descriptors": (after - before) / count,
+        "memory": (beside() - memory) / count,
+        "processes": len(own_processes()) / (count + 1),
+        # This one's own: it wakes to look.
+        "wakes": (wakes() - woken - OWN_WAKES) / WATCH,
+    }
+    for session in (first, *sessions):
+        await session.end(0)
+    return told
+
+
+def beside() -> int:
+    """Return the proportional memory (bytes, PSS) of what a system has beside its host."""
+    total = 0
+    for pid in own_processes():
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def wakes() -> int:
+    """Return how often this process, and those beside it, have gone to sleep by themselves."""
+    total = 0
+    for pid in (os.getpid(), *own_processes()):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches"):
+                total += int(line.split()[1])
+    return total
+
+
+def own_processes() -> list[int]:
+    """Return the pids of wardens and keepers below this process."""
+    found = []
+    left = [os.getpid()]
+    while left:
+        pid = left.pop()
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if (Path("/proc") / child / "comm").read_text().startswith("ptykill-"):
+                found.append(int(child))
+                left.append(int(child))
+    return found
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-__all__ = ["JSON", "Result", "Table", "Timings", "machine", "show"]
+__all__ = ["JSON", "InTurns", "Result", "Table", "Timings", "machine", "show"]
 
 WIDTH = 100
 """Columns of a table that does not go to a terminal."""
@@ -111,6 +111,37 @@ class Timings:
             "remarks": self.remarks,
             "problems": self.problems,
         }
+
+
+@dataclass(slots=True)
+class InTurns(Timings):
+    """Timings of which each round has one that found all cold, and the median of those after it."""
+
+    warm: list[dict[str, int]] = field(default_factory=list)
+    _turn: dict[str, int] = field(default_factory=dict)
+
+    def note(self, name: str, nanoseconds: int) -> None:
+        """Note what a system took in a row; belongs to the round that is being measured."""
+        if name in self._turn:
+            self.warm.append(self._turn)
+            self._turn = {}
+        self._turn[name] = nanoseconds
+
+    def in_a_row(self) -> Timings:
+        """Return the second timings, of as many rounds as there are of the first."""
+        rounds = [*self.warm, self._turn][-len(self.rounds) :]
+        return Timings(self.title, self.names, self.references, rounds=rounds)
+
+    def table(self) -> Table:
+        """Return a row for each system, with both."""
+        cold, warm = Timings.table(self), self.in_a_row().table()
+        rows = [(*a[:-1], *b[1:2], *b[3:]) for a, b in zip(cold.rows, warm.rows, strict=True)]
+        header = (*cold.header[:-1], "in a row", *warm.header[3:])
+        return Table(cold.title, header, rows, cold.remarks)
+
+    def data(self) -> JSON:
+        """Return both."""
+        return {"alone": Timings.data(self), "in a row": self.in_a_row().data()}
 
 
 def percentile(values: Sequence[int], percent: int) -> int:

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +15,11 @@ from pathlib import Path
 from benchmarks.systems import ENVIRONMENT, Program, Session, Spawn, System, Unavailable
 from benchmarks.worker import Worker
 
-__all__ = ["FLOOR", "systems"]
+__all__ = ["FLOOR", "VERIFIED", "systems"]
 
 FLOOR = "C, leader only"
 """What everything is compared with."""
+VERIFIED = "C, session verified"
 SOURCE = Path(__file__).parent.parent / "floor.c"
 BINARY = SOURCE.parent.parent / "build" / "benchmarks" / "floor"
 FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
@@ -29,7 +30,7 @@ def systems() -> list[System]:
     compile_floor()
     return [
         System(FLOOR, partial(open_floor, "leader")),
-        System("C, session verified", partial(open_floor, "session")),
+        System(VERIFIED, partial(open_floor, "session"), end_all),
     ]
 
 
@@ -56,6 +57,16 @@ async def open_floor(mode: str) -> AsyncIterator[Spawn]:
             return FloorSession(worker, mode, int(worker.ask("spawn", *program.argv)))
 
         yield spawn
+
+
+async def end_all(sessions: Sequence[Session], grace: float) -> int:
+    """Have the program end all that it has, with one look at the process table."""
+    first = sessions[0]
+    assert isinstance(first, FloorSession)
+    took, others = first.worker.ask("endall", f"{grace * 1e9:.0f}").split()
+    if int(others):
+        raise RuntimeError(f"{others} members were found beside the leaders")
+    return int(took)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def systems(tier: str) -> list[System]:
 @asynccontextmanager
 async def open_ptykill(tier: str) -> AsyncIterator[Spawn]:
     """Hold a supervisor."""
-    async with ptykill.open_supervisor(containment=tier) as supervisor:
+    async with ptykill.open_supervisor(containment=tier, max_sessions=10_000) as supervisor:
 
         async def spawn(program: Program) -> Session:
             return PtykillSession(await supervisor.spawn(program.argv, env=ENVIRONMENT))

@@ -222,10 +222,9 @@ class KeeperContainment:
                 self._tell(wire.KILL)
             if self._rounds > 1:
                 self._rouse()
-        if self._cgroup is not None:
-            self._cgroup.kill()
-            if self._rounds > 1:
-                signalled.refused |= self._cgroup.kill_each()
+        if self._cgroup is not None and self._lost is not None:
+            self._cgroup.kill()  # While its keeper lives, that may be in it, and does this itself.
+            signalled.refused |= self._cgroup.kill_each()
         return signalled
 
     def _send(self, number: int, process: Pidfd, signalled: Signalled) -> None:

@@ -40,6 +40,8 @@ WALL = 0x40000000
 """wait(2), _WALL: children of any kind, also those that send no SIGCHLD when they die."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 1.0
 """Seconds between two rounds of SIGKILL while somebody lives: doubling, up to the longest."""
+_STAY = 0.05
+"""Seconds for which a keeper stays in its session's cgroup: shorter sessions need not wait."""
 _FAREWELL = 1000
 """Milliseconds that the host may take to hang up when it was told that nobody is left."""
 
@@ -142,13 +144,17 @@ class Keeper:
         self._tell(wire.BORN, self.leader, fds=[pidfd])
         for fd in pidfd, terminal, directory:
             os.close(fd)
-        self._come_out()
+        if self._inside:
+            self._due = time.monotonic() + _STAY
 
     def _come_out(self) -> None:
-        """Leave the cgroup, in which the leader has been born."""
+        """Leave the cgroup, in which the leader has been born.
+
+        That may take the kernel some 10 ms (cgroup_attach_lock), so it is done when there is time.
+        """
         if self._cgroup is not None and self._inside:
-            self._cgroup.let_out(os.getpid())
             self._inside = False
+            self._cgroup.let_out(os.getpid())
 
     def _tell(self, what: str, *about: object, fds: Sequence[int] = ()) -> None:
         if self._channel is not None:
@@ -198,12 +204,19 @@ class Keeper:
         """Return whether the session is empty, and finish if it is."""
         if not self.leader or _somebody_lives() or not self._reap_all():
             return False
-        if self._cgroup is not None and self._cgroup.populated():
+        if self._cgroup is not None and self._others_inside():
             # Somebody was put into our cgroup from outside, and is of the session, then.
             self._open(self._cgroup.events, self._somebody_died, select.POLLPRI)
             return False
         self._finish()
         return True
+
+    def _others_inside(self) -> bool:
+        """Return whether somebody but us is in the cgroup."""
+        assert self._cgroup is not None
+        if self._inside:
+            return any(pid != os.getpid() for pid in self._cgroup.members())
+        return self._cgroup.populated()
 
     def _look_for_the_dead(self) -> None:
         """Reap orphans, until nobody has died, or the leader has.
@@ -246,6 +259,7 @@ class Keeper:
                 self._tell(wire.EMPTY, self.status)
             # The host first: our own end would keep it waiting, on the processor that woke it.
             self._shut(self._deaths)
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
             self._poll.poll(_FAREWELL)
         if self._cgroup is not None:
             self._come_out()
@@ -267,7 +281,7 @@ class Keeper:
         self._kill_children()
 
     def _kill_children(self) -> None:
-        if self._cgroup is not None:
+        if self._cgroup is not None and not self._inside:
             self._cgroup.kill()
         for pid in children(os.getpid()):
             with suppress(OSError):  # EPERM: another user's. ESRCH: can't be.
@@ -275,6 +289,7 @@ class Keeper:
 
     def _be_in_time(self) -> None:
         self._due = math.inf
+        self._come_out()
         if self._killing:
             self._kill_deep_down()
             self._retry = min(2 * self._retry, _RETRY_LONGEST)

@@ -1,0 +1,47 @@
+"""Processes that are there and do nothing: ``python -m benchmarks.crowd``.
+
+Each line on stdin says how many there shall be; the answer is that number. The end of stdin ends
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+
+__all__: list[str] = []
+
+
+def main() -> None:
+    """Have as many children as is asked for."""
+    children: list[int] = []
+    try:
+        print("ready", flush=True)
+        for line in sys.stdin:
+            asked = int(line)
+            while len(children) < asked:
+                pid = os.fork()
+                if pid == 0:
+                    signal.pause()
+                    os._exit(0)
+                children.append(pid)
+            end(children, len(children) - asked)
+            print(asked, flush=True)
+    finally:
+        end(children, len(children))
+
+
+def end(children: list[int], number: int) -> None:
+    """End so many children."""
+    last = [children.pop() for _ in range(number)]
+    for pid in last:
+        os.kill(pid, signal.SIGKILL)
+    for pid in last:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+if __name__ == "__main__":
+    main()
