@@ -205,7 +205,7 @@ class Figures:
 
     def table(self) -> Table:
         """Return a row for each system."""
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 label,
                 f"{told['descriptors']:.2f}",

@@ -2,7 +2,8 @@
 
 By turns a session is ended as soon as it is spawned, and one ends by itself and is waited for.
 Everything is counted twice over: in the supervisor, between the first cycles (which may fill
-caches) and the last; and around it, before it is opened and after it has been closed.
+caches) and the last; and around it, before it is opened and after it has been closed. What is on
+its way out when it is counted, a keeper whose session has ended, is given a moment.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,18 +49,20 @@ class Cycles:
 
 async def main(cycles: int, seconds: float) -> Cycles:
     """Spawn and end, and count."""
-    before = count()
+    before = await settled()
     async with ptykill.open_supervisor() as supervisor:
         for number in range(FIRST):
             await cycle(supervisor, number)
-        first, first_resident = count(), resident()
+        first, first_resident = await settled(), resident()
         began, done = time.monotonic(), 0
         while done < cycles and time.monotonic() < began + seconds:
             await cycle(supervisor, done)
             done += 1
         took = time.monotonic() - began
-        last, last_resident = count(), resident()
-    return Cycles(done, took, (before, count()), (first, last), (first_resident, last_resident))
+        last, last_resident = await settled(), resident()
+    return Cycles(
+        done, took, (before, await settled()), (first, last), (first_resident, last_resident)
+    )
 
 
 async def cycle(supervisor: ptykill.Supervisor, number: int) -> None:
@@ -71,6 +75,17 @@ async def cycle(supervisor: ptykill.Supervisor, number: int) -> None:
         verdict = await session.terminate(grace=1.0)
     if not verdict.empty:
         raise RuntimeError(f"survivors: {verdict.survivors}")
+
+
+async def settled() -> Counts:
+    """Count when nothing has changed for a while."""
+    counts = count()
+    for _ in range(50):
+        await trio.sleep(0.1)
+        before, counts = counts, count()
+        if before == counts and not counts.zombies:
+            break
+    return counts
 
 
 def count() -> Counts:
@@ -88,10 +103,14 @@ def descendants(process: Path) -> list[str]:
     """Return the state of each descendant of a process."""
     states = []
     for children in process.glob("task/*/children"):
-        for pid in children.read_text().split():
+        pids = []
+        with suppress(OSError):
+            pids = children.read_text().split()
+        for pid in pids:
             child = Path("/proc", pid)
-            states.append((child / "stat").read_text().rpartition(") ")[2][0])
-            states += descendants(child)
+            with suppress(OSError):
+                states.append((child / "stat").read_text().rpartition(") ")[2][0])
+                states += descendants(child)
     return states
 
 

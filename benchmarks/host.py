@@ -72,26 +72,21 @@ def grow(megabytes: int) -> mmap.mmap:
 
 
 async def answer(
-    systems: dict[str, System],
-    spawns: dict[str, Spawn],
-    verb: str,
-    name: str,
-    program: str,
-    number: str = "0",
+    systems: dict[str, System], spawns: dict[str, Spawn], verb: str, name: str, *about: str
 ) -> str:
     """Do what a line asks for."""
+    program, number = about[0], float(about[1]) if about[1:] else 0.0
     try:
         with trio.fail_after(BOUND):
             match verb:
                 case "spawn":
                     return str(await time_spawn(spawns[name], program))
-                case "end":
-                    return str(await time_end(spawns[name], program, float(number)))
                 case "many":
                     return str(await time_many(systems[name], spawns[name], program, int(number)))
                 case "idle":
                     return json.dumps(await look_at_idle(spawns[name], program, int(number)))
-        raise ValueError(verb)
+                case _:
+                    return str(await time_end(spawns[name], program, number))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this system's result
         return " ".join(repr(error).split())
 
@@ -137,10 +132,10 @@ async def look_at_idle(spawn: Spawn, program: str, count: int) -> dict[str, floa
     """Count what a session holds that does nothing, and how often anybody wakes for it."""
     first = await spawn(PROGRAMS[program])  # What is held once, by the first, is not a session's.
     await trio.sleep(SETTLE)
-    before, memory = len(os.listdir("/proc/self/fd")), beside()
+    before, memory = descriptors(), beside()
     sessions = [await spawn(PROGRAMS[program]) for _ in range(count)]
     await trio.sleep(SETTLE)
-    after = len(os.listdir("/proc/self/fd"))
+    after = descriptors()
     woken = wakes()
     await trio.sleep(WATCH)
     told = {
@@ -153,6 +148,11 @@ async def look_at_idle(spawn: Spawn, program: str, count: int) -> dict[str, floa
     for session in (first, *sessions):
         await session.end(0)
     return told
+
+
+def descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def beside() -> int:

@@ -259,7 +259,6 @@ class Keeper:
                 self._tell(wire.EMPTY, self.status)
             # The host first: our own end would keep it waiting, on the processor that woke it.
             self._shut(self._deaths)
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
             self._poll.poll(_FAREWELL)
         if self._cgroup is not None:
             self._come_out()
