@@ -22,6 +22,7 @@ import ptykill
 from ptykill import errors, lifecycle
 from ptykill.errors import PtykillError
 from ptykill.lifecycle import TABLE, Action, Event, Row, State
+from ptykill.testing.adversaries import ADVERSARIES
 
 HERE = Path(__file__).parent
 
@@ -136,7 +137,7 @@ def _errors() -> str:
 def _spawn_errors() -> str:
     # As `SpawnError` itself decides: a caller's mistake is 400, with the code that says which.
     found: dict[tuple[str, str], list[str]] = {}
-    for stage in ("terminal", "chdir", "exec"):
+    for stage in ("terminal", "limits", "user", "chdir", "exec"):
         for number, name in sorted(errno.errorcode.items()):
             error = errors.SpawnError(number, os.strerror(number), stage, "x")
             if error.status == 400:
@@ -144,6 +145,14 @@ def _spawn_errors() -> str:
     rows = [(f"`{code}`", "400", stage, ", ".join(names)) for (code, stage), names in found.items()]
     rows.append(("`SPAWN_FAILED`", "500", "any", "every other"))
     return _table(("code", "status", "stage", "errno"), rows)
+
+
+def _adversaries() -> str:
+    rows = [
+        (each.name, each.about, ", ".join(f"`{need}`" for need in each.needs))
+        for each in ADVERSARIES
+    ]
+    return _table(("program", "what it does", "needs"), rows)
 
 
 _PARTS: dict[str, Callable[[], str]] = {
@@ -159,6 +168,7 @@ _PARTS: dict[str, Callable[[], str]] = {
     "caveats": lambda: _members("caveat", ptykill.Caveat),
     "errors": _errors,
     "spawn-errors": _spawn_errors,
+    "adversaries": _adversaries,
 }
 
 

@@ -65,7 +65,7 @@ async def perform(supervisor: Supervisor, operation: Operation, tokens: Tokens) 
 def session_record(session: Session) -> SessionRecord:
     """Return a session as it is told to clients; what is not known is None, never invented."""
     status, ended = session.exit_status, session.ended_at
-    return {
+    record: SessionRecord = {
         "session_id": session.id,
         "pid": session.pid,
         "command": session.command.args[0],
@@ -77,6 +77,9 @@ def session_record(session: Session) -> SessionRecord:
         "exit_code": None if status is None else status.shell,
         "is_alive": ended is None,
     }
+    if status is not None and status.oom_killed:
+        record["oom_killed"] = True
+    return record
 
 
 def performer(target: Supervisor | Host) -> Performer:

@@ -90,6 +90,9 @@ class PtyprocessHand:
 class _Forked:
     """A leader forked onto a terminal."""
 
+    pid: int
+    master: int
+
     def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
         """Fork, as pty.spawn does."""
         self.pid, self.master = pty.fork()

@@ -211,7 +211,7 @@ def _environment(mark: str) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Judge, print a table; return 1 if a killer named ptykill did not pass all that it should."""
+    """Judge, print a table; return 1 if a killer did not pass everything."""
     parser = argparse.ArgumentParser(
         prog="python -m ptykill.testing.judge",
         description="How killers of terminal sessions fare with programs that are hard to end.",

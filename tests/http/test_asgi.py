@@ -74,6 +74,19 @@ async def test_survivors_are_never_a_204(autojump_clock: MockClock, stubborn: Su
     assert (await ask(app, "GET", f"{PREFIX}/{session.id}"))[1]["is_alive"] is True
 
 
+async def test_an_out_of_memory_kill_is_told(autojump_clock: MockClock) -> None:
+    """A session says that the kernel's out-of-memory killer was there, and only then."""
+    for killed in (False, True):
+        status = ptykill.ExitStatus(signal=9, oom_killed=killed)
+        tier = FakeTier(leader=Member(lives=0.1, status=status))
+        async with ptykill.open_supervisor(containment=tier) as supervisor:
+            session = await supervisor.spawn(["bash"])
+            await session.wait()
+            app = ptykill.asgi_app(supervisor, key=None)
+            told = (await ask(app, "GET", f"{PREFIX}/{session.id}"))[1]
+            assert (told["exit_code"], told.get("oom_killed")) == (137, killed or None)
+
+
 async def test_a_cancelled_handler_changes_nothing(
     autojump_clock: MockClock, mortal: Supervisor
 ) -> None:
