@@ -7,6 +7,7 @@ import gc
 import os
 import pwd
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ _PATIENCE = 3.0
 @pytest.fixture(scope="session", autouse=True)
 def _warm() -> None:
     """Create what this process creates once and keeps, before anything is counted."""
+    # It may be ignored, as a shell does for what it starts in the background; tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     trio.run(trio.sleep, 0)
     with contextlib.suppress(KeyError):  # A name service may keep a socket open.
         pwd.getpwuid(os.getuid())

@@ -190,12 +190,12 @@ class KeeperContainment:
             return
         number, reach, last, there, signalled = self._pending
         self._pending = None
-        born = self._births.since(last) if there is None else ()
         front = self._terminal.foreground()
         done = signalled.reached | signalled.refused
         for member in self._members():
             pid = member.pid
-            there_then = pid not in born if there is None else pid in there
+            # Asked once it has been found: it may have been born since this walk began.
+            there_then = pid not in self._births.since(last) if there is None else pid in there
             if pid not in done and there_then and within(reach, pid, self.pid, front):
                 self._send(number, member, signalled)
 

@@ -217,8 +217,6 @@ def interrupted(way: str) -> dict[str, Any]:
                 await trio.sleep(0.005)
                 await session.terminate()
 
-    # It may be ignored: a shell does that to what it starts in the background.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in range(20):
         timer = threading.Timer(0.01 + number * 0.0033, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()

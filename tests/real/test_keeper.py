@@ -6,6 +6,8 @@ import contextlib
 import marshal
 import os
 import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ import trio
 
 import ptykill
 from ptykill import Caveat, ExitStatus, Outcome, Supervisor, Verdict
+from ptykill.kernel.descent import members
+from ptykill.kernel.handle import Pidfd
 from ptykill.testing import process_table as processes
 from ptykill.testing.adversaries import find, python
 from tests.real.scene import PATIENCE, SLACK, Scene, start, until
@@ -69,6 +73,52 @@ def check_lost(verdict: Verdict, tier: str) -> None:
     assert Caveat.KEEPER_LOST in verdict.caveats
     assert (Caveat.ESCAPEES_UNKNOWN in verdict.caveats) == (tier == "keeper")
     assert verdict.exit_status is None
+
+
+HELPED = python(
+    "helped",
+    "has a child, and forks a helper when it is hung up and told to",
+    """
+    def clean():
+        heard("go")
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        helper = fork(lambda: heard("done"))
+        say("born")
+        if os.waitpid(helper, 0)[1] == 0:
+            cleaned()
+        os._exit(9)
+    fork(idle)
+    on(signal.SIGHUP, clean)
+    say("ready")
+    idle()
+    """,
+    status=ExitStatus(code=0),
+    cleans_up=True,
+    members=2,
+)
+
+
+async def test_those_born_while_others_are_signalled(
+    supervisor: Supervisor, tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A helper that is born in the midst of the walk through the members is not hung up."""
+    del tier
+    scene = await start(supervisor, HELPED, tmp_path)
+
+    def slowly(root: Pidfd) -> Iterator[Pidfd]:
+        yield from members(root)
+        if not scene.has("born"):
+            scene.tell("go")
+            while not scene.has("born"):
+                time.sleep(0.001)
+            yield from members(root)  # As if that one walk had come by the helper only now.
+            scene.tell("done")
+
+    monkeypatch.setattr("ptykill.containment.keeper.members", slowly)
+    verdict = await scene.session.terminate(grace=PATIENCE)
+    assert verdict.exit_status == ExitStatus(code=0)
+    assert verdict.outcome is Outcome.GRACEFUL
+    assert scene.has("cleaned")
 
 
 async def test_a_keeper_that_is_killed(supervisor: Supervisor, tmp_path: Path, tier: str) -> None:
