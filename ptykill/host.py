@@ -18,6 +18,7 @@ import functools
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -68,6 +69,7 @@ class Host:
         self._lock = threading.Lock()
         self._thread: _TrioThread | None = None
         self._closed = False
+        _all.add(self)
 
     # --- the doors --------------------------------------------------------------------------------
 
@@ -237,6 +239,18 @@ class Host:
         return thread
 
 
+_all: weakref.WeakSet[Host] = weakref.WeakSet()
+
+
+def _unlock_all() -> None:
+    """Free the locks in a forked child: whoever held one is not there, and will not release it."""
+    for host in list(_all):
+        host._lock = threading.Lock()  # noqa: SLF001 - as if it were a method
+
+
+os.register_at_fork(after_in_child=_unlock_all)
+
+
 class _Running(NamedTuple):
     """What is there once the supervisor is open."""
 
@@ -271,8 +285,9 @@ class _TrioThread:
 
     def unusable(self) -> bool:
         """True if it never got ready, or belongs to another process: a new one may do better."""
-        failed = self.ready.done() and self.ready.exception() is not None
-        return failed or self.of_another_process()
+        if self.of_another_process():  # Where a lock of ``ready`` may be held for ever.
+            return True
+        return self.ready.done() and self.ready.exception() is not None
 
     def check_elsewhere(self) -> None:
         """Raise RuntimeError in the trio thread itself, which would wait for itself."""

@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -295,6 +296,34 @@ def test_the_end_of_the_interpreter_ends_sessions() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("held", ["lock", "ready"])
+def test_a_fork_while_a_lock_is_held(host: Host, held: str) -> None:
+    """What a thread holds when another one forks is held for ever in the child: not by us."""
+    assert host.spawn(["true"])
+    thread = host._thread
+    assert thread is not None
+    lock = host._lock if held == "lock" else thread.ready._condition
+    taken, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            taken.set()
+            over.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait()
+    program = os.fork()
+    if program == 0:
+        signal.alarm(30)
+        host.close()
+        os._exit(not thread.unusable())
+    over.set()
+    holder.join()
+    assert os.waitpid(program, 0)[1] == 0
+
+
 def test_a_forked_child_leaves_the_sessions_alone(host: Host) -> None:
     """A child of fork(2) that closes its copy of a host neither hangs nor ends a session."""
     session = spawn_deaf(host)
