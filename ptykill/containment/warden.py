@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import weakref
 from contextlib import suppress
 
 import trio
@@ -60,6 +61,7 @@ class Kept:
         """The keeper's pid, and the path of its cgroup, if any, once there has been a birth."""
         self._over = False
         self._leader: PidfdProcess | None = None
+        _all.add(self)
 
     @property
     def leader(self) -> PidfdProcess:
@@ -128,9 +130,17 @@ class Kept:
         """Give the descriptors back. A keeper that has no session ends by that."""
         if self.channel.fileno() >= 0:
             trio.lowlevel.notify_closing(self.channel)
-            self.channel.close()
+            _hang_up(self.channel)
         if self._leader is not None:
             self._leader.close()
+            self._leader = None
+
+    def forget(self) -> None:
+        """Close the copies that a forked child has: the session is not its to end."""
+        self.channel.close()
+        if self._leader is not None:
+            self._leader.close()
+            self._leader.fd = -1
             self._leader = None
 
 
@@ -151,6 +161,7 @@ class Warden:
         self._process = open_pidfd(pid)
         self._identity = _identity()
         self._warm: Kept | None = None
+        _all.add(self)
 
     @classmethod
     async def start(cls, groups: str | None) -> Warden:
@@ -228,8 +239,9 @@ class Warden:
             self._warm = None
         if self._channel.fileno() >= 0:
             wire.send(self._channel, (wire.LEAVE,))
-            self._channel.close()
+            _hang_up(self._channel)
         if self._process is not None:
+            self._process.send(signal.SIGCONT)  # Somebody may have stopped it.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL) as scope:
                 await trio.lowlevel.wait_readable(self._process.fd)
             if scope.cancelled_caught:  # Stopped, say. It has nothing to lose.
@@ -240,6 +252,33 @@ class Warden:
                 os.waitid(os.P_PIDFD, self._process.fd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
             self._process.close()
             self._process = None
+
+    def forget(self) -> None:
+        """Close the copies that a forked child has: it must neither end the warden nor wait."""
+        self._channel.close()
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+_all: weakref.WeakSet[Kept | Warden] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    """Leave keepers and wardens to the process that we were forked from: they are not ours."""
+    for each in list(_all):
+        with suppress(OSError):  # EBADF: the host had closed it, behind our back.
+            each.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _hang_up(channel: socket.socket) -> None:
+    """Close a socket, and whatever copies of it a child has that was forked in another way."""
+    with suppress(OSError):  # ENOTCONN: the other end has gone.
+        channel.shutdown(socket.SHUT_RDWR)
+    channel.close()
 
 
 def _identity() -> tuple[object, ...]:

@@ -34,7 +34,10 @@ from ptykill.kernel.cgroup import Cgroup
 from ptykill.kernel.descent import children, members
 from ptykill.kernel.handle import open_pidfd
 
-__all__ = ["WALL", "keep"]
+__all__ = ["NAME", "WALL", "keep"]
+
+NAME = b"ptykill-keeper"
+"""How ps(1) shows one that is ready; until then it has the warden's name."""
 
 WALL = 0x40000000
 """wait(2), _WALL: children of any kind, also those that send no SIGCHLD when they die."""
@@ -66,7 +69,6 @@ class Keeper:
 
     def __init__(self, channel: socket.socket, host: int, groups: str | None) -> None:
         self._channel: socket.socket | None = channel
-        calls.set_name("ptykill-keeper")
         calls.become_subreaper()
         self._deaths = calls.child_events()
         self._cgroup = None if groups is None else Cgroup.create(groups)
@@ -91,6 +93,7 @@ class Keeper:
         self._open(self._deaths, self._somebody_died)
         channel.settimeout(0)
         _rehearse()
+        calls.set_name(NAME)
         path = None if self._cgroup is None else self._cgroup.path
         wire.send(channel, (wire.KEPT, os.getpid(), path))
 

@@ -17,9 +17,9 @@ import time
 from contextlib import suppress
 
 from ptykill.keeper import wire
-from ptykill.keeper.keep import WALL, keep
+from ptykill.keeper.keep import NAME, WALL, keep
 from ptykill.kernel import calls
-from ptykill.kernel.descent import children
+from ptykill.kernel.descent import children, read
 
 __all__ = ["Warden"]
 
@@ -27,6 +27,8 @@ _RETRY = 20
 """Milliseconds between two looks at orphans while there are some."""
 _MERCY = 0.5
 """Seconds that orphans are given: for what the leader's death signal, and the host, tell them."""
+_FAREWELL = 1.0
+"""Seconds that it stays, when it is needed no more, for those that are about to go."""
 _KEPT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT}
 
 
@@ -41,6 +43,8 @@ class Warden:
         self._orphans = False
         self._mercy = math.inf
         """Until when orphans may live, in monotonic seconds."""
+        self._leaving = math.inf
+        """When to leave, whoever is left then, in monotonic seconds."""
         self._alone = False
         self._over = False
 
@@ -49,7 +53,7 @@ class Warden:
         os.closerange(self._host + 1, os.sysconf("SC_OPEN_MAX"))
         os.setsid()  # Out of reach of the host's terminal.
         os.chdir("/")
-        calls.set_name("ptykill-warden")
+        calls.set_name(b"ptykill-warden")
         calls.become_subreaper()
         # What a terminal or a service manager sends to all of a host's processes is for the host:
         # when it is gone, the keepers end their sessions.
@@ -65,8 +69,9 @@ class Warden:
         for fd in *doors, deaths:
             poll.register(fd, select.POLLIN)
         while not self._over:
-            ready = {fd for fd, _ in poll.poll(_RETRY if self._orphans else None)}
-            if deaths in ready or self._orphans:
+            busy = self._orphans or self._leaving < math.inf
+            ready = {fd for fd, _ in poll.poll(_RETRY if busy else None)}
+            if deaths in ready or busy:
                 with suppress(BlockingIOError):
                     os.read(deaths, 4096)
                 self._see_to_the_dead()
@@ -85,7 +90,7 @@ class Warden:
             case wire.KEEP:
                 self._make_keeper(socket.socket(fileno=fds[0]), about[0])
             case wire.LEAVE:
-                self._over = True
+                self._take_leave()
             case wire.GONE:
                 self._lose_host()
 
@@ -93,6 +98,26 @@ class Warden:
         """The host has died. Its keepers do the rest; stay for as long as one might die of it."""
         self._alone = True
         self._see_to_the_dead()
+
+    def _take_leave(self) -> None:
+        """The host needs no more keepers. Go, once those have gone that have nothing to keep.
+
+        A host that is process 1, or a subreaper, gets whom we leave behind, and does not reap it.
+        """
+        self._alone = True
+        self._leaving = time.monotonic() + _FAREWELL
+        for pid in self._idle():
+            os.kill(pid, signal.SIGCONT)  # Somebody may have stopped it.
+        self._see_to_the_dead()
+
+    def _idle(self) -> list[int]:
+        """Return the keepers that have no session: none yet, or none any more."""
+        # Before it has its name, a keeper has children that are no session's: it rehearses.
+        return [
+            pid
+            for pid in self._keepers
+            if read(f"/proc/{pid}/comm").strip() != NAME or not children(pid)
+        ]
 
     def _make_keeper(self, channel: socket.socket, groups: str | None) -> None:
         try:
@@ -117,6 +142,9 @@ class Warden:
         self._orphans = bool(orphans)
         now = time.monotonic()
         self._mercy = min(self._mercy, now + _MERCY) if orphans else math.inf
+        if self._leaving < math.inf:
+            self._mercy = now  # Nobody else will do it.
+            self._over |= now >= self._leaving or not (orphans or self._idle())
         if now >= self._mercy:
             for pid in orphans:
                 with suppress(OSError):  # EPERM: another user's.

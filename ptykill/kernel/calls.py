@@ -30,9 +30,9 @@ def die_with_parent(number: int) -> None:
     _checked(_library.prctl(_SET_PDEATHSIG, number, 0, 0, 0))
 
 
-def set_name(name: str) -> None:
+def set_name(name: bytes) -> None:
     """Take a name, of at most 15 bytes, by which ps(1) and top(1) show this process."""
-    _checked(_library.prctl(_SET_NAME, name.encode(), 0, 0, 0))
+    _checked(_library.prctl(_SET_NAME, name, 0, 0, 0))
 
 
 def child_events() -> int:

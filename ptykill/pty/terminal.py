@@ -9,6 +9,7 @@ import os
 import struct
 import sys
 import termios
+import weakref
 
 import trio
 
@@ -32,6 +33,7 @@ class PtyTerminal:
         self.master: int = master
         self.slave: int = slave
         self._writing = trio.StrictFIFOLock()
+        _all.add(self)
 
     @classmethod
     def create(cls, rows: int, cols: int) -> PtyTerminal:
@@ -124,6 +126,13 @@ class PtyTerminal:
         if slave >= 0:
             os.close(slave)
 
+    def forget(self) -> None:
+        """Close the copies that a forked child has: as long as it has them, nothing hangs up."""
+        master, slave, self.master, self.slave = self.master, self.slave, -1, -1
+        for fd in master, slave:
+            with contextlib.suppress(OSError):  # EBADF: hung up before, or closed by others.
+                os.close(fd)
+
     def _read(self) -> bytes:
         try:
             return os.read(self.master, _CHUNK)
@@ -133,3 +142,14 @@ class PtyTerminal:
                 # it, and nothing can come any more.
                 return b""
             raise
+
+
+_all: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for terminal in list(_all):
+        terminal.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

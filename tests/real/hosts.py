@@ -30,8 +30,9 @@ import trio.testing
 import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.containment import leader
-from ptykill.kernel import spawn
+from ptykill.kernel import calls, spawn
 from ptykill.kernel.cgroup import Cgroup, new_path
+from ptykill.testing import process_table as processes
 
 __all__ = ["run_host"]
 
@@ -378,6 +379,47 @@ async def with_a_fork(way: str, folder: str) -> None:
             os._exit(0)
         Path("forked").touch()  # noqa: ASYNC240 - does not block
         await trio.sleep_forever()
+
+
+async def that_forks_and_goes_on(way: str) -> dict[str, Any]:
+    """Hang a session up, and leave the supervisor, while a child lives that was forked before."""
+    async with ptykill.open_supervisor(
+        plan="hangup 30s, KILL", containment=choose_spawn(way)
+    ) as supervisor:
+        session = await supervisor.spawn(["bash", "-c", "sleep 60; sleep 60"])
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)  # noqa: ASYNC251 - there is no loop here
+            os._exit(0)
+        verdict = await session.terminate()
+    with trio.move_on_after(30):
+        while keepers_left():  # noqa: ASYNC110 - other processes set no event
+            await trio.sleep(0.01)
+    left = keepers_left()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)  # noqa: ASYNC222 - it is dead
+    return {**summary(verdict), "left": left}
+
+
+def keepers_left() -> list[str]:
+    """Describe the keepers and wardens with our mark."""
+    marked = processes.marked(os.environ[processes.MARK])
+    return [name for name in processes.names(marked) if "ptykill-" in name]
+
+
+def that_is_a_subreaper(way: str) -> list[str]:
+    """Open and leave supervisors as process 1 of a container would; return who is left to reap."""
+    calls.become_subreaper()
+
+    async def main() -> None:
+        async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+            session = await supervisor.spawn(["true"])
+            await session.wait()
+
+    for _ in range(5):
+        trio.run(main)
+    table = processes.every_process()
+    return processes.names(each for each in table if each.parent == os.getpid())
 
 
 async def that_closes_everything(way: str, folder: str) -> None:

@@ -89,6 +89,21 @@ def test_no_children_to_lose(mark: str, how: str) -> None:
     assert processes.spawned(os.getpid()) == []
 
 
+@pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
+def test_a_fork_holds_nothing_open(mark: str, tier: str) -> None:
+    """A forked child has copies of terminals and sockets; they are closed all the same."""
+    answer = run_host("that_forks_and_goes_on", tier)
+    assert (answer["outcome"], answer["status"]) == ("graceful", [None, 1])
+    assert answer["left"] == []
+    assert processes.left(mark) == []
+
+
+@pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
+def test_a_host_that_nobody_reaps_for(tier: str) -> None:
+    """A host that gets the orphans of others, as process 1 does, gets none of ours."""
+    assert run_host("that_is_a_subreaper", tier) == []
+
+
 @functools.cache
 def namespace() -> tuple[str, ...]:
     """Return what runs a program as process 1 of a pid namespace; nothing if that can't be."""

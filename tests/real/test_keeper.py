@@ -239,6 +239,39 @@ async def test_a_warden_that_is_stopped(supervisor: Supervisor, tmp_path: Path) 
         assert (await scene.session.terminate(grace=PATIENCE)).empty
 
 
+async def test_a_stopped_warden_is_asked_to_leave(
+    tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made to go on, so it leaves by itself, and at once."""
+    monkeypatch.setattr("ptykill.containment.warden._FAREWELL", PATIENCE)
+    sent: list[tuple[int, int]] = []
+    send = Pidfd.send
+
+    def noted(process: Pidfd, number: int) -> bool:
+        sent.append((process.pid, number))
+        return send(process, number)
+
+    monkeypatch.setattr(Pidfd, "send", noted)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        scene = await start(supervisor, find("polite"), tmp_path)
+        await scene.session.terminate(grace=PATIENCE)
+        pid = warden()
+        os.kill(pid, signal.SIGSTOP)
+    assert (pid, signal.SIGKILL) not in sent
+
+
+async def test_a_warden_leaves_no_orphans(tmp_path: Path, tier: str) -> None:
+    """If its keeper was killed just now, nobody else will kill what had escaped."""
+    async with ptykill.open_supervisor(
+        containment=tier, plan="KILL 15s", leftovers="kill"
+    ) as supervisor:
+        scene = await start(supervisor, ESCAPEES, tmp_path)
+        os.kill(keeper_of(scene), signal.SIGKILL)
+        with trio.fail_after(PATIENCE):
+            check_lost(await scene.session.wait(), tier)
+    await all_gone(scene)
+
+
 async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
     """The keeper that is kept warm may be dead when it is wanted: another one is taken."""
     for _ in range(3):
