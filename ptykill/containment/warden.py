@@ -20,6 +20,7 @@ import trio
 from ptykill import log
 from ptykill.command import Command
 from ptykill.containment.process import PidfdProcess
+from ptykill.containment.rights import Rights
 from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
 from ptykill.kernel.birth import Failed
@@ -56,6 +57,8 @@ class Kept:
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel: socket.socket = channel
+        self.umask: int | None = None
+        """The leader's mask for new files; None if the keeper's own has to do."""
         self.pid: int = -1
         self.cgroup: str | None = None
         """The keeper's pid, and the path of its cgroup, if any, once there has been a birth."""
@@ -72,7 +75,7 @@ class Kept:
     def ask(self, command: Command, terminal: int, will: wire.Will) -> None:
         """Ask for a birth. Raises OSError."""
         with working_directory(command) as here:
-            message = wire.ORDER, order(command), *will
+            message = wire.ORDER, order(command), self.umask, *will
             if not wire.send(self.channel, message, [terminal, here]):
                 raise Stillborn(errno.EIO, "keeper")
 
@@ -154,12 +157,15 @@ class Warden:
     It is a child of this process, which is not to be surprised if somebody else reaps it.
     """
 
-    def __init__(self, pid: int, channel: socket.socket, groups: str | None) -> None:
+    def __init__(
+        self, pid: int, channel: socket.socket, groups: str | None, rights: Rights
+    ) -> None:
         self._pid = pid
         self._channel = channel
         self._groups = groups
         self._process = open_pidfd(pid)
-        self._identity = _identity()
+        self._rights = rights
+        self._umask = rights.umask
         self._warm: Kept | None = None
         _all.add(self)
 
@@ -169,6 +175,7 @@ class Warden:
 
         Raises OSError.
         """
+        rights = Rights.now()  # Before: what is given up meanwhile is seen to be.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -181,7 +188,7 @@ class Warden:
                 ours.close()
                 raise
         ours.settimeout(0)
-        self = cls(pid, ours, groups)
+        self = cls(pid, ours, groups, rights)
         try:
             self.keep_warm()
             with trio.fail_after(_PATIENCE):
@@ -204,16 +211,20 @@ class Warden:
         """Whether it is there, and is what this host is.
 
         Its sessions are born with what it has: a host that has given up a right since then must
-        not hand it on.
+        not hand it on. Raises OSError.
         """
-        if self._identity != _identity():
+        now = Rights.now()
+        self._umask = now.umask
+        if self._rights.all != now.all:
             return False
         return self._process is not None and not self._process.dead()
 
     def take(self) -> Kept:
         """Return a keeper, the warm one if there is one. Raises OSError."""
         warm, self._warm = self._warm, None
-        return warm or self._ask_for_keeper()
+        kept = warm or self._ask_for_keeper()
+        kept.umask = self._umask
+        return kept
 
     def keep_warm(self) -> None:
         """Have another keeper ready for the next session, if it can be had."""
@@ -225,12 +236,17 @@ class Warden:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             ours.settimeout(0)
-            if self._process is not None:
-                self._process.send(signal.SIGCONT)  # Somebody may have stopped it.
+            self._signal(signal.SIGCONT)  # Somebody may have stopped it.
             if not wire.send(self._channel, (wire.KEEP, self._groups), [theirs.fileno()]):
                 ours.close()
                 raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
         return Kept(ours)
+
+    def _signal(self, number: int) -> None:
+        """Send it a signal, if we still may: this host may have become another user."""
+        if self._process is not None:
+            with suppress(PermissionError):
+                self._process.send(number)
 
     async def close(self) -> None:
         """End it, and reap it; bounded. Its keepers, if any are left, go on alone."""
@@ -241,11 +257,11 @@ class Warden:
             wire.send(self._channel, (wire.LEAVE,))
             _hang_up(self._channel)
         if self._process is not None:
-            self._process.send(signal.SIGCONT)  # Somebody may have stopped it.
+            self._signal(signal.SIGCONT)  # Somebody may have stopped it.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL) as scope:
                 await trio.lowlevel.wait_readable(self._process.fd)
             if scope.cancelled_caught:  # Stopped, say. It has nothing to lose.
-                self._process.send(signal.SIGKILL)
+                self._signal(signal.SIGKILL)
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
                     await trio.lowlevel.wait_readable(self._process.fd)
             with suppress(ChildProcessError):  # Somebody else has reaped it.
@@ -279,7 +295,3 @@ def _hang_up(channel: socket.socket) -> None:
     with suppress(OSError):  # ENOTCONN: the other end has gone.
         channel.shutdown(socket.SHUT_RDWR)
     channel.close()
-
-
-def _identity() -> tuple[object, ...]:
-    return os.getresuid(), os.getresgid(), os.getgroups()

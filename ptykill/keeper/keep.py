@@ -125,8 +125,11 @@ class Keeper:
             return
         match message[0]:
             case wire.ORDER:
-                self._will, self._heard = wire.Will(*message[2:]), time.monotonic()
-                self._bear(message[1], *fds)
+                order, umask, *will = message[1:]
+                self._will, self._heard = wire.Will(*will), time.monotonic()
+                if umask is not None:
+                    os.umask(umask)
+                self._bear(order, *fds)
             case wire.WILL:
                 self._will, self._heard = wire.Will(*message), time.monotonic()
             case wire.KILL:

@@ -6,8 +6,8 @@ ends are the same version of the same interpreter.
 To the warden:  ``(KEEP, groups)`` with the keeper's socket to the host; ``groups`` is the folder
                 in which it is to make a cgroup, or None. ``(LEAVE,)`` when it is needed no more.
 From it:        ``(READY,)`` once.
-To a keeper:    ``(ORDER, order, *will)`` with the terminal and the host's working directory; then
-                `Will`, ``(KILL,)``, ``(SPARE,)``.
+To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal and the host's working directory;
+                then `Will`, ``(KILL,)``, ``(SPARE,)``. ``umask`` is the host's, or None.
 From it:        ``(KEPT, its pid, its cgroup's path)`` and ``(BORN, leader's pid)`` with the
                 leader's pidfd, or ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the
                 leader has exited and members are left, and ``(EMPTY, status)``, its last.

@@ -6,6 +6,7 @@ Each function below is one. `run_host` starts it in a new interpreter and return
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import inspect
 import itertools
@@ -30,6 +31,7 @@ import trio.testing
 import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.containment import leader
+from ptykill.containment.rights import Rights
 from ptykill.kernel import calls, spawn
 from ptykill.kernel.cgroup import Cgroup, new_path
 from ptykill.testing import process_table as processes
@@ -354,6 +356,38 @@ async def that_gives_up_its_rights(way: str) -> str:
         except ptykill.SpawnError as error:
             return error.stage
         return (await session.receive()).decode().strip()
+
+
+SHOW = "umask; ulimit -Sn; ulimit -Hc; grep NoNewPrivs /proc/self/status; nice"
+
+
+async def that_becomes_less(way: str, jail: str) -> dict[str, Any]:
+    """Give up this and that when the supervisor is open; tell what a session has, and we have."""
+    said = []
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+        for change in (
+            partial(os.umask, 0o077),
+            partial(resource.setrlimit, resource.RLIMIT_NOFILE, (200, 200)),
+            partial(resource.setrlimit, resource.RLIMIT_CORE, (0, 0)),
+            partial(ctypes.CDLL(None).prctl, _SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            partial(os.nice, 3),
+            partial(os.umask, 0o027),
+        ):
+            change()
+            session = await supervisor.spawn(["sh", "-c", SHOW])
+            text = b""
+            while more := await session.receive():
+                text += more
+            # In this thread, whose right it is (no_new_privs).
+            ours = subprocess.check_output(["sh", "-c", SHOW])  # noqa: ASYNC221
+            said.append([text.decode().split(), ours.decode().split()])
+    same = Rights.now().all
+    if os.geteuid() == 0:
+        os.chroot(jail)  # There is nothing in it that could be spawned.
+    return {"said": said, "jailed": Rights.now().all != same}
+
+
+_SET_NO_NEW_PRIVS = 38  # <linux/prctl.h>
 
 
 def owner(pid: int) -> int:

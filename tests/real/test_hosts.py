@@ -98,6 +98,15 @@ def test_a_fork_holds_nothing_open(mark: str, tier: str) -> None:
     assert processes.left(mark) == []
 
 
+def test_what_is_given_up_is_not_handed_on(tier: str, tmp_path: Path) -> None:
+    """A session has the limits and the like of its host as they are when it is spawned."""
+    answer = run_host("that_becomes_less", tier, str(tmp_path))
+    for theirs, ours in answer["said"]:
+        assert theirs == ours
+    if os.geteuid() == 0:
+        assert answer["jailed"], "a host in a jail has what it had outside"
+
+
 @pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 def test_a_host_that_nobody_reaps_for(tier: str) -> None:
     """A host that gets the orphans of others, as process 1 does, gets none of ours."""
