@@ -31,7 +31,7 @@ from ptykill.keeper.alone import Alone
 from ptykill.kernel import calls, spawn
 from ptykill.kernel.birth import Order, bear
 from ptykill.kernel.cgroup import Cgroup
-from ptykill.kernel.descent import children, members
+from ptykill.kernel.descent import children, members, stat
 from ptykill.kernel.handle import open_pidfd
 
 __all__ = ["NAME", "WALL", "keep"]
@@ -70,6 +70,10 @@ class Keeper:
     def __init__(self, channel: socket.socket, host: int, groups: str | None) -> None:
         self._channel: socket.socket | None = channel
         calls.become_subreaper()
+        if not stat(os.getppid()):
+            # What may not be opened up is hidden where /proc hides processes (proc(5), hidepid):
+            # so is the warden from us, and we would be from the host, which finds members by us.
+            calls.be_opened_up(True)  # noqa: FBT003
         self._deaths = calls.child_events()
         self._cgroup = None if groups is None else Cgroup.create(groups)
         self._inside = self._cgroup is not None

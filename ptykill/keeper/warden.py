@@ -55,6 +55,8 @@ class Warden:
         os.chdir("/")
         calls.set_name(b"ptykill-warden")
         calls.become_subreaper()
+        # A member could take a keeper's socket otherwise, and tell the host that all is over.
+        calls.be_opened_up(False)  # noqa: FBT003
         # What a terminal or a service manager sends to all of a host's processes is for the host:
         # when it is gone, the keepers end their sessions.
         for number in signal.valid_signals() - _KEPT:

@@ -6,9 +6,10 @@ import ctypes
 import os
 import signal
 
-__all__ = ["become_subreaper", "child_events", "die_with_parent", "set_name"]
+__all__ = ["be_opened_up", "become_subreaper", "child_events", "die_with_parent", "set_name"]
 
-_SET_PDEATHSIG, _SET_NAME, _SET_CHILD_SUBREAPER = 1, 15, 36  # <linux/prctl.h>
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_NAME, _SET_CHILD_SUBREAPER = 1, 4, 15, 36
+"""<linux/prctl.h>"""
 _CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK  # As SFD_*: signalfd(2).
 _SIGNAL_SET = 128
 """Bytes of the C library's sigset_t (glibc, musl)."""
@@ -19,6 +20,16 @@ _library = ctypes.CDLL(None, use_errno=True)
 def become_subreaper() -> None:
     """Have every orphan among our descendants become our child (prctl(2), Linux 3.4)."""
     _checked(_library.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def be_opened_up(allowed: bool) -> None:  # noqa: FBT001 - a switch
+    """Say whether other processes of our user may open this one up (ptrace(2), PR_SET_DUMPABLE).
+
+    If not, they can neither trace it, nor read its memory, nor take its descriptors
+    (pidfd_getfd(2)); only root can. What is in /proc/PID is then root's, though most of it can be
+    read by all. It is handed on by fork(2), and ends with execve(2).
+    """
+    _checked(_library.prctl(_SET_DUMPABLE, int(allowed), 0, 0, 0))
 
 
 def die_with_parent(number: int) -> None:

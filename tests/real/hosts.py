@@ -335,6 +335,46 @@ async def with_a_foreign_member(way: str, program: str) -> dict[str, Any]:
     }
 
 
+THIEF = """
+import ctypes, os, subprocess, time
+libc = ctypes.CDLL(None, use_errno=True)
+keeper = os.getppid()
+try:
+    with open(f"/proc/{keeper}/stat") as stat:
+        warden = int(stat.read().rpartition(")")[2].split()[1])
+except FileNotFoundError:  # It is hidden.
+    warden = keeper
+for pid in keeper, warden:
+    handle = os.pidfd_open(pid)
+    for call in (
+        lambda: libc.syscall(438, handle, 3, 0),  # pidfd_getfd(2)
+        lambda: libc.ptrace(0x4206, pid, None, None),  # PTRACE_SEIZE
+    ):
+        assert call() >= 0 or ctypes.get_errno() == 1, ctypes.get_errno()
+        print("refused" if call() < 0 else "taken")
+subprocess.run(["setsid", "--fork", "sleep", "60"])
+print("done", flush=True)
+time.sleep(60)
+"""
+
+
+async def with_a_thief(way: str) -> dict[str, Any]:
+    """Have a member that would take what the keeper and the warden have; then end it politely."""
+    said = b""
+    async with ptykill.open_supervisor(
+        containment=choose_spawn(way), plan="HUP@all 30s, KILL"
+    ) as supervisor:
+        session = await supervisor.spawn([sys.executable, "-c", THIEF], cwd="/")
+        while b"done" not in said:
+            said += await session.receive()
+        verdict = await session.terminate()
+    return {
+        **summary(verdict),
+        "said": said.decode().split(),
+        "reached": verdict.deliveries[0].reached,
+    }
+
+
 async def that_would_be_root(way: str) -> list[object]:
     """Ask for a leader that is another user's."""
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:

@@ -86,6 +86,28 @@ def test_a_member_that_may_not_be_signalled(
     assert processes.marked(mark) == []
 
 
+def test_a_member_can_not_speak_for_its_keeper(mark: str, ordinary: tuple[str, ...]) -> None:
+    """A member may not take the keeper's socket; the host, of the same user, sees its members."""
+    answer = run_host("with_a_thief", "keeper", wrapper=ordinary)
+    assert answer["said"] == ["refused"] * 4 + ["done"]
+    assert (answer["outcome"], answer["empty"], answer["reached"]) == ("graceful", True, 2)
+    assert processes.left(mark) == []
+
+
+def test_where_processes_are_hidden(mark: str, ordinary: tuple[str, ...]) -> None:
+    """Where /proc shows only what may be opened up, a keeper may be, so that its host sees it."""
+    hide = 'mount -o remount,hidepid=2 /proc || exit 77; "$@"; exit $?'
+    wrapper = ("unshare", "-pf", "--mount-proc", "--kill-child", "sh", "-c", hide, "sh")
+    try:
+        answer = run_host("with_a_thief", "keeper", wrapper=(*wrapper, *ordinary))
+    except AssertionError as error:
+        if "ended with 77" in str(error) or "unshare" in str(error):
+            pytest.skip("processes can't be hidden here")
+        raise
+    assert (answer["outcome"], answer["empty"], answer["reached"]) == ("graceful", True, 2)
+    assert processes.left(mark) == []
+
+
 def test_a_cgroup_needs_no_permission(
     mark: str, ordinary: tuple[str, ...], set_user_id: Path, delegated: tuple[str, ...]
 ) -> None:
