@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from signal import Signals
@@ -28,7 +27,7 @@ from ptykill.containment.identity import identify
 from ptykill.containment.leader import Leader
 from ptykill.containment.process_table import ProcessTable, process_table
 from ptykill.containment.session import SessionContainment
-from ptykill.containment.warden import Kept, Stillborn, Warden
+from ptykill.containment.warden import Kept, Stillborn, Warden, connected
 from ptykill.contract import Signalled, Spawned, Will
 from ptykill.errors import SpawnError
 from ptykill.keeper import wire
@@ -248,7 +247,7 @@ class KeeperContainment:
             handle = open_pidfd(self._kept.pid)
         try:
             # Its end of the socket is open, so it has not been reaped, and the number was its own.
-            yield handle if handle is not None and _connected(self._kept.channel) else None
+            yield handle if handle is not None and connected(self._kept.channel) else None
         finally:
             if handle is not None:
                 handle.close()
@@ -381,16 +380,6 @@ class _Pending(NamedTuple):
     last: int
     there: set[int] | None
     signalled: Signalled
-
-
-def _connected(channel: socket.socket) -> bool:
-    """Return whether the other end is open."""
-    try:
-        return bool(channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
 
 
 def _written(will: Will) -> wire.Will:

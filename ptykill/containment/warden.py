@@ -7,11 +7,13 @@ to send it an order.
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import signal
 import socket
 import sys
+import termios
 import weakref
 from contextlib import suppress
 
@@ -24,6 +26,7 @@ from ptykill.containment.rights import Rights
 from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
 from ptykill.kernel.birth import Failed
+from ptykill.kernel.descent import stat
 from ptykill.kernel.handle import open_pidfd
 from ptykill.pty.birth import PATIENCE, order, working_directory
 
@@ -32,7 +35,11 @@ __all__ = ["Kept", "Stillborn", "Warden", "unavailable"]
 _PATIENCE = 30.0
 """Seconds in which a warden or a keeper that is not held up answers, however busy the machine."""
 _FAREWELL = 2.0
-"""Seconds that a warden has to end by itself when it is told to."""
+"""Seconds that a warden, or a keeper, has to end by itself when it is told to."""
+_LOOK = 0.05
+"""Seconds after which it is looked at who does not answer, and again and again."""
+_LOOKS = 40
+"""So often in a row somebody may be seen to be held up; it is made to go on each time."""
 
 
 def unavailable() -> str | None:
@@ -55,11 +62,12 @@ def unavailable() -> str | None:
 class Kept:
     """A keeper and, once there has been a birth, its session's leader."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, warden: Warden) -> None:
         self.channel: socket.socket = channel
+        self._warden = warden
         self.umask: int | None = None
         """The leader's mask for new files; None if the keeper's own has to do."""
-        self.pid: int = -1
+        self.pid: int = 0
         self.cgroup: str | None = None
         """The keeper's pid, and the path of its cgroup, if any, once there has been a birth."""
         self._over = False
@@ -80,22 +88,32 @@ class Kept:
                 raise Stillborn(errno.EIO, "keeper")
 
     async def wait_born(self) -> None:
-        """Wait for the birth that was asked for. Raises OSError, and then there is none."""
-        with trio.move_on_after(PATIENCE) as patience:
-            try:
-                await self._born()
-            except (trio.Cancelled, OSError):
-                await self._end()
-                raise
-        if patience.cancelled_caught:
-            raise Failed(errno.ETIMEDOUT, "exec")
+        """Wait for the birth that was asked for. Raises OSError, and then there is none.
+
+        Bounded, whatever is done to the keeper. One that is slow is waited for; one that is held
+        up, by SIGSTOP or a tracer, is made to go on, and given up if that does not help.
+        """
+        until = trio.current_time() + PATIENCE
+        held_up = 0
+        try:
+            while held_up < _LOOKS and trio.current_time() < until:
+                with trio.move_on_after(_LOOK):
+                    await self._born()
+                    return
+                held_up = held_up + 1 if self._held_up() else 0
+        except (trio.Cancelled, OSError):
+            await self._end(_FAREWELL)
+            raise
+        if await self._end(0 if held_up else _FAREWELL) and held_up:
+            raise Stillborn(errno.ETIMEDOUT, "keeper")
+        raise Failed(errno.ETIMEDOUT, "exec")
 
     async def _born(self) -> None:
         while self._leader is None:
             message, fds = await self._next()
             match message:
-                case wire.KEPT, pid, path:
-                    self.pid, self.cgroup = pid, path
+                case wire.KEPT, pid, path:  # From itself, and from the warden.
+                    self.pid, self.cgroup = pid, path or self.cgroup
                 case wire.BORN, pid:
                     if not fds:  # This process has none left, so it was dropped on its way.
                         raise Failed(errno.EMFILE, "keeper")
@@ -116,17 +134,75 @@ class Kept:
             with suppress(BlockingIOError):
                 return wire.receive(self.channel)
 
-    async def _end(self) -> None:
-        """Have what it keeps killed, and wait until it is gone; bounded."""
+    def _held_up(self) -> bool:
+        """Return whether whoever has to answer does not run; and let it go on."""
+        state = stat(self.pid or self._warden.pid)[:1]
+        self._rouse()
+        # Whoever has something to hear, and could, is about to run (R), or waits for a disk (D).
+        return state in ([b"T"], [b"t"]) or (state == [b"S"] and self._unread() > 0)
+
+    def _rouse(self) -> None:
+        self._warden.signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        """Send the keeper a signal, if it is there, and known."""
+        handle = None
+        with suppress(OSError):  # EMFILE, with no reserve left.
+            handle = open_pidfd(self.pid) if self.pid else None
+        if handle is not None:
+            # Its end of the socket is open, so it has not been reaped, and the number was its own.
+            if connected(self.channel):
+                with suppress(PermissionError):
+                    handle.send(number)
+            handle.close()
+
+    def _unread(self) -> int:
+        """Return how much we have said that has not been read (unix(7), SIOCOUTQ)."""
+        try:
+            size = fcntl.ioctl(self.channel.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return 0
+        return int.from_bytes(size, sys.byteorder)
+
+    async def _end(self, patience: float) -> bool:
+        """Have what it keeps killed, and wait until it is gone; bounded.
+
+        Returns whether the order was taken back: nobody was born by it, and nobody will be.
+        """
         if self._over:
-            return
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _PATIENCE):
-            wire.send(self.channel, (wire.KILL,))
-            over = False
-            while not over:
+            return False
+        order = self._unread()
+        wire.send(self.channel, (wire.KILL,))
+        both = self._unread()
+        taken_back = False
+        if both > order > 0:  # Otherwise it has been read.
+            with suppress(OSError):  # ENOTCONN
+                self.channel.shutdown(socket.SHUT_WR)
+            # If it is there still, it is no order any more: a keeper looks before it obeys.
+            taken_back = self._unread() == both
+        if taken_back:
+            self._over = True
+            self._signal(signal.SIGKILL)
+            return True
+        self._rouse()
+        with trio.CancelScope(shield=True):
+            await self._gone(patience)
+            if not self._over:
+                self._signal(signal.SIGKILL)  # The warden kills what it has left, if anything.
+                await self._gone(_FAREWELL)
+        return False
+
+    async def _gone(self, patience: float) -> None:
+        """Wait until the session is over, or the keeper dead; so long."""
+        with trio.move_on_after(patience):
+            while not self._over:
                 message, fds = await self._next()
-                over = message[0] in (wire.EMPTY, wire.GONE)
+                self._over = message[0] in (wire.EMPTY, wire.FAILED, wire.GONE)
                 for fd in fds:
+                    if message[0] == wire.BORN:
+                        with suppress(OSError):
+                            signal.pidfd_send_signal(fd, signal.SIGKILL)
                     os.close(fd)
 
     def close(self) -> None:
@@ -160,7 +236,7 @@ class Warden:
     def __init__(
         self, pid: int, channel: socket.socket, groups: str | None, rights: Rights
     ) -> None:
-        self._pid = pid
+        self.pid: int = pid
         self._channel = channel
         self._groups = groups
         self._process = open_pidfd(pid)
@@ -202,7 +278,13 @@ class Warden:
         return self
 
     async def _hear_ready(self) -> None:
-        await trio.lowlevel.wait_readable(self._channel)
+        waiting = True
+        while waiting:
+            with trio.move_on_after(_LOOK):
+                await trio.lowlevel.wait_readable(self._channel)
+                waiting = False
+            if waiting:
+                self.signal(signal.SIGCONT)  # Somebody may have stopped it.
         if wire.receive(self._channel)[0][0] != wire.READY:
             raise OSError(errno.EIO, "the warden died at its start", sys.executable)
 
@@ -236,13 +318,13 @@ class Warden:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             ours.settimeout(0)
-            self._signal(signal.SIGCONT)  # Somebody may have stopped it.
+            self.signal(signal.SIGCONT)  # Somebody may have stopped it.
             if not wire.send(self._channel, (wire.KEEP, self._groups), [theirs.fileno()]):
                 ours.close()
                 raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
-        return Kept(ours)
+        return Kept(ours, self)
 
-    def _signal(self, number: int) -> None:
+    def signal(self, number: int) -> None:
         """Send it a signal, if we still may: this host may have become another user."""
         if self._process is not None:
             with suppress(PermissionError):
@@ -257,11 +339,11 @@ class Warden:
             wire.send(self._channel, (wire.LEAVE,))
             _hang_up(self._channel)
         if self._process is not None:
-            self._signal(signal.SIGCONT)  # Somebody may have stopped it.
+            self.signal(signal.SIGCONT)  # Somebody may have stopped it.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL) as scope:
                 await trio.lowlevel.wait_readable(self._process.fd)
             if scope.cancelled_caught:  # Stopped, say. It has nothing to lose.
-                self._signal(signal.SIGKILL)
+                self.signal(signal.SIGKILL)
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
                     await trio.lowlevel.wait_readable(self._process.fd)
             with suppress(ChildProcessError):  # Somebody else has reaped it.
@@ -288,6 +370,16 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+
+
+def connected(channel: socket.socket) -> bool:
+    """Return whether the other end is open."""
+    try:
+        return bool(channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def _hang_up(channel: socket.socket) -> None:

@@ -82,6 +82,7 @@ class Keeper:
         self.leader: int = 0
         self.status: wire.Status | None = None
         self._told = False
+        self._failed: tuple[int | None, str] | None = None
         self._over = False
         self._killing = False
         self._retry = _RETRY_FIRST
@@ -108,7 +109,7 @@ class Keeper:
             for fd, _ in self._poll.poll(None if left == math.inf else max(0, 1000 * left)):
                 if fd in self._doors:
                     self._doors[fd]()
-            if time.monotonic() >= self._due:
+            if not self._over and time.monotonic() >= self._due:
                 self._be_in_time()
 
     def _open(self, fd: int, door: Callable[[], None], when: int = select.POLLIN) -> None:
@@ -128,6 +129,8 @@ class Keeper:
         except BlockingIOError:
             return
         match message[0]:
+            case wire.ORDER if self._taken_back():
+                self._finish()
             case wire.ORDER:
                 order, umask, *will = message[1:]
                 self._will, self._heard = wire.Will(*will), time.monotonic()
@@ -143,18 +146,29 @@ class Keeper:
             case wire.GONE:
                 self._go_on_alone()
 
+    def _taken_back(self) -> bool:
+        """Return whether the host waits for no birth any more: it has shut its end for writing."""
+        poll = select.poll()
+        poll.register(self._channel, select.POLLRDHUP)  # type: ignore[arg-type]
+        return bool(poll.poll(0))
+
     def _bear(self, order: Order, terminal: int, directory: int) -> None:
         """Have the leader be born, and tell how that went. A failure is the end of this keeper."""
         try:
             self.leader = bear(order, terminal, directory)
             pidfd = os.pidfd_open(self.leader)
         except OSError as error:
-            self._tell(wire.FAILED, error.errno, getattr(error, "stage", "keeper"))
-            self._finish()
+            self._failed = error.errno, getattr(error, "stage", "keeper")
+            if self.leader:  # EMFILE: nobody could hold it, so it is not to live on.
+                self.kill()
+            else:
+                self._finish()
             return
+        finally:
+            os.close(terminal)
+            os.close(directory)
         self._tell(wire.BORN, self.leader, fds=[pidfd])
-        for fd in pidfd, terminal, directory:
-            os.close(fd)
+        os.close(pidfd)
         if self._inside:
             self._due = time.monotonic() + _STAY
 
@@ -249,7 +263,7 @@ class Keeper:
             _reap(found.si_pid)
 
     def _after_the_leader(self) -> None:
-        if not self._told:
+        if not self._told and self._failed is None:
             self._told = True
             self._tell(wire.EXITED, self.status)
         # Behind the leader's zombie, waitid(2) does not show the others.
@@ -270,7 +284,9 @@ class Keeper:
     def _finish(self) -> None:
         self._over = True
         if self._channel is not None:
-            if self.leader:
+            if self._failed is not None:
+                self._tell(wire.FAILED, *self._failed)
+            elif self.leader:
                 self._tell(wire.EMPTY, self.status)
             # The host first: our own end would keep it waiting, on the processor that woke it.
             self._shut(self._deaths)

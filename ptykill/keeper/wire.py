@@ -11,7 +11,8 @@ To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal and the host'
 From it:        ``(KEPT, its pid, its cgroup's path)`` and ``(BORN, leader's pid)`` with the
                 leader's pidfd, or ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the
                 leader has exited and members are left, and ``(EMPTY, status)``, its last.
-                ``(BROKEN, traceback)`` if it fails itself.
+                ``(BROKEN, traceback)`` if it fails itself. The first is told by the warden
+                too, without the path, so that the host knows of a keeper that is held up.
 To an embryo:   ``(ORDER, order)``, as to a keeper.
 
 What is too long for one message goes into a file in memory, whose descriptor is sent in its place.

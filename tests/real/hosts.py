@@ -16,11 +16,13 @@ import random
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,10 +32,14 @@ import trio.testing
 
 import ptykill
 from ptykill import Supervisor, Verdict
+from ptykill.command import Command
 from ptykill.containment import leader
 from ptykill.containment.rights import Rights
-from ptykill.kernel import calls, spawn
+from ptykill.keeper import wire
+from ptykill.keeper.keep import keep
+from ptykill.kernel import calls, cgroup, spawn
 from ptykill.kernel.cgroup import Cgroup, new_path
+from ptykill.pty.birth import order
 from ptykill.testing import process_table as processes
 
 __all__ = ["run_host"]
@@ -399,6 +405,51 @@ async def that_gives_up_its_rights(way: str) -> str:
 
 
 SHOW = "umask; ulimit -Sn; ulimit -Hc; grep NoNewPrivs /proc/self/status; nice"
+
+
+def with_a_poor_keeper(what: str) -> list[str]:
+    """Be a host, with a keeper that lacks something, and no warden; return what it says."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    this, groups = os.pidfd_open(os.getpid()), None
+    if what == "a way out":
+        groups = cgroup.place()
+    keeper = os.fork()
+    if keeper == 0:
+        ours.close()
+        if what == "a way out":
+            cgroup.Cgroup.let_out = _refused(errno.EBUSY)  # type: ignore[method-assign]
+        else:
+            os.pidfd_open = _refused(errno.EMFILE)
+        keep(theirs, this, groups)
+    theirs.close()
+    master, slave = os.openpty()
+    here = os.open("/", os.O_RDONLY)
+    command = Command(("sleep", "60" if groups is None else "0.3"), env={"PATH": os.defpath})
+    wire.send(
+        ours,
+        (wire.ORDER, order(command), None, wire.WILL, "KILL", "kill", 0, 0.0),
+        [slave, here],
+    )
+    said, path = [], None
+    while "gone" not in said:
+        message, fds = wire.receive(ours)
+        said.append(message[0])
+        if message[0] == wire.KEPT:
+            path = message[2]
+        for fd in fds:
+            os.close(fd)
+    os.close(master)
+    os.waitpid(keeper, 0)
+    if path is not None:
+        assert cgroup.Cgroup(path).remove()
+    return said
+
+
+def _refused(number: int) -> Callable[..., NoReturn]:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
 
 
 async def that_becomes_less(way: str, jail: str) -> dict[str, Any]:

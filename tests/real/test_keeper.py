@@ -6,6 +6,8 @@ import contextlib
 import marshal
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -281,6 +283,64 @@ async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path) -> N
         os.kill(pid, signal.SIGKILL)
         scene = await start(supervisor, find("polite"), tmp_path)
         assert (await scene.session.terminate(grace=PATIENCE)).empty
+
+
+async def test_what_waits_is_stopped(supervisor: Supervisor, tmp_path: Path) -> None:
+    """The keeper that is kept warm may be stopped when it is wanted: it is made to go on."""
+    for _ in range(3):
+        await until(idle, "a warm keeper")
+        os.kill(idle() or 0, signal.SIGSTOP)
+        with trio.fail_after(PATIENCE):
+            session = await supervisor.spawn(["true"], cwd=tmp_path)
+        assert (await session.wait()).empty
+
+
+@contextlib.contextmanager
+def held_up(pid: int) -> Iterator[None]:
+    """Trace a process, and stop it so that SIGCONT does not help."""
+    code = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+pid = int(sys.argv[1])
+for request in 0x4206, 0x4207:  # PTRACE_SEIZE, PTRACE_INTERRUPT
+    if libc.ptrace(request, pid, None, None):
+        sys.exit(f"ptrace: {ctypes.get_errno()}")
+print("held", flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code, str(pid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tracer:
+        assert tracer.stdout is not None
+        try:
+            if not tracer.stdout.readline():
+                pytest.skip("this user may not trace a keeper")
+            yield
+        finally:
+            tracer.kill()
+
+
+async def test_what_waits_is_held_up(supervisor: Supervisor, tmp_path: Path) -> None:
+    """If it can't be made to go on, another one is taken, and nobody is born of this one."""
+    await until(idle, "a warm keeper")
+    with held_up(idle() or 0), trio.fail_after(PATIENCE):
+        session = await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
+    await session.wait()
+    assert (tmp_path / "births").read_text() == "born\n"
+
+
+async def test_what_is_held_up_is_called_off(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A spawn that is cancelled ends soon, and leaves nothing, whatever its keeper does."""
+    await until(idle, "a warm keeper")
+    with held_up(idle() or 0):
+        asked = trio.current_time()
+        with trio.move_on_after(0.3) as patience:
+            await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
+        assert patience.cancelled_caught
+        assert trio.current_time() - asked < SLACK
+    assert supervisor.sessions == ()
+    session = await supervisor.spawn(["true"], cwd=tmp_path)
+    assert (await session.wait()).empty
+    assert not (tmp_path / "births").exists()
 
 
 def idle() -> int | None:
