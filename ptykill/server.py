@@ -32,6 +32,8 @@ from ptykill.supervisor import Supervisor, open_supervisor
 
 __all__ = ["serve"]
 
+_PING_EVERY = 4.0
+"""Seconds between two PINGs: a public client gives up after ten of silence."""
 _SLACK = 1.0
 """Seconds that answers may take to be sent once all sessions have ended."""
 
@@ -116,6 +118,7 @@ def _config(listener: socket.socket, plan: Plan) -> hypercorn.config.Config:
     config.bind = [f"fd://{listener.detach()}"]  # It closes it, as soon as it is to stop.
     config.errorlog = logging.getLogger("hypercorn.error")  # Or it would add a handler.
     config.include_server_header = False
+    config.websocket_ping_interval = _PING_EVERY
     config.graceful_timeout = plan.longest + 2 * _SLACK  # `_end` is sooner.
     return config
 
