@@ -206,7 +206,12 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the session, for whatever reason the block is left; bounded by the plan."""
+        """End the session, for whatever reason the block is left; bounded by the plan.
+
+        A forked child of the host that leaves the block ends nothing.
+        """
+        if not self._driver.ours:
+            return
         bound = trio.current_time() + self._plan.longest + _SLACK
         with trio.CancelScope(shield=True, deadline=bound):
             await self.terminate()

@@ -38,6 +38,8 @@ __all__ = ["SessionContainment", "SessionTier"]
 
 _HELD = 16
 """So many members are held and waited for at once, since each costs a descriptor."""
+_SPARED = 8
+"""So many rounds of SIGKILL spare the leader while there are too few descriptors to see all."""
 _RECENT = 4
 """So many births before a signal are looked at again, to tell whether a leader is alone."""
 _UNDER_WAY = 256
@@ -92,6 +94,11 @@ class SessionContainment:
         """Whom the last look saw in the session, alive or not."""
         self._unsure = False
         """The last look saw living processes with the session's number that may be strangers."""
+        self._blind = False
+        """The last look lacked descriptors, and may not have seen everybody."""
+        self._rounds = 0
+        """Rounds of SIGKILL in which the leader was spared, since its death would hide others."""
+        self._closed = False
         self._proven = False
         """The kernel has said that nobody has the session's number."""
         self._pause = _PAUSE_FIRST
@@ -103,7 +110,9 @@ class SessionContainment:
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal, and SIGCONT after it unless it stops or kills, to those there now."""
-        number = Signals[f"SIG{name}"]
+        return Signalled() if self._closed else self._signal(Signals[f"SIG{name}"], reach)
+
+    def _signal(self, number: Signals, reach: Reach) -> Signalled:
         match reach:
             case Reach.LEADER:
                 return self._send(number, [self._leader])
@@ -122,6 +131,8 @@ class SessionContainment:
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is."""
+        if self._closed:
+            return Signalled()
         return self._signal_members(signal.SIGKILL, escaped=True)
 
     def entrust(self, will: Will) -> None:
@@ -159,7 +170,7 @@ class SessionContainment:
         before = self._table.mark()
         if self._watch_some(afresh=True) or self._watch_some(hidden=True):
             return True
-        if self._unsure or not self._leader.reapable():
+        if self._unsure or self._blind or not self._leader.reapable():
             return True
         if before is not None and self._grown(before):
             return True
@@ -202,6 +213,7 @@ class SessionContainment:
 
     def close(self) -> None:
         """Give back the descriptors."""
+        self._closed = True
         self._leader.close()
         self._release(self._watched)
         for process in self._escaped.values():
@@ -267,6 +279,8 @@ class SessionContainment:
             self._leader.reap()
             if self._leader.pinned:
                 return False
+        if _there(self._leader):
+            return False  # Unreaped by whoever has to, it keeps the number itself.
         # Or it is somebody's pid by now: it was free, then, and has been given out again.
         self._proven = not self._table.in_use(self.pid) or session_of(self.pid) >= 0
         return self._proven
@@ -276,6 +290,8 @@ class SessionContainment:
 
     def _known(self, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids of all members but the leader, having looked for new escapees."""
+        self._blind = False
+        refusals = reserve.refusals
         inside = self._in_session(afresh=afresh, hidden=hidden)
         seen = set(inside)
         # The dead have no children: they are given away at once.
@@ -289,24 +305,31 @@ class SessionContainment:
                 escaped.close()
             else:
                 self._adopt_children(escaped, seen)
+        self._blind = self._blind or reserve.refusals != refusals
         return [*inside, *self._escaped]
 
     def _adopt_children(self, parent: Process | Leader, seen: set[int]) -> None:
         """Take in those descendants of a member that are not in the session."""
-        for pid in self._table.children(parent.pid):
-            if pid in seen or pid in self._escaped:
-                continue
-            child = open_process(pid)
-            if child is None:
-                continue
-            # Opened first, checked then. The child's number may have changed hands before it was
-            # opened, the parent's before its children were listed: it had not if both are as they
-            # should be now.
-            if self._table.parent(pid) == parent.pid and _there(parent):
-                self._escaped[pid] = child
-                self._adopt_children(child, seen)
-            else:
-                child.close()
+        parents = [parent]
+        while parents:
+            one = parents.pop()
+            for pid in self._table.children(one.pid):
+                if pid in seen or pid in self._escaped:
+                    continue
+                try:
+                    child = open_process(pid)
+                except OSError:  # EMFILE: it is found when others have died.
+                    return
+                if child is None:
+                    continue
+                # Opened first, checked then. The child's number may have changed hands before it
+                # was opened, the parent's before its children were listed: it had not if both are
+                # as they should be now.
+                if self._table.parent(pid) == one.pid and _there(one):
+                    self._escaped[pid] = child
+                    parents.append(child)
+                else:
+                    child.close()
 
     def _living(self, pids: Iterable[int]) -> Iterator[Process]:
         """Open each of these members that lives; a handle is good until the next is asked for."""
@@ -316,7 +339,11 @@ class SessionContainment:
                 if not escaped.dead():
                     yield escaped
                 continue
-            process = open_process(pid)
+            try:
+                process = open_process(pid)
+            except OSError:  # EMFILE: as above.
+                self._blind = True
+                continue
             if process is None:
                 continue
             try:
@@ -328,7 +355,9 @@ class SessionContainment:
     def _watch_some(self, *, afresh: bool = False, hidden: bool = False) -> bool:
         """Hold some members that live; return whether there are any."""
         held: list[Process] = []
+        any_there = False
         for member in self._living(self._known(afresh=afresh, hidden=hidden)):
+            any_there = True
             # A handle of our own: the one we were shown is about to be closed.
             with suppress(OSError):  # EMFILE: those we have must do.
                 again = open_process(member.pid)
@@ -339,7 +368,7 @@ class SessionContainment:
         # Not before: those held until now have kept the session's number during the look.
         self._release(self._watched)
         self._watched = held
-        return bool(held)
+        return any_there
 
     def _release(self, held: list[Process]) -> None:
         while held:
@@ -366,6 +395,9 @@ class SessionContainment:
         # killed, since it may start them again.
         leader = [] if self._leader.dead() else [self._leader]
         first, last = (leader, []) if number == signal.SIGKILL else ([], leader)
+        if number == signal.SIGKILL and self._blind and self._rounds < _SPARED:
+            self._rounds += 1  # Its other children are found once these have died.
+            first = []
         return self._send(number, itertools.chain(first, self._living(pids), last))
 
     def _send(

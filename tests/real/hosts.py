@@ -170,6 +170,21 @@ async def without_descriptors(way: str) -> dict[str, Any]:
     }
 
 
+async def with_few_descriptors() -> dict[str, Any]:
+    """End a session with more escaped children than there are descriptors to hold them."""
+    script = "trap '' HUP; for i in $(seq 42); do setsid sleep 60 & done; echo ready; wait"
+    async with ptykill.open_supervisor(
+        plan="HUP@session 100ms, KILL 10s", containment="session"
+    ) as supervisor:
+        session = await supervisor.spawn(["sh", "-c", script])
+        await session.receive()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_descriptors() + 20, limits[1]))
+        verdict = await session.terminate()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        return summary(verdict)
+
+
 async def without_processes(way: str) -> dict[str, Any]:
     """End sessions while neither a process nor a thread is to be had, by anybody here."""
     refused: object = None
@@ -309,6 +324,25 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
             await supervisor.spawn(command)
         for _ in range(3):
             nursery.start_soon(one_after_the_other, supervisor)
+
+
+async def that_hurries(way: str, folder: str) -> None:
+    """Ask for the end of a session sooner than its plan has it, until this process is killed."""
+    os.chdir(folder)
+    async with (
+        ptykill.open_supervisor(
+            plan="HUP@session 50s, KILL 5s", containment=choose_spawn(way)
+        ) as supervisor,
+        trio.open_nursery() as nursery,
+    ):
+        session = await supervisor.spawn(["sh", "-c", f"trap '' HUP; echo ready; {DEAF}"])
+        await session.receive()
+        nursery.start_soon(session.terminate)
+        await trio.sleep(0.05)
+        session.request_end(grace=0.5)
+        await trio.sleep(0.05)  # For the keeper to be told.
+        Path("asked").touch()  # noqa: ASYNC240 - this process has nothing else to do
+        await trio.sleep(60)
 
 
 async def with_a_foreign_member(way: str, program: str) -> dict[str, Any]:

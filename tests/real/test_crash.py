@@ -68,6 +68,15 @@ def test_killed_at_any_moment(mark: str, tier: str, tmp_path: Path, seed: int) -
     assert groups() <= before
 
 
+def test_killed_while_in_a_hurry(mark: str, tier: str, tmp_path: Path) -> None:
+    """Who was asked for sooner than the plan has it is killed as soon, without the host."""
+    with host("that_hurries", tier, str(tmp_path)) as process:
+        wait_for(tmp_path / "asked", process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert processes.left(mark, GRACE + SLACK) == []
+
+
 def test_killed_while_a_fork_lives(mark: str, tier: str, tmp_path: Path) -> None:
     """A child that the host had forked holds its sockets, and its terminals, and does no harm."""
     with host("with_a_fork", tier, str(tmp_path)) as process:

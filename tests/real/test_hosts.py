@@ -36,6 +36,13 @@ def test_without_descriptors(spawning: str) -> None:
     assert answer["leaked"] == 0
 
 
+def test_with_few_descriptors(mark: str) -> None:
+    """Children that can't all be held are ended in turns, while their parent still shows them."""
+    verdict = run_host("with_few_descriptors")
+    assert (verdict["outcome"], verdict["empty"]) == ("killed", True)
+    assert processes.left(mark, 0.0) == []
+
+
 @pytest.mark.parametrize("spawning", ["native", "keeper"], indirect=True)
 def test_without_processes(spawning: str) -> None:
     """With no process and no thread to be had a spawn fails cleanly, and sessions are ended."""
