@@ -24,6 +24,8 @@ CHUNK = 65_536
 """Bytes that are received at a time unless more are asked for."""
 _PATIENCE = 1.0
 """Seconds that an attachment may hold the terminal back until it has caught up."""
+_EXHAUSTED = 0.001
+"""Seconds that are as good as none: what is left after subtractions is no exact zero."""
 
 
 class Output:
@@ -75,7 +77,7 @@ class Output:
             for each in late:
                 if not (everybody and each.took):
                     each.patience -= waited
-                if each.patience <= 0:
+                if each.patience < _EXHAUSTED:
                     each.drop()
                 each.took = False
 

@@ -60,7 +60,7 @@ class Api:
     Raises `InvalidArgument` and `InvalidGrace`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as `ptykill.asgi_app`, by keyword
         self,
         *,
         key: str | None,

@@ -13,7 +13,7 @@ from ptykill.http.messages import Request, Response, error_response
 
 __all__ = ["LOOPBACK_HOSTS", "Bearer", "Places"]
 
-LOOPBACK_HOSTS = ("localhost", "*.localhost", "*.local", "127.*", "[::1]")
+LOOPBACK_HOSTS = ("localhost", "*.localhost", "*.local", "127.*", "::1")
 """What a client on the same machine calls a server in ``Host``."""
 
 
@@ -48,7 +48,7 @@ class Bearer:
 class Places:
     """Knows by which names it may be asked, and from which pages.
 
-    ``hosts`` are patterns for ``Host``, without a port; None takes any. A request that names its
+    ``hosts`` are patterns for ``Host``, without port and brackets; None takes any. A request that names its
     ``Origin``, as a browser does, has to come from a page of this machine or of the host that it
     asks, or of one of ``origins``, which are patterns too (``https://*.example.org``).
     """
@@ -83,18 +83,17 @@ def _is_any(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _name(url: bytes) -> str:
-    """Return the host in a URL, in lower case, an IPv6 address in brackets; "" if there is none."""
+    """Return the host in a URL, in lower case and without brackets; "" if there is none."""
     try:
-        name = urlsplit(url.decode("latin-1")).hostname or ""
+        return urlsplit(url.decode("latin-1")).hostname or ""
     except ValueError:
         return ""
-    return f"[{name}]" if ":" in name else name
 
 
 def _is_loopback(name: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
+        return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
