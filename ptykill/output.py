@@ -70,16 +70,19 @@ class Output:
             if not late:
                 return
             everybody = len(late) == len(self.attachments)
+            for each in late:
+                each.took = each.caught_up = False
             began = trio.current_time()
             with trio.move_on_after(min(each.patience for each in late)):
                 await self._moved.wait()
             waited = trio.current_time() - began
             for each in late:
-                if not (everybody and each.took):
+                if each.caught_up:
+                    each.patience = _PATIENCE
+                elif not (everybody and each.took):
                     each.patience -= waited
                 if each.patience < _EXHAUSTED:
                     each.drop()
-                each.took = False
 
     async def some(self) -> None:
         """Wait until there is something new: output, or its end."""
@@ -122,6 +125,7 @@ class Attachment:
     def __init__(self, output: Output, limit: int) -> None:
         self.dropped: trio.Event = trio.Event()
         self.took: bool = False
+        self.caught_up: bool = False
         self.patience: float = _PATIENCE
         self._output = output
         self._limit = limit
@@ -145,9 +149,7 @@ class Attachment:
             msg = "too slow: it had held the terminal back for too long"
             raise AttachmentDropped(msg)
         data = self._waiting.take(most)
-        self.took = True
-        if not self._waiting:
-            self.patience = _PATIENCE
+        self.took, self.caught_up = True, not self._waiting
         self._output.moved()
         return data
 
