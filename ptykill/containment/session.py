@@ -88,7 +88,7 @@ class SessionContainment:
         self._watched: list[Process] = []
         """Some members, held: their death is waited for, and they keep the session's number."""
         self._pending: _Pending | None = None
-        self._mark = table.mark()
+        self._mark: Mark | None = None
         """Where the kernel's numbering stood when the session's number was last known its own."""
         self._seen: set[int] = set()
         """Whom the last look saw in the session, alive or not."""
@@ -102,6 +102,7 @@ class SessionContainment:
         self._proven = False
         """The kernel has said that nobody has the session's number."""
         self._pause = _PAUSE_FIRST
+        self._number_is_ours()  # It may be dead, and reaped by others, already.
 
     @property
     def pid(self) -> int:
@@ -258,6 +259,9 @@ class SessionContainment:
         The leader keeps it, alive or not reaped; a member does; and it can't have been given out
         if the kernel's numbering has not passed it since one of them did.
         """
+        # Taken first: if it is ours later, it was then. The other way round it may be a stranger's
+        # by the time that the mark is taken, who would be taken for older than the mark.
+        mark = self._table.mark()
         ours = (
             not self._leader.dead()
             or self._leader.unreaped()
@@ -265,7 +269,7 @@ class SessionContainment:
             or (self._mark is not None and not self._table.passed(self.pid, self._mark))
         )
         if ours:
-            self._mark = self._table.mark()
+            self._mark = mark
         return ours
 
     def _emptied(self) -> bool:
