@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import tomllib
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import ptykill
 from ptykill.containment import STRONGEST_FIRST
@@ -32,7 +35,35 @@ def main() -> None:
     """End terminal sessions, and know that they have ended."""
 
 
-@main.command(epilog=f"Clients bear the key in {KEY_VARIABLE}; without one, one is made and shown.")
+def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Take defaults from a TOML file; what is given on the command line or by variables wins."""
+    if path is None:
+        return
+    try:
+        told = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        message = f"{path}: {error}"
+        raise click.UsageError(message) from None
+    known = {each.name for each in context.command.params} - {"config"}
+    given = {name.replace("-", "_"): value for name, value in told.items()}
+    if unknown := sorted(given.keys() - known):
+        message = f"{path}: there is no setting {unknown[0]!r}"
+        raise click.UsageError(message)
+    context.default_map = given
+
+
+@main.command(
+    context_settings={"auto_envvar_prefix": "PTYKILL"},
+    epilog="Each option may come from a variable (PTYKILL_MAX_SESSIONS) or the file as well.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_from_file,
+    help="A TOML file with the options below, by their names without dashes before.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to bind.")
 @click.option(
     "--port",
@@ -40,6 +71,13 @@ def main() -> None:
     show_default=True,
     type=click.IntRange(0, 65_535),
     help="The port; 0 takes a free one.",
+)
+@click.option("--uds", help="The path of a UNIX socket to listen at, instead of a port.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help=f"A file with the key that clients bear, instead of {KEY_VARIABLE}; without either, one"
+    " is made and shown.",
 )
 @click.option("--grace", type=float, help="Seconds until SIGKILL; the plan's own if not given.")
 @click.option(
@@ -55,8 +93,37 @@ def main() -> None:
     type=click.IntRange(min=1),
     help="How many may live at once.",
 )
-def serve(host: str, port: int, grace: float | None, plan: str, max_sessions: int) -> None:
-    """Let clients start and end sessions over HTTP.
+@click.option(
+    "--containment",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", *STRONGEST_FIRST]),
+    help="How members are known; see `ptykill doctor`.",
+)
+@click.option(
+    "--allowed-host",
+    multiple=True,
+    help="A pattern of what clients may have in Host; on loopback, this machine's names there.",
+)
+@click.option(
+    "--allowed-origin",
+    multiple=True,
+    help="A pattern of what pages may ask (Origin), beside those of loopback and of this host.",
+)
+@click.option(
+    "--token-suffices",
+    is_flag=True,
+    help="A session's token is enough to attach, as browsers need, which can't send the key.",
+)
+def serve(
+    key_file: Path | None,
+    grace: float | None,
+    plan: str,
+    allowed_host: tuple[str, ...],
+    allowed_origin: tuple[str, ...],
+    **settings: Any,  # noqa: ANN401 - the fields of Settings that have an option's name
+) -> None:
+    """Let clients start, use and end sessions over HTTP.
 
     SIGTERM or Ctrl-C ends every session by the plan, and then the server; a second one kills.
     """
@@ -65,18 +132,20 @@ def serve(host: str, port: int, grace: float | None, plan: str, max_sessions: in
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
-        server.serve(
-            host,
-            port,
-            key=os.environ.get(KEY_VARIABLE) or None,
+        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text().strip()
+        told = server.Settings(
+            key=key if key_file else key or None,
             plan=chosen,
-            max_sessions=max_sessions,
-            say=click.echo,
+            hosts=allowed_host or None,
+            origins=allowed_origin,
+            **settings,
         )
+        server.serve(told, say=click.echo)
     except PtykillError as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
-        message = f"{host} port {port}: {error.strerror or error}"
+        place = error.filename or settings["uds"] or f"{settings['host']} port {settings['port']}"
+        message = f"{place}: {error.strerror or error}"
         raise click.ClickException(message) from None
 
 

@@ -72,6 +72,11 @@ class Supervisor:
         return self._tier.name
 
     @property
+    def closed(self) -> bool:
+        """True once it is closed, or being closed: it starts no more sessions."""
+        return self._closed
+
+    @property
     def plan(self) -> Plan:
         """The plan of every session that was given none of its own."""
         return self._plan

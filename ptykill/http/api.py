@@ -25,7 +25,7 @@ import msgspec
 
 from ptykill import log
 from ptykill.errors import InvalidArgument, InvalidGrace, PtykillError
-from ptykill.http import schema
+from ptykill.http import openapi, schema
 from ptykill.http.auth import Bearer, Places
 from ptykill.http.messages import Request, Response, error_response, json_response
 from ptykill.http.operations import Attach, Get, Kill, List, Operation
@@ -82,6 +82,10 @@ class Api:
         self._token_suffices = token_suffices
         self._grace_cap = checked_grace(grace_cap)
         self._spawning = spawning
+
+    def openapi(self, version: str) -> Response:
+        """Return the OpenAPI document of this mount."""
+        return json_response(200, openapi.document(self.prefix, version, spawning=self._spawning))
 
     def read(self, request: Request) -> Operation | Response:
         """Return what is asked for, or the answer if nothing is to be done. Never raises."""

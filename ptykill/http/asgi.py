@@ -18,7 +18,7 @@ from ptykill.http.perform import Tokens, find, perform
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor
 
-__all__ = ["AsgiApp"]
+__all__ = ["Application"]
 
 T = TypeVar("T")
 Scope: TypeAlias = Message
@@ -26,8 +26,8 @@ Scope: TypeAlias = Message
 _WRONG_LOOP = "a Supervisor is for servers that run on trio; give asgi_app a Host for any other"
 
 
-class AsgiApp:
-    """Made by `asgi_app`."""
+class Application:
+    """Made by `ptykill.asgi_app`."""
 
     def __init__(self, api: Api, target: Supervisor | Host) -> None:
         self._api = api

@@ -48,9 +48,9 @@ class Bearer:
 class Places:
     """Knows by which names it may be asked, and from which pages.
 
-    ``hosts`` are patterns for ``Host``, without port and brackets; None takes any. A request that names its
-    ``Origin``, as a browser does, has to come from a page of this machine or of the host that it
-    asks, or of one of ``origins``, which are patterns too (``https://*.example.org``).
+    ``hosts`` are patterns for ``Host``, without port and brackets; None takes any. A request that
+    names its ``Origin``, as a browser does, has to come from a page of this machine or of the host
+    that it asks, or of one of ``origins``, which are patterns too (``https://*.example.org``).
     """
 
     def __init__(self, hosts: Sequence[str] | None, origins: Sequence[str]) -> None:

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypedDict, Unpack
 
 from ptykill.errors import InvalidArgument
 from ptykill.host import Host
 from ptykill.supervisor import Supervisor
 
-if TYPE_CHECKING:
-    from ptykill.http.asgi import AsgiApp
-    from ptykill.http.wsgi import WsgiApp
+__all__ = ["ApiOptions", "AsgiApp", "WsgiApp", "asgi_app", "wsgi_app"]
 
-__all__ = ["ApiOptions", "asgi_app", "wsgi_app"]
+Message: TypeAlias = MutableMapping[str, Any]
+
+
+class AsgiApp(Protocol):
+    """An ASGI 3 app."""
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        """Serve one connection of any kind."""
+
+    async def issue_token(self, session_id: str) -> str:
+        """Return the token that lets a client attach to a session which you have spawned yourself.
+
+        Raises `SessionNotFound`.
+        """
+
+
+class WsgiApp(Protocol):
+    """A WSGI app (PEP 3333)."""
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Callable[[bytes], object]]
+    ) -> Iterable[bytes]:
+        """Serve one request."""
 
 
 class ApiOptions(TypedDict, total=False):
@@ -49,9 +74,9 @@ def asgi_app(
     """
     _needing_msgspec()
     from ptykill.http.api import Api  # noqa: PLC0415 - these need msgspec
-    from ptykill.http.asgi import AsgiApp  # noqa: PLC0415
+    from ptykill.http.asgi import Application  # noqa: PLC0415
 
-    return AsgiApp(Api(key=key, **options), target)
+    return Application(Api(key=key, **options), target)
 
 
 def wsgi_app(host: Host, *, key: str | None, **options: Unpack[ApiOptions]) -> WsgiApp:
@@ -65,9 +90,9 @@ def wsgi_app(host: Host, *, key: str | None, **options: Unpack[ApiOptions]) -> W
         raise InvalidArgument(msg)
     _needing_msgspec()
     from ptykill.http.api import Api  # noqa: PLC0415
-    from ptykill.http.wsgi import WsgiApp  # noqa: PLC0415
+    from ptykill.http.wsgi import Application  # noqa: PLC0415
 
-    return WsgiApp(Api(key=key, **options), host)
+    return Application(Api(key=key, **options), host)
 
 
 def _needing_msgspec() -> None:

@@ -13,7 +13,7 @@ from ptykill.http.messages import Request, Response
 from ptykill.http.operations import Operation
 from ptykill.http.perform import Tokens, perform
 
-__all__ = ["WsgiApp"]
+__all__ = ["Application"]
 
 Environ: TypeAlias = dict[str, Any]
 _Failure: TypeAlias = tuple[type[BaseException], BaseException, TracebackType]
@@ -28,8 +28,8 @@ class StartResponse(Protocol):
         """Begin the answer."""
 
 
-class WsgiApp:
-    """Made by `wsgi_app`."""
+class Application:
+    """Made by `ptykill.wsgi_app`."""
 
     def __init__(self, api: Api, host: Host) -> None:
         self._api = api

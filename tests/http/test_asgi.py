@@ -13,7 +13,8 @@ from trio.testing import MockClock
 
 import ptykill
 from ptykill import Supervisor
-from ptykill.http.asgi import AsgiApp, Message
+from ptykill.http.attach import Message
+from ptykill.http.mount import AsgiApp
 from ptykill.testing import FakeTier, Member
 
 PREFIX = "/api/v1/pty"
