@@ -21,7 +21,6 @@ from ptykill.command import Command
 from ptykill.containment.process import PidfdProcess
 from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
-from ptykill.kernel import cgroup
 from ptykill.kernel.birth import Failed
 from ptykill.kernel.handle import open_pidfd
 from ptykill.pty.birth import PATIENCE, order, working_directory
@@ -54,11 +53,11 @@ def unavailable() -> str | None:
 class Kept:
     """A keeper and, once there has been a birth, its session's leader."""
 
-    def __init__(self, channel: socket.socket, group: str | None) -> None:
+    def __init__(self, channel: socket.socket) -> None:
         self.channel: socket.socket = channel
-        self.cgroup: str | None = group
         self.pid: int = -1
-        """The keeper's pid, once there has been a birth."""
+        self.cgroup: str | None = None
+        """The keeper's pid, and the path of its cgroup, if any, once there has been a birth."""
         self._over = False
         self._leader: PidfdProcess | None = None
 
@@ -90,8 +89,8 @@ class Kept:
         while self._leader is None:
             message, fds = await self._next()
             match message:
-                case wire.KEPT, pid:
-                    self.pid = pid
+                case wire.KEPT, pid, path:
+                    self.pid, self.cgroup = pid, path
                 case wire.BORN, pid:
                     if not fds:  # This process has none left, so it was dropped on its way.
                         raise Failed(errno.EMFILE, "keeper")
@@ -212,16 +211,15 @@ class Warden:
                 self._warm = self._ask_for_keeper()
 
     def _ask_for_keeper(self) -> Kept:
-        group = None if self._groups is None else cgroup.new_path(self._groups)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             ours.settimeout(0)
             if self._process is not None:
                 self._process.send(signal.SIGCONT)  # Somebody may have stopped it.
-            if not wire.send(self._channel, (wire.KEEP, group), [theirs.fileno()]):
+            if not wire.send(self._channel, (wire.KEEP, self._groups), [theirs.fileno()]):
                 ours.close()
                 raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
-        return Kept(ours, group)
+        return Kept(ours)
 
     async def close(self) -> None:
         """End it, and reap it; bounded. Its keepers, if any are left, go on alone."""

@@ -23,7 +23,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import NoReturn
 
 from ptykill.keeper import wire
@@ -46,11 +46,11 @@ _FAREWELL = 1000
 """Milliseconds that the host may take to hang up when it was told that nobody is left."""
 
 
-def keep(channel: socket.socket, host: int, path: str | None) -> NoReturn:
+def keep(channel: socket.socket, host: int, groups: str | None) -> NoReturn:
     """Be a keeper, in a process just forked: to the end of its session."""
     try:
         try:
-            keeper = Keeper(channel, host, path)
+            keeper = Keeper(channel, host, groups)
         except OSError as error:
             wire.send(channel, (wire.FAILED, error.errno, "keeper"))
             os._exit(0)
@@ -64,12 +64,12 @@ def keep(channel: socket.socket, host: int, path: str | None) -> NoReturn:
 class Keeper:
     """One keeper, from before the birth of its session's leader to the end of the session."""
 
-    def __init__(self, channel: socket.socket, host: int, path: str | None) -> None:
+    def __init__(self, channel: socket.socket, host: int, groups: str | None) -> None:
         self._channel: socket.socket | None = channel
         calls.set_name("ptykill-keeper")
         calls.become_subreaper()
         self._deaths = calls.child_events()
-        self._cgroup = None if path is None else Cgroup.create(path)
+        self._cgroup = None if groups is None else Cgroup.create(groups)
         self._inside = self._cgroup is not None
         if self._cgroup is not None:
             self._cgroup.take_in(os.getpid())  # Until the leader has been born inside.
@@ -91,7 +91,8 @@ class Keeper:
         self._open(self._deaths, self._somebody_died)
         channel.settimeout(0)
         _rehearse()
-        wire.send(channel, (wire.KEPT, os.getpid()))
+        path = None if self._cgroup is None else self._cgroup.path
+        wire.send(channel, (wire.KEPT, os.getpid(), path))
 
     def run(self) -> None:
         """Do what is to be done when it happens, until nobody is left."""
@@ -153,8 +154,10 @@ class Keeper:
         That may take the kernel some 10 ms (cgroup_attach_lock), so it is done when there is time.
         """
         if self._cgroup is not None and self._inside:
-            self._inside = False
-            self._cgroup.let_out(os.getpid())
+            # Refused (EROFS, EBUSY, a limit): we stay, and are not counted, until we end.
+            with suppress(OSError):
+                self._cgroup.let_out(os.getpid())
+                self._inside = False
 
     def _tell(self, what: str, *about: object, fds: Sequence[int] = ()) -> None:
         if self._channel is not None:
@@ -208,6 +211,8 @@ class Keeper:
         if self._cgroup is not None and self._others_inside():
             # Somebody was put into our cgroup from outside, and is of the session, then.
             self._open(self._cgroup.events, self._somebody_died, select.POLLPRI)
+            if self._inside:  # As long as we are there too, there is no event when they go.
+                self._due = min(self._due, time.monotonic() + _STAY)
             return False
         self._finish()
         return True
@@ -301,12 +306,13 @@ class Keeper:
 
     def _kill_deep_down(self) -> None:
         """Kill those below one that can't be killed, and so keeps its children from us."""
-        ourselves = open_pidfd(os.getpid())
-        assert ourselves is not None
-        for process in members(ourselves):
-            with suppress(PermissionError):
-                process.send(signal.SIGKILL)
-        ourselves.close()
+        with suppress(OSError):  # EMFILE, ENOMEM: the next round may do better.
+            ourselves = open_pidfd(os.getpid())
+            assert ourselves is not None
+            with closing(ourselves):
+                for process in members(ourselves):
+                    with suppress(PermissionError):
+                        process.send(signal.SIGKILL)
         if self._cgroup is not None:
             self._cgroup.kill_each()
 

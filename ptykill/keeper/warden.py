@@ -94,13 +94,13 @@ class Warden:
         self._alone = True
         self._see_to_the_dead()
 
-    def _make_keeper(self, channel: socket.socket, cgroup: str | None) -> None:
+    def _make_keeper(self, channel: socket.socket, groups: str | None) -> None:
         try:
             pid = os.fork()
             if pid == 0:
                 self._channel.close()
                 os.close(self._deaths)
-                keep(channel, self._host, cgroup)
+                keep(channel, self._host, groups)
             self._keepers.add(pid)
         except OSError as error:
             wire.send(channel, (wire.FAILED, error.errno, "keeper"))

@@ -3,15 +3,15 @@
 Each is a tuple that marshal can write, on a socket that keeps its bounds (SOCK_SEQPACKET). Both
 ends are the same version of the same interpreter.
 
-To the warden:  ``(KEEP, cgroup)`` with the keeper's socket to the host; ``cgroup`` is the path of
-                one to be made, or None. ``(LEAVE,)`` when it is needed no more.
+To the warden:  ``(KEEP, groups)`` with the keeper's socket to the host; ``groups`` is the folder
+                in which it is to make a cgroup, or None. ``(LEAVE,)`` when it is needed no more.
 From it:        ``(READY,)`` once.
 To a keeper:    ``(ORDER, order, *will)`` with the terminal and the host's working directory; then
                 `Will`, ``(KILL,)``, ``(SPARE,)``.
-From it:        ``(KEPT, its pid)`` and ``(BORN, leader's pid)`` with the leader's pidfd, or
-                ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the leader has exited and
-                members are left, and ``(EMPTY, status)``, its last. ``(BROKEN, traceback)`` if it
-                fails itself.
+From it:        ``(KEPT, its pid, its cgroup's path)`` and ``(BORN, leader's pid)`` with the
+                leader's pidfd, or ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the
+                leader has exited and members are left, and ``(EMPTY, status)``, its last.
+                ``(BROKEN, traceback)`` if it fails itself.
 To an embryo:   ``(ORDER, order)``, as to a keeper.
 
 What is too long for one message goes into a file in memory, whose descriptor is sent in its place.

@@ -1,51 +1,48 @@
 """A session's own cgroup (v2): the kernel knows who is in it, whatever they do, and kills them.
 
 No controller is needed, so it works as well in a hierarchy that has none (a hybrid machine). A
-keeper makes the cgroup before its embryo is anything, so the session is born inside. It holds a
-lock on it (flock(2)) for as long as it lives: one that nobody has locked was left by the dead.
+keeper makes the cgroup before its embryo is anything, so the session is born inside.
+
+Its name says which process made it: one whose maker is dead was left. No lock does for that: it
+would have to be taken on the folder, which everybody may read, and so lock (flock(2)).
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-from ptykill.kernel.descent import read
-from ptykill.kernel.handle import open_pidfd
+from ptykill.kernel.descent import read, stat
+from ptykill.kernel.handle import Pidfd, open_pidfd
 
 __all__ = ["Cgroup", "place", "recover", "unusable"]
 
-_PREFIX = "ptykill-"
+_NAME = re.compile(
+    r"ptykill-(?P<numbering>[0-9.]+)-(?P<pid>[0-9]{1,9})-(?P<start>[0-9]+)-[0-9a-f]{16}"
+)
 _KILL = 9
+_BATCH = 64
+"""So many members are held at once: a keeper has as many descriptors as its host may have."""
 
 
 class Cgroup:
-    """One cgroup, by its path. `create` makes it, and holds it until this process ends."""
+    """One cgroup, by its path. `create` makes it, for this process."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self._held: list[int] = []
+        self.path: str = path
+        self.events: int = -1
+        """The descriptor of ``cgroup.events``, which has POLLPRI when they change (cgroups(7)); of
+        a cgroup that was created here."""
 
     @classmethod
-    def create(cls, path: str) -> Cgroup:
-        """Make it, and lock it. Raises OSError."""
-        self = cls(path)
-        with _locked(os.path.dirname(path), fcntl.LOCK_SH):  # Or `recover` would take it for left.
-            os.mkdir(path, 0o755)
-            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            self._held.append(folder)
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        self._held.append(os.open(f"{path}/cgroup.events", os.O_RDONLY))
+    def create(cls, parent: str) -> Cgroup:
+        """Make one in a folder; it is not left as long as this process lives. Raises OSError."""
+        self = cls(new_path(parent))
+        os.mkdir(self.path, 0o755)
+        self.events = os.open(f"{self.path}/cgroup.events", os.O_RDONLY)
         return self
-
-    @property
-    def events(self) -> int:
-        """The descriptor of ``cgroup.events``, which has POLLPRI when they change (cgroups(7))."""
-        return self._held[-1]
 
     def take_in(self, pid: int) -> None:
         """Move a process, and all that it will ever start, into this cgroup. Raises OSError."""
@@ -57,8 +54,10 @@ class Cgroup:
 
     def populated(self) -> bool:
         """Return whether any process in it, or below it, is alive."""
-        if self._held:
-            return b"populated 1" in os.pread(self.events, 4096, 0)
+        if self.events >= 0:
+            with suppress(OSError):  # ENODEV: somebody has removed it, since it was empty.
+                return b"populated 1" in os.pread(self.events, 4096, 0)
+            return False
         return b"populated 1" in read(f"{self.path}/cgroup.events")
 
     def kill(self) -> None:
@@ -67,22 +66,24 @@ class Cgroup:
             _write(f"{self.path}/cgroup.kill", "1")
 
     def kill_each(self) -> set[int]:
-        """Send SIGKILL to each of them; return those that refused.
+        """Send SIGKILL to each of them but ourselves; return those that refused.
 
         `kill` does not do for one whose main thread has exited: the signal stays pending on the
         dead thread (Linux 6.18). One sent to the process does.
         """
-        handles = [handle for pid in self.members() if (handle := open_pidfd(pid)) is not None]
-        # Whoever is in it now, and had its handle opened before, is whom the handle is on.
-        inside = set(self.members())
+        rest = [pid for pid in self.members() if pid != os.getpid()]
         refused = set()
-        for handle in handles:
-            if handle.pid in inside:
-                try:
-                    handle.send(_KILL)
-                except PermissionError:
-                    refused.add(handle.pid)
-            handle.close()
+        while rest:
+            handles, rest = _hold(rest)
+            # Whoever is in it now, and had its handle opened before, is whom the handle is on.
+            inside = set(self.members())
+            for handle in handles:
+                if handle.pid in inside:
+                    try:
+                        handle.send(_KILL)
+                    except PermissionError:
+                        refused.add(handle.pid)
+                handle.close()
         return refused
 
     def members(self) -> list[int]:
@@ -131,7 +132,7 @@ def unusable() -> str | None:
         return "no cgroup v2 hierarchy is mounted"
     try:
         cgroup = Cgroup(new_path(parent))
-        os.mkdir(cgroup.path)
+        os.mkdir(cgroup.path, 0o755)
     except OSError as error:
         return f"no cgroup can be made in {parent}: {error.strerror}"
     try:
@@ -147,8 +148,9 @@ def unusable() -> str | None:
 
 
 def new_path(parent: str) -> str:
-    """Return the path of a cgroup that does not exist yet."""
-    return f"{parent}/{_PREFIX}{secrets.token_hex(8)}"
+    """Return the path of a cgroup that does not exist yet, for this process to make."""
+    pid = os.getpid()
+    return f"{parent}/ptykill-{_numbering()}-{pid}-{_start(stat(pid))}-{secrets.token_hex(8)}"
 
 
 def recover(parent: str) -> list[str]:
@@ -158,46 +160,69 @@ def recover(parent: str) -> list[str]:
     """
     found = []
     try:
-        names = [name for name in os.listdir(parent) if name.startswith(_PREFIX)]
-        with _locked(parent, fcntl.LOCK_EX):
-            for name in names:
-                cgroup = Cgroup(f"{parent}/{name}")
-                if _left(cgroup.path):
-                    found.append(cgroup.path)
-                    cgroup.kill()
-                    cgroup.kill_each()
-                    cgroup.remove()
+        for name in filter(_left, os.listdir(parent)):
+            cgroup = Cgroup(f"{parent}/{name}")
+            found.append(cgroup.path)
+            cgroup.kill()
+            cgroup.kill_each()
+            cgroup.remove()
     except OSError:
         pass
     return found
 
 
-def _left(path: str) -> bool:
-    """Return whether nobody has locked it."""
+def _left(name: str) -> bool:
+    """Return whether a cgroup of that name was made by a process that is dead."""
+    words = _NAME.fullmatch(name)
+    if words is None or words["numbering"] != _numbering():
+        return False  # Not ours; or of other pids than those that are shown to us.
+    pid = int(words["pid"])
     try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno != errno.EWOULDBLOCK:
-            raise
-        return False
-    else:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return True
-    finally:
-        os.close(folder)
+    except PermissionError:  # Another user's, which /proc may hide (proc(5), hidepid).
+        pass
+    fields = stat(pid)
+    # A keeper has one thread, so a zombie is dead; in a container it may never be reaped.
+    return bool(fields) and (fields[0] in b"ZX" or _start(fields) != words["start"])
 
 
-@contextmanager
-def _locked(path: str, how: int) -> Iterator[None]:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _numbering() -> str:
+    """Name what a pid, and a time since the start of the system, are counted in (namespaces(7)).
+
+    Where /proc shows another numbering than our own, nobody can be looked up in it.
+    """
     try:
-        fcntl.flock(folder, how)
-        yield
-    finally:
-        os.close(folder)
+        shown = os.readlink("/proc/self") == str(os.getpid())
+        kinds = [kind for kind in ("pid", "time") if os.path.exists(f"/proc/self/ns/{kind}")]
+        numbers = [str(os.stat(f"/proc/self/ns/{kind}").st_ino) for kind in kinds]
+    except OSError:
+        return "none"
+    return ".".join(numbers) if shown and numbers else "none"
+
+
+def _start(fields: list[bytes]) -> str:
+    """Return when a process started: with its pid, that is no other process (/proc/PID/stat)."""
+    return fields[19].decode() if len(fields) > 19 else ""
+
+
+def _hold(pids: list[int]) -> tuple[list[Pidfd], list[int]]:
+    """Open handles on as many as may be held at once; return them, and the pids that are left."""
+    held: list[Pidfd] = []
+    for number, pid in enumerate(pids[:_BATCH]):
+        try:
+            handle = open_pidfd(pid)
+        except OSError:  # EMFILE. To look who is inside takes one, so the last is given back.
+            rest = pids[number:]
+            if not held:
+                return [], rest[1:]
+            last = held.pop()
+            last.close()
+            return held, [last.pid, *rest] if held else rest
+        if handle is not None:
+            held.append(handle)
+    return held, pids[_BATCH:]
 
 
 def _write(path: str, text: str) -> None:
@@ -209,7 +234,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _lines(path: str) -> list[str]:
-    return read(path).decode(errors="surrogateescape").splitlines()
+    return read(path, 1).decode(errors="surrogateescape").splitlines()
 
 
 def _unescaped(path: str) -> str:

@@ -166,8 +166,11 @@ def stat(pid: int) -> list[bytes]:
     return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
-def read(path: str) -> bytes:
-    """Return what a file of /proc says, as far as it can be read; b"" if it can't."""
+def read(path: str, full: int = _FULL) -> bytes:
+    """Return what a file of /proc says, as far as it can be read; b"" if it can't.
+
+    ``full`` is 1 for a file whose records are long: a page ends early where the next would not fit.
+    """
     data = b""
     try:
         fd = reserve.use(lambda: os.open(path, os.O_RDONLY))
@@ -176,7 +179,7 @@ def read(path: str) -> bytes:
     try:
         while more := os.read(fd, 16_384):
             data += more
-            if len(more) < _FULL:
+            if len(more) < full:
                 break
     except OSError:
         pass

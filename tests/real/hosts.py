@@ -31,6 +31,7 @@ import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.containment import leader
 from ptykill.kernel import spawn
+from ptykill.kernel.cgroup import Cgroup, new_path
 
 __all__ = ["run_host"]
 
@@ -423,6 +424,20 @@ async def that_closes_everything(way: str, folder: str) -> None:
         Path("forked").touch()  # noqa: ASYNC240 - does not block
         os.closerange(3, 1000)
         time.sleep(30)  # noqa: ASYNC251 - there is no loop any more
+
+
+def that_kills_many(parent: str) -> list[int]:
+    """Kill more members of a cgroup than this process may have descriptors, in one go."""
+    group = Cgroup(new_path(parent))
+    Path(group.path).mkdir()
+    members = [subprocess.Popen(["sleep", "60"], close_fds=True) for _ in range(70)]
+    for member in members:
+        group.take_in(member.pid)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_descriptors() + 10,) * 2)
+    group.kill_each()
+    statuses = [member.wait(30) for member in members]
+    assert group.remove()
+    return statuses
 
 
 # --- strangers with the numbers of the dead -----------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -16,8 +17,11 @@ import ptykill
 from ptykill import ContainmentUnavailable, InvalidArgument
 from ptykill.containment import warden, why_not
 from ptykill.doctor import examine, try_tier
-from ptykill.kernel import cgroup
+from ptykill.kernel import cgroup, descent
+from ptykill.testing import process_table as processes
+from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user
+from tests.real.scene import PATIENCE
 
 
 def without_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,15 +99,37 @@ async def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert any("containment.chosen" in record.message for record in caplog.records)
 
 
-def test_a_cgroup_left_by_the_dead_is_recovered() -> None:
-    """A cgroup that no keeper holds is emptied and removed; one that is held stays."""
+@pytest.fixture
+def parent() -> str:
+    """Return the folder in which cgroups can be made."""
     parent = cgroup.place()
     if parent is None or cgroup.unusable() is not None:
         pytest.skip("no cgroup can be made here")
-    left, held = (Path(cgroup.new_path(parent)) for _ in range(2))
+    return parent
+
+
+def elsewhere(code: str, parent: str) -> str:
+    """Run a line of Python in a process of its own, and return what it prints."""
+    command = [sys.executable, "-c", f"import sys; from ptykill.kernel import cgroup; {code}"]
+    done = subprocess.run(
+        [*command, parent], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    return done.stdout.strip()
+
+
+def made_by_the_dead(parent: str) -> Path:
+    """Make a cgroup whose name says that it was made by a process that has died."""
+    left = Path(elsewhere("print(cgroup.new_path(sys.argv[1]))", parent))
     left.mkdir()
+    return left
+
+
+def test_a_cgroup_left_by_the_dead_is_recovered(parent: str) -> None:
+    """A cgroup whose maker is dead is emptied and removed; that of a living one stays."""
+    left = made_by_the_dead(parent)
     (left / "below").mkdir()
-    keeper = cgroup.Cgroup.create(str(held))
+    keeper = cgroup.Cgroup.create(parent)
+    held = Path(keeper.path)
     with subprocess.Popen(["sleep", "60"]) as process:
         (left / "below" / "cgroup.procs").write_text(str(process.pid))
         assert str(left) in cgroup.recover(parent)
@@ -112,8 +138,68 @@ def test_a_cgroup_left_by_the_dead_is_recovered() -> None:
     assert not left.exists()
     assert held.exists()
     assert keeper.remove()
-    os.close(keeper._held[0])
-    os.close(keeper._held[1])
+    os.close(keeper.events)
+
+
+def test_nobody_can_lock_us_out(parent: str) -> None:
+    """Anybody may lock a folder that they can read (flock(2)), and keeps nobody waiting by it."""
+    left = made_by_the_dead(parent)
+    folders = [os.open(path, os.O_RDONLY) for path in (parent, left)]
+    try:
+        for folder in folders:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        recovered = elsewhere("print(*cgroup.recover(sys.argv[1]))", parent)
+        assert str(left) in recovered.split()
+        assert not left.exists()
+        new = elsewhere("print(cgroup.Cgroup.create(sys.argv[1]).path)", parent)
+        Path(new).rmdir()
+    finally:
+        for folder in folders:
+            os.close(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ({}, False),
+        ({"start": "1"}, True),
+        ({"numbering": "1.2"}, False),
+        ({"pid": "9" * 20}, False),
+        ({"pid": ""}, False),
+    ],
+)
+def test_whose_a_cgroup_is(parent: str, change: dict[str, str], left: bool) -> None:  # noqa: FBT001
+    """A number tells nothing without the start of who has it, and where numbers are other ones."""
+    words = cgroup._NAME.fullmatch(Path(cgroup.new_path(parent)).name)
+    assert words is not None
+    name = "ptykill-{numbering}-{pid}-{start}-0123456789abcdef".format(**words.groupdict() | change)
+    assert cgroup._left(name) == left
+
+
+def test_a_probe_is_not_taken_for_left(parent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one host tries what it may do here, another one may look for what is left."""
+
+    def recovering(path: str, *how: int) -> bytes:
+        if path.endswith("cgroup.type"):
+            cgroup.recover(parent)
+        return descent.read(path, *how)
+
+    monkeypatch.setattr(cgroup, "read", recovering)
+    assert cgroup.unusable() is None
+
+
+def test_more_members_than_descriptors(mark: str, parent: str) -> None:
+    """However many are to be killed, and however few may be held, each gets its SIGKILL."""
+    assert run_host("that_kills_many", parent) == [-9] * 70
+    assert processes.marked(mark) == []
+
+
+def test_a_file_that_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel ends a page of ``mountinfo`` early where a long line would not fit."""
+    place = cgroup.place()
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda fd, _: read(fd, 100))
+    assert cgroup.place() == place
 
 
 @pytest.mark.parametrize(
@@ -138,7 +224,7 @@ def test_where_our_own_cgroup_is(
 ) -> None:
     """Wherever the hierarchy is mounted, and whatever part of it, our own place is found."""
     files = {"/proc/self/cgroup": own, "/proc/self/mountinfo": mounts}
-    monkeypatch.setattr(cgroup, "read", lambda path: files[path].encode())
+    monkeypatch.setattr(cgroup, "read", lambda path, _: files[path].encode())
     assert cgroup.place() == place
 
 
