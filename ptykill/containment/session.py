@@ -236,7 +236,7 @@ class SessionContainment:
         mark = self._mark
         older = [pid for pid in pids if mark is not None and self._table.older(pid, mark)]
         # The others may be; that matters unless they are dead.
-        self._unsure = next(self._living(set(pids).difference(older)), None) is not None
+        self._unsure = next(self._alive(set(pids).difference(older)), None) is not None
         return older
 
     def _bore_since(self, mark: Mark) -> bool:
@@ -265,7 +265,8 @@ class SessionContainment:
         ours = (
             not self._leader.dead()
             or self._leader.unreaped()
-            or any(_there(each) and session_of(each.pid) == self.pid for each in self._watched)
+            # If it is there now, the number that was asked about was its own.
+            or any(session_of(each.pid) == self.pid and _there(each) for each in self._watched)
             or (self._mark is not None and not self._table.passed(self.pid, self._mark))
         )
         if ours:
@@ -337,6 +338,19 @@ class SessionContainment:
 
     def _living(self, pids: Iterable[int]) -> Iterator[Process]:
         """Open each of these members that lives; a handle is good until the next is asked for."""
+        for process in self._alive(pids):
+            # Since the look the session may have died, and its number, and this one too, become
+            # those of strangers: a daemon and its child, say. Asked while the handle is held: what
+            # holds now, held when it was opened.
+            if process.pid in self._escaped or self._number_is_ours() or self._is_older(process):
+                yield process
+
+    def _is_older(self, process: Process) -> bool:
+        """Return whether a process is older than anybody else's claim to the session's number."""
+        return self._mark is not None and self._table.older(process.pid, self._mark)
+
+    def _alive(self, pids: Iterable[int]) -> Iterator[Process]:
+        """Open each of these that lives and has the session's number, or has escaped from it."""
         for pid in pids:
             escaped = self._escaped.get(pid)
             if escaped is not None:
@@ -366,7 +380,11 @@ class SessionContainment:
             with suppress(OSError):  # EMFILE: those we have must do.
                 again = open_process(member.pid)
                 if again is not None:
-                    held.append(again)
+                    # If it lives now, it had its number then, and nobody else.
+                    if member.dead():
+                        again.close()
+                    else:
+                        held.append(again)
             if len(held) == _HELD:
                 break
         # Not before: those held until now have kept the session's number during the look.

@@ -132,7 +132,7 @@ def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str, tier: 
     assert answer["signalled"] == []
     assert answer["cut_short"] == []
     sessions = answer["sessions"]
-    assert len(sessions) >= 20
+    assert len(sessions) >= 5
     if how == "unaware" or tier != "session":
         assert all(each["empty"] for each in sessions)
         assert all(each["status"] for each in sessions)
