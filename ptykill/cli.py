@@ -1,16 +1,14 @@
-"""The command line: ``ptykill serve``, ``ptykill demo`` and ``ptykill doctor``.
+"""The command line: the daemon, its clients, one command alone, the demonstration, the doctor.
 
 It needs the extra ``server``, the demonstration the extra ``demo``; without them it says so.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import ptykill
@@ -23,6 +21,9 @@ try:
 except ModuleNotFoundError:
     # Only a command imports this module, and a traceback is no answer to it.
     sys.exit("ptykill's command line needs more: pip install 'ptykill[server]'")
+
+from ptykill.client.commands import COMMANDS
+from ptykill.extras import needing
 
 __all__ = ["main"]
 
@@ -127,7 +128,7 @@ def serve(
 
     SIGTERM or Ctrl-C ends every session by the plan, and then the server; a second one kills.
     """
-    server = _needing("ptykill.server", "server")
+    server = needing("ptykill.server", "server")
     try:
         chosen = Plan.parse(plan)
         if grace is not None:
@@ -160,7 +161,7 @@ def serve(
 )
 def demo(*, plain: bool, grace: float) -> None:
     """Show real sessions being ended, and what others leave alive."""
-    sys.exit(_needing("ptykill.demo", "demo").main(plain=plain, grace=grace))
+    sys.exit(needing("ptykill.demo", "demo").main(plain=plain, grace=grace))
 
 
 @main.command()
@@ -177,17 +178,10 @@ def doctor(*, require: str, as_json: bool) -> None:
 
     Each containment is tried: a session is spawned, a daemon escapes from it, and it is ended.
     """
-    show = _needing("ptykill.doctor_screen", "server").show
+    show = needing("ptykill.doctor_screen", "server").show
     enough = STRONGEST_FIRST[: STRONGEST_FIRST.index(require) + 1]
     sys.exit(0 if show(as_json=as_json) in enough else 1)
 
 
-def _needing(module: str, extra: str) -> ModuleType:
-    """Import a module, or say which extra it lacks."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "ptykill":
-            raise
-        message = f"{error.name} is missing: pip install 'ptykill[{extra}]'"
-        raise click.ClickException(message) from None
+for _command in COMMANDS:
+    main.add_command(_command)

@@ -22,8 +22,6 @@ __all__ = ["CHUNK", "Attachment", "Output"]
 
 CHUNK = 65_536
 """Bytes that are received at a time unless more are asked for."""
-_PATIENCE = 1.0
-"""Seconds that an attachment may hold the terminal back until it has caught up."""
 _EXHAUSTED = 0.001
 """Seconds that are as good as none: what is left after subtractions is no exact zero."""
 
@@ -78,7 +76,7 @@ class Output:
             waited = trio.current_time() - began
             for each in late:
                 if each.caught_up:
-                    each.patience = _PATIENCE
+                    each.regain_patience()
                 elif not (everybody and each.took):
                     each.patience -= waited
                 if each.patience < _EXHAUSTED:
@@ -98,9 +96,9 @@ class Output:
         self._moved.set()
         self._moved = trio.Event()
 
-    def attach(self, limit: int) -> Attachment:
+    def attach(self, limit: int, patience: float) -> Attachment:
         """Attach one more; what was kept is the first that it receives."""
-        attachment = Attachment(self, limit)
+        attachment = Attachment(self, limit, patience)
         if self._flowing:
             attachment.lose_the_oldest()
         self.attachments.append(attachment)
@@ -122,11 +120,12 @@ class Attachment:
     attached is kept, the newest bytes of it, and goes to who attaches next.
     """
 
-    def __init__(self, output: Output, limit: int) -> None:
+    def __init__(self, output: Output, limit: int, patience: float) -> None:
         self.dropped: trio.Event = trio.Event()
         self.took: bool = False
         self.caught_up: bool = False
-        self.patience: float = _PATIENCE
+        self.patience: float = patience
+        self._patience = patience
         self._output = output
         self._limit = limit
         self._waiting = Backlog(math.inf)
@@ -183,6 +182,10 @@ class Attachment:
     def put(self, data: bytes) -> None:
         """Add what the terminal has written."""
         self._waiting.put(data)
+
+    def regain_patience(self) -> None:
+        """Forget how long it has held the terminal back: it has caught up."""
+        self.patience = self._patience
 
     def drop(self) -> None:
         """Let it go: it is too slow."""

@@ -135,14 +135,14 @@ class Session:
             await self._output.some()
         return self._output.kept.take(most)
 
-    def attach(self, limit: int = 1 << 20) -> Attachment:
+    def attach(self, limit: int = 1 << 20, patience: float = 1.0) -> Attachment:
         """Receive everything that the terminal writes from now on, beside others who do.
 
         What was kept while nobody was attached comes first. One who has ``limit`` bytes waiting
-        holds the program back, as a terminal does; for a second in all, until it has caught up.
-        Then it is dropped. Nobody holds back a session that is being ended.
+        holds the program back, as a terminal does; for ``patience`` seconds in all, until it has
+        caught up. Then it is dropped. Nobody holds back a session that is being ended.
         """
-        return self._output.attach(limit)
+        return self._output.attach(limit, patience)
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH."""

@@ -284,6 +284,8 @@ def test_demo_is_told_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
         ("click", [], "ptykill[server]"),
         ("hypercorn", ["serve"], "ptykill[server]"),
         ("msgspec", ["serve"], "ptykill[server]"),
+        ("httpx", ["list"], "ptykill[server]"),
+        ("trio_websocket", ["attach", "x"], "ptykill[server]"),
     ],
 )
 def test_missing_extras_are_named(missing: str, command: list[str], extra: str) -> None:
