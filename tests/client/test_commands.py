@@ -7,9 +7,11 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from ptykill.cli import main
+from ptykill.client.daemon import Daemon, DaemonError
 from tests.client.conftest import KEY
 from tests.client.seat import Here, Seat, ask
 
@@ -183,3 +185,16 @@ def test_a_table_for_a_person(here: Here, sit: Callable[..., Seat]) -> None:
     assert seat.wait() == 0
     assert session_id in seat.seen
     assert "\t" not in seat.seen
+
+
+async def test_a_session_is_shown_and_resized(here: Here) -> None:
+    """What the commands are made of is there for programs too."""
+    async with Daemon(here.env["PTYKILL_URL"], KEY) as daemon:
+        created = await daemon.create(["sleep", "1000"], size=(30, 90))
+        await daemon.resize(created.session_id, 40, 120)
+        session = await daemon.get(created.session_id)
+        assert (session.rows, session.cols, session.is_alive) == (40, 120, True)
+        with pytest.raises(DaemonError) as refused:
+            await daemon.get("nowhere")
+        assert (refused.value.code, refused.value.status) == ("SESSION_NOT_FOUND", 404)
+        assert (await daemon.kill(created.session_id, grace=0)).took is not None
