@@ -134,5 +134,5 @@ def test_the_async_client(base: str, mark: str) -> None:
 
 def test_silence_is_no_end(base: str) -> None:
     """A session that says nothing for longer than the SDK waits stays attached."""
-    pty = sandbox(base).create_pty("sh", ["-c", "sleep 12; exit 6"], connect_timeout=5.0)
+    pty = sandbox(base).create_pty("sh", ["-c", "sleep 12; exit 6"])
     assert pty.wait(PATIENCE + 12) == 6
