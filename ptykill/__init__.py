@@ -12,10 +12,12 @@ r"""End terminal sessions, and know that they have ended.
 from ptykill.command import Attributes
 from ptykill.contract import Containment, Signalled, Signaller, Target
 from ptykill.errors import (
+    AttachmentDropped,
     ContainmentUnavailable,
     DeliveryRefused,
     InvalidArgument,
     InvalidGrace,
+    InvalidToken,
     LifecycleError,
     PlanError,
     PtykillError,
@@ -28,6 +30,7 @@ from ptykill.errors import (
 from ptykill.host import Host
 from ptykill.http import asgi_app, wsgi_app
 from ptykill.lifecycle import State
+from ptykill.output import Attachment
 from ptykill.plan import (
     ASK_FIRST,
     HANGUP_THEN_KILL,
@@ -54,6 +57,8 @@ __all__ = [
     "ASK_FIRST",
     "HANGUP_THEN_KILL",
     "KILL_NOW",
+    "Attachment",
+    "AttachmentDropped",
     "Attributes",
     "Caveat",
     "Containment",
@@ -66,6 +71,7 @@ __all__ = [
     "Host",
     "InvalidArgument",
     "InvalidGrace",
+    "InvalidToken",
     "KernelSignaller",
     "Leftovers",
     "LifecycleError",

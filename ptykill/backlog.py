@@ -10,12 +10,13 @@ __all__ = ["Backlog"]
 class Backlog:
     """A queue of bytes that forgets its oldest when it is full. Pure: it never waits.
 
-    ``lost`` counts the bytes that were forgotten.
+    ``lost`` counts the bytes that were forgotten; ``limit``, from the next `put` on, is how many
+    are remembered.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: float) -> None:
         self.lost: int = 0
-        self._limit = limit
+        self.limit: float = limit
         self._chunks: deque[bytes] = deque()
         self._size = 0
 
@@ -26,8 +27,8 @@ class Backlog:
         """Add bytes at the end, at the cost of the oldest if there are too many."""
         self._chunks.append(data)
         self._size += len(data)
-        while self._size > self._limit:
-            over = self._size - self._limit
+        while self._size > self.limit:
+            over = int(self._size - self.limit)
             oldest = self._chunks.popleft()
             if len(oldest) > over:
                 self._chunks.appendleft(oldest[over:])

@@ -1,14 +1,15 @@
-"""The command line: ``ptykill serve``, ``ptykill demo`` and ``ptykill doctor``.
+"""The command line: the daemon, its clients, one command alone, the demonstration, the doctor.
 
 It needs the extra ``server``, the demonstration the extra ``demo``; without them it says so.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from types import ModuleType
+import tomllib
+from pathlib import Path
+from typing import Any
 
 import ptykill
 from ptykill.containment import STRONGEST_FIRST
@@ -21,6 +22,9 @@ except ModuleNotFoundError:
     # Only a command imports this module, and a traceback is no answer to it.
     sys.exit("ptykill's command line needs more: pip install 'ptykill[server]'")
 
+from ptykill.client.commands import COMMANDS
+from ptykill.extras import needing
+
 __all__ = ["main"]
 
 KEY_VARIABLE = "PTYKILL_API_KEY"
@@ -32,7 +36,35 @@ def main() -> None:
     """End terminal sessions, and know that they have ended."""
 
 
-@main.command(epilog=f"Clients bear the key in {KEY_VARIABLE}; without one, one is made and shown.")
+def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Take defaults from a TOML file; what is given on the command line or by variables wins."""
+    if path is None:
+        return
+    try:
+        told = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        message = f"{path}: {error}"
+        raise click.UsageError(message) from None
+    known = {each.name for each in context.command.params} - {"config"}
+    given = {name.replace("-", "_"): value for name, value in told.items()}
+    if unknown := sorted(given.keys() - known):
+        message = f"{path}: there is no setting {unknown[0]!r}"
+        raise click.UsageError(message)
+    context.default_map = given
+
+
+@main.command(
+    context_settings={"auto_envvar_prefix": "PTYKILL"},
+    epilog="Each option may come from a variable (PTYKILL_MAX_SESSIONS) or the file as well.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_from_file,
+    help="A TOML file with the options below, by their names without dashes before.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to bind.")
 @click.option(
     "--port",
@@ -40,6 +72,13 @@ def main() -> None:
     show_default=True,
     type=click.IntRange(0, 65_535),
     help="The port; 0 takes a free one.",
+)
+@click.option("--uds", help="The path of a UNIX socket to listen at, instead of a port.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help=f"A file with the key that clients bear, instead of {KEY_VARIABLE}; without either, one"
+    " is made and shown.",
 )
 @click.option("--grace", type=float, help="Seconds until SIGKILL; the plan's own if not given.")
 @click.option(
@@ -55,28 +94,59 @@ def main() -> None:
     type=click.IntRange(min=1),
     help="How many may live at once.",
 )
-def serve(host: str, port: int, grace: float | None, plan: str, max_sessions: int) -> None:
-    """Let clients start and end sessions over HTTP.
+@click.option(
+    "--containment",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", *STRONGEST_FIRST]),
+    help="How members are known; see `ptykill doctor`.",
+)
+@click.option(
+    "--allowed-host",
+    multiple=True,
+    help="A pattern of what clients may have in Host; on loopback, this machine's names there.",
+)
+@click.option(
+    "--allowed-origin",
+    multiple=True,
+    help="A pattern of what pages may ask (Origin), beside those of loopback and of this host.",
+)
+@click.option(
+    "--token-suffices",
+    is_flag=True,
+    help="A session's token is enough to attach, as browsers need, which can't send the key.",
+)
+def serve(
+    key_file: Path | None,
+    grace: float | None,
+    plan: str,
+    allowed_host: tuple[str, ...],
+    allowed_origin: tuple[str, ...],
+    **settings: Any,  # noqa: ANN401 - the fields of Settings that have an option's name
+) -> None:
+    """Let clients start, use and end sessions over HTTP.
 
     SIGTERM or Ctrl-C ends every session by the plan, and then the server; a second one kills.
     """
-    server = _needing("ptykill.server", "server")
+    server = needing("ptykill.server", "server")
     try:
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
-        server.serve(
-            host,
-            port,
-            key=os.environ.get(KEY_VARIABLE) or None,
+        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text().strip()
+        told = server.Settings(
+            key=key if key_file else key or None,
             plan=chosen,
-            max_sessions=max_sessions,
-            say=click.echo,
+            hosts=allowed_host or None,
+            origins=allowed_origin,
+            **settings,
         )
+        server.serve(told, say=click.echo)
     except PtykillError as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
-        message = f"{host} port {port}: {error.strerror or error}"
+        place = error.filename or settings["uds"] or f"{settings['host']} port {settings['port']}"
+        message = f"{place}: {error.strerror or error}"
         raise click.ClickException(message) from None
 
 
@@ -91,7 +161,7 @@ def serve(host: str, port: int, grace: float | None, plan: str, max_sessions: in
 )
 def demo(*, plain: bool, grace: float) -> None:
     """Show real sessions being ended, and what others leave alive."""
-    sys.exit(_needing("ptykill.demo", "demo").main(plain=plain, grace=grace))
+    sys.exit(needing("ptykill.demo", "demo").main(plain=plain, grace=grace))
 
 
 @main.command()
@@ -108,17 +178,10 @@ def doctor(*, require: str, as_json: bool) -> None:
 
     Each containment is tried: a session is spawned, a daemon escapes from it, and it is ended.
     """
-    show = _needing("ptykill.doctor_screen", "server").show
+    show = needing("ptykill.doctor_screen", "server").show
     enough = STRONGEST_FIRST[: STRONGEST_FIRST.index(require) + 1]
     sys.exit(0 if show(as_json=as_json) in enough else 1)
 
 
-def _needing(module: str, extra: str) -> ModuleType:
-    """Import a module, or say which extra it lacks."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "ptykill":
-            raise
-        message = f"{error.name} is missing: pip install 'ptykill[{extra}]'"
-        raise click.ClickException(message) from None
+for _command in COMMANDS:
+    main.add_command(_command)

@@ -22,8 +22,9 @@ class Attributes:
     ``uid`` and ``gid`` go together; ``groups`` are the supplementary ones, none if left out.
     ``umask`` is a file mode; ``limits`` maps the name of a limit without ``RLIMIT_``
     (``"NOFILE"``) to its soft and hard value, -1 for no limit (setrlimit(2)); ``nice`` is -20 to
-    19 (setpriority(2)). ``death_signal`` is the name of what the leader gets if its parent dies:
-    its keeper, in whose containments it is ``"KILL"`` if left out (prctl(2), PR_SET_PDEATHSIG).
+    19 (setpriority(2)). ``death_signal`` is the name of what the kernel sends the leader if its
+    parent dies, which is its keeper, if it has one (prctl(2), PR_SET_PDEATHSIG); a leader without
+    one is killed by the host, or by the warden, when its keeper is lost.
 
     What the kernel does not permit the host to set is a `SpawnError` with the stage ``"user"`` or
     ``"limits"``. Raises `InvalidArgument` for what can't be.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
@@ -166,13 +167,15 @@ class Terminal(Protocol):
 class Will(NamedTuple):
     """What is to be done with a session if the host dies: the rest of its plan, as things stand.
 
-    ``steps`` of the plan have been delivered, and the next is due in ``due`` seconds.
+    ``steps`` of the plan have been delivered, the next is due in ``due`` seconds, and SIGKILL at
+    the latest in ``grace`` seconds.
     """
 
     plan: Plan
     leftovers: Leftovers
     steps: int = 0
     due: float = 0.0
+    grace: float = math.inf
 
 
 class Spawned(NamedTuple):

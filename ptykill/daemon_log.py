@@ -1,4 +1,6 @@
-"""The daemon's log: one line of key=value pairs per event on standard error, never waited for.
+"""The daemon's log: a line for each event on standard error, never waited for.
+
+On a terminal a line has key=value pairs, and is JSON elsewhere.
 
 Standard error may be a pipe that nobody reads. A write to it would then hold the thread that has
 sessions to end, so it is another thread that writes, and what it can't keep up with is dropped.
@@ -23,6 +25,11 @@ _LAST_WORDS = 1.0
 """Seconds that the end waits for the last lines to be written."""
 
 
+_for_people = structlog.processors.LogfmtRenderer(
+    key_order=["timestamp", "level", "event"], drop_missing=True
+)
+
+
 @contextmanager
 def logging_to_stderr() -> Iterator[None]:
     """Configure structlog and the standard library's logging, warnings and up, for the block."""
@@ -34,9 +41,7 @@ def logging_to_stderr() -> Iterator[None]:
             structlog.processors.add_log_level,
             stamp,
             structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(
-                key_order=["timestamp", "level", "event"], drop_missing=True
-            ),
+            _for_people if sys.stderr.isatty() else structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(lines),  # type: ignore[arg-type] # it writes

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,7 +22,7 @@ import trio
 from ptykill import log
 from ptykill.alarm import Alarm
 from ptykill.contract import Containment, Signalled, Signaller, Terminal, Will
-from ptykill.errors import DeliveryRefused
+from ptykill.errors import DeliveryRefused, SupervisorClosed
 from ptykill.lifecycle import Action, Event, Machine, State
 from ptykill.plan import Leftovers, Plan, Reach, Step
 from ptykill.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
@@ -80,6 +81,7 @@ class Driver:
         self._start_soon = start_soon
         self._shield = trio.CancelScope(shield=True)
         self._closed = False
+        self._owner = os.getpid()
         self._settled = trio.Event()
         self._wait = trio.CancelScope()
         self._due = self._wake_at = math.inf
@@ -96,6 +98,11 @@ class Driver:
         """Where the session is in its life."""
         return self._machine.state
 
+    @property
+    def ours(self) -> bool:
+        """False in a forked child of the host: the session is its parent's."""
+        return self._owner == os.getpid()
+
     @trio.lowlevel.enable_ki_protection
     async def live(self) -> None:
         """Watch the session until it is over: its one long-lived task."""
@@ -108,15 +115,22 @@ class Driver:
             self._break(error)
         finally:
             self._closed = True
-            for delivery in self._deliveries:
-                delivery.cancel()
-            self._on_exit()
-            self.terminal.hang_up()
-            self.containment.close()
+            if self.ours:
+                for delivery in self._deliveries:
+                    delivery.cancel()
+                self._on_exit()
+                self.terminal.hang_up()
+                self.containment.close()
 
     @trio.lowlevel.enable_ki_protection
     def request(self, plan: Plan) -> None:
-        """Ask for the end. The first to ask chooses the plan; later ones can only hurry it."""
+        """Ask for the end. The first to ask chooses the plan; later ones can only hurry it.
+
+        Raises `SupervisorClosed` in a forked child of the host.
+        """
+        if not self.ours:
+            msg = "this process was forked: the session is its parent's"
+            raise SupervisorClosed(msg)
         now = trio.current_time()
         if self._closed:
             return  # Over, broken or abandoned: the verdict stands.
@@ -191,7 +205,8 @@ class Driver:
         self.containment.finish_signal()
         if self.state is State.STOPPING:
             machine = self._machine
-            will = Will(machine.plan, self._leftovers, machine.begun, self._due - now)
+            due, end = self._due - now, self._grace_until - now
+            will = Will(machine.plan, self._leftovers, machine.begun, due, end)
             self.containment.entrust(will)
         if now < self._due - _EARLY:
             self._wake_at = self._due - _EARLY
@@ -251,10 +266,11 @@ class Driver:
             self._deliveries[-1].cancel()
         delivery = _Delivery(self, step, now)
         self._deliveries.append(delivery)
+        # Before anybody else's code runs: whatever that does, the plan goes on.
+        self._be_due(min(now + step.wait, self._grace_until))
         waiting = delivery.start(self._signaller)
         if waiting is not None:
             self._start_soon(delivery.finish, waiting)
-        self._be_due(now if delivery.error else min(now + step.wait, self._grace_until))
 
     def delivered(self, delivery: _Delivery, step: Step) -> None:
         """Take in that a delivery is done; a failed one makes the next step due at once."""
@@ -269,11 +285,11 @@ class Driver:
         if self._kills is None:
             self._kills = _Kills(now)
         self._kills.rounds.append(self.containment.kill())
-        if len(self._kills.rounds) == 1 and log.wanted(logging.INFO):
-            self._log_delivery(logging.INFO, self._kills.record(self.began), None)
         if self.state is State.KILLING:
             self._be_due(min(trio.current_time() + self._retry, self._kill_until))
             self._retry = min(self._retry * 2, _RETRY_LONGEST)
+        if len(self._kills.rounds) == 1 and log.wanted(logging.INFO):
+            self._log_delivery(logging.INFO, self._kills.record(self.began), None)
 
     def _finish(self) -> None:
         survivors = () if self._empty else self.containment.survivors()
@@ -320,6 +336,13 @@ class Driver:
     def _break(self, error: Exception) -> None:
         """Our own code failed: kill what can be killed, and claim nothing."""
         self._broken = True
+        self._empty = False
+        survivors: tuple[Survivor, ...] = ()
+        with suppress(Exception):
+            self.containment.kill()
+            survivors = self.containment.survivors()
+        self.exited.set()
+        self._end(Outcome.STUCK, survivors)
         log.event(
             logging.ERROR,
             "session.broken",
@@ -328,13 +351,6 @@ class Driver:
             state=self.state.value,
             exc_info=error,
         )
-        self._empty = False
-        survivors: tuple[Survivor, ...] = ()
-        with suppress(Exception):
-            self.containment.kill()
-            survivors = self.containment.survivors()
-        self.exited.set()
-        self._end(Outcome.STUCK, survivors)
 
     # --- what is logged ---------------------------------------------------------------------------
 
@@ -403,7 +419,7 @@ class _Delivery:
         """Call the signaller; return what is to be awaited, if it is not done by that."""
         try:
             waiting = signaller.deliver(self, self._step)
-        except Exception as error:  # noqa: BLE001 - recorded, and the plan goes on
+        except BaseException as error:  # noqa: BLE001 - recorded, SystemExit too: the plan goes on
             self._end(error)
             return None
         if waiting is None:
@@ -416,11 +432,13 @@ class _Delivery:
     async def finish(self, waiting: Awaitable[None]) -> None:
         """Await the signaller, whatever it does, until `cancel`."""
         assert self._scope is not None
-        failure: Exception | None = None
+        failure: BaseException | None = None
         with self._scope:
             try:
                 await waiting
-            except Exception as error:  # noqa: BLE001 - recorded, and the plan goes on
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # noqa: BLE001 - as above
                 failure = error
         self._end(failure)
 
@@ -430,7 +448,7 @@ class _Delivery:
             self.error = _LATE
             self._scope.cancel()
 
-    def _end(self, failure: Exception | None) -> None:
+    def _end(self, failure: BaseException | None) -> None:
         if failure is not None:
             self.error = f"{type(failure).__name__}: {failure}"
         self._took = trio.current_time() - self._began

@@ -11,11 +11,13 @@ import errno as errno_numbers
 from typing import ClassVar
 
 __all__ = [
+    "AttachmentDropped",
     "Blame",
     "ContainmentUnavailable",
     "DeliveryRefused",
     "InvalidArgument",
     "InvalidGrace",
+    "InvalidToken",
     "LifecycleError",
     "PlanError",
     "PtykillError",
@@ -90,6 +92,22 @@ class SessionEnded(PtykillError):
     """The session is over, or its terminal has been hung up: it takes no input any more."""
 
     code = "SESSION_ENDED"
+    status = 409
+    blame = Blame.CALLER
+
+
+class InvalidToken(PtykillError):
+    """Not the token of that session."""
+
+    code = "INVALID_TOKEN"
+    status = 403
+    blame = Blame.CALLER
+
+
+class AttachmentDropped(PtykillError):
+    """Whoever was attached did not receive in time, and was let go; the session goes on."""
+
+    code = "ATTACHMENT_DROPPED"
     status = 409
     blame = Blame.CALLER
 

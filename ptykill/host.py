@@ -10,7 +10,6 @@ blocks its own loop, or is busy, does not make a teardown late.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import concurrent.futures
 import contextvars
@@ -22,13 +21,14 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypedDict, TypeVar, TypeVarTuple, Unpack
+from typing import NamedTuple, Self, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
 from ptykill import log
 from ptykill.command import Attributes
 from ptykill.contract import Signaller, Tier
+from ptykill.crossing import carry_out, conclude, wait_for
 from ptykill.errors import SupervisorClosed
 from ptykill.plan import Leftovers, Plan
 from ptykill.session import Session
@@ -96,8 +96,8 @@ class Host:
         thread = self._started()
         thread.check_elsewhere()
         if not thread.ready.done():
-            await _wait(thread.ready, shielded=True)
-        return await _wait(thread.submit(async_fn, args))
+            await wait_for(thread.ready, shielded=True)
+        return await wait_for(thread.submit(async_fn, args))
 
     @property
     def supervisor(self) -> Supervisor:
@@ -179,7 +179,7 @@ class Host:
         thread = self._closing()
         if thread is not None:
             thread.check_elsewhere()
-            await _wait(thread.ended, shielded=True)
+            await wait_for(thread.ended, shielded=True)
             atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
@@ -197,7 +197,7 @@ class Host:
 
     async def __aenter__(self) -> Self:
         """Start the thread, so that no later call has to wait for it, and return the host."""
-        await _wait(self._started().ready, shielded=True)
+        await wait_for(self._started().ready, shielded=True)
         return self
 
     async def __aexit__(
@@ -306,9 +306,10 @@ class _TrioThread:
         def start() -> None:
             if self._open:
                 # In the caller's context: its variables, a request's id say, travel.
-                context.run(running.callers.start_soon, _carry_out, running, future, async_fn, args)
+                begin = running.callers.start_soon
+                context.run(begin, carry_out, running.token, future, async_fn, args, _closed)
             else:
-                _conclude(future, error=_closed())
+                conclude(future, error=_closed())
 
         try:
             running.token.run_sync_soon(start)
@@ -359,72 +360,6 @@ class _TrioThread:
             await supervisor.close()
             self._open = False
             callers.cancel_scope.cancel()
-
-
-async def _carry_out(
-    running: _Running,
-    future: concurrent.futures.Future[T],
-    async_fn: Callable[[*Ts], Awaitable[T]],
-    args: tuple[*Ts],
-) -> None:
-    """Run one function and give its outcome to whoever asked, if they still want it."""
-    with trio.CancelScope() as scope:
-
-        def cancel(future: concurrent.futures.Future[T]) -> None:
-            if future.cancelled():
-                with suppress(trio.RunFinishedError):
-                    running.token.run_sync_soon(scope.cancel)
-
-        future.add_done_callback(cancel)
-        try:
-            value = await async_fn(*args)
-        except BaseException as error:  # noqa: BLE001 - SystemExit, too, is for the caller
-            # Cancelled by the caller, who has gone and won't see this, or because of the end.
-            _conclude(future, error=_closed() if _is_cancelled(error) else error)
-        else:
-            _conclude(future, value)
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(trio.Cancelled) is not None
-    return isinstance(error, trio.Cancelled)
-
-
-def _conclude(
-    future: concurrent.futures.Future[Any], value: object = None, error: BaseException | None = None
-) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    if error is None:
-        future.set_result(value)
-    else:
-        future.set_exception(error)
-
-
-async def _wait(future: concurrent.futures.Future[T], *, shielded: bool = False) -> T:
-    """Wait in asyncio or in trio; unless ``shielded``, the future is cancelled with the waiter."""
-    if trio.lowlevel.in_trio_task():
-        return await _wait_in_trio(future, shielded=shielded)
-    waiting = asyncio.wrap_future(future)
-    return await (asyncio.shield(waiting) if shielded else waiting)
-
-
-async def _wait_in_trio(future: concurrent.futures.Future[T], *, shielded: bool) -> T:
-    done = trio.Event()
-    token = trio.lowlevel.current_trio_token()
-
-    def wake(_: object) -> None:
-        with suppress(trio.RunFinishedError):
-            token.run_sync_soon(done.set)
-
-    future.add_done_callback(wake)
-    try:
-        await done.wait()
-    finally:
-        if not shielded:
-            future.cancel()
-    return future.result()
 
 
 def _closed() -> SupervisorClosed:

@@ -8,6 +8,7 @@ below WARNING unless it is asked to. (structlog's own default would print to sta
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 import structlog
 
@@ -32,8 +33,13 @@ def wanted(level: int) -> bool:
 
 
 def event(level: int, name: str, **fields: object) -> None:
-    """Log one event at a level of `logging`."""
-    if structlog.is_configured():
-        structlog.get_logger("ptykill").log(level, name, **fields)
-    elif _plain.isEnabledFor(level):
-        _wrapped.log(level, name, **fields)
+    """Log one event at a level of `logging`. Never raises.
+
+    It is the host's code that writes, and what it writes to may be gone: a pipe that nobody reads
+    any more must not stop a kill.
+    """
+    with suppress(Exception):
+        if structlog.is_configured():
+            structlog.get_logger("ptykill").log(level, name, **fields)
+        elif _plain.isEnabledFor(level):
+            _wrapped.log(level, name, **fields)

@@ -10,18 +10,17 @@ from typing import Final, Self
 import trio
 
 from ptykill.alarm import Alarm
-from ptykill.backlog import Backlog
 from ptykill.command import Command
 from ptykill.contract import Signaller, Spawned
 from ptykill.driver import Driver, StartSoon
 from ptykill.errors import InvalidArgument, SessionEnded
 from ptykill.lifecycle import State
+from ptykill.output import CHUNK, Attachment, Output
 from ptykill.plan import KILL_NOW, Leftovers, Plan
 from ptykill.verdict import ExitStatus, Verdict
 
 __all__ = ["Session"]
 
-_CHUNK = 65_536
 _SLACK = 1.0
 """Seconds that a shield may outlast the plan that it protects."""
 _LARGEST = 65_535
@@ -55,9 +54,8 @@ class Session:
         self.cols: int = command.cols
         self.created_at: Final = time.time()
         self._plan = plan
-        self._backlog = Backlog(backlog)
-        self._output_ended = False
-        self._output = trio.Event()
+        self._ending = False
+        self._output = Output(backlog)
         self._driver = Driver(
             session_id,
             *spawned,
@@ -105,7 +103,12 @@ class Session:
     @property
     def lost(self) -> int:
         """How many bytes of output were dropped because nobody received them in time."""
-        return self._backlog.lost
+        return self._output.kept.lost
+
+    @property
+    def ending(self) -> bool:
+        """True once the end was asked for while the leader lived; False if it ended by itself."""
+        return self._ending
 
     async def send(self, data: bytes) -> None:
         """Type ``data`` into the terminal; waits while the program does not read.
@@ -117,19 +120,29 @@ class Session:
             raise SessionEnded(msg)
         await self._driver.terminal.send_all(data)
 
-    async def receive(self, most: int = _CHUNK) -> bytes:
+    async def receive(self, most: int = CHUNK) -> bytes:
         """Wait for output and return up to ``most`` bytes; ``b""`` when there will be no more.
 
         Output ends with the leader, however long its leftovers hold the terminal. The terminal is
-        drained whether or not anybody receives, and the newest bytes are kept (see ``lost``).
+        drained whether or not anybody receives, and the newest bytes are kept (see ``lost``). While
+        somebody is attached (`attach`), the output is theirs, and nothing is received here.
         """
         if most < 1:
             msg = f"at least one byte has to be asked for, not {most!r}"
             raise InvalidArgument(msg)
         await trio.lowlevel.checkpoint()
-        while not self._backlog and not self._output_ended:
-            await self._output.wait()
-        return self._backlog.take(most)
+        while not self._output.kept and not self._output.ended:
+            await self._output.some()
+        return self._output.kept.take(most)
+
+    def attach(self, limit: int = 1 << 20, patience: float = 1.0) -> Attachment:
+        """Receive everything that the terminal writes from now on, beside others who do.
+
+        What was kept while nobody was attached comes first. One who has ``limit`` bytes waiting
+        holds the program back, as a terminal does; for ``patience`` seconds in all, until it has
+        caught up. Then it is dropped. Nobody holds back a session that is being ended.
+        """
+        return self._output.attach(limit, patience)
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH."""
@@ -175,7 +188,9 @@ class Session:
     def request_end(self, *, grace: float | None = None, plan: Plan | str | None = None) -> None:
         """Ask for the end as `terminate` does, and do not wait for it."""
         chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
+        self._ending = self._ending or not self.exited
         self._driver.request(chosen if grace is None else chosen.with_grace(grace))
+        self._output.flow()  # Whoever cleans up must not wait for those who do not read.
 
     async def kill(self) -> Verdict:
         """SIGKILL every member now, and return the verdict."""
@@ -191,7 +206,12 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the session, for whatever reason the block is left; bounded by the plan."""
+        """End the session, for whatever reason the block is left; bounded by the plan.
+
+        A forked child of the host that leaves the block ends nothing.
+        """
+        if not self._driver.ours:
+            return
         bound = trio.current_time() + self._plan.longest + _SLACK
         with trio.CancelScope(shield=True, deadline=bound):
             await self.terminate()
@@ -207,28 +227,16 @@ class Session:
         """Read the terminal all along: a full one keeps a program from cleaning up."""
         with trio.CancelScope(shield=True):  # Until the driver has closed the terminal.
             while data := await self._driver.terminal.receive_some():
-                self._put(data)
-        self._close_output()
+                self._output.put(data)
+                await self._output.paced()
+        self._output.end()
 
     def _end_output(self) -> None:
         """End the output, when the leader is dead: what it wrote is all there by then."""
-        if self._output_ended:
+        if self._output.ended:
             return
-        rest = _CHUNK * 64  # Leftovers may be flooding it.
+        rest = CHUNK * 64  # Leftovers may be flooding it.
         while rest > 0 and (data := self._driver.terminal.receive_now()):
-            self._put(data)
+            self._output.put(data)
             rest -= len(data)
-        self._close_output()
-
-    def _put(self, data: bytes) -> None:
-        if not self._output_ended:
-            self._backlog.put(data)
-            self._wake()
-
-    def _close_output(self) -> None:
-        self._output_ended = True
-        self._wake()
-
-    def _wake(self) -> None:
-        self._output.set()
-        self._output = trio.Event()
+        self._output.end()

@@ -13,7 +13,7 @@ import trio
 from ptykill import containment as tiers
 from ptykill.alarm import Alarm
 from ptykill.command import Attributes, Command
-from ptykill.contract import Signaller, Tier, Will
+from ptykill.contract import Signaller, Spawned, Tier, Will
 from ptykill.errors import InvalidArgument, SessionNotFound, SupervisorClosed, TooManySessions
 from ptykill.plan import HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
 from ptykill.session import Session
@@ -24,6 +24,8 @@ __all__ = ["Supervisor", "open_supervisor"]
 
 _SLACK = 1.0
 """Seconds that leaving the supervisor may outlast the longest of its plans."""
+_PAUSE = 0.001
+"""Seconds between two looks at what tells nobody."""
 
 
 class Supervisor:
@@ -59,11 +61,20 @@ class Supervisor:
         self._spawning = 0
         self._longest = plan.longest
         self._closed = False
+        """No more sessions are started."""
+        self._left = False
+        """Nor watched."""
+        self._owner = os.getpid()
 
     @property
     def containment(self) -> str:
         """The name of the containment in force."""
         return self._tier.name
+
+    @property
+    def closed(self) -> bool:
+        """True once it is closed, or being closed: it starts no more sessions."""
+        return self._closed
 
     @property
     def plan(self) -> Plan:
@@ -114,6 +125,10 @@ class Supervisor:
             spawned = await self._tier.spawn(checked, Will(chosen, policy))
         finally:
             self._spawning -= 1
+        if self._left:  # It was a long birth.
+            await _end_unwatched(spawned)
+            msg = "the supervisor was closed meanwhile"
+            raise SupervisorClosed(msg)
         # No await from here on: a session that runs is known, and watched.
         session = Session(
             secrets.token_hex(16),
@@ -159,17 +174,24 @@ class Supervisor:
         """End every session, by ``plan`` or else its own, and start no more; bounded.
 
         Leaving the block does this. What could not be ended in time is no longer watched; the log
-        and the session's verdict say so.
+        and the session's verdict say so. A forked child of the host ends nothing.
         """
         self._closed = True
-        with trio.move_on_after(self.longest):
-            while self._spawning:  # noqa: ASYNC110 - a birth can't be called back, and is short
-                await trio.sleep(0.001)
-            ending = list(self._live.values())
-            for session in ending:
-                session.request_end(plan=plan)
-            for session in ending:
+        longest = self.longest if plan is None else max(self.longest, plan.longest + _SLACK)
+        ours = self._owner == os.getpid()
+        with trio.move_on_after(longest):
+            asked: set[str] = set()
+            while ours:
+                for session in list(self._live.values()):
+                    if session.id not in asked:
+                        asked.add(session.id)
+                        session.request_end(plan=plan)
+                if not self._spawning:
+                    break
+                await trio.sleep(_PAUSE)  # A birth can't be called back; mostly it is short.
+            for session in list(self._live.values()) if ours else ():
                 await session.settled()
+        self._left = True
         for session in list(self._live.values()):
             session.abandon()
 
@@ -214,7 +236,9 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
     chosen = Plan.parse(plan) if isinstance(plan, str) else plan
     policy = Leftovers(leftovers)
     tier = await tiers.open_tier(containment) if isinstance(containment, str) else containment
+    owner = os.getpid()
     failure: BaseException | None = None
+    interrupt: KeyboardInterrupt | None = None
     try:
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(
@@ -237,10 +261,25 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
             failure = failure or interrupt
             nursery.cancel_scope.cancel()  # What is left is the alarm.
     finally:
-        interrupt = await _uninterrupted(tier.close)
+        if owner == os.getpid():  # A forked child's copy is not to send the warden away.
+            interrupt = await _uninterrupted(tier.close)
     failure = failure or interrupt
     if failure is not None:
         raise failure
+
+
+async def _end_unwatched(spawned: Spawned) -> None:
+    """End a session that nobody can watch any more; bounded, and not to be cancelled."""
+    containment = spawned.containment
+    containment.kill()
+    with trio.move_on_after(_SLACK, shield=True):
+        await containment.wait_exited()
+        while containment.members_left():
+            containment.kill()
+            await trio.sleep(_PAUSE)
+    containment.reap()
+    spawned.terminal.hang_up()
+    containment.close()
 
 
 async def _uninterrupted(

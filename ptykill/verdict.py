@@ -27,8 +27,8 @@ class Caveat(enum.Enum):
     """What a verdict can't know, or what stood in its way."""
 
     ESCAPEES_UNKNOWN = "escapees unknown"
-    """Processes that had called setsid(2) and lost their parent before the teardown began are not
-    known to this containment."""
+    """Processes that had called setsid(2) and lost their parent before they could be looked for are
+    not known to this containment."""
     SCANNED = "scanned"
     """Emptiness was seen by looking through the process table, not proved by the kernel: most often
     since zombies that their parent has not reaped yet kept the session's number."""

@@ -25,8 +25,10 @@ _PATIENCE = 3.0
 @pytest.fixture(scope="session", autouse=True)
 def _warm() -> None:
     """Create what this process creates once and keeps, before anything is counted."""
-    # It may be ignored, as a shell does for what it starts in the background; tests send it.
+    # They may be ignored, as a shell has it for what it starts in the background; tests send them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
     trio.run(trio.sleep, 0)
     with contextlib.suppress(KeyError):  # A name service may keep a socket open.
         pwd.getpwuid(os.getuid())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -112,8 +113,10 @@ def test_a_stopped_daemon_leaves_nothing(
     status, log = daemon.stop(number)
     assert status == 0
     assert processes.look_up(pid) is None
-    ends = [line for line in log.splitlines() if f"session_id={session_id}" in line]
-    assert "event=session.ended" in ends[-1]
+    events = [json.loads(line) for line in log.splitlines()]  # No terminal: it is JSON.
+    ends = [each for each in events if each.get("session_id") == session_id]
+    assert ends[-1]["event"] == "session.ended"
+    assert ends[-1]["empty"] is True
     assert "Traceback" not in log
     assert daemon.key not in log
 
@@ -281,6 +284,8 @@ def test_demo_is_told_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
         ("click", [], "ptykill[server]"),
         ("hypercorn", ["serve"], "ptykill[server]"),
         ("msgspec", ["serve"], "ptykill[server]"),
+        ("httpx", ["list"], "ptykill[server]"),
+        ("trio_websocket", ["attach", "x"], "ptykill[server]"),
     ],
 )
 def test_missing_extras_are_named(missing: str, command: list[str], extra: str) -> None:
@@ -298,20 +303,97 @@ def test_missing_extras_are_named(missing: str, command: list[str], extra: str) 
 
 
 def test_the_library_does_not_need_the_extras() -> None:
-    """With the core dependencies alone ptykill is imported, and mounted without spawning."""
+    """With the core dependencies alone ptykill is imported; the HTTP face says what it lacks."""
     program = (
         "import sys\n"
         "for name in 'click', 'hypercorn', 'msgspec', 'rich': sys.modules[name] = None\n"
         "import ptykill\n"
         "host = ptykill.Host()\n"
-        "ptykill.asgi_app(host, key='k'); ptykill.wsgi_app(host, key='k')\n"
-        "try: ptykill.asgi_app(host, key='k', spawning=True)\n"
-        "except ModuleNotFoundError as error: print(error)\n"
+        "for app in ptykill.asgi_app, ptykill.wsgi_app:\n"
+        "    try: app(host, key='k')\n"
+        "    except ModuleNotFoundError as error: print(error)\n"
     )
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
-    assert "ptykill[http]" in said.stdout
+    assert said.stdout.count("ptykill[http]") == 2
+
+
+def test_settings_come_from_a_file_and_from_variables(
+    daemons: Daemons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One set of names; the command line wins over a variable, and that over the file."""
+    file = tmp_path / "daemon.toml"
+    file.write_text('max-sessions = 1\nplan = "KILL 9s"\nallowed-host = ["127.0.0.1", "here"]\n')
+    monkeypatch.setenv("PTYKILL_GRACE", "0.1")
+    daemon = daemons.start("--config", str(file), "--plan", "HUP@session 60s, KILL 15s")
+    daemon.start(DEAF, tmp_path)
+    with daemon.client() as client:
+        assert client.post(daemon.url, json={"command": "sh"}).status_code == 429
+        assert client.get(daemon.url, headers={"Host": "localhost"}).status_code == 403
+        assert client.get(daemon.url, headers={"Host": "here"}).status_code == 200
+    assert daemon.stop()[0] == 0  # In a tenth of a second, not in a minute.
+
+
+@pytest.mark.parametrize(
+    "text", ["max-sessions = 'many'", "max-session = 1", "max-sessions = ", "config = 'another'"]
+)
+def test_bad_settings_are_told(tmp_path: Path, text: str) -> None:
+    """A file that can't be meant is an error before anything is bound."""
+    file = tmp_path / "daemon.toml"
+    file.write_text(text)
+    said = CliRunner().invoke(main, ["serve", "--config", str(file)])
+    assert said.exit_code == 2
+    assert "Error" in said.output
+
+
+def test_a_key_in_a_file(daemons: Daemons, tmp_path: Path) -> None:
+    """The key may be in a file; an empty one is no key."""
+    file = tmp_path / "key"
+    file.write_text("key-of-a-file\n")
+    daemon = daemons.start("--key-file", str(file), key="other")
+    assert "API_KEY=" not in daemon.greeting
+    daemon.key = "key-of-a-file"
+    with daemon.client() as client:
+        assert client.get(daemon.url).status_code == 200
+    file.write_text("\n")
+    assert CliRunner().invoke(main, ["serve", "--key-file", str(file)]).exit_code == 2
+
+
+def test_a_unix_socket(daemons: Daemons, tmp_path: Path) -> None:
+    """It is for its user alone; one that nobody hears any more is replaced, and no other file."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    daemon = daemons.start("--uds", str(path), key="k")
+    assert path.stat().st_mode & 0o777 == 0o600
+    transport = httpx.HTTPTransport(uds=str(path))
+    headers = {"Authorization": "Bearer k"}
+    with httpx.Client(transport=transport, headers=headers, base_url="http://any") as client:
+        assert client.get("/api/v1/pty").json() == {"sessions": []}
+        assert client.get("/healthz").json() == {"status": "ok"}
+    for taken in path, Path(__file__):
+        said = CliRunner().invoke(main, ["serve", "--uds", str(taken)])
+        assert said.exit_code == 1
+        assert "in use" in said.output
+    assert daemon.stop()[0] == 0
+
+
+def test_health_and_readiness(daemons: Daemons, tmp_path: Path) -> None:
+    """Both need no key; a daemon that is stopping is healthy, but takes no sessions."""
+    daemon = daemons.start("--plan", "HUP@session 1s, KILL 15s")
+    base = daemon.url.removesuffix("/api/v1/pty")
+    daemon.start(DEAF, tmp_path)
+    with httpx.Client(trust_env=False) as client:
+        assert client.get(f"{base}/readyz").status_code == 200
+        assert client.head(f"{base}/healthz").content == b""
+        assert client.post(f"{base}/healthz").json()["code"] == "METHOD_NOT_ALLOWED"
+        daemon.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + _PATIENCE
+        while client.get(f"{base}/readyz").status_code != 503:
+            assert time.monotonic() < until
+        assert client.get(f"{base}/healthz").status_code == 200
+    assert daemon.process.wait(_PATIENCE) == 0
 
 
 def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

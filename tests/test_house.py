@@ -23,9 +23,10 @@ FLOORS = [
     {"contract", "log"},
     {"pty"},
     {"containment", "signalling", "alarm"},
-    {"driver", "session", "supervisor"},
+    {"driver", "output", "session", "supervisor"},
+    {"crossing"},
     {"http", "host", "testing"},
-    {"server", "daemon_log", "demo", "doctor", "doctor_screen", "cli"},
+    {"server", "daemon_log", "demo", "doctor", "doctor_screen", "extras", "client", "cli"},
 ]
 """From the ground up. A room imports from its own floor and from those below."""
 
@@ -36,7 +37,9 @@ ROOMS_OF = {
         "alarm",
         "containment",
         "pty",
+        "crossing",
         "driver",
+        "output",
         "session",
         "supervisor",
         "testing",
@@ -46,11 +49,15 @@ ROOMS_OF = {
         "demo",
         "doctor",
         "doctor_screen",
+        "client",
     },
-    "msgspec": {"http", "server"},
-    "click": {"cli"},
+    "msgspec": {"http", "client"},
+    "click": {"cli", "client", "extras"},
     "hypercorn": {"server", "demo"},
-    "rich": {"cli", "server", "demo", "doctor_screen"},
+    "rich": {"server", "demo", "doctor_screen", "client"},
+    "httpx": {"client"},
+    "trio_websocket": {"client"},
+    "wsproto": {"client"},
     "ctypes": {"alarm", "kernel", "pty", "demo"},
 }
 """Where a dependency may be imported, so that it could be replaced by looking at few files."""
@@ -137,9 +144,10 @@ def test_a_warden_loads_no_more_than_it_should() -> None:
 
 def test_the_core_needs_its_three_dependencies_alone() -> None:
     """`import ptykill` works where none of the extras is installed."""
+    extras = ("msgspec", "click", "rich", "hypercorn", "ptyprocess", "httpx", "trio_websocket")
     code = (
         "import sys\n"
-        "for name in ('msgspec', 'click', 'rich', 'hypercorn', 'ptyprocess', 'httpx'):\n"
+        f"for name in {extras}:\n"
         "    sys.modules[name] = None\n"
         "import ptykill, ptykill.testing\n"
         "ptykill.open_supervisor, ptykill.asgi_app, ptykill.wsgi_app, ptykill.Host\n"

@@ -163,6 +163,8 @@ class KeeperContainment:
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal, and SIGCONT after it unless it stops or kills, to those there now."""
+        if self._closed:
+            return Signalled()
         if self._lost is not None:
             return self._lost.signal(name, reach)
         number = Signals[f"SIG{name}"]
@@ -204,6 +206,8 @@ class KeeperContainment:
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is."""
+        if self._closed:
+            return Signalled()
         self._rounds += 1
         self._pending = None
         if self._lost is not None:
@@ -347,19 +351,20 @@ class KeeperContainment:
         alive = [identify(member.pid, member) for member in self._members()]
         if not alive and not self._empty:
             # Dead, but not to be reaped: somebody traces them.
-            for pid in children(self._kept.pid):
-                zombie = open_pidfd(pid)
-                if zombie is not None:
-                    alive.append(identify(pid, zombie))
-                    zombie.close()
+            with self._keeper() as keeper:
+                for pid in children(keeper.pid) if keeper is not None else ():
+                    zombie = open_pidfd(pid)
+                    if zombie is not None:
+                        alive.append(identify(pid, zombie))
+                        zombie.close()
         return tuple(alive)
 
     def caveats(self) -> frozenset[Caveat]:
         """What could not be known about this session."""
         if self._lost is None:
             return frozenset()
-        known = self._lost.caveats() - {Caveat.REAPED_BY_OTHERS} | {Caveat.KEEPER_LOST}
-        return known if self._cgroup is None else known - {Caveat.ESCAPEES_UNKNOWN}
+        # With a cgroup too: who may write to one above it can move out of it.
+        return self._lost.caveats() - {Caveat.REAPED_BY_OTHERS} | {Caveat.KEEPER_LOST}
 
     def close(self) -> None:
         """Give back the descriptors. A keeper that still keeps somebody goes on alone."""
@@ -383,4 +388,5 @@ class _Pending(NamedTuple):
 
 
 def _written(will: Will) -> wire.Will:
-    return wire.Will(wire.WILL, str(will.plan), will.leftovers.value, will.steps, will.due)
+    plan, leftovers = str(will.plan), will.leftovers.value
+    return wire.Will(wire.WILL, plan, leftovers, will.steps, will.due, will.grace)

@@ -12,6 +12,7 @@ import errno
 import functools
 import os
 import signal
+from contextlib import suppress
 
 import trio
 
@@ -41,8 +42,9 @@ class Leader:
         try:
             self._process = open_process(pid, spare=False)
         except OSError as error:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            with suppress(ProcessLookupError, ChildProcessError):  # The host ignores SIGCHLD.
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
             number = error.errno or errno.EIO
             raise SpawnError(number, os.strerror(number), "exec", f"pid {pid}") from error
         # Where the host ignores SIGCHLD the number may have another owner by now.

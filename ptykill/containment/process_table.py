@@ -211,6 +211,8 @@ class LinuxTable:
         fcntl(2), F_SETOWN: ESRCH if the number means no process and no process group. The kernel
         looks for the number itself (f_setown, find_vpid), which a session keeps as well.
         """
+        if self._probe < 0:
+            return True  # Closed: there is nothing to ask with.
         try:
             fcntl.fcntl(self._probe, fcntl.F_SETOWN, number)
         except ProcessLookupError:

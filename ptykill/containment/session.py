@@ -38,6 +38,8 @@ __all__ = ["SessionContainment", "SessionTier"]
 
 _HELD = 16
 """So many members are held and waited for at once, since each costs a descriptor."""
+_SPARED = 8
+"""So many rounds of SIGKILL spare the leader while there are too few descriptors to see all."""
 _RECENT = 4
 """So many births before a signal are looked at again, to tell whether a leader is alone."""
 _UNDER_WAY = 256
@@ -86,15 +88,21 @@ class SessionContainment:
         self._watched: list[Process] = []
         """Some members, held: their death is waited for, and they keep the session's number."""
         self._pending: _Pending | None = None
-        self._mark = table.mark()
+        self._mark: Mark | None = None
         """Where the kernel's numbering stood when the session's number was last known its own."""
         self._seen: set[int] = set()
         """Whom the last look saw in the session, alive or not."""
         self._unsure = False
         """The last look saw living processes with the session's number that may be strangers."""
+        self._blind = False
+        """The last look lacked descriptors, and may not have seen everybody."""
+        self._rounds = 0
+        """Rounds of SIGKILL in which the leader was spared, since its death would hide others."""
+        self._closed = False
         self._proven = False
         """The kernel has said that nobody has the session's number."""
         self._pause = _PAUSE_FIRST
+        self._number_is_ours()  # It may be dead, and reaped by others, already.
 
     @property
     def pid(self) -> int:
@@ -103,7 +111,9 @@ class SessionContainment:
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal, and SIGCONT after it unless it stops or kills, to those there now."""
-        number = Signals[f"SIG{name}"]
+        return Signalled() if self._closed else self._signal(Signals[f"SIG{name}"], reach)
+
+    def _signal(self, number: Signals, reach: Reach) -> Signalled:
         match reach:
             case Reach.LEADER:
                 return self._send(number, [self._leader])
@@ -122,6 +132,8 @@ class SessionContainment:
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is."""
+        if self._closed:
+            return Signalled()
         return self._signal_members(signal.SIGKILL, escaped=True)
 
     def entrust(self, will: Will) -> None:
@@ -159,7 +171,7 @@ class SessionContainment:
         before = self._table.mark()
         if self._watch_some(afresh=True) or self._watch_some(hidden=True):
             return True
-        if self._unsure or not self._leader.reapable():
+        if self._unsure or self._blind or not self._leader.reapable():
             return True
         if before is not None and self._grown(before):
             return True
@@ -202,6 +214,7 @@ class SessionContainment:
 
     def close(self) -> None:
         """Give back the descriptors."""
+        self._closed = True
         self._leader.close()
         self._release(self._watched)
         for process in self._escaped.values():
@@ -223,7 +236,7 @@ class SessionContainment:
         mark = self._mark
         older = [pid for pid in pids if mark is not None and self._table.older(pid, mark)]
         # The others may be; that matters unless they are dead.
-        self._unsure = next(self._living(set(pids).difference(older)), None) is not None
+        self._unsure = next(self._alive(set(pids).difference(older)), None) is not None
         return older
 
     def _bore_since(self, mark: Mark) -> bool:
@@ -246,14 +259,18 @@ class SessionContainment:
         The leader keeps it, alive or not reaped; a member does; and it can't have been given out
         if the kernel's numbering has not passed it since one of them did.
         """
+        # Taken first: if it is ours later, it was then. The other way round it may be a stranger's
+        # by the time that the mark is taken, who would be taken for older than the mark.
+        mark = self._table.mark()
         ours = (
             not self._leader.dead()
             or self._leader.unreaped()
-            or any(_there(each) and session_of(each.pid) == self.pid for each in self._watched)
+            # If it is there now, the number that was asked about was its own.
+            or any(session_of(each.pid) == self.pid and _there(each) for each in self._watched)
             or (self._mark is not None and not self._table.passed(self.pid, self._mark))
         )
         if ours:
-            self._mark = self._table.mark()
+            self._mark = mark
         return ours
 
     def _emptied(self) -> bool:
@@ -267,6 +284,8 @@ class SessionContainment:
             self._leader.reap()
             if self._leader.pinned:
                 return False
+        if _there(self._leader):
+            return False  # Unreaped by whoever has to, it keeps the number itself.
         # Or it is somebody's pid by now: it was free, then, and has been given out again.
         self._proven = not self._table.in_use(self.pid) or session_of(self.pid) >= 0
         return self._proven
@@ -276,6 +295,8 @@ class SessionContainment:
 
     def _known(self, *, afresh: bool = False, hidden: bool = False) -> list[int]:
         """Return the pids of all members but the leader, having looked for new escapees."""
+        self._blind = False
+        refusals = reserve.refusals
         inside = self._in_session(afresh=afresh, hidden=hidden)
         seen = set(inside)
         # The dead have no children: they are given away at once.
@@ -289,34 +310,58 @@ class SessionContainment:
                 escaped.close()
             else:
                 self._adopt_children(escaped, seen)
+        self._blind = self._blind or reserve.refusals != refusals
         return [*inside, *self._escaped]
 
     def _adopt_children(self, parent: Process | Leader, seen: set[int]) -> None:
         """Take in those descendants of a member that are not in the session."""
-        for pid in self._table.children(parent.pid):
-            if pid in seen or pid in self._escaped:
-                continue
-            child = open_process(pid)
-            if child is None:
-                continue
-            # Opened first, checked then. The child's number may have changed hands before it was
-            # opened, the parent's before its children were listed: it had not if both are as they
-            # should be now.
-            if self._table.parent(pid) == parent.pid and _there(parent):
-                self._escaped[pid] = child
-                self._adopt_children(child, seen)
-            else:
-                child.close()
+        parents = [parent]
+        while parents:
+            one = parents.pop()
+            for pid in self._table.children(one.pid):
+                if pid in seen or pid in self._escaped:
+                    continue
+                try:
+                    child = open_process(pid)
+                except OSError:  # EMFILE: it is found when others have died.
+                    return
+                if child is None:
+                    continue
+                # Opened first, checked then. The child's number may have changed hands before it
+                # was opened, the parent's before its children were listed: it had not if both are
+                # as they should be now.
+                if self._table.parent(pid) == one.pid and _there(one):
+                    self._escaped[pid] = child
+                    parents.append(child)
+                else:
+                    child.close()
 
     def _living(self, pids: Iterable[int]) -> Iterator[Process]:
         """Open each of these members that lives; a handle is good until the next is asked for."""
+        for process in self._alive(pids):
+            # Since the look the session may have died, and its number, and this one too, become
+            # those of strangers: a daemon and its child, say. Asked while the handle is held: what
+            # holds now, held when it was opened.
+            if process.pid in self._escaped or self._number_is_ours() or self._is_older(process):
+                yield process
+
+    def _is_older(self, process: Process) -> bool:
+        """Return whether a process is older than anybody else's claim to the session's number."""
+        return self._mark is not None and self._table.older(process.pid, self._mark)
+
+    def _alive(self, pids: Iterable[int]) -> Iterator[Process]:
+        """Open each of these that lives and has the session's number, or has escaped from it."""
         for pid in pids:
             escaped = self._escaped.get(pid)
             if escaped is not None:
                 if not escaped.dead():
                     yield escaped
                 continue
-            process = open_process(pid)
+            try:
+                process = open_process(pid)
+            except OSError:  # EMFILE: as above.
+                self._blind = True
+                continue
             if process is None:
                 continue
             try:
@@ -328,18 +373,24 @@ class SessionContainment:
     def _watch_some(self, *, afresh: bool = False, hidden: bool = False) -> bool:
         """Hold some members that live; return whether there are any."""
         held: list[Process] = []
+        any_there = False
         for member in self._living(self._known(afresh=afresh, hidden=hidden)):
+            any_there = True
             # A handle of our own: the one we were shown is about to be closed.
             with suppress(OSError):  # EMFILE: those we have must do.
                 again = open_process(member.pid)
                 if again is not None:
-                    held.append(again)
+                    # If it lives now, it had its number then, and nobody else.
+                    if member.dead():
+                        again.close()
+                    else:
+                        held.append(again)
             if len(held) == _HELD:
                 break
         # Not before: those held until now have kept the session's number during the look.
         self._release(self._watched)
         self._watched = held
-        return bool(held)
+        return any_there
 
     def _release(self, held: list[Process]) -> None:
         while held:
@@ -366,6 +417,9 @@ class SessionContainment:
         # killed, since it may start them again.
         leader = [] if self._leader.dead() else [self._leader]
         first, last = (leader, []) if number == signal.SIGKILL else ([], leader)
+        if number == signal.SIGKILL and self._blind and self._rounds < _SPARED:
+            self._rounds += 1  # Its other children are found once these have died.
+            first = []
         return self._send(number, itertools.chain(first, self._living(pids), last))
 
     def _send(

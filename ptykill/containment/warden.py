@@ -10,6 +10,7 @@ import errno
 import fcntl
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -373,13 +374,12 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def connected(channel: socket.socket) -> bool:
-    """Return whether the other end is open."""
-    try:
-        return bool(channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except BlockingIOError:
-        return True
-    except OSError:
+    """Return whether the other end is open, whatever it has said that is still to be read."""
+    if channel.fileno() < 0:
         return False
+    poll = select.poll()
+    poll.register(channel, 0)  # POLLHUP is told unasked.
+    return not poll.poll(0)
 
 
 def _hang_up(channel: socket.socket) -> None:

@@ -4,65 +4,73 @@
     if isinstance(asked, Response):
         return asked  # nothing is to be done
     try:
-        return api.answer(asked, await perform(supervisor, asked, tokens))
+        return api.answer(await perform(supervisor, asked, tokens))
     except Exception as error:
         return api.fail(error)
 
-A path that is unknown is refused first (404), then a client without the key (401), then a method
-that the path does not have (405): nothing about the sessions can be learned without the key.
+A path that is unknown is refused first (404), then a place that may not ask (403), then a client
+without the key (401), then a method that the path does not have (405): nothing about the sessions
+can be learned without the key.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
 import re
-from types import ModuleType
-from typing import assert_never, cast
+from collections.abc import Sequence
+from typing import NamedTuple
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from ptykill import log
 from ptykill.errors import InvalidArgument, InvalidGrace, PtykillError
-from ptykill.http.auth import Bearer
+from ptykill.http import openapi, schema
+from ptykill.http.auth import Bearer, Places
 from ptykill.http.messages import Request, Response, error_response, json_response
-from ptykill.http.operations import (
-    Create,
-    Created,
-    Get,
-    Kill,
-    List,
-    Operation,
-    Result,
-    SessionRecord,
-)
+from ptykill.http.operations import Attach, Get, Kill, List, Operation
 from ptykill.plan import checked_grace
 from ptykill.verdict import Survivor, Verdict
 
-__all__ = ["DEFAULT_PREFIX", "Api"]
+__all__ = ["DEFAULT_PREFIX", "Api", "Result"]
 
 DEFAULT_PREFIX = "/api/v1/pty"
+BODY_LIMIT = 1 << 20
+"""Bytes."""
+
+Result = Verdict | schema.SessionRecord | schema.Sessions | schema.Created | None
+"""What comes of an operation."""
 
 _SECONDS = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 """What a grace looks like. Python's float() takes more: nan, inf, 1_0, spaces, other digits."""
+_JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.ASCII)
+
+
+class _Place(NamedTuple):
+    """What a path names: a session, or "" for all of them, and what of it."""
+
+    session_id: str
+    part: str = ""
 
 
 class Api:
     """One mount of the API: its key, its prefix, and what it lets clients do.
 
-    ``key`` None means that the host authenticates by itself. ``prefix`` is the path of the list;
-    it starts with a slash and does not end with one, or is empty. ``spawning`` adds the create,
-    which needs the extra ``http``. ``grace_cap`` is the longest ``?grace=`` in seconds;
-    ``body_limit`` the longest body in bytes. Raises `InvalidArgument` and `InvalidGrace`.
+    The parameters are those of `ptykill.asgi_app`; ``body_limit`` is the longest body in bytes.
+    Raises `InvalidArgument` and `InvalidGrace`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as `ptykill.asgi_app`, by keyword
         self,
         *,
         key: str | None,
         prefix: str = DEFAULT_PREFIX,
         spawning: bool = False,
+        token_suffices: bool = False,
         grace_cap: float = 60.0,
-        body_limit: int = 1 << 20,
+        hosts: Sequence[str] | None = None,
+        origins: Sequence[str] = (),
+        body_limit: int = BODY_LIMIT,
     ) -> None:
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             msg = f"a prefix starts with a slash and does not end with one, unlike {prefix!r}"
@@ -70,21 +78,24 @@ class Api:
         self.prefix = prefix
         self.body_limit = body_limit
         self._bearer = Bearer(key)
+        self._places = Places(hosts, origins)
+        self._token_suffices = token_suffices
         self._grace_cap = checked_grace(grace_cap)
         self._spawning = spawning
-        if spawning:
-            _create_module()  # Missing now is better than missing at the first request.
+
+    def openapi(self, version: str) -> Response:
+        """Return the OpenAPI document of this mount."""
+        return json_response(200, openapi.document(self.prefix, version, spawning=self._spawning))
 
     def read(self, request: Request) -> Operation | Response:
         """Return what is asked for, or the answer if nothing is to be done. Never raises."""
-        session_id = self._session_id(request.path)
-        if session_id is None:
-            return error_response(404, "NOT_FOUND", "there is nothing here")
-        if not self._bearer.admits(request):
-            return error_response(
-                401, "UNAUTHORIZED", "the key is missing or wrong", (b"www-authenticate", b"Bearer")
-            )
-        allowed = self._methods(session_id)
+        place = self._place(request.path)
+        if place is None:
+            return _NOTHING_HERE
+        refusal = self._places.refusal(request) or self._bearer.refusal(request)
+        if refusal is not None:
+            return refusal
+        allowed = self._methods(place)
         if request.method not in allowed:
             return error_response(
                 405,
@@ -93,25 +104,35 @@ class Api:
                 (b"allow", ", ".join(allowed).encode("ascii")),
             )
         try:
-            return self._operation(request, session_id)
+            return self._operation(request, place)
         except InvalidArgument as error:
             return self.fail(error)
 
-    def answer(self, operation: Operation, result: Result) -> Response:
+    def read_attach(self, request: Request) -> Attach | Response:
+        """Return whom a WebSocket is to be attached to, or the answer that refuses it."""
+        place = self._place(request.path)
+        if place is None or place.part != "ws":
+            return _NOTHING_HERE
+        refusal = self._places.refusal(request)
+        if refusal is None and not (self._token_suffices and not request.header(b"authorization")):
+            refusal = self._bearer.refusal(request)
+        if refusal is not None:
+            return refusal
+        tokens = [value.decode("latin-1") for value in request.header(b"x-pty-token")]
+        tokens += _values(request.query, "token")
+        # The header and the query may both have it, as with one of the public clients.
+        return Attach(place.session_id, tokens[0] if len(set(tokens)) == 1 else "")
+
+    def answer(self, result: Result, status: int = 200) -> Response:
         """Tell what came of an operation."""
-        match operation:
-            case Kill():
-                return _answer_kill(cast(Verdict, result))
-            case Get():
-                return json_response(200, cast(SessionRecord, result))
-            case List():
-                return json_response(200, {"sessions": cast(list[SessionRecord], result)})
-            case Create():
-                created = cast(Created, result)
-                return json_response(
-                    201, {"session_id": created.session_id, "token": created.token}
-                )
-        assert_never(operation)
+        match result:
+            case Verdict():
+                return _answer_kill(result)
+            case None:
+                return Response(204)
+            case schema.Created():
+                status = 201
+        return json_response(status, msgspec.to_builtins(result))
 
     def fail(self, error: Exception) -> Response:
         """Tell that an operation failed; the details of a crash go to the log only."""
@@ -122,39 +143,67 @@ class Api:
 
     # --- what is asked for ------------------------------------------------------------------------
 
-    def _session_id(self, path: str) -> str | None:
-        """Return the session that a path names, "" for the list of all, None for no such path."""
+    def _place(self, path: str) -> _Place | None:
         if path == self.prefix or (not self.prefix and path == "/"):
-            return ""
-        folder, slash, name = path.rpartition("/")
-        return name if slash and name and folder == self.prefix else None
+            return _Place("")
+        if not path.startswith(f"{self.prefix}/"):
+            return None
+        match path[len(self.prefix) + 1 :].split("/"):
+            case [str(name)] if name:
+                return _Place(name)
+            case [str(name), ("resize" | "ws") as part] if name:
+                return _Place(name, part)
+        return None
 
-    def _methods(self, session_id: str) -> tuple[str, ...]:
-        if session_id:
-            return ("GET", "DELETE")
-        return ("GET", "POST") if self._spawning else ("GET",)
+    def _methods(self, place: _Place) -> tuple[str, ...]:
+        match place:
+            case _Place("", _):
+                return ("GET", "POST") if self._spawning else ("GET",)
+            case _Place(_, "resize"):
+                return ("POST",)
+            case _Place(_, "ws"):
+                return ("GET",)
+        return ("GET", "DELETE")
 
-    def _operation(self, request: Request, session_id: str) -> Operation | Response:
-        # A create is refused as the contract has it; nothing else has any use for a body.
-        long = len(request.body) > self.body_limit
-        limit = f"a body is at most {self.body_limit} bytes"
-        match request.method, session_id:
-            case "POST", "":
-                if long:
-                    raise InvalidArgument(limit)
-                return cast(Create, _create_module().read_create(request.body))
-            case _ if long:
-                return error_response(413, "BODY_TOO_LARGE", limit)
+    def _operation(self, request: Request, place: _Place) -> Operation | Response:
+        if request.method == "POST":
+            return self._reading(request, place)
+        if len(request.body) > self.body_limit:
+            return error_response(413, "BODY_TOO_LARGE", self._limit)
+        match request.method, place:
             case "DELETE", _:
-                return Kill(session_id, self._grace(request.query))
-            case _, "":
+                return Kill(place.session_id, self._grace(request.query))
+            case _, _Place("", _):
                 return List()
+            case _, _Place(_, "ws"):
+                return error_response(
+                    426,
+                    "UPGRADE_REQUIRED",
+                    "there is a WebSocket here, and nothing else",
+                    (b"upgrade", b"websocket"),
+                    (b"connection", b"upgrade"),
+                )
             case _:
-                return Get(session_id)
+                return Get(place.session_id)
+
+    def _reading(self, request: Request, place: _Place) -> Operation | Response:
+        """Read an operation that has a body."""
+        for kind in request.header(b"content-type"):
+            if not _JSON.fullmatch(kind.decode("latin-1").strip()):
+                return error_response(415, "UNSUPPORTED_MEDIA_TYPE", "a body is application/json")
+        if len(request.body) > self.body_limit:
+            raise InvalidArgument(self._limit)
+        if place.part == "resize":
+            return schema.read_resize(request.body, place.session_id)
+        return schema.read_create(request.body)
+
+    @property
+    def _limit(self) -> str:
+        return f"a body is at most {self.body_limit} bytes"
 
     def _grace(self, query: str) -> float | None:
         """Return the grace that a query asks for; other parameters are ignored."""
-        graces = [value for name, value in parse_qsl(query, True) if name == "grace"]  # noqa: FBT003
+        graces = _values(query, "grace")
         if not graces:
             return None
         if len(graces) > 1:
@@ -166,15 +215,11 @@ class Api:
         return float(graces[0])
 
 
-def _create_module() -> ModuleType:
-    """Import what reads the body of a create: only this needs msgspec."""
-    try:
-        return importlib.import_module("ptykill.http.create")
-    except ModuleNotFoundError as error:
-        if error.name != "msgspec":
-            raise
-        msg = "spawning over HTTP needs msgspec: install ptykill[http]"
-        raise ModuleNotFoundError(msg, name=error.name) from None
+_NOTHING_HERE = error_response(404, "NOT_FOUND", "there is nothing here")
+
+
+def _values(query: str, name: str) -> list[str]:
+    return [value for each, value in parse_qsl(query, keep_blank_values=True) if each == name]
 
 
 # --- how a kill is told ---------------------------------------------------------------------------

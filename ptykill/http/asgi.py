@@ -2,54 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 import trio
 
+from ptykill.crossing import carried
 from ptykill.host import Host
-from ptykill.http.api import DEFAULT_PREFIX, Api
-from ptykill.http.messages import Request, Response, error_response
-from ptykill.http.perform import Performer, performer
+from ptykill.http.api import Api, Result
+from ptykill.http.attach import Message, Receive, Send, converse
+from ptykill.http.messages import Request, Response
+from ptykill.http.operations import Attach, Operation
+from ptykill.http.perform import Tokens, find, perform
+from ptykill.session import Session
 from ptykill.supervisor import Supervisor
 
-__all__ = ["AsgiApp", "asgi_app"]
+__all__ = ["Application"]
 
-Message: TypeAlias = MutableMapping[str, Any]
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
+Scope: TypeAlias = Message
 
 _WRONG_LOOP = "a Supervisor is for servers that run on trio; give asgi_app a Host for any other"
 
 
-def asgi_app(
-    target: Supervisor | Host,
-    *,
-    key: str | None,
-    prefix: str = DEFAULT_PREFIX,
-    spawning: bool = False,
-    grace_cap: float = 60.0,
-) -> AsgiApp:
-    """Return the API as an ASGI 3 app.
+class Application:
+    """Made by `ptykill.asgi_app`."""
 
-    With a `Supervisor` it runs in that supervisor's trio run (hypercorn on trio); with a `Host`
-    in any server, asyncio's included. ``key`` is what clients bear (``Authorization: Bearer``);
-    None says that the host authenticates by itself. ``prefix`` is the path of the list;
-    ``spawning`` lets clients start programs, and needs the extra ``http``; ``grace_cap`` is the
-    longest ``?grace=`` in seconds. Raises `InvalidArgument` and `InvalidGrace`.
-    """
-    api = Api(key=key, prefix=prefix, spawning=spawning, grace_cap=grace_cap)
-    return AsgiApp(api, performer(target), trio_only=isinstance(target, Supervisor))
-
-
-class AsgiApp:
-    """Made by `asgi_app`."""
-
-    def __init__(self, api: Api, perform: Performer, *, trio_only: bool) -> None:
+    def __init__(self, api: Api, target: Supervisor | Host) -> None:
         self._api = api
-        self._perform = perform
-        self._trio_only = trio_only
+        self._target = target
+        self._tokens = Tokens()
+
+    async def issue_token(self, session_id: str) -> str:
+        """Return the token that lets a client attach to a session which you have spawned yourself.
+
+        Raises `SessionNotFound`.
+        """
+
+        async def issue(supervisor: Supervisor) -> str:
+            return self._tokens.issue(supervisor, supervisor.get(session_id).id)
+
+        return await self._run(issue)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of any kind."""
@@ -59,35 +53,59 @@ class AsgiApp:
             case "lifespan":
                 await self._live(receive, send)
             case "websocket":
-                await _deny(scope, receive, send)
+                await self._attach(scope, receive, send)
             case other:
                 msg = f"not a scope that is known: {other!r}"
                 raise ValueError(msg)
+
+    # --- requests ---------------------------------------------------------------------------------
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _receive_body(receive, self._api.body_limit)
         if body is None:
             return  # The client has gone before it had asked.
-        request = Request(
-            method=scope["method"],
-            path=_path(scope, self._api.prefix),
-            query=scope.get("query_string", b"").decode("latin-1"),
-            headers=tuple((bytes(name).lower(), bytes(value)) for name, value in scope["headers"]),
-            body=body,
-        )
         # Whether the client is still there is not asked: a teardown goes on without it, in the
         # supervisor's own task, and so does this wait, unless the server cancels it.
-        await _send_response(await self._respond(request), send, "http.response")
+        response = await self._respond(_request(scope, self._api.prefix, body))
+        await _send_response(response, send, "http.response")
 
     async def _respond(self, request: Request) -> Response:
         asked = self._api.read(request)
         if isinstance(asked, Response):
             return asked
         try:
-            self._check_loop()
-            return self._api.answer(asked, await self._perform(asked))
+            return self._api.answer(await self._run(partial(self._perform, asked)))
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             return self._api.fail(error)
+
+    async def _perform(self, operation: Operation, supervisor: Supervisor) -> Result:
+        return await perform(supervisor, operation, self._tokens)
+
+    # --- WebSockets -------------------------------------------------------------------------------
+
+    async def _attach(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # That it wants to connect.
+        asked = self._api.read_attach(_request(scope, self._api.prefix))
+        try:
+            found = asked if isinstance(asked, Response) else await self._find(asked)
+        except Exception as error:  # noqa: BLE001 - as above
+            found = self._api.fail(error)
+        if isinstance(found, Response):
+            await _deny(found, scope, send)
+            return
+        await send({"type": "websocket.accept"})
+        if isinstance(self._target, Host):
+            await self._target.acall(converse, found, carried(receive), carried(send))
+        else:
+            await converse(found, receive, send)
+
+    async def _find(self, asked: Attach) -> Session:
+        async def found(supervisor: Supervisor) -> Session:
+            return find(supervisor, asked, self._tokens)
+
+        return await self._run(found)
+
+    # --- the rest ---------------------------------------------------------------------------------
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Answer the server's lifespan; the supervisor's is its owner's business."""
@@ -103,9 +121,31 @@ class AsgiApp:
                 return
             await send({"type": "lifespan.startup.complete"})
 
+    async def _run(self, async_fn: Callable[[Supervisor], Awaitable[T]]) -> T:
+        """Run a function in the supervisor's own trio run."""
+        target = self._target
+        if isinstance(target, Supervisor):
+            self._check_loop()
+            return await async_fn(target)
+
+        async def there() -> T:  # Only there is it sure that the supervisor is open.
+            return await async_fn(target.supervisor)
+
+        return await target.acall(there)
+
     def _check_loop(self) -> None:
-        if self._trio_only and not trio.lowlevel.in_trio_task():
+        if isinstance(self._target, Supervisor) and not trio.lowlevel.in_trio_task():
             raise RuntimeError(_WRONG_LOOP)
+
+
+def _request(scope: Scope, prefix: str, body: bytes = b"") -> Request:
+    return Request(
+        method=scope.get("method", "GET"),
+        path=_path(scope, prefix),
+        query=scope.get("query_string", b"").decode("latin-1"),
+        headers=tuple((bytes(name).lower(), bytes(value)) for name, value in scope["headers"]),
+        body=body,
+    )
 
 
 def _path(scope: Scope, prefix: str) -> str:
@@ -135,14 +175,12 @@ async def _receive_body(receive: Receive, limit: int) -> bytes | None:
             return bytes(body)
 
 
-async def _deny(scope: Scope, receive: Receive, send: Send) -> None:
-    """Turn a WebSocket away before its handshake: there is none to be had here yet."""
-    await receive()
+async def _deny(response: Response, scope: Scope, send: Send) -> None:
+    """Turn a WebSocket away before its handshake, with an answer if the server can send one."""
     if "websocket.http.response" in scope.get("extensions", {}):
-        refused = error_response(404, "NOT_FOUND", "there is no WebSocket here")
-        await _send_response(refused, send, "websocket.http.response")
+        await _send_response(response, send, "websocket.http.response")
     else:
-        await send({"type": "websocket.close", "code": 1008, "reason": "no WebSocket here"})
+        await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
 
 
 async def _send_response(response: Response, send: Send, kind: str) -> None:

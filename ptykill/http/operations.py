@@ -1,4 +1,4 @@
-"""What a request can ask for, once it has been read; and what comes of it."""
+"""What a request can ask for, once it has been read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from ptykill.verdict import Verdict
-
-__all__ = ["Create", "Created", "Get", "Kill", "List", "Operation", "Result", "SessionRecord"]
-
-SessionRecord: TypeAlias = dict[str, object]
-"""A session as it is told to clients: a JSON object, without the token."""
+__all__ = ["Attach", "Create", "Get", "Kill", "List", "Operation", "Resize"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,13 +41,21 @@ class Create:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Created:
-    """A session just started, and the token that lets a client attach to it."""
+class Resize:
+    """Set the size of a session's window, in characters."""
+
+    session_id: str
+    rows: int
+    cols: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attach:
+    """Talk to a session over a WebSocket; ``token`` is the one that its create told."""
 
     session_id: str
     token: str = dataclasses.field(repr=False)
 
 
-Operation: TypeAlias = Kill | Get | List | Create
-Result: TypeAlias = Verdict | SessionRecord | list[SessionRecord] | Created
-"""What comes of `Kill`, `Get`, `List` and `Create`, in this order."""
+Operation: TypeAlias = Kill | Get | List | Create | Resize
+"""What one answer can tell about; `Attach` is a conversation."""

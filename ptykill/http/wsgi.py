@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
-from ptykill.errors import InvalidArgument
 from ptykill.host import Host
-from ptykill.http.api import DEFAULT_PREFIX, Api
+from ptykill.http.api import Api, Result
 from ptykill.http.messages import Request, Response
-from ptykill.http.operations import Operation, Result
+from ptykill.http.operations import Operation
 from ptykill.http.perform import Tokens, perform
 
-__all__ = ["WsgiApp", "wsgi_app"]
+__all__ = ["Application"]
 
 Environ: TypeAlias = dict[str, Any]
 _Failure: TypeAlias = tuple[type[BaseException], BaseException, TracebackType]
@@ -29,27 +28,8 @@ class StartResponse(Protocol):
         """Begin the answer."""
 
 
-def wsgi_app(
-    host: Host,
-    *,
-    key: str | None,
-    prefix: str = DEFAULT_PREFIX,
-    spawning: bool = False,
-    grace_cap: float = 60.0,
-) -> WsgiApp:
-    """Return the API as a WSGI app; everything but the `Host` is as for `asgi_app`.
-
-    A DELETE keeps its server thread until the session is over. Raises `InvalidArgument` and
-    `InvalidGrace`.
-    """
-    if not isinstance(host, Host):
-        msg = f"a WSGI server's threads reach sessions through a Host, not {type(host).__name__}"
-        raise InvalidArgument(msg)
-    return WsgiApp(Api(key=key, prefix=prefix, spawning=spawning, grace_cap=grace_cap), host)
-
-
-class WsgiApp:
-    """Made by `wsgi_app`."""
+class Application:
+    """Made by `ptykill.wsgi_app`."""
 
     def __init__(self, api: Api, host: Host) -> None:
         self._api = api
@@ -71,7 +51,7 @@ class WsgiApp:
         if isinstance(asked, Response):
             return asked
         try:
-            return self._api.answer(asked, self._host.call(self._perform, asked))
+            return self._api.answer(self._host.call(self._perform, asked))
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             return self._api.fail(error)
 
@@ -90,6 +70,8 @@ def _request(environ: Environ, body_limit: int) -> Request:
         for name, value in environ.items()
         if name.startswith("HTTP_")
     )
+    if kind := environ.get("CONTENT_TYPE"):
+        headers += ((b"content-type", kind.encode("latin-1")),)
     return Request(
         method=environ["REQUEST_METHOD"],
         path=path,

@@ -42,6 +42,7 @@ class Alone:
         self._ago = ago
         self._machine = Machine(Plan.parse(will.plan), Leftovers(will.leftovers))
         self._due = math.inf
+        self._kill_due = math.inf
 
     def begin(self, *, killing: bool) -> float:
         """Go on where the host was; return when to be called again (monotonic seconds)."""
@@ -50,7 +51,9 @@ class Alone:
         elif self._will.steps:
             for number in range(self._will.steps):
                 self._machine.handle(Event.STEP_DUE if number else Event.STOP_REQUESTED)
-            self._due = time.monotonic() - self._ago + self._will.due
+            heard = time.monotonic() - self._ago
+            self._kill_due = heard + self._will.grace
+            self._due = min(heard + self._will.due, self._kill_due)
         elif self._keeper.status is not None:
             self._handle(Event.LEADER_EXITED)
             self._handle(Event.MEMBERS_FOUND)
@@ -60,18 +63,21 @@ class Alone:
 
     def be_in_time(self) -> float:
         """Do what is due; return when to be called again."""
-        if time.monotonic() >= self._due:
+        now = time.monotonic()
+        if now >= self._kill_due:
+            self._handle(Event.GRACE_EXPIRED)
+        elif now >= self._due:
             self._handle(Event.STEP_DUE)
         return self._due
 
     def _handle(self, event: Event) -> None:
         for action in self._machine.handle(event):
             if action is Action.KILL:
-                self._due = math.inf
+                self._due = self._kill_due = math.inf
                 self._keeper.kill()  # Which it does until nobody is left: no bound is needed.
             elif action is Action.DELIVER:
                 step = self._machine.step
-                self._due = time.monotonic() + step.wait
+                self._due = min(time.monotonic() + step.wait, self._kill_due)
                 if not self._deliver(step):
                     self._handle(Event.DELIVERY_FAILED)
 

@@ -202,7 +202,8 @@ class Keeper:
             self._finish()
             return
         self._alone = Alone(self, self._will, time.monotonic() - self._heard)
-        self._due = min(self._due, self._alone.begin(killing=self._killing))
+        due = self._alone.begin(killing=self._killing)  # Which may set ours: a kill's next round.
+        self._due = min(self._due, due)
 
     def _leave_it_at_that(self) -> None:
         """Whoever is left is to be left alone; be their parent, and no more."""
@@ -326,7 +327,8 @@ class Keeper:
             self._due = time.monotonic() + self._retry
         self._somebody_died()
         if self._alone is not None and not self._over:
-            self._due = min(self._due, self._alone.be_in_time())
+            due = self._alone.be_in_time()
+            self._due = min(self._due, due)
 
     def _kill_deep_down(self) -> None:
         """Kill those below one that can't be killed, and so keeps its children from us."""
@@ -361,7 +363,7 @@ def _rehearse() -> None:
     }
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, open("/dev/null", "rb") as null, suppress(OSError):
-        wire.send(ours, (wire.ORDER, nothing, wire.WILL, "", "", 0, 0.0), [null.fileno()])
+        wire.send(ours, (wire.ORDER, nothing, wire.WILL, "", "", 0, 0.0, 0.0), [null.fileno()])
         (_, order, *_), fds = wire.receive(theirs)
         wire.send(theirs, (wire.EMPTY, (0, None, False, False)), fds)
         os.close(fds[0])

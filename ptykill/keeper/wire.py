@@ -72,8 +72,8 @@ _LARGE = b"large"
 class Will(NamedTuple):
     """What is to be done if the host dies, as things stand.
 
-    The plan's text, the leftovers policy, how many steps have been delivered, and in how many
-    seconds the next is due.
+    The plan's text, the leftovers policy, how many steps have been delivered, in how many seconds
+    the next is due, and in how many SIGKILL is, at the latest.
     """
 
     kind: str
@@ -81,6 +81,7 @@ class Will(NamedTuple):
     leftovers: str
     steps: int
     due: float
+    grace: float
 
 
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool:

@@ -46,6 +46,8 @@ class Pidfd:
 
     def send(self, number: int) -> bool:
         """Send a signal; False if nobody is there. Raises `PermissionError`."""
+        if self.fd < 0:
+            return False
         try:
             signal.pidfd_send_signal(self.fd, number)
         except ProcessLookupError:
@@ -60,14 +62,18 @@ class Pidfd:
             return True
 
     def dead(self) -> bool:
-        """Return whether it is dead now."""
+        """Return whether it is dead now; if it has been closed, that is not asked any more."""
+        if self.fd < 0:
+            return True
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         return bool(poll.poll(0))
 
     def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self.fd)
+        """Close the descriptor, whose number may be anybody's from then on. May be repeated."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def open_pidfd(pid: int) -> Pidfd | None:

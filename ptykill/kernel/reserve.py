@@ -25,6 +25,8 @@ class Reserve:
     """The descriptors kept back. One for the whole process, since so is the limit."""
 
     def __init__(self) -> None:
+        self.refusals: int = 0
+        """How often there was none left to give: what could not be opened then was not seen."""
         self._held: list[int] = []
 
     def fill(self) -> None:
@@ -44,7 +46,10 @@ class Reserve:
             try:
                 return opening()
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._held:
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                if not self._held:
+                    self.refusals += 1
                     raise
                 os.close(self._held.pop())
 

@@ -38,14 +38,23 @@ async def start(order: Order, command: Command, terminal: int) -> int:
             _end(pid)
             raise
     if failure is not None:
-        _end(pid)
+        _reap(pid)
         raise failure
     return pid
 
 
 def _end(pid: int) -> None:
-    """Kill and reap an embryo; a host that ignores SIGCHLD may have had it reaped already."""
-    os.kill(pid, signal.SIGKILL)
+    """Kill and reap an embryo."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    _reap(pid)
+
+
+def _reap(pid: int) -> None:
+    """Reap an embryo that ends; a host that ignores SIGCHLD has had that done already.
+
+    Then the number may be anybody's: one that has told of a failure is not killed.
+    """
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
 

@@ -14,9 +14,9 @@ import trio.testing
 
 import ptykill
 from ptykill import ExitStatus, Outcome, SpawnError, Survivor, Verdict
-from ptykill.http import Api, Response
-from ptykill.http.asgi import AsgiApp
-from ptykill.http.operations import Kill
+from ptykill.http.api import Api
+from ptykill.http.messages import Response
+from ptykill.http.mount import AsgiApp
 from ptykill.testing import FakeTier, Member
 from tests.docs.pages import TOP
 
@@ -29,9 +29,13 @@ Ask = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
 
 ASKED: dict[str, Ask] = {
     "INVALID_REQUEST": lambda client, _: client.post(_ALL, content=b"{"),
+    "UNSUPPORTED_MEDIA_TYPE": lambda client, _: client.post(_ALL, data={"command": "x"}),
+    "UPGRADE_REQUIRED": lambda client, one: client.get(f"{one}/ws"),
+    "HOST_NOT_ALLOWED": lambda client, _: client.get(_ALL, headers={"Host": "evil.example"}),
+    "ORIGIN_NOT_ALLOWED": lambda client, _: client.get(_ALL, headers={"Origin": "http://evil"}),
     "INVALID_GRACE": lambda client, one: client.delete(one, params={"grace": "61"}),
     "UNAUTHORIZED": lambda client, _: client.get(_ALL, headers={"Authorization": "Bearer x"}),
-    "NOT_FOUND": lambda client, one: client.get(f"{one}/ws"),
+    "NOT_FOUND": lambda client, one: client.get(f"{one}/x/y"),
     "SESSION_NOT_FOUND": lambda client, _: client.get(f"{_ALL}/another"),
     "METHOD_NOT_ALLOWED": lambda client, one: client.put(one),
     "BODY_TOO_LARGE": lambda client, _: client.request("GET", _ALL, content=bytes((1 << 20) + 1)),
@@ -45,6 +49,7 @@ SURVIVED = {
 }
 FAILED: dict[str, Exception] = {
     "INTERNAL_ERROR": ZeroDivisionError(),
+    "INVALID_TOKEN": ptykill.InvalidToken("the token is wrong"),
     "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
 }
 
@@ -59,7 +64,7 @@ async def test_requests_are_answered_so(code: str, autojump_clock: trio.testing.
     """A request that can't be served has the code and the status of the table."""
     async with ptykill.open_supervisor(containment=FakeTier(), max_sessions=1) as supervisor:
         session = await supervisor.spawn(["x"])
-        app = ptykill.asgi_app(supervisor, key="k", prefix="/s", spawning=True)
+        app = ptykill.asgi_app(supervisor, key="k", prefix="/s", spawning=True, hosts=["here"])
         async with _client(app, key="k") as client:
             answer = await ASKED[code](client, f"{_ALL}/{session.id}")
         assert (str(answer.status_code), code) in _TABLE
@@ -89,7 +94,7 @@ def test_survivors_are_answered_so(code: str) -> None:
         grace=0.0,
         kill=0.0,
     )
-    _check(Api(key=None).answer(Kill("x"), verdict), code)
+    _check(Api(key=None).answer(verdict), code)
 
 
 @pytest.mark.parametrize("code", FAILED)

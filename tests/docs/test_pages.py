@@ -6,6 +6,7 @@ import doctest
 import os
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,16 +37,26 @@ exec "$@"
 """
 
 
+_PTYKILL = f"""#!/bin/sh
+exec {shlex.quote(sys.executable)} -m ptykill "$@"
+"""
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Return the environment of the examples: theirs is a harmless ``sudo``, and a bare bash."""
     commands = tmp_path / "commands"
     commands.mkdir()
-    sudo = commands / "sudo"
-    sudo.write_text(_SUDO)
-    sudo.chmod(0o755)
-    path = f"{commands}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": path, "HOME": str(tmp_path), "HISTFILE": "", "LC_ALL": "C.UTF-8"}
+    for name, text in ("sudo", _SUDO), ("ptykill", _PTYKILL):
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    return os.environ | {
+        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "XDG_RUNTIME_DIR": "",
+        "HISTFILE": "",
+        "LC_ALL": "C.UTF-8",
+    }
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
+import structlog
 import trio
 import trio.testing
 from hypothesis import given, settings
@@ -14,6 +17,8 @@ from hypothesis import strategies as st
 
 import ptykill
 from ptykill import Leftovers, Outcome, Plan, Reach, Signal, State, Step, Target
+from ptykill.command import Command
+from ptykill.contract import Spawned, Will
 from ptykill.testing import FakeTier, Member
 
 DEAF = Member()
@@ -458,6 +463,92 @@ async def test_our_own_failure_is_told_and_takes_nobody_down(
         assert ptykill.Caveat.INTERNAL_ERROR in verdict.caveats
         assert (await session.terminate()) is verdict
         assert other.state is State.RUNNING
+
+
+async def test_a_logger_that_raises_stops_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What the log is written to may be gone; sessions are ended all the same, and on time."""
+
+    class Gone:
+        def msg(self, text: str) -> None:
+            raise BrokenPipeError(text)
+
+        info = warning = error = msg
+
+    structlog.configure(
+        processors=[structlog.processors.KeyValueRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=Gone,
+    )
+    try:
+        async with ptykill.open_supervisor(containment=FakeTier(DEAF, [UNKILLABLE])) as supervisor:
+            verdict = await (await supervisor.spawn(["x"])).terminate(grace=0.5)
+            assert verdict.outcome is Outcome.STUCK
+            assert verdict.took == pytest.approx(3.5)
+    finally:
+        structlog.reset_defaults()
+
+
+async def test_a_signaller_that_would_exit_is_recorded(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Even a SystemExit of the signaller's does not keep the plan from going on."""
+
+    class Exits:
+        def deliver(self, target: Target, step: Step) -> None:
+            sys.exit("a mistake")
+
+    async with ptykill.open_supervisor(containment=FakeTier(DEAF), signaller=Exits()) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate(grace=1.0)
+        assert (verdict.empty, verdict.outcome) == (True, Outcome.KILLED)
+        assert verdict.deliveries[0].error == "SystemExit: a mistake"
+
+
+class LongBirths(FakeTier):
+    """Sessions of which all but the first take a minute to be born, whoever is cancelled."""
+
+    async def spawn(self, command: Command, will: Will) -> Spawned:
+        """Spawn, in a minute."""
+        with trio.CancelScope(shield=True):
+            await trio.sleep(60.0 if self.spawned else 0.0)
+        return await super().spawn(command, will)
+
+
+async def test_a_long_birth_keeps_nobody_from_being_ended(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Those that live are ended by their plan; who is born too late is ended at once."""
+    tier = LongBirths(POLITE)
+    refused = []
+    async with trio.open_nursery() as nursery:
+        async with ptykill.open_supervisor(containment=tier) as supervisor:
+            session = await supervisor.spawn(["x"])
+
+            async def spawn() -> None:
+                with pytest.raises(ptykill.SupervisorClosed) as error:
+                    await supervisor.spawn(["y"])
+                refused.append(error)
+
+            nursery.start_soon(spawn)
+            await trio.sleep(1.0)
+        assert session.verdict is not None
+        assert session.verdict.outcome is Outcome.GRACEFUL
+    assert len(refused) == 1
+    assert tier.spawned[1].leader.got == ["KILL"]
+    assert not tier.spawned[1].terminal.open
+
+
+async def test_closing_by_a_longer_plan_takes_its_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The bound is that of the plan that is carried out."""
+    tier = FakeTier(DEAF)
+    async with ptykill.open_supervisor(containment=tier, plan="KILL 1s") as supervisor:
+        session = await supervisor.spawn(["x"])
+        await supervisor.close(plan=Plan.parse("HUP@session 20s, KILL"))
+        assert session.verdict is not None
+        assert session.verdict.outcome is Outcome.KILLED
 
 
 async def test_nothing_wakes_while_idle(mock_clock: trio.testing.MockClock) -> None:

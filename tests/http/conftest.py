@@ -19,6 +19,7 @@ import pytest
 import trio
 import uvicorn
 import waitress.server  # type: ignore[import-untyped] # it has no types
+from websockets.sync.client import ClientConnection, connect
 
 import ptykill
 
@@ -34,6 +35,18 @@ class Server:
         self.port = port
         self.url = f"http://127.0.0.1:{port}/api/v1/pty"
 
+    @contextmanager
+    def attached(
+        self, session_id: str, token: str, headers: dict[str, str] | None = None
+    ) -> Iterator[ClientConnection]:
+        """Attach to a session, as a client with the key unless it has other headers."""
+        headers = headers or {"Authorization": f"Bearer {KEY}", "X-PTY-Token": token}
+        url = f"{self.url.replace('http', 'ws', 1)}/{session_id}/ws"
+        with connect(
+            url, additional_headers=headers, proxy=None, compression=None, max_size=None
+        ) as socket:
+            yield socket
+
     def client(self) -> httpx.Client:
         """Return a client that bears the key."""
         return httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=60, trust_env=False)
@@ -42,6 +55,15 @@ class Server:
 @pytest.fixture(params=["hypercorn", "uvicorn", "waitress", "wsgiref"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Take each kind of server in turn: trio, asyncio, and two with threads."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with _SERVERS[request.param](listener):
+            yield Server(port)
+
+
+@pytest.fixture(params=["hypercorn", "uvicorn"])
+def talker(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Take each kind of server that has WebSockets."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with _SERVERS[request.param](listener):
@@ -74,7 +96,7 @@ def _uvicorn(listener: socket.socket) -> Iterator[None]:
     with ptykill.Host(plan=PLAN, max_sessions=3) as host:
         app = cast(Any, ptykill.asgi_app(host, key=KEY, spawning=True))
         server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, ws="none", http="h11", loop="asyncio")
+            uvicorn.Config(app, log_config=None, ws="wsproto", http="h11", loop="asyncio")
         )
         with _running(functools.partial(server.run, [listener])):
             yield

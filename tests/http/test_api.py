@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 import ptykill
 from ptykill import Outcome, Survivor, Verdict
-from ptykill.http import Api, Request, Response
-from ptykill.http.messages import Headers
-from ptykill.http.operations import Create, Created, Get, Kill, List
+from ptykill.http.api import Api
+from ptykill.http.auth import LOOPBACK_HOSTS
+from ptykill.http.messages import Headers, Request, Response
+from ptykill.http.operations import Attach, Create, Get, Kill, List, Resize
+from ptykill.http.schema import Created, SessionRecord, Sessions
 
 KEY = "k" * 32
 BEARER: Headers = ((b"authorization", b"Bearer " + KEY.encode()),)
@@ -39,6 +41,9 @@ VERDICT = Verdict(
     grace=0.5,
     kill=0.25,
 )
+
+
+SIZE = b'{"rows": 40, "cols": 120}'
 
 
 def request(
@@ -82,6 +87,7 @@ def create(**fields: object) -> object:
         (request("DELETE", f"{PREFIX}/abc", "grace=1.5"), Kill("abc", 1.5)),
         (request("DELETE", f"{PREFIX}/abc", "x=1&grace=0&x=2"), Kill("abc", 0.0)),
         (request("POST", body=b'{"command": "bash"}'), Create(("bash",))),
+        (request("POST", f"{PREFIX}/abc/resize", body=SIZE), Resize("abc", 40, 120)),
     ],
 )
 def test_reads_what_is_asked_for(asked: Request, operation: object) -> None:
@@ -100,7 +106,10 @@ def test_reads_what_is_asked_for(asked: Request, operation: object) -> None:
         "/api/v1/pty/abc/",
         "/api/v1/pty//",
         "/api/v1/pty//abc",
-        "/api/v1/pty/abc/resize",
+        "/api/v1/pty/abc/resized",
+        "/api/v1/pty/abc/resize/",
+        "/api/v1/pty//resize",
+        "/api/v1/pty/abc/ws/ws",
         "//api/v1/pty",
         "/api/v1/pty/../pty",
         "api/v1/pty",
@@ -122,6 +131,8 @@ def test_unknown_paths_are_not_found(path: str, method: str) -> None:
         (f"{PREFIX}/abc", True, "POST", b"GET, DELETE"),
         (f"{PREFIX}/abc", True, "delete", b"GET, DELETE"),
         (f"{PREFIX}/abc", True, "OPTIONS", b"GET, DELETE"),
+        (f"{PREFIX}/abc/resize", True, "GET", b"POST"),
+        (f"{PREFIX}/abc/ws", True, "DELETE", b"GET"),
     ],
 )
 def test_wrong_methods_are_told_the_right_ones(
@@ -132,6 +143,112 @@ def test_wrong_methods_are_told_the_right_ones(
     assert refused(answer) == (405, "METHOD_NOT_ALLOWED")
     assert isinstance(answer, Response)
     assert dict(answer.headers)[b"allow"] == allow
+
+
+def test_a_web_socket_is_not_had_by_a_plain_request() -> None:
+    """A GET that does not upgrade is told that it has to."""
+    answer = api.read(request("GET", f"{PREFIX}/abc/ws"))
+    assert refused(answer) == (426, "UPGRADE_REQUIRED")
+    assert isinstance(answer, Response)
+    assert dict(answer.headers)[b"upgrade"] == b"websocket"
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "token"),
+    [
+        (((b"x-pty-token", b"t"),), "", "t"),
+        ((), "token=t", "t"),
+        (((b"x-pty-token", b"t"),), "x=1&token=t", "t"),
+        (((b"x-pty-token", b"t"),), "token=other", ""),
+        (((b"x-pty-token", b"t"), (b"x-pty-token", b"u")), "", ""),
+        ((), "", ""),
+    ],
+)
+def test_tokens_are_found(headers: Headers, query: str, token: str) -> None:
+    """The token is in a header or in the query; two that differ are none."""
+    asked = api.read_attach(request("GET", f"{PREFIX}/abc/ws", query, headers=BEARER + headers))
+    assert asked == Attach("abc", token)
+    assert "token=" not in repr(asked)
+
+
+def test_attaching_wants_the_key_unless_the_token_suffices() -> None:
+    """A browser can't send the key with a WebSocket; where that is allowed, the token is enough."""
+    asked = Request("GET", f"{PREFIX}/abc/ws", headers=((b"x-pty-token", b"t"),))
+    assert refused(api.read_attach(asked)) == (401, "UNAUTHORIZED")
+    lenient = Api(key=KEY, token_suffices=True)
+    assert lenient.read_attach(asked) == Attach("abc", "t")
+    wrong = ((b"authorization", b"Bearer wrong"), *asked.headers)
+    refusal = lenient.read_attach(dataclasses.replace(asked, headers=wrong))
+    assert refused(refusal) == (401, "UNAUTHORIZED")
+    assert refused(api.read_attach(Request("GET", f"{PREFIX}/abc"))) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    [
+        (b"application/json", True),
+        (b"application/JSON; charset=utf-8", True),
+        (b"application/problem+json", True),
+        (b"text/plain", False),
+        (b"application/x-www-form-urlencoded", False),
+        (b"multipart/form-data; boundary=json", False),
+        (b"", False),
+        (b"application/json\xff", False),
+    ],
+)
+def test_bodies_are_json(kind: bytes, *, taken: bool) -> None:
+    """What says that it is something else is refused; a browser's forms are among that."""
+    headers = (*BEARER, (b"content-type", kind))
+    asked = api.read(request("POST", f"{PREFIX}/abc/resize", headers=headers, body=SIZE))
+    if taken:
+        assert asked == Resize("abc", 40, 120)
+    else:
+        assert refused(asked) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "code"),
+    [
+        ("127.0.0.1:8022", None, None),
+        ("LOCALHOST", None, None),
+        ("[::1]:8022", None, None),
+        ("sandbox.local", None, None),
+        ("sandbox.local", "http://127.0.0.1:8022", None),
+        ("localhost:8022", "http://localhost:3000", None),
+        ("localhost:8022", "http://[::1]:3000", None),
+        ("localhost:8022", "https://pages.example.org", None),
+        ("evil.example", None, "HOST_NOT_ALLOWED"),
+        ("localhost.evil.example", None, "HOST_NOT_ALLOWED"),
+        ("", None, "HOST_NOT_ALLOWED"),
+        ("evil.example", "http://evil.example", "HOST_NOT_ALLOWED"),
+        ("localhost:8022", "http://evil.example", "ORIGIN_NOT_ALLOWED"),
+        ("localhost:8022", "https://localhost.evil.example", "ORIGIN_NOT_ALLOWED"),
+        ("localhost:8022", "https://pages.example.org.evil.example", "ORIGIN_NOT_ALLOWED"),
+        ("localhost:8022", "null", "ORIGIN_NOT_ALLOWED"),
+        ("localhost:8022", "", "ORIGIN_NOT_ALLOWED"),
+        ("localhost:8022", "http://[", "ORIGIN_NOT_ALLOWED"),
+    ],
+)
+def test_pages_of_elsewhere_may_not_ask(host: str, origin: str | None, code: str | None) -> None:
+    """Names and origins that are not allowed are refused, the key or not; for WebSockets too."""
+    guarded = Api(key=KEY, hosts=LOOPBACK_HOSTS, origins=["https://pages.example.org"])
+    headers = (*BEARER, (b"host", host.encode()))
+    if origin is not None:
+        headers = (*headers, (b"origin", origin.encode()))
+    answer = guarded.read(request("GET", headers=headers))
+    attached = guarded.read_attach(request("GET", f"{PREFIX}/abc/ws", headers=headers))
+    if code is None:
+        assert (answer, attached) == (List(), Attach("abc", ""))
+    else:
+        assert refused(answer) == refused(attached) == (403, code)
+
+
+def test_a_page_of_the_host_itself_may_ask() -> None:
+    """By default any name will do, and a page may ask the host that it came from."""
+    headers = (*BEARER, (b"host", b"here.example:1"), (b"origin", b"https://here.example"))
+    assert api.read(request("GET", headers=headers)) == List()
+    with pytest.raises(ptykill.InvalidArgument):
+        Api(key=KEY, hosts="localhost")
 
 
 @pytest.mark.parametrize("prefix", ["", "/pty"])
@@ -383,7 +500,7 @@ def test_random_requests_never_crash_and_never_kill(asked: Request) -> None:
 
 def test_an_empty_session_is_told_without_a_body() -> None:
     """204 has no body and no length, and says where the time went, in milliseconds."""
-    answer = api.answer(Kill("s"), VERDICT)
+    answer = api.answer(VERDICT)
     timing = b"hup;dur=500.000, kill;dur=250.000, total;dur=750.000"
     assert answer == Response(204, ((b"server-timing", timing),))
 
@@ -405,18 +522,44 @@ def test_survivors_are_told(outcome: Outcome, whys: list[str], code: str) -> Non
     """What is not empty is never a 204, whatever the outcome; the error names all survivors."""
     survivors = tuple(Survivor(4000 + n, why=why) for n, why in enumerate(whys))
     left = dataclasses.replace(VERDICT, empty=False, outcome=outcome, survivors=survivors)
-    answer = api.answer(Kill("s"), left)
+    answer = api.answer(left)
     assert refused(answer) == (500, code)
     assert all(str(survivor.pid).encode() in answer.body for survivor in survivors)
 
 
 def test_records_and_tokens_are_told() -> None:
     """A session, the list of all, and a creation are told as the contract has them."""
-    record: dict[str, object] = {"session_id": "s", "exit_code": None}
-    assert json.loads(api.answer(Get("s"), record).body) == record
-    assert json.loads(api.answer(List(), [record]).body) == {"sessions": [record]}
-    created = api.answer(Create(("ls",)), Created("s", "t"))
+    record = SessionRecord(
+        session_id="s",
+        pid=7,
+        command="ls",
+        args=["\udcff"],
+        rows=24,
+        cols=80,
+        created_at=1,
+        ended_at=None,
+        exit_code=None,
+        is_alive=True,
+    )
+    told = json.loads(api.answer(record).body)
+    assert told.pop("args") == ["\udcff"]
+    assert told == {
+        "session_id": "s",
+        "pid": 7,
+        "command": "ls",
+        "rows": 24,
+        "cols": 80,
+        "created_at": 1,
+        "ended_at": None,
+        "exit_code": None,
+        "is_alive": True,
+    }
+    assert json.loads(api.answer(Sessions([record])).body) == {
+        "sessions": [{**told, "args": ["\udcff"]}]
+    }
+    created = api.answer(Created("s", "t"))
     assert (created.status, json.loads(created.body)) == (201, {"session_id": "s", "token": "t"})
+    assert api.answer(None) == Response(204)
 
 
 @pytest.mark.parametrize(

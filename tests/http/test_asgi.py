@@ -13,7 +13,8 @@ from trio.testing import MockClock
 
 import ptykill
 from ptykill import Supervisor
-from ptykill.http.asgi import AsgiApp, Message
+from ptykill.http.attach import Message
+from ptykill.http.mount import AsgiApp
 from ptykill.testing import FakeTier, Member
 
 PREFIX = "/api/v1/pty"
@@ -176,16 +177,30 @@ async def test_lifespan_is_answered(autojump_clock: MockClock, mortal: Superviso
     await mortal.spawn(["bash"])
 
 
-async def test_web_sockets_are_turned_away(autojump_clock: MockClock, mortal: Supervisor) -> None:
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/elsewhere", 404, "NOT_FOUND"),
+        (f"{PREFIX}/another/ws", 404, "SESSION_NOT_FOUND"),
+        (f"{PREFIX}/SESSION/ws", 403, "INVALID_TOKEN"),
+    ],
+)
+async def test_web_sockets_are_turned_away(
+    autojump_clock: MockClock, mortal: Supervisor, path: str, status: int, code: str
+) -> None:
     """A WebSocket is refused before its handshake, with the error body where the server can."""
     app = ptykill.asgi_app(mortal, key=None)
+    about: dict[str, Any] = {
+        "path": path.replace("SESSION", (await mortal.spawn(["bash"])).id),
+        "headers": [(b"x-pty-token", b"guessed")],
+    }
     connect = {"type": "websocket.connect"}
-    (closed,) = await Client(app, connect).run("websocket")
+    (closed,) = await Client(app, connect).run("websocket", **about)
     assert closed["type"] == "websocket.close"
-    extensions: dict[str, Any] = {"websocket.http.response": {}}
-    start, body = await Client(app, connect).run("websocket", extensions=extensions)
-    assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
-    assert json.loads(body["body"])["code"] == "NOT_FOUND"
+    about["extensions"] = {"websocket.http.response": {}}
+    start, body = await Client(app, connect).run("websocket", **about)
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", status)
+    assert json.loads(body["body"])["code"] == code
 
 
 async def test_unknown_scopes_are_an_error(autojump_clock: MockClock, mortal: Supervisor) -> None:

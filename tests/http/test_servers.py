@@ -169,7 +169,8 @@ def test_what_can_not_be_started_is_told(
     server: Server, client: httpx.Client, body: str, code: str
 ) -> None:
     """A create that can't be done is 400 with a code that says why, and leaves no session."""
-    answer = client.post(server.url, content=body)
+    kind = {"content-type": "application/json"}
+    answer = client.post(server.url, content=body, headers=kind)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert client.get(server.url).json() == {"sessions": []}
 

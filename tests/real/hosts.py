@@ -180,6 +180,21 @@ async def without_descriptors(way: str) -> dict[str, Any]:
     }
 
 
+async def with_few_descriptors() -> dict[str, Any]:
+    """End a session with more escaped children than there are descriptors to hold them."""
+    script = "trap '' HUP; for i in $(seq 42); do setsid sleep 60 & done; echo ready; wait"
+    async with ptykill.open_supervisor(
+        plan="HUP@session 100ms, KILL 10s", containment="session"
+    ) as supervisor:
+        session = await supervisor.spawn(["sh", "-c", script])
+        await session.receive()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_descriptors() + 20, limits[1]))
+        verdict = await session.terminate()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        return summary(verdict)
+
+
 async def without_processes(way: str) -> dict[str, Any]:
     """End sessions while neither a process nor a thread is to be had, by anybody here."""
     refused: object = None
@@ -321,6 +336,25 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
             nursery.start_soon(one_after_the_other, supervisor)
 
 
+async def that_hurries(way: str, folder: str) -> None:
+    """Ask for the end of a session sooner than its plan has it, until this process is killed."""
+    os.chdir(folder)
+    async with (
+        ptykill.open_supervisor(
+            plan="HUP@session 50s, KILL 5s", containment=choose_spawn(way)
+        ) as supervisor,
+        trio.open_nursery() as nursery,
+    ):
+        session = await supervisor.spawn(["sh", "-c", f"trap '' HUP; echo ready; {DEAF}"])
+        await session.receive()
+        nursery.start_soon(session.terminate)
+        await trio.sleep(0.05)
+        session.request_end(grace=0.5)
+        await trio.sleep(0.05)  # For the keeper to be told.
+        Path("asked").touch()  # noqa: ASYNC240 - this process has nothing else to do
+        await trio.sleep(60)
+
+
 async def with_a_foreign_member(way: str, program: str) -> dict[str, Any]:
     """End a session that has a member of another user, whom this host may not signal."""
     command = f"trap '' HUP; {program} --reuid 0 --regid 0 --clear-groups sleep 60 & sleep 60"
@@ -427,7 +461,7 @@ def with_a_poor_keeper(what: str) -> list[str]:
     command = Command(("sleep", "60" if groups is None else "0.3"), env={"PATH": os.defpath})
     wire.send(
         ours,
-        (wire.ORDER, order(command), None, wire.WILL, "KILL", "kill", 0, 0.0),
+        (wire.ORDER, order(command), None, wire.WILL, "KILL", "kill", 0, 0.0, 0.0),
         [slave, here],
     )
     said, path = [], None

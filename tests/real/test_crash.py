@@ -46,9 +46,10 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def groups() -> set[Path]:
-    """Return the cgroups that sessions may have made."""
+    """Return the cgroups whose keepers are dead; those of others on this machine are alive."""
     parent = cgroup.place()
-    return set() if parent is None else set(Path(parent).glob("ptykill-*"))
+    found = [] if parent is None else Path(parent).glob("ptykill-*-*-*-*")
+    return {each for each in found if not Path("/proc", each.name.split("-")[2]).exists()}
 
 
 @pytest.mark.parametrize("seed", range(CRASHES))
@@ -66,6 +67,15 @@ def test_killed_at_any_moment(mark: str, tier: str, tmp_path: Path, seed: int) -
         assert processes.left(mark, GRACE + SLACK) == []
     assert [number for number in ready if not (tmp_path / f"cleaned{number}").exists()] == []
     assert groups() <= before
+
+
+def test_killed_while_in_a_hurry(mark: str, tier: str, tmp_path: Path) -> None:
+    """Who was asked for sooner than the plan has it is killed as soon, without the host."""
+    with host("that_hurries", tier, str(tmp_path)) as process:
+        wait_for(tmp_path / "asked", process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert processes.left(mark, GRACE + SLACK) == []
 
 
 def test_killed_while_a_fork_lives(mark: str, tier: str, tmp_path: Path) -> None:

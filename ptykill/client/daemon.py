@@ -1,0 +1,249 @@
+"""Where the daemon is, what key it wants, and how it is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+import trio
+
+from ptykill.errors import PtykillError
+from ptykill.http.api import DEFAULT_PREFIX
+from ptykill.http.schema import Created, SessionRecord, Sessions
+
+__all__ = ["Daemon", "DaemonError", "Killed", "read_key"]
+
+T = TypeVar("T")
+
+KEY_VARIABLE: Final = "PTYKILL_API_KEY"
+URL_VARIABLE: Final = "PTYKILL_URL"
+
+_PATIENCE: Final = 30.0
+"""Seconds that an answer may take, but for that to a kill, which the daemon's plan bounds."""
+
+
+class DaemonError(PtykillError):
+    """The daemon did not do it; the message is for people.
+
+    ``code`` and ``status`` are its answer's: ``"UNREACHABLE"`` and 0 if there was none.
+    """
+
+    def __init__(self, message: str, code: str = "UNREACHABLE", status: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class Killed(NamedTuple):
+    """A session was ended, and is over; ``took`` is in seconds, None if the daemon did not say."""
+
+    session_id: str
+    took: float | None
+
+
+class Daemon:
+    """A daemon at ``url``, asked with ``key``; an async context manager.
+
+    ``url`` is ``http://…``, ``https://…`` or ``unix:/path/to/socket``, with the path of the API or
+    without one. Raises `DaemonError` for what is neither.
+    """
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self.url: Final = url
+        msg = f"{url!r} is no place for a daemon: http://HOST:PORT or unix:/path/to/socket"
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise DaemonError(msg) from None
+        self._socket = parts.path if parts.scheme == "unix" else None
+        if not (self._socket or (parts.scheme in ("http", "https") and parts.hostname)):
+            raise DaemonError(msg)
+        if key is not None and (not key or not key.isprintable() or " " in key):
+            msg = f"the key in {KEY_VARIABLE} can't be one: it is printable, without spaces"
+            raise DaemonError(msg)
+        # Not through SSL_CERT_FILE and the like alone: this is what OpenSSL itself reads too.
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._host = parts.hostname or "localhost"
+        self._port = port or (443 if self._tls else 80)
+        self.authority: Final = "localhost" if self._socket else parts.netloc.rpartition("@")[2]
+        path = "" if self._socket else parts.path.rstrip("/")
+        self.path: Final = path or DEFAULT_PREFIX
+        self.headers: Final = (
+            {} if key is None else {b"authorization": b"Bearer " + key.encode("utf-8")}
+        )
+        self._client = httpx.AsyncClient(
+            base_url=f"{'https' if self._tls else 'http'}://{self.authority}{self.path}",
+            transport=httpx.AsyncHTTPTransport(uds=self._socket, verify=self._tls or False),
+            headers=dict(self.headers),
+            # The environment has proxies, which loopback needs none of, and ~/.netrc, whose
+            # password would be sent in the key's place.
+            trust_env=False,
+            timeout=httpx.Timeout(_PATIENCE, pool=None),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return the daemon itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        with trio.CancelScope(shield=True):  # It only closes them.
+            await self._client.aclose()
+
+    # --- what can be asked. Each raises `DaemonError`. --------------------------------------------
+
+    async def create(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        working_dir: str | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Created:
+        """Start a session; ``size`` is rows and columns, None for the daemon's default."""
+        body: dict[str, object] = {"command": command[0], "args": list(command[1:])}
+        body |= {"env": dict(env or {}), "working_dir": working_dir}
+        if size is not None:
+            body |= {"rows": size[0], "cols": size[1]}
+        return _told(await self._ask("POST", "", body), Created)
+
+    async def list(self) -> list[SessionRecord]:
+        """Return all sessions that are known there, the oldest first."""
+        return _told(await self._ask("GET", ""), Sessions).sessions
+
+    async def get(self, session_id: str) -> SessionRecord:
+        """Return one session."""
+        return _told(await self._ask("GET", _below(session_id)), SessionRecord)
+
+    async def resize(self, session_id: str, rows: int, cols: int) -> None:
+        """Set the size of a session's window, in characters."""
+        await self._ask("POST", f"{_below(session_id)}/resize", {"rows": rows, "cols": cols})
+
+    async def kill(self, session_id: str, grace: float | None = None) -> Killed:
+        """End a session, and return when it is over. Takes as long as the daemon's plan does.
+
+        ``grace`` is in seconds, None for what the daemon says.
+        """
+        query = "" if grace is None else f"?grace={grace!r}"
+        answer = await self._ask("DELETE", f"{_below(session_id)}{query}", bounded=False)
+        return Killed(session_id, _total(answer.headers.get("server-timing", "")))
+
+    # --- for the WebSocket ------------------------------------------------------------------------
+
+    async def stream(self) -> trio.abc.Stream:
+        """Return a new connection."""
+        try:
+            if self._socket is not None:
+                return await trio.open_unix_socket(self._socket)
+            if self._tls is None:
+                return await trio.open_tcp_stream(self._host, self._port)
+            return await trio.open_ssl_over_tcp_stream(
+                self._host, self._port, ssl_context=self._tls
+            )
+        except OSError as error:
+            raise self._unreachable(error) from None
+
+    def refusal(self, status: int, body: bytes) -> DaemonError:
+        """Return the error that an answer is."""
+        try:
+            told = json.loads(body)
+            message, code = str(told["error"]), str(told["code"])
+        except (ValueError, TypeError, LookupError):
+            return DaemonError(f"what answers at {self.url} is no ptykill: {status}", status=status)
+        if status == 401:
+            message = f"{message}: set {KEY_VARIABLE}, or --key-file, to the daemon's"
+        return DaemonError(message, code, status)
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    async def _ask(
+        self, method: str, path: str, body: object = None, *, bounded: bool = True
+    ) -> httpx.Response:
+        content = None if body is None else json.dumps(body).encode("ascii")
+        timeout = httpx.Timeout(_PATIENCE, read=_PATIENCE if bounded else None, pool=None)
+        headers = {} if body is None else {"content-type": "application/json"}
+        url = f"{self._client.base_url}".rstrip("/") + path
+        try:
+            answer = await self._client.request(
+                method, url, content=content, headers=headers, timeout=timeout
+            )
+        except httpx.TimeoutException:
+            msg = f"the daemon at {self.url} does not answer"
+            raise DaemonError(msg) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from None
+        if not answer.is_success:
+            raise self.refusal(answer.status_code, answer.content)
+        return answer
+
+    def _unreachable(self, error: Exception) -> DaemonError:
+        reason = _reason(error)
+        return DaemonError(
+            f"no daemon answers at {self.url}{reason}: start one with `ptykill serve`, or set"
+            f" {URL_VARIABLE} to where it is"
+        )
+
+
+def read_key(file: Path | None) -> str | None:
+    """Return the key: that in the file, or else in the environment. Raises `DaemonError`."""
+    if file is None:
+        return os.environ.get(KEY_VARIABLE) or None
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeError) as error:
+        msg = f"the key can't be read from {file}: {getattr(error, 'strerror', None) or 'no text'}"
+        raise DaemonError(msg) from None
+
+
+def _below(session_id: str) -> str:
+    return f"/{quote(session_id, safe='')}"
+
+
+def _told(answer: httpx.Response, kind: type[T]) -> T:
+    try:
+        # By way of `json`: msgspec reads no lone surrogates, which an argument may have.
+        return msgspec.convert(json.loads(answer.content), kind)
+    except (ValueError, msgspec.ValidationError):
+        msg = "the daemon's answer can't be read: it may be of another version"
+        raise DaemonError(msg, status=answer.status_code) from None
+
+
+def _total(timing: str) -> float | None:
+    """Return the seconds of ``total;dur=…`` (in milliseconds) in a Server-Timing."""
+    for entry in timing.split(","):
+        name, _, duration = entry.strip().partition(";dur=")
+        if name == "total":
+            try:
+                return float(duration) / 1000
+            except ValueError:
+                return None
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system says of a failed connection, in brackets; "" if it says nothing."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno:
+            # trio puts the address into its message; a failed look-up has numbers of its own.
+            told = os.strerror(seen.errno) if seen.errno > 0 else seen.strerror
+            return f" ({told})"
+        if isinstance(seen, ExceptionGroup):
+            seen = seen.exceptions[0]
+        else:
+            seen = seen.__cause__ or seen.__context__
+    return ""

@@ -1,0 +1,21 @@
+"""Modules that an extra brings: imported when a command needs them, or named in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import click
+
+__all__ = ["needing"]
+
+
+def needing(module: str, extra: str) -> ModuleType:
+    """Import a module. Raises ClickException, which names the extra that it lacks."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "ptykill":
+            raise
+        message = f"{error.name} is missing: pip install 'ptykill[{extra}]'"
+        raise click.ClickException(message) from None

@@ -1,0 +1,161 @@
+"""What goes over the wire, as types that validate it; the OpenAPI document is made of them.
+
+This is what msgspec (the extra ``http``) is for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from ptykill.errors import InvalidArgument
+from ptykill.http.operations import Create, Resize
+from ptykill.session import Session
+
+__all__ = [
+    "CreateBody",
+    "Created",
+    "Error",
+    "ResizeBody",
+    "SessionRecord",
+    "Sessions",
+    "read_create",
+    "read_resize",
+    "record_of",
+    "size_within",
+]
+
+_MOST_ROWS, _MOST_COLS = 500, 1000
+_MOST_ARGS, _MOST_VARIABLES = 4096, 4096
+_WHEN = "milliseconds since the epoch"
+
+Rows = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}.", examples=[24])]
+Cols = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_COLS}.", examples=[80])]
+Body = TypeVar("Body")
+
+
+class CreateBody(msgspec.Struct):
+    """What to start. Other fields are ignored; null is as good as left out."""
+
+    command: Annotated[str, Meta(min_length=1, description="A path, or a name looked up in PATH.")]
+    args: Annotated[list[str], Meta(max_length=_MOST_ARGS)] | None = None
+    env: (
+        Annotated[
+            dict[str, str],
+            Meta(max_length=_MOST_VARIABLES, description="Laid over the daemon's environment."),
+        ]
+        | None
+    ) = None
+    working_dir: Annotated[str, Meta(description="The daemon's own if left out.")] | None = None
+    rows: Rows | None = None
+    cols: Cols | None = None
+
+
+class ResizeBody(msgspec.Struct):
+    """The window's size in characters."""
+
+    rows: Rows
+    cols: Cols
+
+
+class Created(msgspec.Struct):
+    """A session that runs."""
+
+    session_id: str
+    token: Annotated[str, Meta(description="Lets its bearer attach. It is told only here.")]
+
+
+class SessionRecord(msgspec.Struct):
+    """A session, live or ended."""
+
+    session_id: str
+    pid: Annotated[int, Meta(description="The session leader's.")]
+    command: str
+    args: list[str]
+    rows: int
+    cols: int
+    created_at: Annotated[int, Meta(description=f"In {_WHEN}.")]
+    ended_at: Annotated[int | None, Meta(description=f"In {_WHEN}; null while it is not over.")]
+    exit_code: Annotated[
+        int | None,
+        Meta(
+            description="The leader's exit code, or 128 and the number of the signal that ended it;"
+            " null while it lives, and if it can't be known."
+        ),
+    ]
+    is_alive: Annotated[bool, Meta(description="Whether the session is not over.")]
+    oom_killed: (
+        Annotated[bool, Meta(description="There, and true, if the out-of-memory killer was.")]
+        | UnsetType
+    ) = UNSET
+
+
+class Sessions(msgspec.Struct):
+    """All sessions that are known, the oldest first."""
+
+    sessions: list[SessionRecord]
+
+
+class Error(msgspec.Struct):
+    """Why a request was not carried out."""
+
+    error: Annotated[str, Meta(description="A sentence for people.")]
+    code: Annotated[str, Meta(description="A word for programs.")]
+
+
+_create = msgspec.json.Decoder(CreateBody)
+_resize = msgspec.json.Decoder(ResizeBody)
+
+
+def read_create(body: bytes) -> Create:
+    """Return what a body asks to start. Raises `InvalidArgument`."""
+    asked = _read(_create, body)
+    rows, cols = size_within(
+        24 if asked.rows is None else asked.rows, 80 if asked.cols is None else asked.cols
+    )
+    return Create(
+        command=(asked.command, *(asked.args or ())),
+        env=asked.env or {},
+        working_dir=asked.working_dir,
+        rows=rows,
+        cols=cols,
+    )
+
+
+def read_resize(body: bytes, session_id: str) -> Resize:
+    """Return the size that a body asks for. Raises `InvalidArgument`."""
+    asked = _read(_resize, body)
+    return Resize(session_id, *size_within(asked.rows, asked.cols))
+
+
+def size_within(rows: int, cols: int) -> tuple[int, int]:
+    """Return a size as it is taken: clamped, not refused."""
+    return min(max(rows, 1), _MOST_ROWS), min(max(cols, 1), _MOST_COLS)
+
+
+def record_of(session: Session) -> SessionRecord:
+    """Return a session as it is told to clients; what is not known is None, never invented."""
+    status, ended = session.exit_status, session.ended_at
+    return SessionRecord(
+        session_id=session.id,
+        pid=session.pid,
+        command=session.command.args[0],
+        args=list(session.command.args[1:]),
+        rows=session.rows,
+        cols=session.cols,
+        created_at=int(1000 * session.created_at),
+        ended_at=None if ended is None else int(1000 * ended),
+        exit_code=None if status is None else status.shell,
+        is_alive=ended is None,
+        oom_killed=True if status is not None and status.oom_killed else UNSET,
+    )
+
+
+def _read(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"the body can't be used: {error}"
+        raise InvalidArgument(msg) from None

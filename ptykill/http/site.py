@@ -1,0 +1,47 @@
+"""What a daemon has beside the API: its health, whether it takes sessions, and the document."""
+
+from __future__ import annotations
+
+import ptykill
+from ptykill.http.api import Api
+from ptykill.http.asgi import Application, Scope
+from ptykill.http.attach import Receive, Send
+from ptykill.http.messages import Response, error_response, json_response
+from ptykill.supervisor import Supervisor
+
+__all__ = ["Site"]
+
+
+class Site:
+    """An ASGI app: ``/healthz``, ``/readyz`` and ``/openapi.json``, without a key; and the API."""
+
+    def __init__(self, api: Api, supervisor: Supervisor) -> None:
+        self._app = Application(api, supervisor)
+        self._supervisor = supervisor
+        self._document = api.openapi(ptykill.__version__)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of any kind."""
+        response = self._answer(scope) if scope["type"] == "http" else None
+        if response is None:
+            await self._app(scope, receive, send)
+            return
+        headers = [[name, value] for name, value in response.headers]
+        start = {"type": "http.response.start", "status": response.status, "headers": headers}
+        await send(start)
+        body = b"" if scope["method"] == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _answer(self, scope: Scope) -> Response | None:
+        path: str = scope["path"]
+        if path not in {"/healthz", "/readyz", "/openapi.json"}:
+            return None
+        if scope["method"] not in {"GET", "HEAD"}:
+            return error_response(
+                405, "METHOD_NOT_ALLOWED", "this path takes GET", (b"allow", b"GET, HEAD")
+            )
+        if path == "/openapi.json":
+            return self._document
+        if path == "/readyz" and self._supervisor.closed:
+            return error_response(503, "SHUTTING_DOWN", "the server is stopping")
+        return json_response(200, {"status": "ok"})

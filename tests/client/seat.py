@@ -1,0 +1,146 @@
+"""A person's seat: a real terminal, with ``ptykill`` in the foreground of it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+PATIENCE = 30.0
+"""Seconds that a busy machine may take for what is due at once."""
+
+_SIT_DOWN = (
+    "import fcntl, os, runpy, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    " runpy.run_module('ptykill', run_name='__main__', alter_sys=True)"
+)
+
+
+class Seat:
+    """One command at a terminal of its own. ``before`` are the terminal's modes, to be restored."""
+
+    def __init__(
+        self, *arguments: str, rows: int = 24, cols: int = 80, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.master, self.slave = os.openpty()
+        self.resize(rows, cols)
+        self.before = termios.tcgetattr(self.slave)
+        self.seen = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SIT_DOWN, *arguments],
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+            env={**os.environ, "TERM": "xterm", **(env or {})},
+        )
+
+    def type(self, text: str) -> None:
+        """Type some text."""
+        os.write(self.master, text.encode())
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Make the window another size."""
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+    def read_until(self, text: str) -> str:
+        """Wait until a text is shown, and return all that was shown up to its end."""
+        until = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            assert time.monotonic() < until, self.seen
+            self._look(0.1)
+        shown, found, self.seen = self.seen.partition(text)
+        return shown + found
+
+    def wait(self) -> int:
+        """Wait for the command's end, and return its status, negative for a signal."""
+        until = time.monotonic() + PATIENCE
+        while self.process.poll() is None:
+            assert time.monotonic() < until, self.seen
+            self._look(0.02)
+        while self._look(0):
+            pass
+        return self.process.returncode
+
+    @property
+    def raw(self) -> bool:
+        """Whether keys are sent as they are, and not shown."""
+        return not self.modes[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+    @property
+    def modes(self) -> list[Any]:
+        """The terminal's modes."""
+        return termios.tcgetattr(self.slave)
+
+    @property
+    def restored(self) -> bool:
+        """Whether the terminal is as it was, and does not fail whoever writes to it."""
+        flags = fcntl.fcntl(self.slave, fcntl.F_GETFL)
+        return self.modes == self.before and not flags & os.O_NONBLOCK
+
+    def leave(self) -> None:
+        """End the command if it has not ended, and close the terminal."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+    def _look(self, patience: float) -> bool:
+        if not select.select([self.master], [], [], patience)[0]:
+            return False
+        self.seen += os.read(self.master, 65_536).decode(errors="replace")
+        return True
+
+
+class Here:
+    """A daemon that runs, and ``ptykill`` as its client."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.env = {"PTYKILL_URL": url, "PTYKILL_API_KEY": key}
+
+    def ask(
+        self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, with pipes, and return what came of it."""
+        return ask(*arguments, stdin=stdin, env={**self.env, **(env or {})})
+
+    def new(self, program: str) -> str:
+        """Start a shell program, and return its session's id."""
+        return self.ask("new", "-d", "--", "sh", "-c", program).stdout.strip()
+
+    def get(self, session_id: str) -> dict[str, Any]:
+        """Return one session as it is listed."""
+        sessions = json.loads(self.ask("list", "--json").stdout)["sessions"]
+        found: dict[str, Any] = next(each for each in sessions if each["session_id"] == session_id)
+        return found
+
+
+def ask(
+    *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``ptykill``, with pipes, and return what came of it; never with a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ptykill", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def eventually(seen: Callable[[], object]) -> None:
+    """Wait until a function returns something true."""
+    until = time.monotonic() + PATIENCE
+    while not seen():
+        assert time.monotonic() < until
+        time.sleep(0.02)

@@ -1,0 +1,260 @@
+"""``ptykill run``: one command, at a terminal and between pipes, and nothing of it left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import IO, TypeAlias, cast
+
+import pytest
+
+from ptykill.testing import process_table as processes
+from tests.client.seat import PATIENCE, Seat, ask, eventually
+
+Sit: TypeAlias = Callable[..., Seat]
+
+DEAF = "trap '' HUP INT TERM; echo ready; while :; do sleep 0.1; done"
+QUICK = ("--plan", "HUP@session 300ms, KILL 15s")
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """Start a command between pipes, and wait until it says that it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ptykill", "run", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "ready" not in cast(IO[str], process.stdout).readline():
+        assert process.poll() is None
+    return process
+
+
+def left(mark: str) -> list[processes.Process]:
+    """Return what lives of a test's sessions; a keeper that has done may take a moment to go."""
+    return [each for each in processes.marked(mark) if not processes.our_own(each)]
+
+
+# --- exit statuses --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["sh", "-c", "exit 7"], 7),
+        (["true"], 0),
+        (["sh", "-c", "kill -9 $$"], 137),
+        (["sh", "-c", "kill -TERM $$"], 143),
+        (["there-is-no-such-command"], 127),
+        (["/etc/passwd"], 126),
+        (["--", "ls", "--no-such-option"], 2),
+    ],
+)
+def test_the_exit_status_is_the_commands(command: list[str], status: int) -> None:
+    """It is the code, 128 and the signal, or that of a shell which could not run it."""
+    assert ask("run", *command).returncode == status
+
+
+@pytest.mark.parametrize("options", [["--plan", "HUP@nobody 2s, KILL"], ["--grace", "-1"]])
+def test_a_plan_that_can_not_be_read_is_told(options: list[str]) -> None:
+    """Nothing is run then."""
+    assert ask("run", *options, "true").returncode == 2
+
+
+@pytest.mark.parametrize("containment", ["session", "keeper"])
+def test_the_containment_is_the_one_asked_for(containment: str) -> None:
+    """Each of them can be had by its name."""
+    assert ask("run", "--containment", containment, "--", "sh", "-c", "exit 3").returncode == 3
+
+
+# --- between pipes --------------------------------------------------------------------------------
+
+
+def test_a_pipe_is_typed_and_its_end_is_the_end_of_input() -> None:
+    """What comes from a pipe is what a reader gets, with or without a line's end at the end."""
+    for given, got in [("one\ntwo\n", "one\r\ntwo\r\n"), ("one\ntwo", "one\r\ntwo"), ("", "")]:
+        done = subprocess.run(
+            [sys.executable, "-m", "ptykill", "run", "sh", "-c", "stty -echo; echo ready; cat"],
+            input=given.encode(),
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        assert done.stdout.decode().endswith(f"ready\r\n{got}")
+
+
+def test_all_output_comes_through_a_slow_pipe() -> None:
+    """A program waits for its reader, however slow that is; nothing is lost."""
+    script = "\"$@\" </dev/null | (sleep 3; tr -d '\\r' | cksum); seq 400000 | cksum"
+    command = [sys.executable, "-m", "ptykill", "run", "seq", "400000"]
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=True,
+    )
+    got, wanted = done.stdout.split("\n")[:2]
+    assert got == wanted
+
+
+def test_nobody_reads() -> None:
+    """A command whose reader has gone is ended, and this process dies of SIGPIPE, as others do."""
+    script = '"$@" </dev/null | head -n 1; echo ${PIPESTATUS[0]}'
+    command = [sys.executable, "-m", "ptykill", "run", "yes"]
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *command],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout.split() == ["y", "141"]
+
+
+def test_standard_input_may_be_closed() -> None:
+    """As it is for some that are started by a daemon."""
+    script = '"$@" <&-; echo $?'
+    command = [sys.executable, "-m", "ptykill", "run", "sh", "-c", "exit 3"]
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout.split() == ["3"]
+
+
+# --- nothing is left ------------------------------------------------------------------------------
+
+
+def test_what_it_leaves_behind_is_ended(mark: str) -> None:
+    """Jobs, daemons and those that are deaf end with the command, before this process does."""
+    leftovers = (
+        "sleep 1000 &",
+        "setsid sleep 1000 &",
+        f"({DEAF}) &",
+        "nohup sleep 1000 >/dev/null 2>&1 &",
+    )
+    for leftover in leftovers:
+        done = ask("run", *QUICK, "sh", "-c", f"{leftover}\nsleep 0.2; exit 5")
+        assert done.returncode == 5
+        assert done.stderr == ""
+        assert left(mark) == []
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "QUIT"])
+def test_a_signal_ends_the_session_by_the_plan(mark: str, name: str) -> None:
+    """It has ended, by force if need be, before this process dies of that signal."""
+    process = start(*QUICK, "sh", "-c", f"setsid sleep 1000 & {DEAF}")
+    process.send_signal(signal.Signals[f"SIG{name}"])
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.Signals[f"SIG{name}"]
+    assert left(mark) == []
+    assert "Traceback" not in told
+
+
+def test_the_plan_is_polite() -> None:
+    """A command that cleans up has its grace to do so, and what it says then is told."""
+    process = start(
+        "sh", "-c", "trap 'echo cleaned; exit 0' HUP; echo ready; while :; do sleep 0.1; done"
+    )
+    process.terminate()
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert "cleaned" in out
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_a_second_signal_kills(mark: str) -> None:
+    """Whoever does not want to wait for the grace sends a signal again."""
+    process = start("--grace", "600", "sh", "-c", DEAF)
+    process.terminate()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    # Which of them came first is not told, if they have come at once.
+    assert process.returncode in (-signal.SIGTERM, -signal.SIGINT)
+    assert left(mark) == []
+
+
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    """Under nohup(1) a hangup does not end it."""
+    process = start("sh", "-c", "echo ready; read line; exit 4")
+    process.communicate("\n", timeout=PATIENCE)
+    assert process.returncode == 4
+    command = [sys.executable, "-m", "ptykill", "run", "sh", "-c", "echo ready; read line; exit 4"]
+    process = subprocess.Popen(
+        ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert "ready" in cast(IO[str], process.stdout).readline()
+    process.send_signal(signal.SIGHUP)
+    process.communicate("\n", timeout=PATIENCE)
+    assert process.returncode == 4
+
+
+def test_its_own_death_leaves_nothing(mark: str) -> None:
+    """Though this process is killed, its session is ended."""
+    process = start(*QUICK, "sh", "-c", f"setsid sleep 1000 & {DEAF}")
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    eventually(lambda: left(mark) == [])
+
+
+# --- at a terminal --------------------------------------------------------------------------------
+
+
+def test_at_a_terminal(sit: Sit) -> None:
+    """The command has its size, takes every key, and the terminal is as it was afterwards."""
+    seat = sit(
+        "run", "sh", "-c", "trap 'echo caught; exit 5' INT; stty size; echo ready; cat", rows=30
+    )
+    assert "30 80" in seat.read_until("ready\r\n")
+    assert seat.raw
+    seat.type("\x03")
+    seat.read_until("caught")
+    assert seat.wait() == 5
+    assert seat.restored
+
+
+def test_the_window_is_followed(sit: Sit) -> None:
+    """When the window changes its size, so does the command's."""
+    seat = sit(
+        "run", "sh", "-c", "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
+    )
+    seat.read_until("ready\r\n")
+    seat.resize(31, 101)
+    seat.read_until("31 101")
+    seat.process.terminate()
+    assert seat.wait() == -signal.SIGTERM
+    assert seat.restored
+
+
+def test_a_stuck_terminal_holds_nothing_up(sit: Sit, mark: str) -> None:
+    """Though nobody reads the terminal, a signal ends the session, and then this process."""
+    seat = sit("run", *QUICK, "yes")
+    seat.read_until("y\r\n")
+    seat.process.terminate()
+    # Nothing is read here: `wait` would.
+    assert seat.process.wait(PATIENCE) == -signal.SIGTERM
+    assert seat.restored
+    assert left(mark) == []
+
+
+def test_a_terminal_that_goes_away(mark: str) -> None:
+    """When the terminal is hung up, the session is ended."""
+    seat = Seat("run", *QUICK, "sh", "-c", DEAF)
+    try:
+        seat.read_until("ready")
+        os.close(seat.master)
+        assert seat.process.wait(PATIENCE) == -signal.SIGHUP
+        assert left(mark) == []
+    finally:
+        seat.process.kill()
+        os.close(seat.slave)

@@ -1,0 +1,201 @@
+"""Who is attached gets all of the output, in order; the slow hold nobody up for long."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+import ptykill
+from ptykill import Session, Supervisor
+from ptykill.testing import FakeTerminal, FakeTier, Member
+
+LIMIT = 1000
+PATIENCE = 1.0
+"""Seconds that an attachment may hold the terminal back."""
+
+
+class Stage:
+    """A session on a virtual clock, and the program's side of its terminal."""
+
+    def __init__(self, supervisor: Supervisor, session: Session, tier: FakeTier) -> None:
+        self.supervisor = supervisor
+        self.session = session
+        self.tier = tier
+        self.terminal: FakeTerminal = tier.spawned[0].terminal
+
+    async def write(self, data: bytes) -> None:
+        """Let the program write, and the drain take it in if it is not held back."""
+        self.terminal.write(data)
+        await wait_all_tasks_blocked()
+
+    def held_back(self) -> bool:
+        """Return whether something has been written and not taken."""
+        return bool(self.terminal.receive_now())
+
+
+@pytest.fixture
+async def stage(autojump_clock: MockClock) -> AsyncIterator[Stage]:
+    """Open a supervisor with one session, which keeps 5000 bytes while nobody is attached."""
+    tier = FakeTier(leader=Member(dies_of={"HUP": 1.0}))
+    async with ptykill.open_supervisor(containment=tier, backlog=5000) as supervisor:
+        session = await supervisor.spawn(["bash"])
+        yield Stage(supervisor, session, tier)
+
+
+async def test_all_who_are_attached_get_all(stage: Stage) -> None:
+    """What was kept goes to the first; from then on each gets everything, in order."""
+    await stage.write(b"before ")
+    with stage.session.attach() as first, stage.session.attach() as second:
+        await stage.write(b"and ")
+        await stage.write(b"after")
+        assert await first.receive() == b"before and after"
+        assert await second.receive() == b"and after"
+        with pytest.raises(ptykill.InvalidArgument):
+            await second.receive(0)
+
+
+async def test_what_the_last_has_not_received_is_kept(stage: Stage) -> None:
+    """Who attaches again goes on where the last left off, with what was written meanwhile."""
+    with stage.session.attach() as first:
+        await stage.write(b"0123456789")
+        assert await first.receive(4) == b"0123"
+    await stage.write(b"abc")
+    with stage.session.attach() as second, stage.session.attach() as third:
+        assert await second.receive() == b"456789abc"
+        third.close()
+        await stage.write(b"d")
+        assert await second.receive() == b"d"
+    await stage.write(b"e")
+    assert await stage.session.receive() == b"e"
+
+
+async def test_the_end_is_told_to_all(stage: Stage) -> None:
+    """When the leader is dead there is no more, for those who are attached, and who attach then."""
+    with stage.session.attach() as first:
+        await stage.write(b"last words")
+        stage.tier.spawned[0].exit()
+        await stage.session.wait()
+        assert [await first.receive(), await first.receive()] == [b"last words", b""]
+    with stage.session.attach() as late:
+        assert await late.receive() == b""
+
+
+async def test_one_who_waits_is_told_that_it_was_closed(stage: Stage) -> None:
+    """Closing an attachment ends a wait of its own, and may be repeated."""
+    with stage.session.attach() as attachment:
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                assert await attachment.receive() == b""
+
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            attachment.close()
+
+
+async def test_a_full_one_holds_the_program_back(stage: Stage) -> None:
+    """The terminal is not read while the only one attached has enough; receiving frees it."""
+    with stage.session.attach(LIMIT) as attachment:
+        await stage.write(b"x" * LIMIT)
+        await stage.write(b"y" * LIMIT)
+        assert await attachment.receive(10 * LIMIT) == b"x" * LIMIT
+        await wait_all_tasks_blocked()
+        assert await attachment.receive(10 * LIMIT) == b"y" * LIMIT
+
+
+async def test_one_who_receives_nothing_is_dropped(stage: Stage, autojump_clock: MockClock) -> None:
+    """After a second without any progress it is let go, and the session goes on."""
+    with stage.session.attach(LIMIT) as attachment:
+        await stage.write(b"x" * LIMIT)
+        began = trio.current_time()
+        await attachment.dropped.wait()
+        assert trio.current_time() - began == pytest.approx(PATIENCE)
+        with pytest.raises(ptykill.AttachmentDropped):
+            await attachment.receive()
+        await stage.write(b"more")
+    assert await stage.session.receive() == b"more"
+
+
+async def test_the_only_one_may_be_as_slow_as_it_likes(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Who makes progress is kept, however long it takes in all."""
+    with stage.session.attach(LIMIT) as attachment:
+        received = 0
+        for _ in range(50):
+            stage.terminal.write(b"x" * LIMIT)
+            await trio.sleep(0.8 * PATIENCE)
+            received += len(await attachment.receive(LIMIT))
+        assert received == 50 * LIMIT
+        assert not attachment.dropped.is_set()
+
+
+async def test_a_slow_one_beside_a_fast_one_is_dropped(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """It may hold the fast one up for a second in all; then only the fast one is left."""
+    with stage.session.attach(LIMIT) as fast, stage.session.attach(LIMIT) as slow:
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+
+            async def dawdle() -> None:
+                while not slow.dropped.is_set():
+                    await slow.receive(1)
+                    await trio.sleep(0.01)
+                with pytest.raises(ptykill.AttachmentDropped):
+                    await slow.receive(1)
+
+            nursery.start_soon(dawdle)
+            received = 0
+            for _ in range(100):
+                stage.terminal.write(b"x" * LIMIT)
+                received += len(await fast.receive(LIMIT))
+            assert received == 100 * LIMIT
+            assert trio.current_time() - began <= 1.1 * PATIENCE
+        assert not fast.dropped.is_set()
+
+
+async def test_one_who_catches_up_may_be_slow_again(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Time that it has held others up is forgotten once it has received everything."""
+    with stage.session.attach(LIMIT) as fast, stage.session.attach(LIMIT) as slow:
+        for _ in range(5):
+            await stage.write(b"x" * LIMIT)
+            assert len(await fast.receive()) == LIMIT
+            await trio.sleep(0.6 * PATIENCE)
+            assert len(await slow.receive()) == LIMIT
+            await wait_all_tasks_blocked()
+
+
+async def test_nobody_holds_a_clean_up_back(stage: Stage, autojump_clock: MockClock) -> None:
+    """Once the end is asked for the terminal is read all along, and the oldest bytes are lost."""
+    with stage.session.attach(LIMIT) as attachment:
+        await stage.write(b"x" * LIMIT)
+        stage.session.request_end(grace=5.0)
+        for _ in range(20):
+            await stage.write(b"y" * LIMIT)
+        await stage.write(b"the end")
+        assert not stage.held_back()
+        verdict = await stage.session.wait()
+        assert verdict.outcome is ptykill.Outcome.GRACEFUL
+        assert verdict.took == pytest.approx(1.0)
+        assert (await attachment.receive(10**6)).endswith(b"yyythe end")
+        assert await attachment.receive() == b""
+        assert not attachment.dropped.is_set()
+    with stage.session.attach() as late:
+        assert await late.receive() == b""
+
+
+async def test_who_asked_for_the_end_is_known(stage: Stage) -> None:
+    """A leader that ended by itself was not ended by a request that came later."""
+    other = await stage.supervisor.spawn(["bash"])
+    stage.tier.spawned[1].exit()
+    await other.wait()
+    await other.terminate()
+    assert not other.ending
+    await stage.session.terminate()
+    assert stage.session.ending

@@ -1,0 +1,49 @@
+"""The served document is true: requests made of it are answered as it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, cast
+
+from ptykill.http import openapi
+
+KEY = "key-for-tests"
+
+
+def test_what_is_not_offered_is_not_told() -> None:
+    """A mount that spawns nothing has no create; its paths begin with its prefix."""
+    told = openapi.document("/here", "1", spawning=False)
+    assert set(told["paths"]["/here"]) == {"get"}
+    assert told["paths"]["/here/{session_id}"]["delete"]["operationId"] == "sandbox_pty_kill"
+    assert set(openapi.document("", "1", spawning=True)["paths"]["/"]) == {"get", "post"}
+
+
+def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
+    """Hundreds of requests, valid and not, get answers that the document names.
+
+    The daemon finds no command, so nothing is started by chance; that it refuses those which are
+    well-formed is no fault.
+    """
+    serve = [sys.executable, "-m", "ptykill", "serve", "--port", "0"]
+    environment = os.environ | {"PTYKILL_API_KEY": KEY, "PATH": str(tmp_path)}
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(
+            serve, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+        ) as daemon,
+    ):
+        greeting = cast(IO[str], daemon.stdout).readline()
+        (base,) = re.findall(r"serves (http://\S+?)/api", greeting)
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{base}/openapi.json"]
+        options = ["--header", f"Authorization: Bearer {KEY}", "--max-examples", "20"]
+        options += ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
+        done = subprocess.run(
+            [*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        daemon.terminate()
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in (tmp_path / "log").read_text()

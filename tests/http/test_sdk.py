@@ -1,0 +1,138 @@
+"""The published Tensorlake SDK, unchanged, against ``ptykill serve``."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pytest
+
+from ptykill.testing import process_table as processes
+
+tensorlake = pytest.importorskip("tensorlake.sandbox")
+
+# The SDK leaves its sockets to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+KEY = "key-for-the-sdk"
+PATIENCE = 20.0
+"""Seconds that a busy machine may take for what is due at once."""
+DEAF = "trap '' HUP; echo deaf; while :; do sleep 1; done"
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run a daemon, and return its address."""
+    monkeypatch.setenv("PTYKILL_API_KEY", KEY)
+    command = [sys.executable, "-m", "ptykill", "serve", "--port", "0", "--max-sessions", "4"]
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as daemon,
+    ):
+        try:
+            greeting = cast(IO[str], daemon.stdout).readline()
+            yield re.findall(r"serves (http://\S+?)/api", greeting)[0]
+        finally:
+            daemon.terminate()
+            assert daemon.wait(PATIENCE) == 0
+
+
+def sandbox(base: str) -> Any:  # noqa: ANN401 - the SDK's own
+    """Return the SDK's client."""
+    return tensorlake.Sandbox("any", proxy_url=base, api_key=KEY)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_the_sync_client(base: str) -> None:
+    """Create, input, resize, output, wait."""
+    output: list[bytes] = []
+    exits: list[int] = []
+    pty = sandbox(base).create_pty(
+        "sh",
+        ["-c", "echo $GREETING; read x; echo got $x; stty size; pwd; exit 3"],
+        env={"GREETING": "hello"},
+        working_dir="/",
+        on_data=output.append,
+        on_exit=exits.append,
+    )
+    until(lambda: b"hello" in b"".join(output))
+    pty.resize(100, 40)
+    pty.send_input("abc\n")
+    assert pty.wait(PATIENCE) == 3
+    assert exits == [3]
+    assert b"".join(output).endswith(b"got abc\r\n40 100\r\n/\r\n")
+
+
+def test_the_sync_client_kills(base: str) -> None:
+    """A kill while attached: nothing is left, and `wait` returns the code without an exception."""
+    output: list[bytes] = []
+    pty = sandbox(base).create_pty("sh", ["-c", DEAF], on_data=output.append)
+    until(lambda: b"deaf" in b"".join(output))
+    pty.kill()
+    assert pty.wait(PATIENCE) == 137
+    pty.kill()  # A second time it is over already.
+
+
+def test_the_sync_client_comes_back(base: str) -> None:
+    """Disconnect and connect again: the session goes on, and nothing of its output is lost."""
+    output: list[bytes] = []
+    pty = sandbox(base).create_pty("sh", ["-c", "echo one; read x; echo two; exit 0"])
+    pty.on_data(output.append)
+    pty.disconnect()
+    again = sandbox(base).connect_pty(pty.session_id, pty.token, on_data=output.append)
+    again.send_input(b"\n")
+    assert again.wait(PATIENCE) == 0
+    assert b"two" in b"".join(output)
+
+
+def test_the_limit_and_a_wrong_command(base: str) -> None:
+    """What can't be had is an error of the SDK's, with the status."""
+    here = sandbox(base)
+    with pytest.raises(tensorlake.SandboxError, match="COMMAND_NOT_FOUND"):
+        here.create_pty_session("there-is-no-such-command")
+    for _ in range(4):
+        here.create_pty_session("sleep", ["60"])
+    with pytest.raises(tensorlake.SandboxError, match="TOO_MANY_SESSIONS"):
+        here.create_pty_session("sleep", ["60"])
+
+
+def test_the_async_client(base: str, mark: str) -> None:
+    """The same by asyncio: input, output, wait; and a kill while attached."""
+
+    async def main() -> tuple[int, int, bytes]:
+        here = tensorlake.AsyncSandbox("any", proxy_url=base, api_key=KEY)
+        output: list[bytes] = []
+        pty = await here.create_pty("sh", ["-c", "read x; echo got $x; exit 5"])
+        pty.on_data(output.append)
+        await pty.resize(90, 30)
+        await pty.send_input("abc\n")
+        code = await pty.wait(PATIENCE)
+        seen = asyncio.Event()
+        other = await here.create_pty("sh", ["-c", DEAF], on_data=lambda _: seen.set())
+        await seen.wait()
+        await other.kill()
+        return code, await other.wait(PATIENCE), b"".join(output)
+
+    code, killed, output = asyncio.run(main())
+    assert (code, killed) == (5, 137)
+    assert b"got abc" in output
+    assert [each for each in processes.marked(mark) if each.name in {"sh", "sleep"}] == []
+
+
+def test_silence_is_no_end(base: str) -> None:
+    """A session that says nothing for longer than the SDK waits stays attached."""
+    pty = sandbox(base).create_pty("sh", ["-c", "sleep 12; exit 6"])
+    assert pty.wait(PATIENCE + 12) == 6
