@@ -144,7 +144,8 @@ def test_what_it_leaves_behind_is_ended(mark: str) -> None:
     for leftover in leftovers:
         done = ask("run", *QUICK, "sh", "-c", f"{leftover}\nsleep 0.2; exit 5")
         assert done.returncode == 5
-        assert done.stderr == ""
+        # What a host of another test's, which was killed, has left is told, and no fault of this.
+        assert [each for each in done.stderr.splitlines() if "cgroup.recovered" not in each] == []
         assert left(mark) == []
 
 
