@@ -133,9 +133,10 @@ def serve(
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
-        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text().strip()
+        # Empty, a variable is as good as not set; a file is a mistake, and said to be one.
+        from_variable = os.environ.get(KEY_VARIABLE) or None
         told = server.Settings(
-            key=key if key_file else key or None,
+            key=from_variable if key_file is None else key_file.read_text().strip(),
             plan=chosen,
             hosts=allowed_host or None,
             origins=allowed_origin,

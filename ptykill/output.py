@@ -1,10 +1,10 @@
 """What a terminal writes: to everybody who is attached, or kept for whoever will be.
 
 A program is held back by its terminal when nobody takes what it writes. That is wanted where its
-output matters, and fatal where its clean-up does; so each attachment may hold the program back for
-a second in all, until it has caught up, and is dropped when it has used that up. With several, the
-slow hold up the fast for no longer than that. Once the session is being ended nobody holds anything
-back, and bytes are lost instead: the oldest.
+output matters, and fatal where its clean-up does; so each attachment has some patience to use up:
+seconds in which it may hold the program back, until it has caught up. Then it is dropped. With
+several, the slow hold up the fast for no longer than that. Once the session is being ended nobody
+holds anything back, and bytes are lost instead: the oldest.
 """
 
 from __future__ import annotations
@@ -129,7 +129,6 @@ class Attachment:
         self._output = output
         self._limit = limit
         self._waiting = Backlog(math.inf)
-
         self._attached = True
 
     async def receive(self, most: int = CHUNK) -> bytes:

@@ -6,6 +6,7 @@ where the log goes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import logging
@@ -15,7 +16,7 @@ import shlex
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -72,7 +73,11 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
     """
     made = secrets.token_urlsafe(32) if settings.key is None else None
     hosts = settings.hosts
-    with _listen(settings, loopback_only=made is not None) as listener, logging_to_stderr():
+    with (
+        _listen(settings, loopback_only=made is not None) as listener,
+        _removed_at_the_end(settings.uds),
+        logging_to_stderr(),
+    ):
         if hosts is None and listener.family != socket.AF_UNIX and _is_loopback(listener):
             hosts = LOOPBACK_HOSTS
         api = Api(
@@ -185,6 +190,21 @@ def _listen_at(path: str) -> socket.socket:
     finally:
         os.umask(before)
     return listener
+
+
+@contextlib.contextmanager
+def _removed_at_the_end(path: str | None) -> Iterator[None]:
+    """Remove a UNIX socket that was bound, unless another daemon has replaced it meanwhile."""
+    if path is None:
+        yield
+        return
+    ours = os.lstat(path).st_ino
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(path).st_ino == ours:
+                Path(path).unlink()
 
 
 def _is_abandoned(path: str) -> bool:

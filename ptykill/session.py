@@ -140,8 +140,12 @@ class Session:
 
         What was kept while nobody was attached comes first. One who has ``limit`` bytes waiting
         holds the program back, as a terminal does; for ``patience`` seconds in all, until it has
-        caught up. Then it is dropped. Nobody holds back a session that is being ended.
+        caught up. Then it is dropped. Nobody holds back a session that is being ended. Raises
+        `InvalidArgument`.
         """
+        if limit < 1 or not patience >= 0:
+            msg = f"at least one byte and no less than no time, not {limit!r} and {patience!r}"
+            raise InvalidArgument(msg)
         return self._output.attach(limit, patience)
 
     def resize(self, rows: int, cols: int) -> None:
@@ -188,8 +192,8 @@ class Session:
     def request_end(self, *, grace: float | None = None, plan: Plan | str | None = None) -> None:
         """Ask for the end as `terminate` does, and do not wait for it."""
         chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
-        self._ending = self._ending or not self.exited
         self._driver.request(chosen if grace is None else chosen.with_grace(grace))
+        self._ending = self._ending or not self.exited
         self._output.flow()  # Whoever cleans up must not wait for those who do not read.
 
     async def kill(self) -> Verdict:

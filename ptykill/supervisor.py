@@ -210,6 +210,7 @@ class Supervisor:
 
 
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_supervisor(  # noqa: PLR0913 - all have their defaults
     *,
     plan: Plan | str = HANGUP_THEN_KILL,
@@ -260,6 +261,11 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
             interrupt = await _uninterrupted(supervisor.close, supervisor.hurry)
             failure = failure or interrupt
             nursery.cancel_scope.cancel()  # What is left is the alarm.
+    except BaseExceptionGroup as group:
+        interrupts, others = group.split(KeyboardInterrupt)
+        if interrupts is None or others is not None:
+            raise
+        failure = failure or KeyboardInterrupt()  # It came while the nursery was being left.
     finally:
         if owner == os.getpid():  # A forked child's copy is not to send the warden away.
             interrupt = await _uninterrupted(tier.close)

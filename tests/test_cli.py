@@ -377,6 +377,7 @@ def test_a_unix_socket(daemons: Daemons, tmp_path: Path) -> None:
         assert said.exit_code == 1
         assert "in use" in said.output
     assert daemon.stop()[0] == 0
+    assert not path.exists()
 
 
 def test_health_and_readiness(daemons: Daemons, tmp_path: Path) -> None:

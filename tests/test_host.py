@@ -296,7 +296,6 @@ def test_the_end_of_the_interpreter_ends_sessions() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("held", ["lock", "ready"])
 def test_a_fork_while_a_lock_is_held(host: Host, held: str) -> None:
     """What a thread holds when another one forks is held for ever in the child: not by us."""
@@ -324,6 +323,7 @@ def test_a_fork_while_a_lock_is_held(host: Host, held: str) -> None:
     assert os.waitpid(program, 0)[1] == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_forked_child_leaves_the_sessions_alone(host: Host) -> None:
     """A child of fork(2) that closes its copy of a host neither hangs nor ends a session."""
     session = spawn_deaf(host)

@@ -13,8 +13,9 @@ import trio_websocket
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 from wsproto.utilities import ProtocolError
 
-from ptykill.client import frames, keys, tty
+from ptykill.client import keys, tty
 from ptykill.client.daemon import Daemon, DaemonError
+from ptykill.http import frames
 
 __all__ = ["Detached", "Ended", "Lost", "Parting", "Signalled", "attach"]
 
@@ -206,7 +207,7 @@ class _Talk:
             # Once the exit is told, a goodbye follows, and it is not waited for for long.
             with trio.move_on_after(math.inf) as waiting:
                 while True:
-                    told = frames.read(await websocket.get_message())
+                    told = frames.read_told(await websocket.get_message())
                     if isinstance(told, frames.Exit):
                         ended = told
                         waiting.deadline = trio.current_time() + _FAREWELL

@@ -15,8 +15,9 @@ import httpx
 import msgspec
 import trio
 
-from ptykill.errors import PtykillError
+from ptykill.errors import InvalidArgument, PtykillError
 from ptykill.http.api import DEFAULT_PREFIX
+from ptykill.http.auth import checked_key
 from ptykill.http.schema import Created, SessionRecord, Sessions
 
 __all__ = ["Daemon", "DaemonError", "Killed", "read_key"]
@@ -67,9 +68,11 @@ class Daemon:
         self._socket = parts.path if parts.scheme == "unix" else None
         if not (self._socket or (parts.scheme in ("http", "https") and parts.hostname)):
             raise DaemonError(msg)
-        if key is not None and (not key or not key.isprintable() or " " in key):
+        try:
+            bearer = {} if key is None else {b"authorization": b"Bearer " + checked_key(key)}
+        except InvalidArgument:
             msg = f"the key in {KEY_VARIABLE} can't be one: it is printable, without spaces"
-            raise DaemonError(msg)
+            raise DaemonError(msg) from None
         # Not through SSL_CERT_FILE and the like alone: this is what OpenSSL itself reads too.
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._host = parts.hostname or "localhost"
@@ -77,9 +80,7 @@ class Daemon:
         self.authority: Final = "localhost" if self._socket else parts.netloc.rpartition("@")[2]
         path = "" if self._socket else parts.path.rstrip("/")
         self.path: Final = path or DEFAULT_PREFIX
-        self.headers: Final = (
-            {} if key is None else {b"authorization": b"Bearer " + key.encode("utf-8")}
-        )
+        self.headers: Final = bearer
         self._client = httpx.AsyncClient(
             base_url=f"{'https' if self._tls else 'http'}://{self.authority}{self.path}",
             transport=httpx.AsyncHTTPTransport(uds=self._socket, verify=self._tls or False),

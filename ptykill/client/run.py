@@ -12,7 +12,7 @@ import trio
 
 from ptykill.client import tty
 from ptykill.client.telling import fail, say
-from ptykill.errors import AttachmentDropped, PtykillError, SessionEnded
+from ptykill.errors import PtykillError, SessionEnded
 from ptykill.output import Attachment
 from ptykill.plan import KILL_NOW, Plan
 from ptykill.session import Session
@@ -122,15 +122,10 @@ class _Relay:
 
     async def _show(self, output: Attachment, near: tty.Near, nursery: trio.Nursery) -> None:
         try:
-            while True:
-                data = await output.receive()
-                if not data:
-                    return
+            while data := await output.receive():
                 await near.send(data)
         except BrokenPipeError:
             self._end(signal.SIGPIPE, nursery)
-            await self._session.wait_exited()
-        except AttachmentDropped:  # Never, with all that patience.
             await self._session.wait_exited()
 
     async def _type(self, near: tty.Near) -> None:

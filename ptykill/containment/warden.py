@@ -220,7 +220,6 @@ class Kept:
         self.channel.close()
         if self._leader is not None:
             self._leader.close()
-            self._leader.fd = -1
             self._leader = None
 
 

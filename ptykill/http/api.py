@@ -85,7 +85,10 @@ class Api:
 
     def openapi(self, version: str) -> Response:
         """Return the OpenAPI document of this mount."""
-        return json_response(200, openapi.document(self.prefix, version, spawning=self._spawning))
+        told = openapi.document(
+            self.prefix, version, spawning=self._spawning, grace_cap=self._grace_cap
+        )
+        return json_response(200, told)
 
     def read(self, request: Request) -> Operation | Response:
         """Return what is asked for, or the answer if nothing is to be done. Never raises."""

@@ -18,7 +18,7 @@ from ptykill.http.perform import Tokens, find, perform
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor
 
-__all__ = ["Application"]
+__all__ = ["Application", "Scope", "send_response"]
 
 T = TypeVar("T")
 Scope: TypeAlias = Message
@@ -67,7 +67,7 @@ class Application:
         # Whether the client is still there is not asked: a teardown goes on without it, in the
         # supervisor's own task, and so does this wait, unless the server cancels it.
         response = await self._respond(_request(scope, self._api.prefix, body))
-        await _send_response(response, send, "http.response")
+        await send_response(response, send)
 
     async def _respond(self, request: Request) -> Response:
         asked = self._api.read(request)
@@ -178,12 +178,13 @@ async def _receive_body(receive: Receive, limit: int) -> bytes | None:
 async def _deny(response: Response, scope: Scope, send: Send) -> None:
     """Turn a WebSocket away before its handshake, with an answer if the server can send one."""
     if "websocket.http.response" in scope.get("extensions", {}):
-        await _send_response(response, send, "websocket.http.response")
+        await send_response(response, send, "websocket.http.response")
     else:
         await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
 
 
-async def _send_response(response: Response, send: Send, kind: str) -> None:
+async def send_response(response: Response, send: Send, kind: str = "http.response") -> None:
+    """Send an answer: to a request, or in place of a WebSocket."""
     headers = [[name, value] for name, value in response.headers]
     await send({"type": f"{kind}.start", "status": response.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": response.body, "more_body": False})

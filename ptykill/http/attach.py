@@ -35,13 +35,21 @@ async def converse(session: Session, receive: Receive, send: Send) -> None:
     with session.attach(_HELD_BACK) as attachment:
         ready = trio.Event()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_drop, attachment, send, nursery.cancel_scope)
-            nursery.start_soon(_tell, session, attachment, ready, send, nursery.cancel_scope)
+            done = nursery.cancel_scope
+
+            async def say(message: Message) -> None:
+                try:
+                    await send(message)
+                except OSError:  # The client has gone without a word (ASGI 2.4), as some do.
+                    done.cancel()
+
+            nursery.start_soon(_drop, attachment, say, done)
+            nursery.start_soon(_tell, session, attachment, ready, say, done)
             bad = await _hear(session, ready, receive)
             if bad is not None:
                 with trio.move_on_after(_FAREWELL):
-                    await send(_close(bad.code, bad.reason))
-            nursery.cancel_scope.cancel()
+                    await say(_close(bad.code, bad.reason))
+            done.cancel()
 
 
 async def _hear(session: Session, ready: trio.Event, receive: Receive) -> frames.BadFrame | None:

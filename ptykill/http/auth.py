@@ -11,21 +11,26 @@ from urllib.parse import urlsplit
 from ptykill.errors import InvalidArgument
 from ptykill.http.messages import Request, Response, error_response
 
-__all__ = ["LOOPBACK_HOSTS", "Bearer", "Places"]
+__all__ = ["LOOPBACK_HOSTS", "Bearer", "Places", "checked_key"]
 
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "*.local", "127.*", "::1")
 """What a client on the same machine calls a server in ``Host``."""
+
+
+def checked_key(key: str) -> bytes:
+    """Return the bytes of a key. Raises `InvalidArgument` for what can't be one."""
+    # An empty key would be one that everybody has: an unset variable, most likely.
+    if not key or not key.isprintable() or " " in key:
+        msg = "a key is one or more printable characters without spaces; None means no key"
+        raise InvalidArgument(msg)
+    return key.encode()
 
 
 class Bearer:
     """Knows the key; None means that the host has authenticated whoever gets here."""
 
     def __init__(self, key: str | None) -> None:
-        # An empty key would be one that everybody has: an unset variable, most likely.
-        if key is not None and (not key or not key.isprintable() or " " in key):
-            msg = "a key is one or more printable characters without spaces; None means no key"
-            raise InvalidArgument(msg)
-        self._key = None if key is None else key.encode()
+        self._key = None if key is None else checked_key(key)
 
     def refusal(self, request: Request) -> Response | None:
         """Return the answer to a request without the key.

@@ -1,4 +1,4 @@
-"""The frames of the WebSocket, as bytes: an opcode, and what belongs to it. Pure.
+"""The frames of the WebSocket, as bytes: an opcode, and what belongs to it; for both ends. Pure.
 
 client to server   0x00 input · 0x01 columns, rows (big-endian u16) · 0x02 ready
 server to client   0x00 output · 0x03 exit code (big-endian i32)
@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 __all__ = [
     "LARGEST",
+    "READY",
     "BadFrame",
+    "Exit",
     "Frame",
     "Input",
     "Ready",
@@ -21,6 +23,9 @@ __all__ = [
     "exit_frame",
     "output",
     "read",
+    "read_told",
+    "resized",
+    "typed",
 ]
 
 LARGEST = 32_768
@@ -48,6 +53,16 @@ class Ready:
 
 
 Frame: TypeAlias = Input | Resized | Ready
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exit:
+    """The leader is dead; ``code`` is None where the server can't know it."""
+
+    code: int | None
+
+
+# --- the server's end -----------------------------------------------------------------------------
 
 
 class BadFrame(ValueError):
@@ -86,3 +101,35 @@ def output(data: bytes) -> Iterator[bytes]:
 def exit_frame(code: int | None) -> bytes:
     """Return the frame that tells the exit code; -1 where it can't be known."""
     return struct.pack(">Bi", 3, -1 if code is None else code)
+
+
+# --- the client's end -----------------------------------------------------------------------------
+
+READY: Final = b"\x02"
+"""Output is taken from now on."""
+
+
+def typed(data: bytes) -> bytes:
+    """Return the frame that has ``data`` typed."""
+    return b"\x00" + data
+
+
+def resized(rows: int, cols: int) -> bytes:
+    """Return the frame that tells the window's size, in characters: 0 to 65535."""
+    return struct.pack(">BHH", 1, cols, rows)
+
+
+def read_told(message: bytes | str) -> bytes | Exit:
+    """Return the output in a server's message, or the exit that it tells.
+
+    What is not known is no output: a newer server may say more.
+    """
+    if isinstance(message, str):
+        return b""
+    match message[:1]:
+        case b"\x00":
+            return message[1:]
+        case b"\x03" if len(message) == 5:
+            (code,) = struct.unpack(">i", message[1:])
+            return Exit(None if code == -1 else code)
+    return b""

@@ -58,12 +58,6 @@ _SESSION = {
     "schema": {"type": "string"},
     "description": "What the create told.",
 }
-_GRACE = {
-    "name": "grace",
-    "in": "query",
-    "schema": {"type": "number", "minimum": 0, "maximum": 60},
-    "description": "Seconds until SIGKILL; the plan's if left out.",
-}
 _TOKEN = {
     "name": "X-PTY-Token",
     "in": "header",
@@ -100,7 +94,7 @@ _ROUTES = (
         " when it is over, and 204 means that nothing of it is left.",
         {204: _Answer("It is over. `Server-Timing` tells how long that took.")},
         (400, 401, 403, 404, 413, 500),
-        parameters=(_SESSION, _GRACE),
+        parameters=(_SESSION,),
     ),
     _Route(
         "post",
@@ -126,8 +120,8 @@ _ROUTES = (
 )
 
 
-def document(prefix: str, version: str, *, spawning: bool) -> dict[str, Any]:
-    """Return the document of an API that is mounted at ``prefix``."""
+def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> dict[str, Any]:
+    """Return the document of an API that is mounted at ``prefix``, and takes such graces."""
     _, components = msgspec.json.schema_components(
         _TYPES, ref_template="#/components/schemas/{name}"
     )
@@ -135,6 +129,14 @@ def document(prefix: str, version: str, *, spawning: bool) -> dict[str, Any]:
     for route in _ROUTES:
         if spawning or route.name != "create":
             paths.setdefault(f"{prefix}{route.path}" or "/", {})[route.method] = _operation(route)
+    paths[f"{prefix}/{{session_id}}"]["delete"]["parameters"].append(
+        {
+            "name": "grace",
+            "in": "query",
+            "schema": {"type": "number", "minimum": 0, "maximum": grace_cap},
+            "description": "Seconds until SIGKILL; the plan's if left out.",
+        }
+    )
     return {
         "openapi": "3.1.0",
         "info": {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import ptykill
 from ptykill.http.api import Api
-from ptykill.http.asgi import Application, Scope
+from ptykill.http.asgi import Application, Scope, send_response
 from ptykill.http.attach import Receive, Send
 from ptykill.http.messages import Response, error_response, json_response
 from ptykill.supervisor import Supervisor
@@ -26,11 +28,9 @@ class Site:
         if response is None:
             await self._app(scope, receive, send)
             return
-        headers = [[name, value] for name, value in response.headers]
-        start = {"type": "http.response.start", "status": response.status, "headers": headers}
-        await send(start)
-        body = b"" if scope["method"] == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        if scope["method"] == "HEAD":
+            response = dataclasses.replace(response, body=b"")
+        await send_response(response, send)
 
     def _answer(self, scope: Scope) -> Response | None:
         path: str = scope["path"]

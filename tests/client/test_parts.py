@@ -10,22 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from ptykill.client import frames, keys, tokens, tty
+from ptykill.client import keys, tokens, tty
 from ptykill.client.daemon import Daemon, DaemonError
 from ptykill.client.modes import Modes
-from ptykill.http import frames as theirs
+from ptykill.http import frames
 
 
 def test_both_ends_have_the_same_frames() -> None:
     """What one end writes the other reads."""
-    assert theirs.read(frames.typed(b"abc")) == theirs.Input(b"abc")
-    assert theirs.read(frames.resized(40, 120)) == theirs.Resized(40, 120)
-    assert theirs.read(frames.READY) == theirs.Ready()
-    assert [frames.read(each) for each in theirs.output(b"abc")] == [b"abc"]
-    assert frames.read(theirs.exit_frame(137)) == frames.Exit(137)
-    assert frames.read(theirs.exit_frame(None)) == frames.Exit(None)
+    assert frames.read(frames.typed(b"abc")) == frames.Input(b"abc")
+    assert frames.read(frames.resized(40, 120)) == frames.Resized(40, 120)
+    assert frames.read(frames.READY) == frames.Ready()
+    assert [frames.read_told(each) for each in frames.output(b"abc")] == [b"abc"]
+    assert frames.read_told(frames.exit_frame(137)) == frames.Exit(137)
+    assert frames.read_told(frames.exit_frame(None)) == frames.Exit(None)
     for unknown in (b"", b"\x09new", "text", b"\x03"):
-        assert frames.read(unknown) == b""
+        assert frames.read_told(unknown) == b""
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 - ``python``: a whole program, run by itself; as a test module, if it defines tests.
 - ``output``: what the ``python`` block before it prints; ``…`` stands for whatever it is there.
+- ``py``: a whole program as well, one that talks to a ``ptykill serve``, which runs meanwhile.
 - ``pycon``: doctests; those of one page are one session.
 - ``console``: commands after ``$``, given to one bash while ``ptykill serve`` runs, and what they
   print.

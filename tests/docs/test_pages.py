@@ -27,6 +27,7 @@ _PROGRAMS = [
     for block, after in pairwise([*_ALL, Block("", 0, "", "")])
     if block.kind == "python"
 ]
+_CLIENTS = [block for block in _ALL if block.kind == "py"]
 _CONSOLES = [page for page in PAGES if any(each.kind == "console" for each in blocks(page))]
 _DOCTESTS = [page for page in PAGES if any(each.kind == "pycon" for each in blocks(page))]
 
@@ -106,6 +107,17 @@ def port(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
         server.terminate()
         server.communicate(timeout=PATIENCE)
     assert server.returncode == 0
+
+
+@pytest.mark.parametrize("program", _CLIENTS, ids=str)
+def test_clients_end_well(
+    program: Block, port: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A program that talks to the daemon ends well."""
+    text = program.text.replace("127.0.0.1:8022", f"127.0.0.1:{port}")
+    done = _run([sys.executable, "-W", "error", "-c", text], environment, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "got hello" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")

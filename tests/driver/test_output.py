@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 
 import pytest
@@ -197,5 +198,17 @@ async def test_who_asked_for_the_end_is_known(stage: Stage) -> None:
     await other.wait()
     await other.terminate()
     assert not other.ending
+    with pytest.raises(ptykill.InvalidGrace):
+        await stage.session.terminate(grace=-1.0)
+    assert not stage.session.ending
     await stage.session.terminate()
     assert stage.session.ending
+
+
+@pytest.mark.parametrize(("limit", "patience"), [(0, 1.0), (-1, 1.0), (1, -1.0), (1, math.nan)])
+async def test_what_can_not_be_attached(stage: Stage, limit: int, patience: float) -> None:
+    """A limit of nothing, or less patience than none, is an error, and nobody is attached."""
+    with pytest.raises(ptykill.InvalidArgument):
+        stage.session.attach(limit, patience)
+    await stage.write(b"kept")
+    assert await stage.session.receive() == b"kept"

@@ -203,6 +203,34 @@ async def test_web_sockets_are_turned_away(
     assert json.loads(body["body"])["code"] == code
 
 
+async def test_a_client_that_has_gone_is_no_error(
+    autojump_clock: MockClock, mortal: Supervisor
+) -> None:
+    """A server that can't send any more says so by an OSError; the conversation ends by that."""
+    session = await mortal.spawn(["bash"])
+    app = ptykill.asgi_app(mortal, key=None)
+    token = await app.issue_token(session.id)
+    heard: list[dict[str, Any]] = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "bytes": b"\x02"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        if not heard:
+            await trio.sleep_forever()
+        return heard.pop(0)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.send":
+            raise BrokenPipeError
+        session.request_end()  # So that there is something to tell.
+
+    with trio.fail_after(60):
+        path, headers = f"{PREFIX}/{session.id}/ws", [(b"x-pty-token", token.encode())]
+        await app({"type": "websocket", "path": path, "headers": headers}, receive, send)
+    assert (await session.wait()).empty
+
+
 async def test_unknown_scopes_are_an_error(autojump_clock: MockClock, mortal: Supervisor) -> None:
     """What is no scope of ASGI 3 is refused loudly."""
     with pytest.raises(ValueError, match="not a scope"):

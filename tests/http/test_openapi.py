@@ -16,10 +16,13 @@ KEY = "key-for-tests"
 
 def test_what_is_not_offered_is_not_told() -> None:
     """A mount that spawns nothing has no create; its paths begin with its prefix."""
-    told = openapi.document("/here", "1", spawning=False)
+    told = openapi.document("/here", "1", spawning=False, grace_cap=7.0)
     assert set(told["paths"]["/here"]) == {"get"}
-    assert told["paths"]["/here/{session_id}"]["delete"]["operationId"] == "sandbox_pty_kill"
-    assert set(openapi.document("", "1", spawning=True)["paths"]["/"]) == {"get", "post"}
+    kill = told["paths"]["/here/{session_id}"]["delete"]
+    assert kill["operationId"] == "sandbox_pty_kill"
+    assert kill["parameters"][1]["schema"]["maximum"] == 7.0
+    told = openapi.document("", "1", spawning=True, grace_cap=60.0)
+    assert set(told["paths"]["/"]) == {"get", "post"}
 
 
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:

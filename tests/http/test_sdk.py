@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import pytest
+from tensorlake import sandbox as tensorlake  # type: ignore[import-untyped]
 
 from ptykill.testing import process_table as processes
-
-tensorlake = pytest.importorskip("tensorlake.sandbox")
 
 # The SDK leaves its sockets to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
