@@ -17,6 +17,10 @@ from typing import Any
 PATIENCE = 30.0
 """Seconds that a busy machine may take for what is due at once."""
 
+CATCHES = "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done"
+"""A script that Ctrl-C ends, whenever it comes. (With `cat` in the place of the loop it would not:
+a shell that is interrupted on the way to it waits for a `cat` that nobody has interrupted.)"""
+
 _SIT_DOWN = (
     "import fcntl, os, runpy, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     " runpy.run_module('ptykill', run_name='__main__', alter_sys=True)"

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.client.seat import PATIENCE, Here, Seat, eventually
+from tests.client.seat import CATCHES, PATIENCE, Here, Seat, eventually
 
 Sit: TypeAlias = Callable[..., Seat]
 
@@ -35,7 +35,7 @@ def test_what_is_typed_goes_in_and_the_exit_status_comes_out(here: Here, sit: Si
 
 def test_keys_are_the_sessions(here: Here, sit: Sit) -> None:
     """Ctrl-C interrupts what runs there, not the client."""
-    seat = sit("new", "sh", "-c", "trap 'echo caught; exit 5' INT; echo ready; cat", here=here)
+    seat = sit("new", "sh", "-c", CATCHES, here=here)
     seat.read_until("ready\r\n")
     seat.type("\x03")
     seat.read_until("caught")

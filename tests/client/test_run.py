@@ -12,7 +12,7 @@ from typing import IO, TypeAlias, cast
 import pytest
 
 from ptykill.testing import process_table as processes
-from tests.client.seat import PATIENCE, Seat, ask, eventually
+from tests.client.seat import CATCHES, PATIENCE, Seat, ask, eventually
 
 Sit: TypeAlias = Callable[..., Seat]
 
@@ -213,9 +213,7 @@ def test_its_own_death_leaves_nothing(mark: str) -> None:
 
 def test_at_a_terminal(sit: Sit) -> None:
     """The command has its size, takes every key, and the terminal is as it was afterwards."""
-    seat = sit(
-        "run", "sh", "-c", "trap 'echo caught; exit 5' INT; stty size; echo ready; cat", rows=30
-    )
+    seat = sit("run", "sh", "-c", f"stty size; {CATCHES}", rows=30)
     assert "30 80" in seat.read_until("ready\r\n")
     assert seat.raw
     seat.type("\x03")
