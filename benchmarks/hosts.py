@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from benchmarks.report import Ending
@@ -22,14 +21,9 @@ __all__ = ["START_BOUND", "Hosts", "Limits", "Notes", "interleave"]
 T = TypeVar("T")
 
 WARM_UP = 2
-"""Rounds before the first that counts."""
+"""Rounds before the first that counts, where there are more than that."""
 START_BOUND = 120.0
 """Seconds that a host may take to start, and to fill its memory."""
-EARLY = 1_000_000
-"""Nanoseconds after an answer up to which a death counts as one before it.
-
-An observer is told of a death some 10 µs after it, and later where other processes want the CPU.
-"""
 LATER = 1.0
 """Seconds after the answer at which is counted who is left alive."""
 UP_BOUND = 20.0
@@ -37,7 +31,7 @@ UP_BOUND = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A case stops at the first: so many rounds, so many seconds since it began.
+    """A case stops at the first: so many rounds, so many seconds since the first of them.
 
     ``largest`` is the most of what the case has more and more of: megabytes, sessions, processes.
     """
@@ -59,14 +53,27 @@ class Hosts:
     """Processes that hold systems (`benchmarks.host`), each system known by a label."""
 
     stack: ExitStack
-    began: float = field(default_factory=time.monotonic)
     remarks: list[str] = field(default_factory=list)
     systems: dict[str, tuple[Worker, str]] = field(default_factory=dict)
 
     def start(self, modules: Sequence[str], megabytes: int = 0, size: str = "") -> list[str]:
         """Start one more; return the names of its systems. A size becomes part of their labels."""
+        return self._met(self._launched(modules, megabytes), modules, size)
+
+    def start_each(self, modules: Sequence[str]) -> list[str]:
+        """Start a host for each of them; return the names of all systems."""
+        workers = [self._launched([module]) for module in modules]
+        return [
+            name
+            for worker, module in zip(workers, modules, strict=True)
+            for name in self._met(worker, [module])
+        ]
+
+    def _launched(self, modules: Sequence[str], megabytes: int = 0) -> Worker:
         argv = [sys.executable, "-m", "benchmarks.host", str(megabytes), *modules]
-        host = self.stack.enter_context(Worker(argv))
+        return self.stack.enter_context(Worker(argv))
+
+    def _met(self, host: Worker, modules: Sequence[str], size: str = "") -> list[str]:
         about = json.loads(host.answer(START_BOUND))
         for module, reason in about["skipped"].items():
             remark = f"{module}: skipped, {reason}"
@@ -77,10 +84,6 @@ class Hosts:
         for name in about["systems"]:
             self.systems[f"{name}, {size}" if size else name] = host, name
         return list(about["systems"])
-
-    def start_each(self, modules: Sequence[str]) -> list[str]:
-        """Start a host for each of them; return the names of all systems."""
-        return [name for module in modules for name in self.start([module])]
 
     def ask(self, verb: str, label: str, *fields: object, watch: Watch | None = None) -> Any:
         """Have a system do something, and return what it tells."""
@@ -95,13 +98,15 @@ class Hosts:
         leaders = self.ask("prepare", label, program, count)
         with Watch(complete(leaders, program)) as watch:
             start, stop = self.ask("end", label, grace, watch=watch)
+            watch.note()
+            late = len(watch.alive)
             reaped = not any(watch.there(leader) for leader in leaders)
             watch.wait(stop / 1e9 + LATER - time.perf_counter())
             return Ending(
                 answered=stop - start,
                 dead=None if watch.alive else max(watch.died.values()) - start,
                 members=len(watch.alive) + len(watch.died),
-                late=len(watch.alive) + sum(at > stop + EARLY for at in watch.died.values()),
+                late=late,
                 left=len(watch.alive),
                 reaped=reaped,
             )
@@ -131,16 +136,15 @@ def interleave(
     one: Callable[[str], T],
     limits: Limits,
     notes: Notes,
-    began: float | None = None,
 ) -> list[dict[str, T]]:
     """Have every system take its turn in every round, in an order of the round's own.
 
     A drift of the machine so hits all alike, and none is always measured after the same other.
     """
     order = random.Random(0)  # the same orders in each run
-    began = time.monotonic() if began is None else began
+    began = time.monotonic()
     rounds: list[dict[str, T]] = []
-    for number in range(-WARM_UP, limits.rounds):
+    for number in range(-min(WARM_UP, limits.rounds - 1), limits.rounds):
         if number > 0 and time.monotonic() > began + limits.seconds:
             notes.remarks.append(f"{number} rounds of {limits.rounds}: the time was up")
             break

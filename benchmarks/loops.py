@@ -11,7 +11,7 @@ import trio
 __all__ = ["LOOPS", "on_asyncio", "pause", "readable", "together"]
 
 LOOPS: dict[str, Callable[[Callable[[], Awaitable[None]]], None]] = {
-    "trio": lambda main: trio.run(main),
+    "trio": trio.run,
     "asyncio": lambda main: asyncio.run(main()),  # type: ignore[arg-type] # they are coroutines
 }
 """How each of them runs an async function."""

@@ -40,9 +40,11 @@ class Table:
 
 
 class Result(Protocol):
-    """What a case comes to; ``problems`` are what must not be, ``[]`` if all is well."""
+    """What a case comes to."""
 
-    problems: list[str]
+    @property
+    def problems(self) -> list[str]:
+        """What must not be, ``[]`` if all is well."""
 
     def table(self) -> Table:
         """Return it for a person."""
@@ -125,7 +127,8 @@ class Ending:
     """One end of sessions: by the system's clock, and as the observer saw it.
 
     Times are nanoseconds since the call. ``dead`` is that of the last member, None if one was left;
-    ``late`` are those that lived at the answer, ``left`` those that did a second later.
+    ``late`` are those that lived when the observer had got the answer, so that nobody is accused of
+    what he did not do; ``left`` those that did a second later.
     """
 
     answered: int
@@ -213,16 +216,17 @@ class Endings:
             "figures": figures,
             "answered": self.answered.data(),
             "in a row": self.in_a_row.data(),
-            "rounds": [
-                {name: asdict(one) for name, one in taken.items()} for taken in self.rounds
-            ],
+            "rounds": [{name: asdict(one) for name, one in taken.items()} for taken in self.rounds],
             "remarks": self.remarks,
             "problems": self.problems,
         }
 
     def _timings(self, rounds: list[dict[str, int]]) -> Timings:
         return Timings(
-            self.title, self.names, {"/ C": dict.fromkeys(self.names, self.reference)}, rounds=rounds
+            self.title,
+            self.names,
+            {"/ C": dict.fromkeys(self.names, self.reference)},
+            rounds=rounds,
         )
 
 
@@ -292,14 +296,14 @@ class Figures:
         return {"figures": self.told, "remarks": self.remarks, "problems": self.problems}
 
 
-def percentile(values: Sequence[int], percent: int) -> int:
+def percentile(values: Sequence[float], percent: int) -> float:
     """Return the smallest value that so many per cent of ``values`` do not exceed."""
     return sorted(values)[-(-len(values) * percent // 100) - 1]
 
 
 def show_ratio(ratio: tuple[float, float] | None) -> str:
     """Return the median of the rounds' ratios in three digits."""
-    if ratio is None:
+    if ratio is None or ratio[0] < 0:
         return "-"
     return f"{ratio[0]:.{2 if ratio[0] < 10 else 1 if ratio[0] < 100 else 0}f}"
 

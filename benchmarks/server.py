@@ -63,7 +63,11 @@ def serve(listener: socket.socket) -> None:
     argv = [sys.executable, "-m", "ptykill", "serve", "--port", str(port), "--containment", TIER]
     env = {**os.environ, "PTYKILL_API_KEY": "key"}
     daemon = subprocess.Popen(
-        argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        argv,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     leave_with_stdin(lambda: daemon.send_signal(signal.SIGTERM))
     daemon.wait()

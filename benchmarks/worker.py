@@ -52,6 +52,7 @@ class Worker:
         while not answer.endswith(b"\n"):
             ready = dict(poll.poll(max(0.0, bound - time.monotonic()) * 1000))
             if not ready:
+                self._process.kill()  # An answer that came after all would be taken for the next.
                 raise TimeoutError(f"no answer from {self._process.args!r} in {within:.0f} s")
             if watch is not None and watch.fileno() in ready:
                 watch.note()

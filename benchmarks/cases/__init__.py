@@ -59,9 +59,9 @@ CASES = {
         )
         for jobs, deaf, quick in (
             (10, False, None),
-            (10, True, None),
+            (10, True, Limits(1, 10)),
             (100, False, None),
-            (100, True, Limits(1, 10)),
+            (100, True, None),
         )
     },
     "many": Case(

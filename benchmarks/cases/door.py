@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Self
 
 from benchmarks.cases.teardown import GRACE
 from benchmarks.hosts import START_BOUND, Hosts, Limits, interleave
@@ -30,7 +31,7 @@ def doors(limits: Limits) -> Result:
     """Time a sleep's end through each door, each the median of three."""
     with ExitStack() as stack:
         hosts = Hosts(stack)
-        trio_calls = {}
+        trio_calls: dict[str, str] = {}
         for tier in DOOR_TIERS:
             for bare in hosts.start([f"ptykill_tier:{tier}"]):
                 doors = hosts.start_each([f"{door}:{tier}" for door in DOORS])
@@ -46,7 +47,7 @@ def doors(limits: Limits) -> Result:
             times = [hosts.end_unobserved(label, "sleep", GRACE) for _ in range(IN_A_ROW)]
             return round(statistics.median(times))
 
-        result.rounds = interleave(result.names, turn, limits, result, hosts.began)
+        result.rounds = interleave(result.names, turn, limits, result)
     for label, bare in trio_calls.items():
         if label != bare:
             derive(result, f"{label}: what it adds", label, bare)
@@ -78,7 +79,7 @@ def delete(limits: Limits) -> Result:
             kind, act = acts[label]
             return servers[kind].nothing() if act == "nothing" else servers[kind].delete()
 
-        result.rounds = interleave(result.names, turn, limits, result, hosts.began)
+        result.rounds = interleave(result.names, turn, limits, result)
     for kind in servers:
         derive(result, f"{kind}: beyond both", f"{kind}: DELETE", f"{kind}: nothing", *bare)
     return result
@@ -130,7 +131,7 @@ class Client:
                 raise RuntimeError(f"{status} {content!r}, there: {watch.there(pid)}")
         return took
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         """Connect."""
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -39,7 +38,7 @@ def many(limits: Limits) -> Result:
             part = Endings(f"{count} at once", names, VERIFIED)
 
             def turn(label: str, count: int = count, part: Endings = part) -> Ending:
-                ending = ended(hosts, part, label, "sleep", GRACE, count)
+                ending = ended(hosts, part, label, "sleep", GRACE, count=count)
                 if judged(label) and (ending.dead or 0) > PLANNED * 1e9:
                     part.problems.append(f"{label}: past its plan: {ending}")
                 return ending
@@ -70,7 +69,7 @@ def neighbours(limits: Limits) -> Result:
             def turn(label: str, part: Endings = part) -> Ending:
                 return ended(hosts, part, label, "bash", GRACE)
 
-            part.rounds += interleave(names, turn, half, part, time.monotonic())
+            part.rounds += interleave(names, turn, half, part)
         crowd.ask("0")
     title = "bash -i among other processes: from the call to the answer"
     return Curve(title, "processes", parts, hosts.remarks)

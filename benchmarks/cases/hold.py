@@ -59,9 +59,10 @@ def idle(limits: Limits) -> Result:
             woken[name] = [wakes(pid) for pid in pids[name]]
         time.sleep(seconds)
         for name in names:
-            host, *beside = (
+            host, *others = (
                 wakes(pid) - had for pid, had in zip(pids[name], woken[name], strict=True)
             )
+            beside = sum(others)
             first, last = before[name], after[name]
             each = (
                 last.descriptors - first.descriptors,
@@ -70,10 +71,10 @@ def idle(limits: Limits) -> Result:
                 last.beside - first.beside,
                 (last.their_memory - first.their_memory) / 1024,
             )
-            counts = (*(value / count for value in each), host, sum(beside))
+            counts = (*(value / count for value in each), host, beside)
             result.told[name] = dict(zip(FORMATS, counts, strict=True))
-            if name.startswith("ptykill") and sum(beside):
-                result.problems.append(f"{name}: {sum(beside)} wake-ups of those beside it")
+            if name.startswith("ptykill") and beside:
+                result.problems.append(f"{name}: {beside} wake-ups of those beside it")
         for name in names:
             hosts.ask("end", name, 0)
     return result

@@ -40,8 +40,9 @@ class Spawns:
         first, second = self.returned.table(), self.byte.table()
         rows = [(*a[:-1], *b[1:]) for a, b in zip(first.rows, second.rows, strict=True)]
         header = (*first.header[:-1], "first byte", *second.header[2:])
-        return Table("Spawn: from the call to its return, and to the first byte", header, rows,
-                     first.remarks)
+        return Table(
+            "Spawn: from the call to its return, and to the first byte", header, rows, first.remarks
+        )
 
     def data(self) -> JSON:
         """Return both."""
@@ -81,9 +82,7 @@ def spawn(limits: Limits) -> Result:
 def compared(pairs: dict[str, tuple[str, str]], smallest: str) -> Timings:
     """Return timings without a round yet."""
     columns: dict[str, dict[str, str]] = {
-        f"/ {POSIX_SPAWN}": {
-            label: f"{POSIX_SPAWN}, {size}" for label, (_, size) in pairs.items()
-        },
+        f"/ {POSIX_SPAWN}": {label: f"{POSIX_SPAWN}, {size}" for label, (_, size) in pairs.items()},
         f"/ {smallest}": {label: f"{name}, {smallest}" for label, (name, _) in pairs.items()},
     }
     names: Sequence[str] = list(pairs)

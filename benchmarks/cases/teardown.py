@@ -53,7 +53,7 @@ def cooperative(title: str, program: str, limits: Limits) -> Result:
                 warm[label].append(round(statistics.median(row)))
             return ending
 
-        result.rounds = interleave(result.names, turn, limits, result, hosts.began)
+        result.rounds = interleave(result.names, turn, limits, result)
     for number in range(len(result.rounds)):
         result.warm.append(
             {
@@ -74,7 +74,7 @@ def stubborn(title: str, limits: Limits) -> Result:
         def turn(label: str) -> Ending:
             return past(ended(hosts, result, label, "deaf", SHORT_GRACE), SHORT_GRACE)
 
-        result.rounds = interleave(result.names, turn, limits, result, hosts.began)
+        result.rounds = interleave(result.names, turn, limits, result)
     return result
 
 
@@ -95,13 +95,12 @@ def tree(jobs: int, limits: Limits, *, deaf: bool) -> Result:
             lambda label: ended(hosts, result, label, program, grace),
             limits,
             result,
-            hosts.began,
         )
     return result
 
 
 def ended(  # noqa: PLR0913 - what is ended, and by whom
-    hosts: Hosts, result: Endings, label: str, program: str, grace: float, count: int = 1
+    hosts: Hosts, result: Endings, label: str, program: str, grace: float, *, count: int = 1
 ) -> Ending:
     """Have sessions ended, and note what ptykill promises and has not kept."""
     ending = hosts.end(label, program, grace, count)

@@ -235,7 +235,8 @@ def read_terminal(master: int, within: float) -> bytes:
     """Return what a terminal's master has to read, ``b""`` if nothing comes in time."""
     poll = select.poll()
     poll.register(master, select.POLLIN)
-    if not poll.poll(within * 1000):
+    # Until the program has opened its terminal this is a hang-up; a read would block after that.
+    if not any(events & select.POLLIN for _, events in poll.poll(within * 1000)):
         return b""
     try:
         return os.read(master, 65_536)

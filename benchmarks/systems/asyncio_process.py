@@ -62,7 +62,7 @@ class AsyncioSession:
         self.process.send_signal(signal.SIGCONT)
         try:
             await asyncio.wait_for(self.process.wait(), grace)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             with suppress(ProcessLookupError):
                 self.process.kill()
             await self.process.wait()

@@ -71,6 +71,6 @@ class PsutilSession:
                 process.kill()
         psutil.wait_procs(alive, timeout=grace)
         stop = time.perf_counter_ns()
-        self.process.wait()  # noqa: ASYNC222 - psutil has reaped it: it learns of that
+        self.process.wait()  # psutil has reaped it: it learns of that
         os.close(self.master)
         return Span(start, stop)

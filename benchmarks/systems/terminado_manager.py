@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import terminado  # type: ignore[import-untyped,unused-ignore]
+from terminado.management import NamedTermManager
 
 from benchmarks.loops import pause
 from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, System
@@ -28,7 +28,7 @@ def systems() -> list[System]:
 @asynccontextmanager
 async def open_manager() -> AsyncIterator[Spawn]:
     """Hold a manager."""
-    manager = terminado.NamedTermManager(shell_command=["false"], extra_env=ENVIRONMENT)
+    manager = NamedTermManager(shell_command=["false"], extra_env=ENVIRONMENT)
 
     async def spawn(program: Program) -> Session:
         name, terminal = manager.new_named_terminal(shell_command=list(program.argv))

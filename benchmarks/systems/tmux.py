@@ -71,7 +71,7 @@ class TmuxSession:
     async def read(self, within: float) -> bytes:
         """Look at the screen until there is something new on it."""
         await pause(within)
-        before, self.screen = self.screen, self.tmux.run("capture-pane", "-pt", self.name)
+        before, self.screen = self.screen, self.tmux.run("capture-pane", "-pJt", self.name)
         return b"" if self.screen == before else self.screen.encode()
 
     async def end(self, grace: float) -> Span:  # noqa: ARG002 - it knows none
