@@ -25,7 +25,7 @@ from functools import partial
 
 from benchmarks.loops import LOOPS, pause, readable
 from benchmarks.machine import proc_field
-from benchmarks.systems import PROGRAMS, Session, Spawn, System, load, loop_of, ready
+from benchmarks.systems import PROGRAMS, Session, Spawn, System, check, load, loop_of, ready
 from benchmarks.watch import Watch
 
 __all__: list[str] = []
@@ -100,8 +100,8 @@ class Held:
         session = await self._spawn(PROGRAMS[program])
         returned = time.perf_counter_ns()
         with Watch([session.pid], noting=False):
-            if not await session.read(FIRST_BYTE):
-                raise TimeoutError("no byte of output")
+            while not await session.read(FIRST_BYTE):
+                check(start / 1e9 + FIRST_BYTE, "no byte of output")
             byte = time.perf_counter_ns()
             await session.end(0)
         return {"returned": returned - start, "byte": byte - start}

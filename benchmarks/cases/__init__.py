@@ -38,23 +38,23 @@ CASES = {
         )
         for name, what, program, rounds, quick in (
             ("sleep", "sleep", "sleep", 50, Limits(4, 8)),
-            ("cat", "cat", "cat", 20, None),
+            ("cat", "cat", "cat", 15, None),
             ("bash", "bash -i", "bash", 50, Limits(6, 10)),
-            ("python", "interactive python3", "python", 20, None),
-            ("vim", "vim", "vim", 20, None),
+            ("python", "interactive python3", "python", 15, None),
+            ("vim", "vim", "vim", 15, None),
         )
     },
     "stubborn": Case(
         "overshoot past a grace of 100 ms, the leader being deaf to all but SIGKILL",
         partial(stubborn, f"deaf: {STUBBORN}"),
-        Limits(20, 90),
+        Limits(15, 70),
         Limits(2, 8),
     ),
     **{
         f"tree-{jobs}{'-deaf' * deaf}": Case(
             f"an interactive bash with {jobs} jobs{', half of them deaf' * deaf}",
             partial(tree, jobs, deaf=deaf),
-            Limits(5, 60),
+            Limits(3, 45),
             quick,
         )
         for jobs, deaf, quick in (
@@ -86,6 +86,6 @@ CASES = {
         "Host.call and Host.acall beside the trio call", doors, Limits(60, 60), Limits(6, 6)
     ),
     "delete": Case("DELETE over HTTP", delete, Limits(60, 60), Limits(6, 8)),
-    "cycles": Case("what many sessions leave behind", cycles, Limits(5_000, 60), Limits(300, 4)),
+    "cycles": Case("what many sessions leave behind", cycles, Limits(3_000, 30), Limits(300, 4)),
 }
 """All cases, by the names that the command line has for them."""

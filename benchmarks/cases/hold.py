@@ -20,13 +20,13 @@ SETTLE = 1.0
 FORMATS = {
     "descriptors": ".2f",
     "threads": ".2f",
-    "host, KiB": ".1f",
-    "processes beside": ".2f",
-    "theirs, KiB": ".0f",
-    "wake-ups, host": ".0f",
-    "wake-ups, beside": ".0f",
+    "host KiB": ".1f",
+    "processes": ".2f",
+    "their KiB": ".0f",
+    "host woke": ".0f",
+    "they woke": ".0f",
 }
-"""Per session, but for the wake-ups: those are all there were."""
+"""Per session, but for the last two: those are all wake-ups that there were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,11 @@ def idle(limits: Limits) -> Result:
     with ExitStack() as stack:
         hosts = Hosts(stack)
         names = hosts.start_each(MODULES)
-        result.remarks = [*hosts.remarks, "memory is PSS, without the programs that run in them"]
+        result.remarks = [
+            *hosts.remarks,
+            "KiB: PSS, without the programs that run in the sessions",
+            "woke: in all",
+        ]
         before, after, woken = {}, {}, {}
         for name in names:
             before[name] = look(hosts, name, 1)  # What the first holds for all is not a session's.

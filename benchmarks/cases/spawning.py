@@ -38,11 +38,13 @@ class Spawns:
     def table(self) -> Table:
         """Return a row for each system in each host."""
         first, second = self.returned.table(), self.byte.table()
-        rows = [(*a[:-1], *b[1:]) for a, b in zip(first.rows, second.rows, strict=True)]
-        header = (*first.header[:-1], "first byte", *second.header[2:])
-        return Table(
-            "Spawn: from the call to its return, and to the first byte", header, rows, first.remarks
-        )
+        rows = [
+            (*a[:2], *a[3:-1], b[1], b[3], b[-1])
+            for a, b in zip(first.rows, second.rows, strict=True)
+        ]
+        header = ("", "returned", *first.header[3:-1], "first byte", f"/ {POSIX_SPAWN} ", "rounds")
+        title = "Spawn: from the call to its return, and to the program's first byte"
+        return Table(title, header, rows, first.remarks)
 
     def data(self) -> JSON:
         """Return both."""

@@ -34,6 +34,7 @@ __all__ = [
     "Spawn",
     "System",
     "Unavailable",
+    "check",
     "comm",
     "load",
     "loop_of",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -23,6 +24,8 @@ from benchmarks.systems.terminal import STUB, terminal
 __all__ = ["LOOP", "systems"]
 
 LOOP = "asyncio"
+# It warns when `Popen` has reaped a child before its own thread, which it does now and then.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def systems() -> list[System]:

@@ -71,7 +71,9 @@ class TmuxSession:
     async def read(self, within: float) -> bytes:
         """Look at the screen until there is something new on it."""
         await pause(within)
-        before, self.screen = self.screen, self.tmux.run("capture-pane", "-pJt", self.name)
+        seen = self.tmux.run("capture-pane", "-pt", self.name)
+        # It leaves out the spaces at the end of a line, and a prompt has one.
+        before, self.screen = self.screen, seen.replace("\n", " \n")
         return b"" if self.screen == before else self.screen.encode()
 
     async def end(self, grace: float) -> Span:  # noqa: ARG002 - it knows none

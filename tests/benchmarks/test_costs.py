@@ -22,7 +22,7 @@ PATIENCE = 120.0
 SCANS = {"session": (0, 1), "keeper": (0, 0), "cgroup": (0, 0)}
 """Looks through the process table: for a leader that leaves when it is asked to, and a deaf one."""
 SLEEPS = 20
-"""A host sleeps four times in the grace of a deaf one; who polls every 10 ms, forty times."""
+"""A host sleeps four times in a deaf one's grace; one that polls every 10 ms, forty times."""
 CALLS = {"session": (35, 0), "keeper": (12, 10), "cgroup": (30, 15)}
 """System calls for a sleep that leaves when it is asked to: of the host, of the keeper."""
 
@@ -60,7 +60,7 @@ def test_scans_and_wake_ups(tier: str) -> None:
 
 
 def test_system_calls(tier: str, tmp_path: Path) -> None:
-    """An ordinary kill takes no more system calls than it did, and a little; nor does its keeper."""
+    """An ordinary kill takes hardly more system calls than it did; nor does its keeper."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not on PATH")
     trace = tmp_path / "trace"
