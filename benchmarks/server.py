@@ -46,7 +46,7 @@ def hypercorn(listener: socket.socket) -> None:
     async def main() -> None:
         async with ptykill.open_supervisor(containment=TIER) as supervisor:
             config = hypercorn.config.Config()
-            config.bind = [f"fd://{listener.fileno()}"]
+            config.bind = [f"fd://{listener.detach()}"]
             config.errorlog = None
             app = ptykill.asgi_app(supervisor, key="key", spawning=True)
             token, over = trio.lowlevel.current_trio_token(), trio.Event()
