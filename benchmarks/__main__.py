@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks [--quick] [--case ...] [--json FILE] [--plots DIR]``."""
+"""The command line: ``python -m benchmarks [--quick] [--case ...] [--json FILE] ...``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cases import CASES, Case
 from benchmarks.guard import guarded
 from benchmarks.hosts import Limits
 from benchmarks.machine import describe, machine
+from benchmarks.page import write
 from benchmarks.plots import plot
 from benchmarks.report import JSON, show
 
@@ -32,8 +35,8 @@ def main() -> int:
         print("The benchmarks need Linux: pidfds, /proc, subreapers.", file=sys.stderr)
         return 2
     options = parsed()
-    if options.replot is not None:
-        plot(json.loads(options.replot.read_text()), options.plots or Path())
+    if options.again is not None:
+        publish(json.loads(options.again.read_text()), options.plots, options.page)
         return 0
     chosen = {
         name: found
@@ -42,7 +45,7 @@ def main() -> int:
     }
     longest = OVERHEAD * len(chosen) + 6 * sum(each.seconds for each in chosen.values())
     raise_file_limit()
-    return guarded(partial(run, chosen, options.json, options.plots), longest)
+    return guarded(partial(run, chosen, options), longest)
 
 
 def raise_file_limit() -> None:
@@ -69,7 +72,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw them there (matplotlib)")
     parser.add_argument(
-        "--replot", type=Path, metavar="FILE", help="measure nothing: draw what was written there"
+        "--page", type=Path, metavar="FILE", help="put the tables into this page, between its marks"
+    )
+    parser.add_argument(
+        "--again",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: publish what --json has written",
     )
     return parser.parse_args()
 
@@ -93,8 +102,8 @@ def limits(name: str, case: Case, options: argparse.Namespace) -> Limits | None:
     return dataclasses.replace(found, rounds=asked, seconds=max(found.seconds, asked * each))
 
 
-def run(chosen: dict[str, Limits], file: Path | None, plots: Path | None) -> int:
-    """Run cases one after another, show each, write them all, and draw them."""
+def run(chosen: dict[str, Limits], options: argparse.Namespace) -> int:
+    """Run cases one after another, show each, write them all, and publish them."""
     about = machine()
     document: dict[str, JSON] = {"machine": about, "command": sys.argv[1:]}
     results: dict[str, JSON] = {}
@@ -104,17 +113,30 @@ def run(chosen: dict[str, Limits], file: Path | None, plots: Path | None) -> int
         print(f"... {name}: {CASES[name].about}", file=sys.stderr, flush=True)
         before, began = os.getloadavg()[0], time.monotonic()
         result = CASES[name].run(bounds)
-        show(result.table())
+        table = result.table()
+        show(table)
         took = round(time.monotonic() - began, 1)
         print(f"    {took} s, load before {before:.1f}", file=sys.stderr)
-        results[name] = {"load": before, "seconds": took, "result": result.data()}
+        results[name] = {
+            "load": before,
+            "seconds": took,
+            "table": dataclasses.asdict(table),
+            "result": result.data(),
+        }
         problems += result.problems
         document["cases"] = results
-        if file is not None:  # After each: what has been measured is kept, whatever comes.
-            file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        if options.json is not None:  # After each: what has been measured is kept.
+            options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    publish(document, options.plots, options.page)
+    return 1 if problems else 0
+
+
+def publish(document: Mapping[str, Any], plots: Path | None, page: Path | None) -> None:
+    """Draw the figures, and put the tables into a page, if that was asked for."""
     if plots is not None:
         plot(document, plots)
-    return 1 if problems else 0
+    if page is not None:
+        write(document, page)
 
 
 if __name__ == "__main__":

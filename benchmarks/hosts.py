@@ -21,7 +21,7 @@ __all__ = ["START_BOUND", "Hosts", "Limits", "Notes", "interleave"]
 T = TypeVar("T")
 
 WARM_UP = 2
-"""Rounds before the first that counts, where there are more than that."""
+"""Rounds before the first that counts, where there are many."""
 START_BOUND = 120.0
 """Seconds that a host may take to start, and to fill its memory."""
 LATER = 1.0
@@ -144,7 +144,7 @@ def interleave(
     order = random.Random(0)  # the same orders in each run
     began = time.monotonic()
     rounds: list[dict[str, T]] = []
-    for number in range(-min(WARM_UP, limits.rounds - 1), limits.rounds):
+    for number in range(-min(WARM_UP, limits.rounds // 5), limits.rounds):
         if number > 0 and time.monotonic() > began + limits.seconds:
             notes.remarks.append(f"{number} rounds of {limits.rounds}: the time was up")
             break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,9 @@ from benchmarks.report import percentile, show_time
 __all__ = ["plot"]
 
 Cases = Mapping[str, Any]
+
+LINE = 8.5
+"""Points that a line of small text takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def plot(document: Mapping[str, Any], folder: Path) -> None:
     import matplotlib as mpl  # noqa: PLC0415 - it is slow to import, and may not be installed
 
     mpl.use("Agg")
-    # Text as outlines looks the same wherever the file is shown; the salt keeps its bytes the same.
-    mpl.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "ptykill", "font.size": 9})
+    # Text stays text; with the salt, the same figures are the same bytes.
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "ptykill", "font.size": 9})
     cases = {name: case["result"] for name, case in document["cases"].items()}
     folder.mkdir(parents=True, exist_ok=True)
     footer = describe(document["machine"])
@@ -108,7 +110,7 @@ def latency(cases: Cases, theme: Theme) -> Any:
             for row, name in enumerate(names):
                 one_line(ax, theme, cases[case], name, row)
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
-            ax.set_xlim(right=ax.get_xlim()[1] * 5)
+            ax.set_xlim(right=ax.get_xlim()[1] * 12)
             ax.grid(axis="x", color=theme.grid, linewidth=0.6)
         axes[0].set_yticks(range(len(names)), names)
         axes[0].invert_yaxis()
@@ -148,7 +150,9 @@ def one_line(ax: Any, theme: Theme, case: Any, name: str, row: int) -> None:
         markeredgewidth=0.5,
     )
     ratio = case["answered"]["figures"][name]["ratios"]["/ C"]
-    told = show_time(middle * 1e6) + (f"  {ratio[0]:.3g} × C" if ratio else "")
+    told = show_time(middle * 1e6) + (
+        f"  {ratio[0]:.{2 if ratio[0] < 10 else 3}g} × C" if ratio else ""
+    )
     if case["figures"][name]["alive a second later"]:
         told = "never ends it"
     ax.annotate(
@@ -164,7 +168,7 @@ def one_line(ax: Any, theme: Theme, case: Any, name: str, row: int) -> None:
 
 def milliseconds(value: float) -> str:
     """Return a number of milliseconds as a tick has it."""
-    return f"{value * 1000:g} µs" if value < 1 else f"{value:g} ms"
+    return f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms"
 
 
 # --- survivors ------------------------------------------------------------------------------------
@@ -194,7 +198,9 @@ def survivors(cases: Cases, theme: Theme) -> Any:
             ax.barh(row, at_once, height=0.62, color=theme.bad, alpha=0.35)
             ax.barh(row, later, height=0.62, color=theme.bad)
             words = (
-                f"{at_once:.0f} at the answer, {later:.0f} a second later" if at_once else "nobody"
+                f"{at_once:.0f} of {told['members']:.0f} at the answer, {later:.0f} a second later"
+                if at_once
+                else "nobody"
             )
             ax.annotate(
                 f"{words}; answered after {show_time(median(case, name))}",
@@ -205,7 +211,7 @@ def survivors(cases: Cases, theme: Theme) -> Any:
                 size=7.5,
                 color=theme.text,
             )
-        ax.set_xlim(0, most * 1.75)
+        ax.set_xlim(0, most * 2)
         ax.set_xticks([])
         ax.set_yticks(range(len(names)), names)
         ax.spines["bottom"].set_visible(False)
@@ -236,12 +242,13 @@ def growth(cases: Cases, theme: Theme) -> Any:
         "many": "Sessions of sleep ended at once:\nfrom the call to the last answer",
         "neighbours": "bash -i, by the number of other processes:\nfrom the call to the answer",
     }
-    with figure(theme, 9.2, 4.6, 1, 2) as (drawing, axes):
+    labels: list[list[tuple[float, int, str]]] = []
+    with figure(theme, 9.2, 5.0, 1, 2) as (drawing, axes):
         for ax, (case, title) in zip(axes, panels.items(), strict=True):
             ax.set_title(title, loc="left", size=9, color=theme.text)
             ax.set_xscale("log")
             ax.set_yscale("log")
-            ends = []
+            labels.append(ends := [])
             for name, sizes, times in curves(cases[case]):
                 ours = name.startswith("ptykill")
                 ax.plot(
@@ -259,14 +266,16 @@ def growth(cases: Cases, theme: Theme) -> Any:
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
             ax.set_xlim(right=ticks[-1] * (ticks[-1] / ticks[0]) ** 0.5)
             ax.grid(color=theme.grid, linewidth=0.6)
-            label_ends(ax, theme, ends)
         drawing.text(
             *(0.01, 0.05),
-            "medians; both axes logarithmic.  Green: the bare kernel calls in C.  Blue: ptykill.",
+            "medians; both axes logarithmic.  Green: the bare kernel calls in C.  Blue: ptykill."
+            "  Those that end one after the other are asked for no more than ten.",
             color=theme.muted,
             size=7,
         )
         drawing.subplots_adjust(left=0.075, right=0.99, top=0.88, bottom=0.155, wspace=0.17)
+        for ax, ends in zip(axes, labels, strict=True):  # Where they are is known only now.
+            label_ends(ax, theme, ends)
     return drawing
 
 
@@ -283,25 +292,38 @@ def curves(case: Any) -> Iterator[tuple[str, list[int], list[float]]]:
 
 
 def label_ends(ax: Any, theme: Theme, ends: Sequence[tuple[float, int, str]]) -> None:
-    """Write each curve's name at its end, those of one place one below the other."""
-    apart = 9.0
-    """Points between two labels."""
-    scale = ax.transData
-    lowest: dict[bool, float] = {}
-    for value, size, name in sorted(ends):
-        at = scale.transform((size, value))[1] * 72 / ax.figure.dpi
-        last = size == max(each[1] for each in ends)
-        place = max(at, lowest.get(last, -math.inf) + apart)
-        lowest[last] = place
-        ax.annotate(
-            name,
-            (size, value),
-            xytext=(6, place - at),
-            textcoords="offset points",
-            va="center",
-            size=7,
-            color=theme.of(name),
-        )
+    """Write each curve's name at its end, and those that would overlap one above the other."""
+    for size in {size for _, size, _ in ends}:
+        here = sorted(each for each in ends if each[1] == size)
+        heights = [
+            ax.transData.transform((size, value))[1] * 72 / ax.figure.dpi for value, _, _ in here
+        ]
+        for (value, _, name), height, place in zip(here, heights, apart(heights), strict=True):
+            ax.annotate(
+                name,
+                (size, value),
+                xytext=(6, place - height),
+                textcoords="offset points",
+                va="center",
+                size=7,
+                color=theme.of(name),
+            )
+
+
+def apart(heights: Sequence[float]) -> list[float]:
+    """Return ascending heights, in points, moved as little as leaves room for a line at each."""
+    groups: list[list[float]] = []
+    for height in heights:
+        groups.append([height])
+        while len(groups) > 1 and spread(groups[-1])[0] - spread(groups[-2])[-1] < LINE:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return [place for group in groups for place in spread(group)]
+
+
+def spread(heights: Sequence[float]) -> list[float]:
+    """Return places one line apart, about the middle of those heights."""
+    first = statistics.mean(heights) - LINE * (len(heights) - 1) / 2
+    return [first + LINE * number for number in range(len(heights))]
 
 
 # --- what they share ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from benchmarks.cases.growth import many, neighbours
 from benchmarks.cases.hold import idle
 from benchmarks.cases.leak import cycles
 from benchmarks.cases.spawning import spawn
+from benchmarks.cases.stage import stages
 from benchmarks.cases.teardown import COOPERATIVE, STUBBORN, cooperative, stubborn, tree
 from benchmarks.hosts import Limits
 from benchmarks.report import Result
@@ -37,13 +38,14 @@ CASES = {
             quick,
         )
         for name, what, program, rounds, quick in (
-            ("sleep", "sleep", "sleep", 50, Limits(4, 8)),
+            ("sleep", "sleep", "sleep", 40, Limits(4, 8)),
             ("cat", "cat", "cat", 15, None),
             ("bash", "bash -i", "bash", 50, Limits(6, 10)),
             ("python", "interactive python3", "python", 15, None),
             ("vim", "vim", "vim", 15, None),
         )
     },
+    "stages": Case("where the time of a kill goes", stages, Limits(100, 30), Limits(10, 5)),
     "stubborn": Case(
         "overshoot past a grace of 100 ms, the leader being deaf to all but SIGKILL",
         partial(stubborn, f"deaf: {STUBBORN}"),

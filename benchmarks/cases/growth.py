@@ -43,7 +43,7 @@ def many(limits: Limits) -> Result:
                     part.problems.append(f"{label}: past its plan: {ending}")
                 return ending
 
-            share = replace(limits, seconds=limits.seconds * (1 + (count == max(sizes))))
+            share = replace(limits, seconds=limits.seconds * (1 + 2 * (count == max(sizes))))
             part.rounds = interleave(names, turn, share, part)
             parts[count] = part
     remark = f"more than {FEW} at once: without {', '.join(SLOWLY)}"

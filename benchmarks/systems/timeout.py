@@ -28,7 +28,7 @@ from benchmarks.systems.terminal import STUB, terminal
 
 __all__ = ["systems"]
 
-AFTER = 0.4
+AFTER = 0.3
 """Seconds after which its time is up."""
 GRACE = 0.1
 
