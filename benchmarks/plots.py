@@ -110,7 +110,7 @@ def latency(cases: Cases, theme: Theme) -> Any:
             for row, name in enumerate(names):
                 one_line(ax, theme, cases[case], name, row)
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
-            ax.set_xlim(right=ax.get_xlim()[1] * 12)
+            ax.set_xlim(*limits(cases[case]))
             ax.grid(axis="x", color=theme.grid, linewidth=0.6)
         axes[0].set_yticks(range(len(names)), names)
         axes[0].invert_yaxis()
@@ -118,7 +118,7 @@ def latency(cases: Cases, theme: Theme) -> Any:
             label.set_color(theme.of(name))
         drawing.text(
             *(0.01, 0.05),
-            "dots: each round; line: from the 5th to the 95th of a hundred; ring: the median."
+            "dots: each round; line: from the 5th to the 95th of a hundred; large: the median."
             "  Cross: it answered while somebody lived.  × C: the bare kernel calls, leader only.",
             color=theme.muted,
             size=7,
@@ -131,13 +131,16 @@ def latency(cases: Cases, theme: Theme) -> Any:
 
 def one_line(ax: Any, theme: Theme, case: Any, name: str, row: int) -> None:
     """Draw a system's rounds upon a line."""
-    times = [max(each, 1e3) / 1e6 for each in answers(case, name)]
-    colour = theme.of(name)
+    times = [each / 1e6 for each in answers(case, name)]
     if not times:
         return
-    low, high = (percentile(times, percent) for percent in (5, 95))
+    colour = theme.of(name)
     middle = statistics.median(times)
+    if case["figures"][name]["alive a second later"]:
+        note(ax, theme.bad, "it never ends it", (0.02, row), in_axes=True)
+        return
     early = case["figures"][name]["alive at the answer"]
+    low, high = (percentile(times, percent) for percent in (5, 95))
     ax.plot(times, [row] * len(times), ".", color=colour, alpha=0.3, markersize=4)
     ax.plot([low, high], [row, row], color=colour, linewidth=1.6)
     ax.plot(
@@ -150,20 +153,38 @@ def one_line(ax: Any, theme: Theme, case: Any, name: str, row: int) -> None:
         markeredgewidth=0.5,
     )
     ratio = case["answered"]["figures"][name]["ratios"]["/ C"]
-    told = show_time(middle * 1e6) + (
-        f"  {ratio[0]:.{2 if ratio[0] < 10 else 3}g} × C" if ratio else ""
+    times_c = f"  {ratio[0]:.{1 if ratio[0] < 10 else 0}f} × C" if ratio else ""
+    note(
+        ax, theme.bad if early else theme.text, show_time(middle * 1e6) + times_c, (max(times), row)
     )
-    if case["figures"][name]["alive a second later"]:
-        told = "never ends it"
+
+
+def note(
+    ax: Any, colour: str, text: str, place: tuple[float, float], *, in_axes: bool = False
+) -> None:
+    """Write beside a place; its first coordinate may be a share of the axes' width."""
     ax.annotate(
-        told,
-        (max(*times, high), row),
+        text,
+        place,
         xytext=(7, 0),
+        xycoords=ax.get_yaxis_transform() if in_axes else "data",
         textcoords="offset points",
         va="center",
         size=7,
-        color=theme.bad if early else theme.text,
+        color=colour,
     )
+
+
+def limits(case: Any) -> tuple[float, float]:
+    """Return how far an axis reaches: from the shortest answer to where a label ends."""
+    told = [
+        each / 1e6
+        for name, about in case["figures"].items()
+        if not about["alive a second later"]
+        for each in (min(answers(case, name)), max(answers(case, name)))
+        if each > 0
+    ]
+    return min(0.1, *told), max(told) * 40
 
 
 def milliseconds(value: float) -> str:
@@ -260,7 +281,7 @@ def growth(cases: Cases, theme: Theme) -> Any:
                     markersize=3.5,
                 )
                 ends.append((times[-1], sizes[-1], name))
-            ticks = [int(size) for size in cases[case]["parts"]]
+            ticks = legible([int(size) for size in cases[case]["parts"]])
             ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
             ax.xaxis.set_minor_locator(NullLocator())
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
@@ -277,6 +298,16 @@ def growth(cases: Cases, theme: Theme) -> Any:
         for ax, ends in zip(axes, labels, strict=True):  # Where they are is known only now.
             label_ends(ax, theme, ends)
     return drawing
+
+
+def legible(ticks: Sequence[int]) -> list[int]:
+    """Return the ticks of a logarithmic axis that have room for their labels."""
+    least = (ticks[-1] / ticks[0]) ** 0.12
+    kept = [ticks[-1]]
+    for tick in reversed(ticks[:-1]):
+        if kept[0] / tick >= least:
+            kept.insert(0, tick)
+    return kept
 
 
 def curves(case: Any) -> Iterator[tuple[str, list[int], list[float]]]:
