@@ -1,10 +1,10 @@
 import os
-from collections.abc import AsyncIterator
 from typing import Any
+
+from aiohttp import WSMsgType, web
 
 import ptykill
 import ptykill.http
-from aiohttp import WSMsgType, web
 
 host = ptykill.Host(plan="HUP@session 2s, KILL")
 sessions = ptykill.asgi_app(host, key=os.environ["PTYKILL_API_KEY"], spawning=True)
@@ -68,13 +68,12 @@ async def attach(request: web.Request) -> web.StreamResponse:
     return socket if socket.prepared else web.Response(status=403)
 
 
-async def live(app: web.Application) -> AsyncIterator[None]:
-    async with host:
-        yield
+async def close(app: web.Application) -> None:
+    await host.aclose()
 
 
 app = web.Application()
-app.cleanup_ctx.append(live)
+app.on_shutdown.append(close)
 app.router.add_get("/", index)
 app.router.add_get("/api/v1/pty/{id}/ws", attach)
 app.router.add_route("*", "/api/v1/pty{rest:.*}", answer)

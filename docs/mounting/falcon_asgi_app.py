@@ -1,6 +1,7 @@
 import os
 
 import falcon.asgi
+
 import ptykill
 
 

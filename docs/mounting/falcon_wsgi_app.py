@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import falcon
+
 import ptykill
 
 

@@ -1,7 +1,8 @@
 import os
 
-import ptykill
 from fastapi import FastAPI
+
+import ptykill
 
 host = ptykill.Host(plan="HUP@session 2s, KILL")
 app = FastAPI()

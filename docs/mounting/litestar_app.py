@@ -1,7 +1,8 @@
 import os
 
-import ptykill
 from litestar import Litestar, get
+
+import ptykill
 
 
 @get("/")

@@ -1,7 +1,8 @@
 import os
 
-import ptykill
 from sanic import HTTPResponse, Request, Sanic, text
+
+import ptykill
 
 site = Sanic("site")
 

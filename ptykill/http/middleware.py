@@ -9,13 +9,12 @@ from ptykill.errors import InvalidArgument
 from ptykill.host import Host
 from ptykill.http.api import Api
 from ptykill.http.asgi import Application, Scope, path_below
-from ptykill.http.attach import Message, Receive, Send
+from ptykill.http.attach import Receive, Send
+from ptykill.http.lifespan import Lifespan
 from ptykill.http.mount import AsgiCallable
 from ptykill.supervisor import Supervisor
 
 __all__ = ["Middleware"]
-
-_STARTED, _FAILED = "lifespan.startup.complete", "lifespan.startup.failed"
 
 
 class Middleware(Application):
@@ -42,44 +41,23 @@ class Middleware(Application):
         path = path_below(scope, self._prefix)
         return path == self._prefix or path.startswith(f"{self._prefix}/")
 
-    # --- lifespan: ours is around the app's, which so has its sessions from its first to its last -
+    # --- lifespan: ours is around the app's, which so has its sessions all along ------------------
 
     async def _live_around(self, scope: Scope, receive: Receive, send: Send) -> None:
-        heard: set[str] = set()
-        said: set[str] = set()
-
-        async def hear() -> Message:
-            message = await receive()
-            heard.add(message["type"])
-            return message
-
-        async def say(message: Message) -> None:
-            if message["type"] != _STARTED:
-                await self._close()
-            said.add(message["type"])
-            await send(message)
-
+        lifespan = Lifespan(receive, send, self._close)
         if failure := await self._failure():
-            await hear()
-            await say({"type": _FAILED, "message": f"ptykill: {failure}"})
+            await lifespan.fail(f"ptykill: {failure}")
             return
         try:
-            await self._app(scope, hear, say)
+            await self._app(scope, lifespan.receive, lifespan.send)
         except Exception as error:
-            if _STARTED in said:
+            if lifespan.told:
                 await self._close()
                 raise
             # ASGI: an app that raises is served all the same. Most often it knows no lifespan.
-            level = logging.WARNING if heard else logging.INFO
+            level = logging.WARNING if lifespan.heard else logging.INFO
             log.event(level, "http.lifespan_refused", exc_info=error)
-        if _FAILED in said:
-            return
-        # What the app has left unanswered is ours to answer.
-        for kind in "startup", "shutdown":
-            while f"lifespan.{kind}" not in heard:
-                await hear()
-            if not said & {f"lifespan.{kind}.complete", f"lifespan.{kind}.failed"}:
-                await say({"type": f"lifespan.{kind}.complete"})
+        await lifespan.finish()
 
     async def _failure(self) -> Exception | None:
         """Return what keeps us from starting; the server is told of it, and does not start."""

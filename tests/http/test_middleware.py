@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from ptykill.http import AsgiApp
 from ptykill.http.attach import Message, Receive, Send
 from ptykill.testing import FakeTier
 
-STARTUP, SHUTDOWN = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
+LIFESPAN: Message = {"type": "lifespan"}
+STARTUP: Message = {"type": "lifespan.startup"}
+SHUTDOWN: Message = {"type": "lifespan.shutdown"}
 STARTED, STOPPED = f"{STARTUP['type']}.complete", f"{SHUTDOWN['type']}.complete"
 
 
@@ -27,12 +30,12 @@ def host() -> Iterator[Host]:
         yield host
 
 
-def run(app: AsgiApp, scope: dict[str, Any], *messages: dict[str, str]) -> list[str]:
+def run(app: AsgiApp, scope: Message, *messages: Message) -> list[str]:
     """Run an app in asyncio with these messages; return the kinds of what it sends."""
     sent: list[str] = []
     left = list(messages)
 
-    async def receive() -> dict[str, str]:
+    async def receive() -> Message:
         return left.pop(0)
 
     async def send(message: Message) -> None:
@@ -45,7 +48,7 @@ def run(app: AsgiApp, scope: dict[str, Any], *messages: dict[str, str]) -> list[
 
 def live(app: AsgiApp) -> list[str]:
     """Run the whole lifespan of an app, and return what it answers."""
-    return run(app, {"type": "lifespan"}, STARTUP, SHUTDOWN)
+    return run(app, LIFESPAN, STARTUP, SHUTDOWN)
 
 
 async def site(scope: Message, receive: Receive, send: Send) -> None:
@@ -170,15 +173,26 @@ def test_what_the_app_raised_is_in_the_log(
     assert record.levelno == level
 
 
-def test_a_startup_that_fails_is_the_app_s(host: Host) -> None:
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+def test_a_startup_that_fails_is_the_app_s(host: Host, error: type[Exception] | None) -> None:
     """What the app says about its startup reaches the server, and the host is closed."""
+    sent: list[Message] = []
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no database"})
+        if error is not None:
+            raise error
 
-    told = run(ptykill.asgi_middleware(app, host, key=None), {"type": "lifespan"}, STARTUP)
-    assert told == ["lifespan.startup.failed"]
+    async def receive() -> Message:
+        return STARTUP
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.raises(error) if error else nullcontext():
+        asyncio.run(ptykill.asgi_middleware(app, host, key=None)(LIFESPAN, receive, send))
+    assert sent == [{"type": "lifespan.startup.failed", "message": "no database"}]
     with pytest.raises(ptykill.SupervisorClosed):
         host.spawn(["x"])
 
@@ -201,7 +215,7 @@ def test_a_crash_in_the_shutdown_is_the_server_s_to_tell(host: Host) -> None:
 def test_a_host_that_can_not_start_keeps_the_server_from_starting() -> None:
     """Wrong options are told at startup, before the app has begun, and not by each request."""
     app = ptykill.asgi_middleware(_crashes, Host(plan="nonsense"), key=None)
-    assert run(app, {"type": "lifespan"}, STARTUP) == ["lifespan.startup.failed"]
+    assert run(app, LIFESPAN, STARTUP) == ["lifespan.startup.failed"]
 
 
 def test_a_supervisor_is_its_owner_s() -> None:
@@ -209,7 +223,7 @@ def test_a_supervisor_is_its_owner_s() -> None:
     sent: list[str] = []
     messages = [STARTUP, SHUTDOWN]
 
-    async def receive() -> dict[str, str]:
+    async def receive() -> Message:
         return messages.pop(0)
 
     async def send(message: Message) -> None:
@@ -220,9 +234,7 @@ def test_a_supervisor_is_its_owner_s() -> None:
             app = ptykill.asgi_middleware(site, supervisor, key=None)
             await app({"type": "lifespan"}, receive, send)
             assert not supervisor.closed
-            refused = await trio.to_thread.run_sync(
-                run, app, {"type": "lifespan"}, {"type": "lifespan.startup"}
-            )
+            refused = await trio.to_thread.run_sync(run, app, LIFESPAN, STARTUP)
             assert refused == ["lifespan.startup.failed"]
 
     trio.run(main)

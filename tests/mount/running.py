@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from websockets.sync.client import ClientConnection, connect
 
@@ -89,7 +89,8 @@ class Client:
     def send(self, method: str, path: str, body: object = None) -> None:
         """Send a request."""
         headers = {"Authorization": f"Bearer {_KEY}", "Content-Type": "application/json"}
-        self.connection.request(method, path, body and json.dumps(body), headers)
+        content = None if body is None else json.dumps(body)
+        self.connection.request(method, path, content, headers)
 
     def start(self) -> Session:
         """Start a session that does not end of SIGHUP, and wait until it runs."""
@@ -102,7 +103,7 @@ class Client:
         _, body = self.ask("GET", f"{_PREFIX}/{told['session_id']}")
         return Session(self._server, told, json.loads(body)["pid"], folder)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,8 +141,8 @@ def serving(pair: Pair, folder: Path, mark: str) -> Iterator[Server]:
     app = TOP / "docs" / "mounting" / f"{pair.app}.py"
     text = app.read_text(encoding="utf-8")
     assert "2s, KILL" in text
-    text = text.replace("2s, KILL", f"{1000 * GRACE:.0f}ms, KILL 15s")
-    (folder / app.name).write_text(text, encoding="utf-8")
+    hurried = text.replace("2s, KILL", f"{1000 * GRACE:.0f}ms, KILL 15s")
+    (folder / app.name).write_text(hurried, encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     variables = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import struct
 import time
@@ -15,7 +16,7 @@ from websockets.sync.client import ClientConnection
 from ptykill.testing import process_table as processes
 from tests.mount.pairs import PAIRS, Pair
 from tests.mount.running import GRACE, PATIENCE, Client, Server, Session, serving, wait_until
-from tests.mount.seen import Seen
+from tests.mount.seen import PAGE, Seen, rows
 
 every_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
 
@@ -31,7 +32,7 @@ def test_sessions_end(pair: Pair, seen: Seen, tmp_path: Path, mark: str) -> None
                 _talked_to(client)
         _dropped(server, seen, pair)
         _stopped(server, seen, pair)
-    seen.note(pair, delete=True, attach=pair.talks)
+    seen.note(pair, delete="204, all dead", attach="yes" if pair.talks else "no")
     assert processes.left(mark, PATIENCE) == []
 
 
@@ -82,7 +83,7 @@ def _dropped(server: Server, seen: Seen, pair: Pair) -> None:
             wait_until(lambda: census.living() == [])
             took = time.monotonic() - began
     assert took >= GRACE
-    seen.note(pair, dropped=took)
+    seen.note(pair, dropped=f"dead after {took:.1f} s")
 
 
 def _stopped(server: Server, seen: Seen, pair: Pair) -> None:
@@ -100,8 +101,11 @@ def _stopped(server: Server, seen: Seen, pair: Pair) -> None:
 def _stop(server: Server, sessions: list[Session], seen: Seen, pair: Pair) -> None:
     with processes.Census(sessions[0].pid) as first, processes.Census(sessions[1].pid) as second:
         took = server.signal(signal.SIGTERM)
+        living = [*first.living(), *second.living()]
         late = wait_until(lambda: first.living() == second.living() == [])
-    seen.note(pair, stopped=took, late=late, status=server.process.returncode)
+    how = f"exits after {took:.1f} s ({server.process.returncode})"
+    dead = f"all dead {late:.1f} s later" if living else "all dead before"
+    seen.note(pair, stopped=f"{how}, {dead}")
 
 
 @every_pair
@@ -118,4 +122,18 @@ def test_a_server_that_is_killed_leaves_nobody(
             took = time.monotonic() - began
     assert processes.left(mark, PATIENCE) == []
     assert took < GRACE + 1 + 10  # On a machine that has better things to do.
-    seen.note(pair, killed=took)
+    seen.note(pair, killed=f"dead after {took:.1f} s")
+
+
+def test_the_table_has_the_pairs_that_are_tested() -> None:
+    """The page lists these, and no others."""
+    assert rows() == [(pair.framework, pair.server) for pair in PAIRS]
+
+
+def test_every_app_of_the_page_is_run() -> None:
+    """The page shows the files that the servers above run, each of them, and no others."""
+    shown = re.findall(
+        r"^```\{literalinclude\} mounting/(\w+)\.py$", PAGE.read_text(), re.MULTILINE
+    )
+    files = [path.stem for path in (PAGE.parent / "mounting").glob("*.py")]
+    assert sorted(shown) == sorted(files) == sorted({pair.app for pair in PAIRS})
