@@ -23,6 +23,11 @@ class Pair(NamedTuple):
     talks: bool = True
     """Whether it carries WebSockets, and one that is opened gets to the worker with the session."""
 
+    @property
+    def worker(self) -> bool:
+        """Whether the app is in another process than the one that was started."""
+        return "workers" in self.server or self.server.startswith(("hypercorn", "granian", "gun"))
+
     def __str__(self) -> str:
         return f"{self.framework} on {self.server}".replace(" ", "-")
 

@@ -92,6 +92,13 @@ class Client:
         content = None if body is None else json.dumps(body)
         self.connection.request(method, path, content, headers)
 
+    def answer(self) -> str:
+        """Return the status of the answer to what was sent last, or that there is none."""
+        try:
+            return str(self.connection.getresponse().status)
+        except (http.client.HTTPException, OSError):
+            return "cut off"
+
     def start(self) -> Session:
         """Start a session that does not end of SIGHUP, and wait until it runs."""
         folder = self._server.folder()

@@ -19,7 +19,9 @@ _HEAD = {
     "dropped": "client gone in a DELETE",
     "attach": "attach",
     "stopped": "SIGTERM",
+    "answer": "a DELETE at SIGTERM",
     "killed": "SIGKILL",
+    "main": "SIGKILL to the main process alone",
 }
 
 
@@ -40,6 +42,7 @@ class Seen:
             cells = {
                 "framework": pair.framework,
                 "server": pair.server,
+                **({} if pair.worker else {"main": "there is one process"}),
                 **self._cells.get(pair, {}),
             }
             if missing := _HEAD.keys() - cells.keys():

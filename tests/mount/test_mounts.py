@@ -7,6 +7,7 @@ import re
 import signal
 import struct
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -87,25 +88,27 @@ def _dropped(server: Server, seen: Seen, pair: Pair) -> None:
 
 
 def _stopped(server: Server, seen: Seen, pair: Pair) -> None:
-    """Check that SIGTERM ends every session, and the server, with clients still connected."""
-    with Client(server) as one, Client(server) as another:
-        sessions = [one.start(), another.start()]
-        if pair.talks:
-            with sessions[0].attached() as socket:
+    """Check that SIGTERM ends every session, and the server, whatever its clients are at."""
+    with Client(server) as idle, Client(server) as killing:
+        session = idle.start()
+        with session.attached() if pair.talks else nullcontext() as socket:
+            if socket is not None:
                 socket.send(b"\x02")
-                _stop(server, sessions, seen, pair)
-        else:
-            _stop(server, sessions, seen, pair)
+            _stop(server, session, killing, seen, pair)
 
 
-def _stop(server: Server, sessions: list[Session], seen: Seen, pair: Pair) -> None:
-    with processes.Census(sessions[0].pid) as first, processes.Census(sessions[1].pid) as second:
+def _stop(server: Server, session: Session, killing: Client, seen: Seen, pair: Pair) -> None:
+    other = killing.start()
+    with processes.Census(session.pid) as first, processes.Census(other.pid) as second:
+        killing.send("DELETE", other.path)
+        wait_until((other.folder / "hung-up").exists)
         took = server.signal(signal.SIGTERM)
         living = [*first.living(), *second.living()]
         late = wait_until(lambda: first.living() == second.living() == [])
-    how = f"exits after {took:.1f} s ({server.process.returncode})"
-    dead = f"all dead {late:.1f} s later" if living else "all dead before"
-    seen.note(pair, stopped=f"{how}, {dead}")
+    status = server.process.returncode
+    exits = f"exits with {status}" if status >= 0 else f"dies of {signal.Signals(-status).name}"
+    dead = f"sessions dead {late:.1f} s later" if living else "sessions dead before"
+    seen.note(pair, stopped=f"{exits} after {took:.1f} s, {dead}", answer=killing.answer())
 
 
 @every_pair
@@ -123,6 +126,43 @@ def test_a_server_that_is_killed_leaves_nobody(
     assert processes.left(mark, PATIENCE) == []
     assert took < GRACE + 1 + 10  # On a machine that has better things to do.
     seen.note(pair, killed=f"dead after {took:.1f} s")
+
+
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if "workers" in pair.server], ids=str)
+def test_sessions_are_known_to_their_worker_alone(pair: Pair, tmp_path: Path, mark: str) -> None:
+    """Of several workers, one has the session; what gets to another is 404 there."""
+    with serving(pair, tmp_path, mark) as server:
+        with Client(server) as client:
+            session = client.start()
+
+            def strangers() -> bool:
+                with Client(server) as stranger:
+                    return stranger.ask("GET", session.path)[0] == 404
+
+            wait_until(strangers)
+            assert client.ask("DELETE", f"{session.path}?grace=0")[0] == 204
+        server.signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair.worker], ids=str)
+def test_a_main_process_that_is_killed(
+    pair: Pair, seen: Seen, tmp_path: Path, mark: str, request: pytest.FixtureRequest
+) -> None:
+    """What becomes of the workers of a main process is their server's affair: it is looked at."""
+    if not request.config.getoption("--write-table", default=False):
+        pytest.skip("only looked at for the table")
+    with serving(pair, tmp_path, mark) as server:
+        with Client(server) as client:
+            session = client.start()
+        with processes.Census(session.pid) as census:
+            server.signal(signal.SIGKILL)
+            began = time.monotonic()
+            while census.living() and time.monotonic() < began + 5:
+                time.sleep(0.05)
+            took = time.monotonic() - began
+            told = "alive with its worker" if census.living() else f"dead after {took:.1f} s"
+    seen.note(pair, main=told)
+    assert processes.left(mark, PATIENCE) == []
 
 
 def test_the_table_has_the_pairs_that_are_tested() -> None:
