@@ -48,6 +48,7 @@ SURVIVED = {
     "SESSION_NOT_EMPTY": "unknown",
 }
 FAILED: dict[str, Exception] = {
+    "INTERPRETER_PATCHED": ptykill.InterpreterPatched("gevent"),
     "INTERNAL_ERROR": ZeroDivisionError(),
     "INVALID_TOKEN": ptykill.InvalidToken("the token is wrong"),
     "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
