@@ -99,7 +99,7 @@ PAIRS = [
         "Falcon (WSGI)",
         "gunicorn, 2 workers",
         "falcon_wsgi_app",
-        (*_gunicorn("--workers", "2"), "falcon_wsgi_app:app"),
+        (*_gunicorn("--workers", "2", "--keep-alive", "6"), "falcon_wsgi_app:app"),
         talks=False,
     ),
     Pair("Sanic", "uvicorn", "sanic_app", (*_uvicorn(), "sanic_app:app")),

@@ -83,7 +83,11 @@ class Client:
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         """Send a request, and return the status and the body of its answer."""
         self.send(method, path, body)
-        answer = self.connection.getresponse()
+        try:
+            answer = self.connection.getresponse()
+        except http.client.RemoteDisconnected:  # It has been idle for too long.
+            self.send(method, path, body)
+            answer = self.connection.getresponse()
         return answer.status, answer.read()
 
     def send(self, method: str, path: str, body: object = None) -> None:

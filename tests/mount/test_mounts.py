@@ -77,8 +77,8 @@ def _dropped(server: Server, seen: Seen, pair: Pair) -> None:
     with Client(server) as client:
         session = client.start()
         with processes.Census(session.pid) as census:
-            client.send("DELETE", session.path)
             began = time.monotonic()
+            client.send("DELETE", session.path)
             wait_until((session.folder / "hung-up").exists)
             client.connection.close()
             wait_until(lambda: census.living() == [])
