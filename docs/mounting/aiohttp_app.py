@@ -1,10 +1,9 @@
 import os
 from typing import Any
 
-from aiohttp import WSMsgType, web
-
 import ptykill
 import ptykill.http
+from aiohttp import WSMsgType, web
 
 host = ptykill.Host(plan="HUP@session 2s, KILL")
 sessions = ptykill.asgi_app(host, key=os.environ["PTYKILL_API_KEY"], spawning=True)

@@ -1,8 +1,7 @@
 import os
 
-from bottle import Bottle
-
 import ptykill
+from bottle import Bottle
 
 host = ptykill.Host(plan="HUP@session 2s, KILL")
 sessions = ptykill.wsgi_app(host, key=os.environ["PTYKILL_API_KEY"], prefix="", spawning=True)

@@ -1,11 +1,10 @@
 import os
 
+import ptykill
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
-
-import ptykill
 
 
 def index(request: HttpRequest) -> HttpResponse:

@@ -2,12 +2,11 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import ptykill
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
-
-import ptykill
 
 
 def index(request: HttpRequest) -> HttpResponse:

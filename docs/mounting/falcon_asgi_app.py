@@ -1,7 +1,6 @@
 import os
 
 import falcon.asgi
-
 import ptykill
 
 

@@ -1,8 +1,7 @@
 import os
 
-from fastapi import FastAPI
-
 import ptykill
+from fastapi import FastAPI
 
 host = ptykill.Host(plan="HUP@session 2s, KILL")
 app = FastAPI()

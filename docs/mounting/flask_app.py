@@ -1,9 +1,8 @@
 import os
 
+import ptykill
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-
-import ptykill
 
 host = ptykill.Host(plan="HUP@session 2s, KILL")
 sessions = ptykill.wsgi_app(host, key=os.environ["PTYKILL_API_KEY"], prefix="", spawning=True)

@@ -1,8 +1,7 @@
 import os
 
-from litestar import Litestar, get
-
 import ptykill
+from litestar import Litestar, get
 
 
 @get("/")

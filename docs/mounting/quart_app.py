@@ -1,8 +1,7 @@
 import os
 
-from quart import Quart
-
 import ptykill
+from quart import Quart
 
 host = ptykill.Host(plan="HUP@session 2s, KILL")
 app = Quart(__name__)

@@ -1,8 +1,7 @@
 import os
 
-from quart_trio import QuartTrio
-
 import ptykill
+from quart_trio import QuartTrio
 
 host = ptykill.Host(plan="HUP@session 2s, KILL")
 app = QuartTrio(__name__)

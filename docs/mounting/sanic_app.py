@@ -1,8 +1,7 @@
 import os
 
-from sanic import HTTPResponse, Request, Sanic, text
-
 import ptykill
+from sanic import HTTPResponse, Request, Sanic, text
 
 site = Sanic("site")
 

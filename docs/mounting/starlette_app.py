@@ -1,12 +1,11 @@
 import os
 
+import ptykill
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-
-import ptykill
 
 
 async def index(request: Request) -> PlainTextResponse:

@@ -3,10 +3,9 @@ import os
 import signal
 from typing import Any
 
-from tornado import httputil, web, websocket
-
 import ptykill
 import ptykill.http
+from tornado import httputil, web, websocket
 
 host = ptykill.Host(plan="HUP@session 2s, KILL")
 sessions = ptykill.asgi_app(host, key=os.environ["PTYKILL_API_KEY"], spawning=True)
