@@ -146,14 +146,19 @@ class Session:
             yield connection
 
 
-@contextmanager
-def serving(pair: Pair, folder: Path, mark: str) -> Iterator[Server]:
-    """Run a server in a group of its own, until the block is left."""
+def app_of(pair: Pair) -> str:
+    """Return the app that the page shows, but in more of a hurry."""
     app = TOP / "docs" / "mounting" / f"{pair.app}.py"
     text = app.read_text(encoding="utf-8")
     assert "2s, KILL" in text
-    hurried = text.replace("2s, KILL", f"{1000 * GRACE:.0f}ms, KILL 15s")
-    (folder / app.name).write_text(hurried, encoding="utf-8")
+    return text.replace("2s, KILL", f"{1000 * GRACE:.0f}ms, KILL 15s")
+
+
+@contextmanager
+def serving(pair: Pair, folder: Path, mark: str, text: str | None = None) -> Iterator[Server]:
+    """Run a server in a group of its own, until the block is left; with another app's ``text``."""
+    file = folder / f"{pair.app}.py"
+    file.write_text(app_of(pair) if text is None else text, encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     variables = {
