@@ -33,7 +33,8 @@ _PREFIX = "/api/v1/pty"
 _DEAF = """
 trap ': > hung-up' HUP
 trap '' INT TERM QUIT
-setsid sh -c "trap '' HUP; while :; do sleep 1; done" &
+setsid sh -c "trap '' HUP; : > daemon; while :; do sleep 1; done" &
+until [ -e daemon ]; do sleep 0.05; done
 : > ready
 while :; do sleep 0.05; done
 """
@@ -65,12 +66,19 @@ class Server:
         folder.mkdir()
         return folder
 
-    def signal(self, number: signal.Signals) -> float:
-        """Send a signal; return how many seconds later the server has exited."""
+    def signal(self, number: signal.Signals, done: Callable[[], bool]) -> dict[str, float]:
+        """Send a signal; return after how many seconds it had exited, and something was so."""
         began = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(PATIENCE)
-        return time.monotonic() - began
+        seconds: dict[str, float] = {}
+        conditions = {"exited": lambda: self.process.poll() is not None, "done": done}
+        while len(seconds) < len(conditions):
+            assert time.monotonic() < began + PATIENCE, seconds
+            for name, condition in conditions.items():
+                if name not in seconds and condition():
+                    seconds[name] = time.monotonic() - began
+            time.sleep(0.01)
+        return seconds
 
 
 class Client:
@@ -165,6 +173,7 @@ def serving(pair: Pair, folder: Path, mark: str, text: str | None = None) -> Ite
         "PTYKILL_API_KEY": _KEY,
         "PORT": str(port),
         "PYTHONPATH": str(folder),
+        "HOME": str(folder),  # gunicorn has a socket there.
         processes.MARK: mark,
         # Its console script is looked for beside this Python.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
