@@ -18,6 +18,8 @@ from ptykill.errors import SessionEnded, SpawnError
 __all__ = ["PtyTerminal"]
 
 _CHUNK = 65_536
+_LONG = 2_048
+"""Bytes that are rarely the last: a program that floods its terminal is read about 4 KB a time."""
 _IUTF8 = 0x4000
 """termios(3): erase whole UTF-8 characters in line editing (Linux 2.6.4; not in `termios`)."""
 
@@ -67,10 +69,18 @@ class PtyTerminal:
             # Before the read, never after it: what has been read must not wait, nor be cancelled.
             await trio.lowlevel.checkpoint()
             try:
-                return self._read() if self.open else b""
+                piece = self._read() if self.open else b""
             except BlockingIOError:
                 with contextlib.suppress(trio.ClosedResourceError):
                     await trio.lowlevel.wait_readable(self.master)
+                continue
+            pieces = [piece]
+            size = len(piece)
+            while len(piece) >= _LONG and size < _CHUNK:
+                piece = self.receive_now()
+                pieces.append(piece)
+                size += len(piece)
+            return b"".join(pieces)
         return b""
 
     def receive_now(self) -> bytes:
