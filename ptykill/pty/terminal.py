@@ -71,16 +71,11 @@ class PtyTerminal:
             try:
                 piece = self._read() if self.open else b""
             except BlockingIOError:
+                _flooded.discard(self)
                 with contextlib.suppress(trio.ClosedResourceError):
                     await trio.lowlevel.wait_readable(self.master)
                 continue
-            pieces = [piece]
-            size = len(piece)
-            while len(piece) >= _LONG and size < _CHUNK:
-                piece = self.receive_now()
-                pieces.append(piece)
-                size += len(piece)
-            return b"".join(pieces)
+            return self._with_what_follows(piece)
         return b""
 
     def receive_now(self) -> bytes:
@@ -130,6 +125,7 @@ class PtyTerminal:
     def hang_up(self) -> None:
         """Close both ends. Closing the master hangs the session up (pty(7)). May be repeated."""
         master, slave, self.master, self.slave = self.master, self.slave, -1, -1
+        _flooded.discard(self)
         if master >= 0:
             trio.lowlevel.notify_closing(master)
             os.close(master)
@@ -143,6 +139,23 @@ class PtyTerminal:
             with contextlib.suppress(OSError):  # EBADF: hung up before, or closed by others.
                 os.close(fd)
 
+    def _with_what_follows(self, piece: bytes) -> bytes:
+        """Return what was read, and more if it was so much that there may be more.
+
+        The loop is busy with that meanwhile. The more terminals are flooded, the less of each is
+        read at a time, so that whoever waits for the loop waits no longer for many than for one.
+        """
+        if len(piece) < _LONG:
+            _flooded.discard(self)
+            return piece
+        _flooded.add(self)
+        pieces, left = [piece], _CHUNK // len(_flooded) - len(piece)
+        while left > 0 and len(piece) >= _LONG:
+            piece = self.receive_now()
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
     def _read(self) -> bytes:
         try:
             return os.read(self.master, _CHUNK)
@@ -155,6 +168,7 @@ class PtyTerminal:
 
 
 _all: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
+_flooded: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
 
 
 def _forget_all() -> None:
