@@ -38,8 +38,11 @@ class PtyTerminal:
         _all.add(self)
 
     @classmethod
-    def create(cls, rows: int, cols: int) -> PtyTerminal:
-        """Open a pair of that size. Raises `SpawnError` if the system has none left."""
+    def create(cls, rows: int, cols: int, *, echo: bool = True) -> PtyTerminal:
+        """Open a pair of that size, which echoes what is typed, or does not.
+
+        Raises `SpawnError` if the system has none left.
+        """
         try:
             master, slave = os.openpty()  # both close-on-exec, PEP 446
         except OSError as error:
@@ -49,10 +52,12 @@ class PtyTerminal:
         try:
             os.set_blocking(master, False)
             self.resize(rows, cols)
+            modes = termios.tcgetattr(slave)
             if sys.platform == "linux":
-                modes = termios.tcgetattr(slave)
                 modes[0] |= _IUTF8
-                termios.tcsetattr(slave, termios.TCSANOW, modes)
+            if not echo:
+                modes[3] &= ~termios.ECHO
+            termios.tcsetattr(slave, termios.TCSANOW, modes)
         except BaseException:
             self.hang_up()
             raise
