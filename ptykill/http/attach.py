@@ -27,7 +27,7 @@ _HELD_BACK = 1 << 20
 """Bytes that may wait for a client: until it is ready, and whenever it is slow."""
 _AT_ONCE = 8 * (frames.LARGEST - 1)
 _FAREWELL = 1.0
-"""Seconds that a client which does not read may take to be told that it is dropped."""
+"""Seconds that a client may take to be told that it is dropped, and to answer a goodbye."""
 _PARTING = 30.0
 """Seconds that a client which has been told all may take to be told so."""
 
@@ -37,6 +37,12 @@ End: TypeAlias = Callable[[int, str, float], None]
 
 async def converse(session: Session, receive: Receive, send: Send) -> None:
     """Talk until the client goes away, or the session's leader is dead and all has been told."""
+    if await _talk(session, receive, send):
+        await _part(receive)
+
+
+async def _talk(session: Session, receive: Receive, send: Send) -> bool:
+    """Talk, and return whether the client has been told goodbye, and is to answer it."""
     with session.attach(_HELD_BACK) as attachment:
         ready, hearing = trio.Event(), trio.CancelScope()
         goodbyes: list[tuple[int, str, float]] = []
@@ -62,6 +68,7 @@ async def converse(session: Session, receive: Receive, send: Send) -> None:
                 with trio.move_on_after(seconds):
                     await say({"type": "websocket.close", "code": code, "reason": reason})
             nursery.cancel_scope.cancel()
+    return bool(goodbyes)
 
 
 async def _hear(session: Session, ready: trio.Event, receive: Receive, end: End) -> None:
@@ -107,6 +114,20 @@ async def _tell(
         end(1001, "session terminated", _PARTING)
     else:
         end(1000, f"exit:{-1 if code is None else code}", _PARTING)
+
+
+async def _part(receive: Receive) -> None:
+    """Take what a client says that has been told goodbye, until it answers that or falls silent.
+
+    One that is in the middle of sending much comes to the goodbye only when it has sent it. And
+    hypercorn never closes a connection on which messages wait to be received.
+    """
+    message: Message = {"type": ""}
+    while message["type"] != "websocket.disconnect":
+        with trio.move_on_after(_FAREWELL) as silence:
+            message = await receive()
+        if silence.cancelled_caught:
+            return
 
 
 async def _drop(attachment: Attachment, end: End) -> None:
