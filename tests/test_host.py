@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import structlog
 import trio
+import trio.testing
 
 import ptykill
 from ptykill import Host, Outcome, Session
@@ -513,6 +514,29 @@ def test_a_hundred_callers_are_told_one_verdict(host: Host) -> None:
     assert len(verdicts) == 100
     assert all(verdict is verdicts[0] for verdict in verdicts)
     assert [each.what for each in verdicts[0].deliveries] == ["HUP@session", "KILL@all"]
+
+
+def test_ten_thousand_calls_leave_nothing_behind(host: Host) -> None:
+    """Neither door keeps anything of a call that has been answered, or given up."""
+
+    async def main() -> None:
+        for _ in range(50):
+            tasks = [asyncio.create_task(host.acall(trio.sleep, 0)) for _ in range(100)]
+            for task in tasks[::10]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    for _ in range(5_000):
+        host.call(trio.sleep, 0)
+    asyncio.run(main())
+
+    async def tasks_left() -> int:
+        await trio.testing.wait_all_tasks_blocked()
+        assert host._thread is not None
+        # This one is the one.
+        return len(host._thread.ready.result().callers.child_tasks)
+
+    assert host.call(tasks_left) == 1
 
 
 def test_a_loop_that_is_blocked_for_a_second_delays_no_kill(host: Host) -> None:

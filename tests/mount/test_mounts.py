@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -138,6 +139,16 @@ def test_sessions_are_known_to_their_worker_alone(pair: Pair, tmp_path: Path, ma
 
         wait_until(strangers)
         assert client.ask("DELETE", f"{session.path}?grace=0")[0] == 204
+
+
+def test_under_gevent_there_are_no_sessions(tmp_path: Path, mark: str) -> None:
+    """What can't be promised is refused with a code, and the rest of the site is served."""
+    serve = ("gunicorn", "-k", "gevent", "-b", "127.0.0.1:{port}", "flask_app:app")
+    pair = Pair("Flask", "gunicorn, gevent", "flask_app", serve, talks=False)
+    with serving(pair, tmp_path, mark) as server, Client(server) as client:
+        assert client.ask("GET", "/") == (200, b"the site")
+        status, body = client.ask("POST", "/api/v1/pty", {"command": "true"})
+    assert (status, json.loads(body)["code"]) == (500, "INTERPRETER_PATCHED")
 
 
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair.worker], ids=str)
