@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import ptykill
+import trio
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -47,7 +48,9 @@ async def start(run: Run) -> dict[str, str]:
 async def show(run_id: str) -> dict[str, str]:
     async def look() -> dict[str, str]:
         session = host.supervisor.get(run_id)
-        output = await session.receive()
+        output = b""
+        with trio.move_on_after(1):  # It may have nothing to say.
+            output = await session.receive()
         return {"state": session.state.value, "output": output.decode(errors="replace")}
 
     return await host.acall(look)

@@ -8,27 +8,24 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from ptykill.testing import process_table as processes
 from tests.docs.pages import TOP
+from tests.waiting import PATIENCE, free_port, listens, wait_until
 
 EXAMPLES = TOP / "docs" / "examples"
-PATIENCE = 30.0
-"""Seconds that a busy machine may take for what is due at once."""
 DEAF = ["sh", "-c", "trap '' HUP; setsid sleep 60 & echo ready; while :; do sleep 1; done"]
 
 
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a server with these arguments to Python until the block is left; SIGTERM ends it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     command = [sys.executable, *(each.format(port=port) for each in arguments)]
     environment = os.environ | {"PORT": str(port), "PYTHONPATH": str(EXAMPLES)}
     with subprocess.Popen(command, env=environment) as server:
@@ -40,21 +37,6 @@ def running(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
             server.wait(PATIENCE)
         finally:
             server.kill()
-
-
-def listens(port: int) -> bool:
-    """Return whether somebody listens there."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until something is so; fail if it is not in time."""
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def client(port: int) -> httpx.Client:

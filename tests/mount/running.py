@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,14 +19,12 @@ from websockets.sync.client import ClientConnection, connect
 from ptykill.testing import process_table as processes
 from tests.docs.pages import TOP
 from tests.mount.pairs import Pair
+from tests.waiting import PATIENCE, free_port, listens, wait_until
 
-__all__ = ["GRACE", "PATIENCE", "Client", "Server", "serving", "wait_until"]
+__all__ = ["GRACE", "Client", "Server", "Session", "serving"]
 
 GRACE = 0.3
 """Seconds that a session has; the apps of the page give it two."""
-PATIENCE = 30.0
-"""Seconds that a busy machine may take for what is due at once."""
-
 _KEY = "key-for-tests"
 _PREFIX = "/api/v1/pty"
 _DEAF = """
@@ -39,15 +36,6 @@ until [ -e daemon ]; do sleep 0.05; done
 while :; do sleep 0.05; done
 """
 """It tells of a SIGHUP and goes on, and so does the daemon that it has."""
-
-
-def wait_until(condition: Callable[[], object]) -> float:
-    """Wait until something is so; return how many seconds it took. Fail if it is not in time."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + PATIENCE
-        time.sleep(0.01)
-    return time.monotonic() - began
 
 
 class Server:
@@ -167,8 +155,7 @@ def serving(pair: Pair, folder: Path, mark: str, text: str | None = None) -> Ite
     """Run a server in a group of its own, until the block is left; with another app's ``text``."""
     file = folder / f"{pair.app}.py"
     file.write_text(app_of(pair) if text is None else text, encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     variables = {
         "PTYKILL_API_KEY": _KEY,
         "PORT": str(port),
@@ -190,7 +177,7 @@ def serving(pair: Pair, folder: Path, mark: str, text: str | None = None) -> Ite
             process_group=0,
         )
     try:
-        wait_until(lambda: process.poll() is not None or _listens(port))
+        wait_until(lambda: process.poll() is not None or listens(port))
         assert process.poll() is None, log.read_text()
         yield Server(process, port, folder)
     except BaseException:
@@ -200,9 +187,3 @@ def serving(pair: Pair, folder: Path, mark: str, text: str | None = None) -> Ite
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(PATIENCE)
-
-
-def _listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.mount.pairs import PAIRS, Pair
-from tests.mount.running import serving, wait_until
+from tests.mount.running import serving
+from tests.waiting import wait_until
 
 PROBE = """
 import asyncio

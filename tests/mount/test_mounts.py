@@ -17,8 +17,9 @@ from websockets.sync.client import ClientConnection
 
 from ptykill.testing import process_table as processes
 from tests.mount.pairs import PAIRS, Pair
-from tests.mount.running import GRACE, PATIENCE, Client, Server, Session, serving, wait_until
+from tests.mount.running import GRACE, Client, Server, Session, serving
 from tests.mount.seen import PAGE, Seen, rows
+from tests.waiting import PATIENCE, wait_until
 
 every_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
 
