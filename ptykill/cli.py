@@ -54,18 +54,12 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     context.default_map = given
 
 
-class _Mode(click.ParamType):
-    """Permissions as octal digits; a number in the TOML file is meant as digits too."""
-
-    name = "mode"
-
-    def convert(
-        self, value: object, parameter: click.Parameter | None, context: click.Context | None
-    ) -> int:
-        """Return the permissions as a number."""
-        if not re.fullmatch("0?[0-7]{3}", str(value)):
-            self.fail(f"{value!r} is no mode like 660", parameter, context)
-        return int(str(value), 8)
+def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
+    """Read permissions in octal; a number in the TOML file is meant as digits too."""
+    if not re.fullmatch("0?[0-7]{3}", digits):
+        message = f"{digits!r} is no mode like 660"
+        raise click.BadParameter(message)
+    return int(digits, 8)
 
 
 @main.command(
@@ -93,7 +87,7 @@ class _Mode(click.ParamType):
     "--uds-mode",
     default="600",
     show_default=True,
-    type=_Mode(),
+    callback=_read_mode,
     help="Who may connect to it, as chmod(1) has it in octal.",
 )
 @click.option(

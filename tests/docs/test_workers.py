@@ -19,10 +19,10 @@ from websockets.sync.client import connect
 from ptykill.testing import process_table as processes
 from tests.docs.running import PATIENCE, block, free_port, needs_nginx, nginx, serving, until
 
-KEY = "one-key-for-all-of-this-test"
-NAMES = ("one", "two", "three")
+KEY = "one-key-for-all-workers"
+KEYS = {name: f"the-key-of-{name}" for name in ("one", "two", "three")}
+"""The keys of three daemons: none takes another's, so an answer tells who has answered."""
 ALL = "/api/v1/pty"
-AUTH = {"Authorization": f"Bearer {KEY}"}
 
 
 def test_many_workers_have_one_daemon(tmp_path: Path, mark: str) -> None:
@@ -82,14 +82,20 @@ def proxy(tmp_path: Path) -> Iterator[str]:
     with ExitStack() as stack:
         options = ("--allowed-host", "*.local", "--allowed-host", "127.0.0.2")
         places = {r"\.sandboxes\.example\.com$": r"\.local$", "sandboxes.example.com ": "_ "}
-        for n, _ in enumerate(NAMES, 1):
-            daemon = stack.enter_context(serving(*options, key=KEY))
+        for n, key in enumerate(KEYS.values(), 1):
+            daemon = stack.enter_context(serving(*options, key=key))
             places[f"10.0.0.{n}:8022"] = daemon
-        yield stack.enter_context(nginx(block("workers.md", "nginx", "$daemon"), tmp_path, places))
+        yield stack.enter_context(
+            nginx(block("workers.md", "text", "map $sandbox"), tmp_path, places)
+        )
+
+
+def _auth(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEYS.get(name)}"}
 
 
 def _ask(proxy: str, name: str) -> httpx.Client:
-    headers = {**AUTH, "Host": f"{name}.local"}
+    headers = {**_auth(name), "Host": f"{name}.local"}
     return httpx.Client(
         base_url=f"http://{proxy}", headers=headers, timeout=PATIENCE, trust_env=False
     )
@@ -99,7 +105,7 @@ def _attached(proxy: str, name: str, told: dict[str, str]) -> Any:  # noqa: ANN4
     host, port = proxy.split(":")
     return connect(
         f"ws://{name}.local{ALL}/{told['session_id']}/ws",
-        additional_headers={**AUTH, "X-PTY-Token": told["token"]},
+        additional_headers={**_auth(name), "X-PTY-Token": told["token"]},
         address=(host, int(port)),
         proxy=None,
     )
@@ -110,10 +116,10 @@ def test_the_host_name_says_which_daemon(proxy: str) -> None:
     """Each session is one daemon's; attached to and killed there, and unknown to the others."""
     body = {"command": "sh", "args": ["-c", "trap '' HUP; read x; echo got $x; sleep 1000"]}
     told = {}
-    for name in NAMES:
+    for name in KEYS:
         with _ask(proxy, name) as client:
             told[name] = client.post(ALL, json=body).json()
-    for name, other in zip(NAMES, (*NAMES[1:], NAMES[0]), strict=True):
+    for name, other in ("one", "two"), ("two", "three"), ("three", "one"):
         place = f"{ALL}/{told[name]['session_id']}"
         with (
             _ask(proxy, name) as right,
@@ -150,9 +156,9 @@ def test_a_name_that_nobody_has_is_told(proxy: str) -> None:
 def test_the_sdk_finds_its_sandbox(proxy: str, address: str) -> None:
     """On loopback it tells the sandbox by the host name, and elsewhere by a header."""
     base = f"http://{address}:{proxy.partition(':')[2]}"
-    for name in NAMES:
+    for name, key in KEYS.items():
         output: list[bytes] = []
-        sandbox = tensorlake.Sandbox(name, proxy_url=base, api_key=KEY)
+        sandbox = tensorlake.Sandbox(name, proxy_url=base, api_key=key)
         pty = sandbox.create_pty("sh", ["-c", "echo ready; sleep 1000"], on_data=output.append)
         until(lambda: b"ready" in b"".join(output))  # noqa: B023 - it is waited for here
         with _ask(proxy, name) as client:
