@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import ptykill
+from benchmarks.attached import FLOODED, FLOODS, MEGABYTES, OUTPUTS, PUMPED, QUIET, Attached
 from benchmarks.report import JSON, InTurns, Result, Table, Timings, proc_field
 from benchmarks.systems import TERMINATORS, TIERS, load
 from benchmarks.systems.floor import FLOOR, VERIFIED
@@ -286,6 +288,38 @@ def remarks(skipped: Mapping[str, str]) -> Iterable[str]:
     return [f"{module}: skipped, {reason}" for module, reason in skipped.items()]
 
 
+def output(limits: Limits) -> Result:
+    """Time so much output on its way through a WebSocket."""
+    with Attached() as clients:
+        result = Timings(
+            f"Output: {MEGABYTES} MB, from the first byte to the last, one session, one client",
+            [*OUTPUTS],
+            {f"/ {PUMPED}": dict.fromkeys(OUTPUTS, PUMPED)},
+        )
+        interleave(result, clients.output, limits, time.monotonic())
+    for label in OUTPUTS:
+        if times := result.times(label):
+            speed = MEGABYTES * 1_000 / statistics.median(times) * 1_000_000
+            result.remarks.append(f"{label}: {speed:.0f} MB/s")
+    return result
+
+
+def floods(limits: Limits) -> Result:
+    """Time a kill by request beside many sessions whose output is flowing."""
+    with Attached() as clients:
+        labels = [QUIET, FLOODED]
+        result = Timings(
+            "DELETE of a cooperative sleep: from the request to the answer",
+            labels,
+            {f"/ {QUIET}": dict.fromkeys(labels, QUIET)},
+        )
+        interleave(result, clients.delete, limits, time.monotonic())
+    longest = max(result.times(FLOODED), default=0) / 1e9
+    if longest > ptykill.HANGUP_THEN_KILL.longest:
+        result.problems.append(f"past its plan: {longest:.1f} s")
+    return result
+
+
 @dataclass(slots=True)
 class Leaks:
     """What `benchmarks.cycles` counted; nothing if it could not run."""
@@ -372,6 +406,10 @@ CASES = {
         Limits(2, 60, largest=50),
     ),
     "idle": Case("what idle sessions hold", idle, Limits(50, 120), Limits(10, 60)),
+    "output": Case("output through a WebSocket", output, Limits(10, 90), Limits(3, 15)),
+    "floods": Case(
+        f"a kill by request, beside {FLOODS} that flood", floods, Limits(30, 120), Limits(5, 30)
+    ),
     "cycles": Case("what many sessions leave behind", cycles, Limits(10_000, 300), Limits(500, 5)),
 }
 """All cases, by the names that the command line has for them."""

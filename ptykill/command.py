@@ -79,4 +79,5 @@ class Command:
     cwd: str | None = None
     rows: int = 24
     cols: int = 80
+    echo: bool = True
     attributes: Attributes = Attributes()

@@ -27,11 +27,18 @@ _HELD_BACK = 1 << 20
 """Bytes that may wait for a client: until it is ready, and whenever it is slow."""
 _AT_ONCE = 8 * (frames.LARGEST - 1)
 _FAREWELL = 1.0
-"""Seconds that a client which does not read may take to be told that it is dropped."""
+"""Seconds that a client may take to be told that it is dropped, and to answer a goodbye."""
 
 
 async def converse(session: Session, receive: Receive, send: Send) -> None:
     """Talk until the client goes away, or the session's leader is dead and all has been told."""
+    if await _talk(session, receive, send):
+        await _part(receive)
+
+
+async def _talk(session: Session, receive: Receive, send: Send) -> bool:
+    """Talk, and return whether the client is there still, to answer the goodbye."""
+    gone = False
     with session.attach(_HELD_BACK) as attachment:
         ready = trio.Event()
         async with trio.open_nursery() as nursery:
@@ -46,10 +53,12 @@ async def converse(session: Session, receive: Receive, send: Send) -> None:
             nursery.start_soon(_drop, attachment, say, done)
             nursery.start_soon(_tell, session, attachment, ready, say, done)
             bad = await _hear(session, ready, receive)
+            gone = bad is None
             if bad is not None:
                 with trio.move_on_after(_FAREWELL):
                     await say(_close(bad.code, bad.reason))
             done.cancel()
+    return not gone
 
 
 async def _hear(session: Session, ready: trio.Event, receive: Receive) -> frames.BadFrame | None:
@@ -99,6 +108,20 @@ async def _tell(
     else:
         await send(_close(1000, f"exit:{-1 if code is None else code}"))
     done.cancel()
+
+
+async def _part(receive: Receive) -> None:
+    """Take what a client says that has been told goodbye, until it answers that or falls silent.
+
+    One that is in the middle of sending much comes to the goodbye only when it has sent it. And
+    hypercorn never closes a connection on which messages wait to be received.
+    """
+    message: Message = {"type": ""}
+    while message["type"] != "websocket.disconnect":
+        with trio.move_on_after(_FAREWELL) as silence:
+            message = await receive()
+        if silence.cancelled_caught:
+            return
 
 
 async def _drop(attachment: Attachment, send: Send, done: trio.CancelScope) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import struct
 import threading
 import time
@@ -226,6 +228,50 @@ def test_a_program_that_does_not_read_holds_up_its_client_alone(seat: Seat) -> N
         assert rest(socket)[1:] == (129, 1001, "session terminated")
     stuck.join(_PATIENCE)
     assert not stuck.is_alive()
+
+
+def test_a_client_that_is_told_goodbye_while_much_is_on_its_way(seat: Seat) -> None:
+    """All of it is taken, and the connection is closed once the client has answered."""
+    session, token = seat.create("stty raw -echo; : > ready; sleep 60")
+    with _bare(seat.server, session, token) as client:
+        client.sendall(_masked(0x82, READY))
+        while not (seat.folder / "ready").exists():
+            time.sleep(0.01)
+        keys = memoryview(_masked(0x82, b"\x00x") * 100_000)
+        client.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            while keys:
+                keys = keys[client.send(keys) :]
+        assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
+        client.settimeout(_PATIENCE)
+        client.sendall(keys)
+        client.sendall(_masked(0x88, b"\x03\xe9"))
+        told = b""
+        while more := client.recv(65_536):
+            told += more
+    goodbye = struct.pack(">H", 1001) + b"session terminated"
+    assert told.endswith(b"\x82\x05\x03\0\0\0\x81" + bytes([0x88, len(goodbye)]) + goodbye)
+
+
+def _bare(server: Server, session: str, token: str) -> socket.socket:
+    """Attach without a library, which would not send what can't be sent, or read meanwhile."""
+    client = socket.create_connection(("127.0.0.1", server.port), _PATIENCE)
+    path = httpx.URL(f"{server.url}/{session}/ws").path
+    client.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        f"Authorization: Bearer {KEY}\r\nX-PTY-Token: {token}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyAhIQ==\r\n\r\n".encode()
+    )
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += client.recv(1)
+    assert b" 101 " in answer
+    return client
+
+
+def _masked(opcode: int, data: bytes) -> bytes:
+    return bytes([opcode, 0x80 | len(data), 0, 0, 0, 0]) + data
 
 
 def _send_much(socket: ClientConnection) -> None:
