@@ -51,11 +51,14 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     if unknown := sorted(given.keys() - known):
         message = f"{path}: there is no setting {unknown[0]!r}"
         raise click.UsageError(message)
+    if isinstance(given.get("uds_mode"), int):  # 660 and 0o660 are two numbers.
+        message = f"{path}: uds-mode has to be text, such as '660'"
+        raise click.UsageError(message)
     context.default_map = given
 
 
 def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
-    """Read permissions in octal; a number in the TOML file is meant as digits too."""
+    """Read permissions in octal."""
     if not re.fullmatch("0?[0-7]{3}", digits):
         message = f"{digits!r} is no mode like 660"
         raise click.BadParameter(message)
