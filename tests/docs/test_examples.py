@@ -122,6 +122,7 @@ def test_the_tool_runner() -> None:
     assert "timed_out=True" in told["one that hangs"]
     assert "exit_code=0" in told["one that leaves a server"]
     assert all("over=True" in answer for answer in told.values())
+    assert f"```text\n{done.stdout}```" in (TOP / "docs" / "examples.md").read_text()
 
 
 LEAKS = """
