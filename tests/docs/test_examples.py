@@ -66,7 +66,9 @@ def test_the_flask_server(mark: str) -> None:
     with running(*serve) as (port, server), client(port) as http:
         shells = [http.post("/shells").json()["id"] for _ in range(2)]
         for shell in shells:
-            typed = http.post(f"/shells/{shell}", content=b"nohup sleep 60 & echo $((40 + 2))\n")
+            typed = http.post(
+                f"/shells/{shell}", content=b"nohup sleep 60 >/dev/null & echo $((40 + 2))\n"
+            )
             assert "42" in typed.text
         ended = http.delete(f"/shells/{shells[0]}").json()
         assert ended["over"] is True
