@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import time
@@ -325,8 +326,8 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
     if not command or not command[0]:
         msg = "the command is empty"
         raise InvalidArgument(msg)
-    variables = os.environ if env is None else env
-    for name, value in variables.items():
+    variables = None if env is None else dict(env)
+    for name, value in (variables or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name:
             msg = f"not a name and a value for the environment: {name!r}: {value!r}"
             raise InvalidArgument(msg)
@@ -334,7 +335,7 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
         msg = f"attributes are an Attributes, not {attributes!r}"
         raise InvalidArgument(msg)
     folder = None if cwd is None else os.fspath(cwd)
-    for text in (*command, *variables, *variables.values(), folder or ""):
+    for text in (*command, *itertools.chain(*(variables or {}).items()), folder or ""):
         if "\0" in text:
             msg = f"a NUL byte can't be passed to a program: {text!r}"
             raise InvalidArgument(msg)
@@ -342,4 +343,4 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
         if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= 65_535:
             msg = f"rows and columns are 1 to 65535, not {count!r}"
             raise InvalidArgument(msg)
-    return Command(tuple(command), dict(variables), folder, rows, cols, echo, attributes)
+    return Command(tuple(command), variables, folder, rows, cols, echo, attributes)
