@@ -44,7 +44,8 @@ async def converse(session: Session, receive: Receive, send: Send) -> None:
 async def _talk(session: Session, receive: Receive, send: Send) -> bool:
     """Talk, and return whether the client has been told goodbye, and is to answer it."""
     with session.attach(_HELD_BACK) as attachment:
-        ready, hearing = trio.Event(), trio.CancelScope()
+        ready, silent = trio.Event(), trio.Event()
+        hearing, telling = trio.CancelScope(), trio.CancelScope()
         goodbyes: list[tuple[int, str, float]] = []
 
         def end(code: int, reason: str, seconds: float) -> None:
@@ -59,13 +60,21 @@ async def _talk(session: Session, receive: Receive, send: Send) -> bool:
                 except OSError:  # The client has gone without a word (ASGI 2.4), as some do.
                     nursery.cancel_scope.cancel()
 
+            async def tell() -> None:
+                with telling:
+                    await _tell(session, attachment, ready, say, end)
+                silent.set()
+
             nursery.start_soon(_drop, attachment, end)
-            nursery.start_soon(_tell, session, attachment, ready, say, end)
+            nursery.start_soon(tell)
             with hearing:
                 await _hear(session, ready, receive, end)
-            # Not before nobody receives any more: until then granian sends no close.
+            # Not before nobody receives any more: until then granian sends no close. And not before
+            # nobody sends any more: for servers that is a mistake, after a close.
+            telling.cancel()
             for code, reason, seconds in goodbyes[:1]:
                 with trio.move_on_after(seconds):
+                    await silent.wait()
                     await say({"type": "websocket.close", "code": code, "reason": reason})
             nursery.cancel_scope.cancel()
     return bool(goodbyes)

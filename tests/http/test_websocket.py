@@ -305,6 +305,21 @@ def test_bad_frames_harm_their_sender_alone(seat: Seat, frame: bytes | str, code
         assert rest(good)[1] == 4
 
 
+def test_a_bad_frame_amid_much_output(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is sent any more once the close has been: the server would take that for a crash."""
+    session, token = seat.create("read line; yes")
+    for _ in range(10):
+        with seat.server.attached(session, token) as socket:
+            socket.send(READY)
+            socket.send(b"\x00\n")
+            for _ in range(20):
+                socket.recv(_PATIENCE)
+            socket.send(b"\x07")
+            assert rest(socket)[2:] == (1008, "an unknown opcode")
+    assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+
+
 def test_a_size_of_nothing_is_clamped(seat: Seat) -> None:
     """A client without a window says 0 x 0, and is not in the wrong."""
     session, token = seat.create("read x; stty size")
