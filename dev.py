@@ -134,7 +134,7 @@ def run(*command: str | Path, **variables: str) -> None:
 PROGRAMS = {
     "demo": ("demo", "-m", "ptykill", "demo"),
     "unit": ("dev", "-m", "pytest"),
-    "bench": ("dev", "-m", "benchmarks"),
+    "bench": ("bench", "-m", "benchmarks"),
 }
 LINT: Stages = {
     "ruff format": tool("ruff", "format", "--check"),

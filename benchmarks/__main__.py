@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks [--quick] [--case ...] [--rounds N] [--json FILE]``."""
+"""The command line: ``python -m benchmarks [--quick] [--case ...] [--json FILE] ...``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import argparse
 import dataclasses
 import json
 import os
+import resource
 import sys
+import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from benchmarks.cases import CASES, Case, Limits
+from benchmarks.cases import CASES, Case
 from benchmarks.guard import guarded
-from benchmarks.report import JSON, machine, show
+from benchmarks.hosts import Limits
+from benchmarks.machine import describe, machine
+from benchmarks.page import write
+from benchmarks.plots import plot
+from benchmarks.report import JSON, show
 
-SECONDS_A_ROUND = 3.0
+SECONDS_A_ROUND = 20.0
 """What a round of any case may take where a number of rounds was asked for."""
 SECONDS_A_CYCLE = 0.05
 OVERHEAD = 60.0
@@ -27,27 +35,51 @@ def main() -> int:
         print("The benchmarks need Linux: pidfds, /proc, subreapers.", file=sys.stderr)
         return 2
     options = parsed()
-    chosen = {name: limits(name, CASES[name], options) for name in options.case or CASES}
-    longest = OVERHEAD + 2 * sum(each.seconds for each in chosen.values())
-    return guarded(partial(run, chosen, options.json), longest)
+    if options.again is not None:
+        publish(json.loads(options.again.read_text()), options.plots, options.page)
+        return 0
+    chosen = {
+        name: found
+        for name in options.case or CASES
+        if (found := limits(name, CASES[name], options)) is not None
+    }
+    longest = OVERHEAD * len(chosen) + 6 * sum(each.seconds for each in chosen.values())
+    raise_file_limit()
+    return guarded(partial(run, chosen, options), longest)
+
+
+def raise_file_limit() -> None:
+    """Have as many descriptors as the machine allows; what is started has them as well."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def parsed() -> argparse.Namespace:
     """Read the command line."""
-    about = [f"  {name:<10} {case.about}" for name, case in CASES.items()]
+    about = [f"  {name:<14} {case.about}" for name, case in CASES.items()]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="What ending a session costs here, elsewhere, and at the kernel's floor.",
         epilog="\n".join(("cases:", *about)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: under two minutes")
     parser.add_argument(
         "--case", action="append", choices=CASES, help="only this one (may be repeated)"
     )
     parser.add_argument("--rounds", type=positive, help="rounds of every case but cycles")
     parser.add_argument("--cycles", type=positive, help="sessions that cycles spawns and ends")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw them there (matplotlib)")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="put the tables into this page, between its marks"
+    )
+    parser.add_argument(
+        "--again",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: publish what --json has written",
+    )
     return parser.parse_args()
 
 
@@ -59,34 +91,52 @@ def positive(text: str) -> int:
     return number
 
 
-def limits(name: str, case: Case, options: argparse.Namespace) -> Limits:
+def limits(name: str, case: Case, options: argparse.Namespace) -> Limits | None:
     """Return a case's limits; a number that was asked for is given the time it needs."""
-    found = case.quick if options.quick else case.full
+    found = case.full if not options.quick else case.quick or (case.full if options.case else None)
     asked, each = (
         (options.cycles, SECONDS_A_CYCLE) if name == "cycles" else (options.rounds, SECONDS_A_ROUND)
     )
-    if asked is None:
+    if found is None or asked is None:
         return found
     return dataclasses.replace(found, rounds=asked, seconds=max(found.seconds, asked * each))
 
 
-def run(chosen: dict[str, Limits], file: Path | None) -> int:
-    """Run cases one after another, show each, and write them all."""
+def run(chosen: dict[str, Limits], options: argparse.Namespace) -> int:
+    """Run cases one after another, show each, write them all, and publish them."""
     about = machine()
+    document: dict[str, JSON] = {"machine": about, "command": sys.argv[1:]}
     results: dict[str, JSON] = {}
     problems: list[str] = []
-    print(f"{about['kernel']}, {about['cpus usable']} CPUs, {about['python']}, load", end=" ")
-    print(*(f"{load:.1f}" for load in os.getloadavg()))
+    print(describe(about), flush=True)
     for name, bounds in chosen.items():
         print(f"... {name}: {CASES[name].about}", file=sys.stderr, flush=True)
+        before, began = os.getloadavg()[0], time.monotonic()
         result = CASES[name].run(bounds)
-        show(result.table())
-        results[name] = result.data()
+        table = result.table()
+        show(table)
+        took = round(time.monotonic() - began, 1)
+        print(f"    {took} s, load before {before:.1f}", file=sys.stderr)
+        results[name] = {
+            "load": before,
+            "seconds": took,
+            "table": dataclasses.asdict(table),
+            "result": result.data(),
+        }
         problems += result.problems
-        if file is not None:  # After each: what has been measured is kept, whatever comes.
-            document = {"machine": about, "cases": results}
-            file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        document["cases"] = results
+        if options.json is not None:  # After each: what has been measured is kept.
+            options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    publish(document, options.plots, options.page)
     return 1 if problems else 0
+
+
+def publish(document: Mapping[str, Any], plots: Path | None, page: Path | None) -> None:
+    """Draw the figures, and put the tables into a page, if that was asked for."""
+    if plots is not None:
+        plot(document, plots)
+    if page is not None:
+        write(document, page)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import signal
 import sys
 import time
@@ -74,15 +73,19 @@ def run(work: Callable[[], int], guard: int) -> NoReturn:
 
 
 def wait_for(worker: int, limit: float) -> int:
-    """Return the child's exit status; 1 if it took too long and is still there."""
-    pidfd = os.pidfd_open(worker)
-    try:
-        if not select.select([pidfd], [], [], limit)[0]:
-            print(f"stopped: not done after {limit:.0f} s", file=sys.stderr)
-            return 1
-        return abs(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
-    finally:
-        os.close(pidfd)
+    """Return the child's exit status; 1 if it took too long and is still there.
+
+    Orphans are reaped meanwhile, as an init does: their zombies would be found in each session.
+    """
+    until = time.monotonic() + limit
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    while (left := until - time.monotonic()) > 0:
+        while (dead := os.waitpid(-1, os.WNOHANG))[0]:
+            if dead[0] == worker:
+                return abs(os.waitstatus_to_exitcode(dead[1]))
+        signal.sigtimedwait({signal.SIGCHLD}, left)
+    print(f"stopped: not done after {limit:.0f} s", file=sys.stderr)
+    return 1
 
 
 def end_children(patience: float) -> dict[int, str]:

@@ -1,23 +1,29 @@
-"""What comes out: tables for a person, data for a program, and the machine both are from."""
+"""What comes out: tables for a person, data for a program."""
 
 from __future__ import annotations
 
-import datetime as dt
-import os
-import platform
+import math
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Protocol, TypeAlias
 
-__all__ = ["JSON", "InTurns", "Result", "Table", "Timings", "machine", "show"]
+__all__ = [
+    "JSON",
+    "Curve",
+    "Ending",
+    "Endings",
+    "Figures",
+    "Result",
+    "Table",
+    "Timings",
+    "percentile",
+    "show",
+    "show_time",
+]
 
-WIDTH = 100
+WIDTH = 120
 """Columns of a table that does not go to a terminal."""
 
 JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | None
@@ -34,9 +40,11 @@ class Table:
 
 
 class Result(Protocol):
-    """What a case comes to; ``problems`` are what must not be, ``[]`` if all is well."""
+    """What a case comes to."""
 
-    problems: list[str]
+    @property
+    def problems(self) -> list[str]:
+        """What must not be, ``[]`` if all is well."""
 
     def table(self) -> Table:
         """Return it for a person."""
@@ -63,34 +71,35 @@ class Timings:
         """Return what a system took, of the rounds in which it succeeded."""
         return [taken[name] for taken in self.rounds if name in taken]
 
-    def ratio(self, name: str, other: str) -> tuple[float, float] | None:
+    def ratio(self, name: str, other: str | None) -> tuple[float, float] | None:
         """Return the median of the rounds' ratios, and the ratio of the medians."""
-        both = [taken for taken in self.rounds if taken.get(other) and name in taken]
-        if not both:
+        both = [taken for taken in self.rounds if other and taken.get(other) and name in taken]
+        if not both or other is None:
             return None
         return (
             statistics.median(taken[name] / taken[other] for taken in both),
             statistics.median(self.times(name)) / statistics.median(self.times(other)),
         )
 
+    def columns(self, name: str) -> tuple[str, ...]:
+        """Return the cells of a system: its median, its p99, and its ratios."""
+        times = self.times(name)
+        ratios = [self.ratio(name, other.get(name)) for other in self.references.values()]
+        return (
+            show_time(statistics.median(times)) if times else "-",
+            show_time(percentile(times, 99)) if times else "-",
+            *map(show_ratio, ratios),
+        )
+
     def table(self) -> Table:
         """Return a row for each system."""
-        rows = []
-        for name in self.names:
-            times = self.times(name)
-            ratios = [self.ratio(name, other[name]) for other in self.references.values()]
-            rows.append(
-                (
-                    name,
-                    show_time(statistics.median(times)) if times else "-",
-                    show_time(percentile(times, 99)) if times else "-",
-                    *map(show_ratio, ratios),
-                    str(len(times)),
-                )
-            )
+        rows = [
+            (name, *self.columns(name), str(len(self.times(name))))
+            for name in self.names
+            if self.times(name)
+        ]
         header = ("", "median", "p99", *self.references, "rounds")
-        told = "/: median of the rounds' ratios (ratio of the medians)"
-        return Table(self.title, header, rows, [told, *self.remarks, *self.problems])
+        return Table(self.title, header, rows, [*self.remarks, *self.problems])
 
     def data(self) -> JSON:
         """Return every round, and the figures of the table."""
@@ -98,7 +107,7 @@ class Timings:
         for name in self.names:
             if times := self.times(name):
                 ratios: dict[str, JSON] = {
-                    column: self.ratio(name, other[name])
+                    column: self.ratio(name, other.get(name))
                     for column, other in self.references.items()
                 }
                 median, p99 = statistics.median(times), percentile(times, 99)
@@ -113,48 +122,190 @@ class Timings:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One end of sessions: by the system's clock, and as the observer saw it.
+
+    Times are nanoseconds since the call. ``dead`` is that of the last member, None if one was left;
+    ``late`` are those that lived when the observer had got the answer, so that nobody is accused of
+    what he did not do; ``left`` those that did a second later.
+    """
+
+    answered: int
+    dead: int | None
+    members: int
+    late: int
+    left: int
+    reaped: bool
+
+
 @dataclass(slots=True)
-class InTurns(Timings):
-    """Timings of which each round has one that found all cold, and the median of those after it."""
+class Endings:
+    """Ends of sessions, compared with those of one system; ``warm`` are some that nobody observed.
 
+    Each of ``warm`` is the median of several, one right after the other.
+    """
+
+    title: str
+    names: list[str]
+    reference: str
+    remarks: list[str] = field(default_factory=list)
+    rounds: list[dict[str, Ending]] = field(default_factory=list)
     warm: list[dict[str, int]] = field(default_factory=list)
-    _turn: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
-    def note(self, name: str, nanoseconds: int) -> None:
-        """Note what a system took in a row; belongs to the round that is being measured."""
-        if name in self._turn:
-            self.warm.append(self._turn)
-            self._turn = {}
-        self._turn[name] = nanoseconds
+    @property
+    def answered(self) -> Timings:
+        """The answers alone."""
+        return self._timings(
+            [{name: one.answered for name, one in taken.items()} for taken in self.rounds]
+        )
 
+    @property
     def in_a_row(self) -> Timings:
-        """Return the second timings, of as many rounds as there are of the first."""
-        rounds = [*self.warm, self._turn][-len(self.rounds) :]
-        return Timings(self.title, self.names, self.references, rounds=rounds)
+        """Those that nobody observed."""
+        return self._timings(self.warm)
+
+    def median(self, name: str, of: Callable[[Ending], float]) -> float:
+        """Return the median of something about a system's ends."""
+        return statistics.median(of(taken[name]) for taken in self.rounds if name in taken)
+
+    def dead(self, name: str) -> float:
+        """Return the median time of the last death; infinity if there most often was none."""
+        return self.median(name, lambda one: math.inf if one.dead is None else one.dead)
 
     def table(self) -> Table:
-        """Return a row for each system, with both."""
-        cold, warm = Timings.table(self), self.in_a_row().table()
-        rows = [(*a[:-1], *b[1:2], *b[3:]) for a, b in zip(cold.rows, warm.rows, strict=True)]
-        header = (*cold.header[:-1], "in a row", *warm.header[3:])
-        return Table(cold.title, header, rows, cold.remarks)
+        """Return a row for each system."""
+        told, warm = self.answered, self.in_a_row
+        rows = []
+        for name in self.names:
+            if not told.times(name):
+                continue
+            dead = self.dead(name)
+            members = self.median(name, lambda one: one.members)
+            counts = [self.median(name, of) for of in (lambda one: one.late, lambda one: one.left)]
+            rows.append(
+                (
+                    name,
+                    *told.columns(name),
+                    "never" if math.isinf(dead) else show_time(dead),
+                    *(f"{count:.0f} of {members:.0f}" if round(count) else "-" for count in counts),
+                    *((warm.columns(name)[0], warm.columns(name)[2]) if self.warm else ()),
+                    str(len(told.times(name))),
+                )
+            )
+        row = ("in a row", "/ C ") if self.warm else ()
+        header = ("", "answered", "p99", "/ C", "all dead", "alive then", "1 s on", *row, "rounds")
+        return Table(self.title, header, rows, [*self.remarks, *self.problems])
 
     def data(self) -> JSON:
-        """Return both."""
-        return {"alone": Timings.data(self), "in a row": self.in_a_row().data()}
+        """Return every round, and the figures of the table."""
+        figures: dict[str, JSON] = {}
+        for name in self.names:
+            if self.answered.times(name):
+                dead = self.dead(name)
+                figures[name] = {
+                    "dead": None if math.isinf(dead) else dead,
+                    "members": self.median(name, lambda one: one.members),
+                    "alive at the answer": self.median(name, lambda one: one.late),
+                    "alive a second later": self.median(name, lambda one: one.left),
+                    "leader reaped at the answer": self.median(name, lambda one: one.reaped),
+                }
+        return {
+            "title": self.title,
+            "figures": figures,
+            "answered": self.answered.data(),
+            "in a row": self.in_a_row.data(),
+            "rounds": [{name: asdict(one) for name, one in taken.items()} for taken in self.rounds],
+            "remarks": self.remarks,
+            "problems": self.problems,
+        }
+
+    def _timings(self, rounds: list[dict[str, int]]) -> Timings:
+        return Timings(
+            self.title,
+            self.names,
+            {"/ C": dict.fromkeys(self.names, self.reference)},
+            rounds=rounds,
+        )
 
 
-def percentile(values: Sequence[int], percent: int) -> int:
+@dataclass(slots=True)
+class Curve:
+    """The same ends, with more and more of something: ``parts`` has them by how much of it."""
+
+    title: str
+    of: str
+    parts: dict[int, Endings]
+    remarks: list[str]
+
+    @property
+    def problems(self) -> list[str]:
+        """Those of its parts."""
+        return [f"{size:,}: {each}" for size, part in self.parts.items() for each in part.problems]
+
+    def table(self) -> Table:
+        """Return a row for each system, and a column for each size."""
+        answers = {size: part.answered for size, part in self.parts.items()}
+        names = [*dict.fromkeys(name for part in self.parts.values() for name in part.names)]
+        rows = []
+        for name in names:
+            cells = []
+            for timings in answers.values():
+                times = timings.times(name)
+                ratio = timings.ratio(name, timings.references["/ C"].get(name))
+                text = f"{show_time(statistics.median(times))}" if times else "-"
+                cells.append(text + (f" ({ratio[0]:.2f})" if ratio else ""))
+            rows.append((name, *cells))
+        reference = next(iter(self.parts.values())).reference
+        told = f"in brackets: times {reference}, the median of the rounds' ratios"
+        header = (self.of, *(f"{size:,}" for size in self.parts))
+        return Table(self.title, header, rows, [told, *self.remarks, *self.problems])
+
+    def data(self) -> JSON:
+        """Return each part's."""
+        return {
+            "title": self.title,
+            "of": self.of,
+            "parts": {str(size): part.data() for size, part in self.parts.items()},
+            "remarks": self.remarks,
+            "problems": self.problems,
+        }
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was counted, not timed."""
+
+    title: str
+    formats: dict[str, str]
+    remarks: list[str] = field(default_factory=list)
+    told: dict[str, dict[str, float]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def table(self) -> Table:
+        """Return a row for each system."""
+        rows: list[tuple[str, ...]] = [
+            (label, *(format(told[name], how) for name, how in self.formats.items()))
+            for label, told in self.told.items()
+        ]
+        return Table(self.title, ("", *self.formats), rows, [*self.remarks, *self.problems])
+
+    def data(self) -> JSON:
+        """Return the figures."""
+        return {"figures": self.told, "remarks": self.remarks, "problems": self.problems}
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
     """Return the smallest value that so many per cent of ``values`` do not exceed."""
     return sorted(values)[-(-len(values) * percent // 100) - 1]
 
 
 def show_ratio(ratio: tuple[float, float] | None) -> str:
-    """Return both ratios in three digits, the second in brackets."""
-    if ratio is None:
+    """Return the median of the rounds' ratios in three digits."""
+    if ratio is None or ratio[0] < 0:
         return "-"
-    first, second = (f"{each:.{2 if each < 10 else 1 if each < 100 else 0}f}" for each in ratio)
-    return f"{first} ({second})"
+    return f"{ratio[0]:.{2 if ratio[0] < 10 else 1 if ratio[0] < 100 else 0}f}"
 
 
 def show_time(nanoseconds: float) -> str:
@@ -200,49 +351,3 @@ def show_richly(table: Table) -> None:
     console.print(grid)
     for remark in table.remarks:
         console.print(f"  {remark}", soft_wrap=True)
-
-
-def machine() -> dict[str, JSON]:
-    """Describe the machine and what is installed on it, without naming it."""
-    versions: dict[str, JSON] = {}
-    for name in ("ptykill", "trio", "ptyprocess", "psutil", "rich"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "system": platform.system(),
-        "kernel": platform.release(),
-        "architecture": platform.machine(),
-        "cpu": proc_field("cpuinfo", "model name"),
-        "cpus": os.cpu_count(),
-        "cpus usable": len(os.sched_getaffinity(0)),
-        "memory": proc_field("meminfo", "MemTotal"),
-        "load average": os.getloadavg(),
-        "processes": sum(entry.name.isdigit() for entry in Path("/proc").iterdir()),
-        "uptime": round(time.clock_gettime(time.CLOCK_BOOTTIME)),
-        "libc": " ".join(platform.libc_ver()),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "bash": first_line("bash", "--version"),
-        "compiler": first_line(os.environ.get("CC", "cc"), "--version"),
-        "versions": versions,
-    }
-
-
-def proc_field(file: str, name: str) -> str | None:
-    """Return a field of a file in /proc, None if it has no such."""
-    for line in Path("/proc", file).read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == name:
-            return value.strip()
-    return None
-
-
-def first_line(*command: str) -> str | None:
-    """Return the first line that a command prints, None if there is no such command."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.partition("\n")[0]

@@ -58,7 +58,7 @@ async def serve() -> None:
     async with ptykill.open_supervisor(max_sessions=1_000) as supervisor:
         site = Site(Api(key=KEY, spawning=True), supervisor)
 
-        async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - as ASGI has it
+        async def app(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "websocket" and scope["path"].startswith(PUMP):
                 await pump(int(scope["path"].removeprefix(PUMP)), receive, send)
             else:
@@ -72,7 +72,7 @@ async def serve() -> None:
         )
 
 
-async def pump(megabytes: int, receive: Any, send: Any) -> None:  # noqa: ANN401
+async def pump(megabytes: int, receive: Any, send: Any) -> None:
     """Do the least that a terminal's server can do: a frame for each read."""
     await receive()
     await send({"type": "websocket.accept"})

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from benchmarks.watch import Watch
+
 __all__ = ["Worker"]
 
 ANSWER_BOUND = 60.0
@@ -29,23 +31,36 @@ class Worker:
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
 
-    def ask(self, *fields: str) -> str:
+    @property
+    def pid(self) -> int:
+        """The process's pid."""
+        return self._process.pid
+
+    def ask(self, *fields: str, watch: Watch | None = None) -> str:
         """Send fields with tabs between, and wait for the answer; blocks."""
         self._stdin.write("\t".join(fields).encode() + b"\n")
-        return self.answer(ANSWER_BOUND)
+        return self.answer(ANSWER_BOUND, watch)
 
-    def answer(self, within: float) -> str:
-        """Wait (seconds) for a line that was asked for; blocks."""
+    def answer(self, within: float, watch: Watch | None = None) -> str:
+        """Wait (seconds) for a line that was asked for; blocks. Deaths meanwhile are noted."""
         bound = time.monotonic() + within
         answer = b""
+        poll = select.poll()
+        poll.register(self._stdout, select.POLLIN)
+        if watch is not None:
+            poll.register(watch, select.POLLIN)
         while not answer.endswith(b"\n"):
-            left = max(0.0, bound - time.monotonic())
-            if not select.select([self._stdout], [], [], left)[0]:
+            ready = dict(poll.poll(max(0.0, bound - time.monotonic()) * 1000))
+            if not ready:
+                self._process.kill()  # An answer that came after all would be taken for the next.
                 raise TimeoutError(f"no answer from {self._process.args!r} in {within:.0f} s")
-            data = os.read(self._stdout.fileno(), 65_536)
-            if not data:
-                raise EOFError(f"{self._process.args!r} has gone")
-            answer += data
+            if watch is not None and watch.fileno() in ready:
+                watch.note()
+            if self._stdout.fileno() in ready:
+                data = os.read(self._stdout.fileno(), 65_536)
+                if not data:
+                    raise EOFError(f"{self._process.args!r} has gone")
+                answer += data
         return answer.decode().rstrip("\n")
 
     def stop(self) -> None:

@@ -8,7 +8,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from benchmarks.systems import ENVIRONMENT, Program, Session, System, read_terminal, stateless
+from benchmarks.systems import ENVIRONMENT, Program, Session, Span, System, read_terminal, stateless
 
 __all__ = ["POSIX_SPAWN", "BareSession", "systems"]
 
@@ -56,11 +56,11 @@ class BareSession:
         """Read the master."""
         return read_terminal(self.master, within)
 
-    async def end(self, grace: float) -> int:  # noqa: ARG002 - nothing polite is compared here
+    async def end(self, grace: float) -> Span:  # noqa: ARG002 - nothing polite is compared here
         """SIGKILL, and reap."""
         start = time.perf_counter_ns()
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)  # noqa: ASYNC222 - it has been killed
-        took = time.perf_counter_ns() - start
+        stop = time.perf_counter_ns()
         os.close(self.master)
-        return took
+        return Span(start, stop)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ptyprocess import PtyProcess  # type: ignore[import-untyped]
 
-from benchmarks.systems import ENVIRONMENT, Program, Session, System, read_terminal, stateless
+from benchmarks.systems import ENVIRONMENT, Program, Session, Span, System, read_terminal, stateless
 
 __all__ = ["systems"]
 
@@ -37,13 +37,13 @@ class PtyProcessSession:
         """Read the master, without its buffer."""
         return read_terminal(self.process.fd, within)
 
-    async def end(self, grace: float) -> int:  # noqa: ARG002 - its waits are its own
+    async def end(self, grace: float) -> Span:  # noqa: ARG002 - its waits are its own
         """Terminate with force: a 100 ms sleep after each signal, then a look."""
         start = time.perf_counter_ns()
         ended = self.process.terminate(force=True)
-        took = time.perf_counter_ns() - start
+        stop = time.perf_counter_ns()
         self.process.delayafterclose = 0
         self.process.close()
         if not ended:
             raise RuntimeError("it says that it could not terminate the process")
-        return took
+        return Span(start, stop)

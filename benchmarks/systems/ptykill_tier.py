@@ -11,18 +11,31 @@ from functools import partial
 import trio
 
 import ptykill
-from benchmarks.systems import ENVIRONMENT, Program, Session, Spawn, System, Unavailable
+from benchmarks.systems import (
+    ENVIRONMENT,
+    Program,
+    Session,
+    Span,
+    Spawn,
+    System,
+    Unavailable,
+)
 from ptykill.containment import why_not
 
-__all__ = ["systems"]
+__all__ = ["checked", "receive", "required", "systems"]
 
 
 def systems(tier: str) -> list[System]:
     """Return ptykill with one containment."""
+    required(tier)
+    return [System(f"ptykill, {tier}", partial(open_ptykill, tier))]
+
+
+def required(tier: str) -> None:
+    """Raise `Unavailable` where a containment can't be had."""
     reason = why_not(tier)
     if reason is not None:
         raise Unavailable(reason)
-    return [System(f"ptykill, {tier}", partial(open_ptykill, tier))]
 
 
 @asynccontextmanager
@@ -49,15 +62,25 @@ class PtykillSession:
 
     async def read(self, within: float) -> bytes:
         """Receive what the terminal printed."""
-        with trio.move_on_after(within):
-            return await self.session.receive()
-        return b""
+        return await receive(self.session, within)
 
-    async def end(self, grace: float) -> int:
+    async def end(self, grace: float) -> Span:
         """Terminate, and believe the verdict only if it says that the session is empty."""
         start = time.perf_counter_ns()
         verdict = await self.session.terminate(grace=grace)
-        took = time.perf_counter_ns() - start
-        if not verdict.empty:
-            raise RuntimeError(f"survivors: {verdict.survivors}")
-        return took
+        stop = time.perf_counter_ns()
+        checked(verdict)
+        return Span(start, stop)
+
+
+async def receive(session: ptykill.Session, within: float) -> bytes:
+    """Receive what the terminal printed, ``b""`` if nothing comes in time."""
+    with trio.move_on_after(within):
+        return await session.receive()
+    return b""
+
+
+def checked(verdict: ptykill.Verdict) -> None:
+    """Raise RuntimeError unless the session is empty."""
+    if not verdict.empty:
+        raise RuntimeError(f"survivors: {verdict.survivors}")

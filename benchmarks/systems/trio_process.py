@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import time
 from dataclasses import dataclass
 
 import trio
 
-from benchmarks.systems import ENVIRONMENT, Program, Session, System, read_terminal, stateless
+from benchmarks.systems import (
+    ENVIRONMENT,
+    Program,
+    Session,
+    Span,
+    System,
+    read_terminal,
+    stateless,
+)
+from benchmarks.systems.terminal import STUB, terminal
 
 __all__ = ["systems"]
 
@@ -20,24 +28,11 @@ def systems() -> list[System]:
     return [stateless("trio.Process", spawn)]
 
 
-STUB = 'exec "$@" <>"$0" >&0 2>&1'
-"""Opens the terminal first, so that the session has it as its controlling terminal.
-
-A ``preexec_fn`` would do the same, and make `subprocess` fork the host.
-"""
-
-
 async def spawn(program: Program) -> Session:
     """Open a terminal and a process upon it."""
-    master, slave = pty.openpty()
-    try:
-        argv = ["sh", "-c", STUB, os.ttyname(slave), *program.argv]
+    with terminal() as (master, slave):
+        argv = ["sh", "-c", STUB, slave, *program.argv]
         process = await trio.lowlevel.open_process(argv, env=ENVIRONMENT, start_new_session=True)
-    except BaseException:
-        os.close(master)
-        raise
-    finally:
-        os.close(slave)
     return TrioSession(process, master)
 
 
@@ -57,7 +52,7 @@ class TrioSession:
         """Read the master."""
         return read_terminal(self.master, within)
 
-    async def end(self, grace: float) -> int:
+    async def end(self, grace: float) -> Span:
         """SIGHUP and SIGCONT, wait, SIGKILL, wait; its ``wait`` reaps."""
         start = time.perf_counter_ns()
         self.process.send_signal(signal.SIGHUP)
@@ -67,6 +62,6 @@ class TrioSession:
         if self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
-        took = time.perf_counter_ns() - start
+        stop = time.perf_counter_ns()
         os.close(self.master)
-        return took
+        return Span(start, stop)

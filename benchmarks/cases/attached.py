@@ -4,25 +4,59 @@ from __future__ import annotations
 
 import os
 import select
+import statistics
 import sys
 import time
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+import ptykill
+from benchmarks.hosts import START_BOUND, Limits, interleave
+from benchmarks.report import Result, Timings
 from benchmarks.talk import BLOCK, PUMP, attached, client, flood, masked, pipe, start
 from benchmarks.worker import Worker
 from ptykill.http import frames
 from ptykill.http.api import DEFAULT_PREFIX
 
-__all__ = ["FLOODED", "FLOODS", "MEGABYTES", "OUTPUTS", "PUMPED", "QUIET", "Attached"]
+__all__ = ["FLOODS", "floods", "output"]
 
 MEGABYTES = 50
 FLOODS = 64
-ALONE, PUMPED, OURS = OUTPUTS = ("the terminal alone", "a bare pump, same server", "ptykill serve")
+ALONE, PUMPED, OURS = OUTPUTS = ("the terminal alone", "a bare pump, same server", "ptykill")
 QUIET, FLOODED = "DELETE, nobody else there", f"DELETE, {FLOODS} attached and flooding"
-START_BOUND = 60.0
-"""Seconds that a server may take to start, and that many clients may take to attach."""
+
+
+def output(limits: Limits) -> Result:
+    """Time so much output on its way through a WebSocket."""
+    result = Timings(
+        f"{MEGABYTES} MB of output, one session, one client: from the first byte to the last",
+        [*OUTPUTS],
+        {f"/ {PUMPED}": dict.fromkeys(OUTPUTS, PUMPED)},
+    )
+    with Attached() as clients:
+        result.rounds = interleave(result.names, clients.output, limits, result)
+    for label in OUTPUTS:
+        if times := result.times(label):
+            speed = MEGABYTES * 1e9 / statistics.median(times)
+            result.remarks.append(f"{label}: {speed:.0f} MB/s at the median")
+    return result
+
+
+def floods(limits: Limits) -> Result:
+    """Time a kill by request beside many sessions whose output is flowing."""
+    labels = [QUIET, FLOODED]
+    result = Timings(
+        "sleep over HTTP, beside others: from the request to its answer",
+        labels,
+        {f"/ {QUIET}": dict.fromkeys(labels, QUIET)},
+    )
+    with Attached() as clients:
+        result.rounds = interleave(labels, clients.delete, limits, result)
+    longest = max(result.times(FLOODED), default=0) / 1e9
+    if longest > ptykill.HANGUP_THEN_KILL.longest:
+        result.problems.append(f"past its plan: {longest:.1f} s")
+    return result
 
 
 class Attached:

@@ -1,16 +1,11 @@
 /* The floor: what ending a terminal session costs when nothing but the kernel is in the way.
  *
- * A long-lived process that is told what to do on stdin, fields between tabs, and answers each
- * line with one of its own.
+ * A long-lived process that is told what to do on stdin: see outside.py. It is started with
+ * "leader" or "session".
  *
- *     spawn ARGV...             -> pid
- *     read MILLISECONDS         -> the last one's output, in hex; empty when there is none
- *     end leader|session GRACE  -> nanoseconds from the call until the last one's leader is dead
- *                                  and reaped, and how many others were found (session only)
- *     endall GRACE              -> the same for all there are, each session verified
- *
- * end: SIGHUP and SIGCONT to the leader, GRACE nanoseconds to die, SIGKILL. "session" looks for
- * members in the process table while the leader's zombie still pins the session's number.
+ * end: SIGHUP and SIGCONT to the leader, GRACE nanoseconds to die, SIGKILL. "session" then looks for
+ * other members in the process table, while the leader's zombie still pins the session's number;
+ * they get the same signals, and what the grace has left; and looks again, until there is nobody.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -34,6 +29,7 @@
 enum {
     ARGUMENTS = 64,
     SESSIONS = 2000,
+    MEMBERS = 4000,
     WAIT_PIDFD = 3 /* P_PIDFD: an old libc has no name for it */
 };
 static const int64_t SECOND = 1000000000, KILL_BOUND = 10 * SECOND;
@@ -43,6 +39,7 @@ static struct session {
     pid_t leader;
     int pidfd, master;
 } sessions[SESSIONS], *last = sessions - 1;
+static int whole_session;
 
 static void require(int condition, const char *what)
 {
@@ -111,9 +108,9 @@ static void read_terminal(int milliseconds)
     printf("\n");
 }
 
-static void deliver(const struct session *session, int signal)
+static void deliver(int pidfd, int signal)
 {
-    require(!syscall(SYS_pidfd_send_signal, session->pidfd, signal, NULL, 0), "pidfd_send_signal");
+    require(!syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) || errno == ESRCH, "signal");
 }
 
 /* Wait until all of them are dead, or it is time; whoever is dead has -1 in its place. */
@@ -135,55 +132,81 @@ static int dead_by(struct pollfd *processes, int count, int64_t deadline)
     return !alive;
 }
 
-static int other_members(const struct session *first)
+/* Find living members beside the leaders. */
+static int others(const struct session *first, struct pollfd *found)
 {
-    int found = 0;
+    int count = 0;
     DIR *table = opendir("/proc");
     require(table != NULL, "/proc");
-    for (struct dirent *entry; (entry = readdir(table));)
+    for (struct dirent *entry; (entry = readdir(table)) && count < MEMBERS;)
         if (isdigit((unsigned char)entry->d_name[0])) {
             pid_t pid = (pid_t)atoi(entry->d_name), session = getsid(pid);
             for (const struct session *one = first; one <= last; one++)
-                found += pid != one->leader && session == one->leader;
+                if (pid != one->leader && session == one->leader) {
+                    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+                    struct pollfd member = {.fd = pidfd, .events = POLLIN};
+                    if (pidfd >= 0 && !poll(&member, 1, 0) && getsid(pid) == session)
+                        found[count++] = member;
+                    else if (pidfd >= 0)
+                        close(pidfd);
+                }
         }
     closedir(table);
-    return found;
+    return count;
+}
+
+/* SIGHUP until the deadline, then SIGKILL, to whoever is found; again, until nobody is. */
+static void sweep(const struct session *first, int64_t deadline)
+{
+    static struct pollfd members[MEMBERS];
+    static int pidfds[MEMBERS];
+    for (int count, polite = 1; (count = others(first, members)); polite = 0) {
+        for (int at = 0; at < count; at++) {
+            pidfds[at] = members[at].fd;
+            deliver(pidfds[at], polite ? SIGHUP : SIGKILL);
+            deliver(pidfds[at], SIGCONT);
+        }
+        require(dead_by(members, count, polite ? deadline : now() + KILL_BOUND) || polite, "sweep");
+        for (int at = 0; at < count; at++)
+            close(pidfds[at]);
+    }
 }
 
 /* End all from this one on. */
-static void end(struct session *first, int whole_session, int64_t grace)
+static void end(struct session *first, int64_t grace)
 {
     static struct pollfd processes[SESSIONS];
-    int count = (int)(last + 1 - first), others = 0;
+    int count = (int)(last + 1 - first);
     siginfo_t status;
-    int64_t start = now();
+    int64_t start = now(), deadline = start + grace;
     for (int at = 0; at < count; at++) {
-        deliver(first + at, SIGHUP);
-        deliver(first + at, SIGCONT); /* A stopped process acts on a SIGHUP once it is continued. */
+        deliver(first[at].pidfd, SIGHUP);
+        deliver(first[at].pidfd, SIGCONT); /* A stopped process acts on it once it is continued. */
         processes[at] = (struct pollfd){.fd = first[at].pidfd, .events = POLLIN};
     }
-    if (!dead_by(processes, count, start + grace)) {
+    if (!dead_by(processes, count, deadline)) {
         for (int at = 0; at < count; at++)
             if (processes[at].fd >= 0)
-                deliver(first + at, SIGKILL);
+                deliver(first[at].pidfd, SIGKILL);
         require(dead_by(processes, count, now() + KILL_BOUND), "a leader outlives SIGKILL");
     }
     if (whole_session)
-        others = other_members(first);
+        sweep(first, deadline);
     for (int at = 0; at < count; at++)
         require(!waitid((idtype_t)WAIT_PIDFD, (id_t)first[at].pidfd, &status, WEXITED), "waitid");
-    int64_t took = now() - start;
+    int64_t stop = now();
     for (; last >= first; last--) {
         close(last->pidfd);
         close(last->master);
     }
-    printf("%" PRId64 "\t%d\n", took, others);
+    printf("%" PRId64 "\t%" PRId64 "\n", start, stop);
 }
 
-int main(void)
+int main(int argc, char **mode)
 {
     char *line = NULL;
     size_t size = 0;
+    whole_session = argc > 1 && !strcmp(mode[1], "session");
     for (ssize_t length; (length = getline(&line, &size, stdin)) > 0; fflush(stdout)) {
         char *argv[ARGUMENTS + 1] = {NULL};
         int count = 0, held = last >= sessions;
@@ -194,10 +217,10 @@ int main(void)
             spawn(argv + 1);
         else if (count == 2 && !strcmp(argv[0], "read") && held)
             read_terminal(atoi(argv[1]));
-        else if (count == 3 && !strcmp(argv[0], "end") && held)
-            end(last, !strcmp(argv[1], "session"), atoll(argv[2]));
+        else if (count == 2 && !strcmp(argv[0], "end") && held)
+            end(last, atoll(argv[1]));
         else if (count == 2 && !strcmp(argv[0], "endall") && held)
-            end(sessions, 1, atoll(argv[1]));
+            end(sessions, atoll(argv[1]));
         else
             require(0, "not a command, or not now");
     }

@@ -1,0 +1,96 @@
+"""What is measured. Every case returns a `Result`, and keeps to its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.cases.attached import FLOODS, floods, output
+from benchmarks.cases.door import delete, doors
+from benchmarks.cases.growth import many, neighbours
+from benchmarks.cases.hold import idle
+from benchmarks.cases.leak import cycles
+from benchmarks.cases.spawning import spawn
+from benchmarks.cases.stage import stages
+from benchmarks.cases.teardown import COOPERATIVE, STUBBORN, cooperative, stubborn, tree
+from benchmarks.hosts import Limits
+from benchmarks.report import Result
+
+__all__ = ["CASES", "Case"]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A case, and how long it is in the full and in the quick form; None: not in that."""
+
+    about: str
+    run: Callable[[Limits], Result]
+    full: Limits
+    quick: Limits | None
+
+
+CASES = {
+    **{
+        name: Case(
+            f"teardown of a cooperative {what}",
+            partial(cooperative, f"{what}: {COOPERATIVE}", program),
+            Limits(rounds, 90),
+            quick,
+        )
+        for name, what, program, rounds, quick in (
+            ("sleep", "sleep", "sleep", 40, Limits(4, 8)),
+            ("cat", "cat", "cat", 15, None),
+            ("bash", "bash -i", "bash", 50, Limits(6, 10)),
+            ("python", "interactive python3", "python", 15, None),
+            ("vim", "vim", "vim", 15, None),
+        )
+    },
+    "stages": Case("where the time of a kill goes", stages, Limits(100, 30), Limits(10, 5)),
+    "stubborn": Case(
+        "overshoot past a grace of 100 ms, the leader being deaf to all but SIGKILL",
+        partial(stubborn, f"deaf: {STUBBORN}"),
+        Limits(15, 70),
+        Limits(2, 8),
+    ),
+    **{
+        f"tree-{jobs}{'-deaf' * deaf}": Case(
+            f"an interactive bash with {jobs} jobs{', half of them deaf' * deaf}",
+            partial(tree, jobs, deaf=deaf),
+            Limits(3, 45),
+            quick,
+        )
+        for jobs, deaf, quick in (
+            (10, False, None),
+            (10, True, Limits(1, 10)),
+            (100, False, None),
+            (100, True, None),
+        )
+    },
+    "many": Case(
+        "many sessions ended at once", many, Limits(5, 40, largest=1000), Limits(2, 6, largest=100)
+    ),
+    "neighbours": Case(
+        "teardown of a cooperative bash among many other processes",
+        neighbours,
+        Limits(30, 30, largest=5000),
+        Limits(6, 5, largest=1000),
+    ),
+    "spawn": Case(
+        "spawning from hosts of several sizes",
+        spawn,
+        Limits(40, 60, largest=2000),
+        Limits(6, 8, largest=500),
+    ),
+    "idle": Case(
+        "what idle sessions hold", idle, Limits(1, 10, largest=100), Limits(1, 2, largest=20)
+    ),
+    "doors": Case(
+        "Host.call and Host.acall beside the trio call", doors, Limits(60, 60), Limits(6, 6)
+    ),
+    "delete": Case("DELETE over HTTP", delete, Limits(60, 60), Limits(6, 8)),
+    "output": Case("output through a WebSocket", output, Limits(10, 40), Limits(3, 8)),
+    "floods": Case(f"a DELETE beside {FLOODS} sessions that flood", floods, Limits(30, 60), None),
+    "cycles": Case("what many sessions leave behind", cycles, Limits(3_000, 30), Limits(300, 4)),
+}
+"""All cases, by the names that the command line has for them."""

@@ -1,0 +1,136 @@
+"""What sessions hold that do nothing, as /proc has it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.hosts import Hosts, Limits
+from benchmarks.report import Figures, Result
+from benchmarks.systems import TIERS
+from benchmarks.watch import members
+
+__all__ = ["idle"]
+
+MODULES = (*TIERS, "trio_process", "asyncio_process", "pty_process", "terminado_manager")
+SETTLE = 1.0
+FORMATS = {
+    "descriptors": ".2f",
+    "threads": ".2f",
+    "host KiB": ".1f",
+    "processes": ".2f",
+    "their KiB": ".0f",
+    "host woke": ".0f",
+    "they woke": ".0f",
+}
+"""Per session, but for the last two: those are all wake-ups that there were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a host and the processes beside it hold; memory is PSS, in bytes."""
+
+    descriptors: int
+    threads: int
+    memory: int
+    beside: int
+    their_memory: int
+
+
+def idle(limits: Limits) -> Result:
+    """Count what sessions hold that do nothing. All systems are idle at the same time."""
+    count, seconds = limits.largest, limits.seconds
+    result = Figures(
+        f"{count} idle sessions, for {seconds:.0f} s: what each holds, and who woke", FORMATS
+    )
+    with ExitStack() as stack:
+        hosts = Hosts(stack)
+        names = hosts.start_each(MODULES)
+        result.remarks = [
+            *hosts.remarks,
+            "KiB: PSS, without the programs that run in the sessions",
+            "woke: in all",
+        ]
+        before, after, woken = {}, {}, {}
+        for name in names:
+            before[name] = look(hosts, name, 1)  # What the first holds for all is not a session's.
+            after[name] = look(hosts, name, 1 + count)
+        pids = {name: processes(hosts.systems[name][0].pid) for name in names}
+        for name in names:
+            woken[name] = [wakes(pid) for pid in pids[name]]
+        time.sleep(seconds)
+        for name in names:
+            host, *others = (
+                wakes(pid) - had for pid, had in zip(pids[name], woken[name], strict=True)
+            )
+            beside = sum(others)
+            first, last = before[name], after[name]
+            each = (
+                last.descriptors - first.descriptors,
+                last.threads - first.threads,
+                (last.memory - first.memory) / 1024,
+                last.beside - first.beside,
+                (last.their_memory - first.their_memory) / 1024,
+            )
+            counts = (*(value / count for value in each), host, beside)
+            result.told[name] = dict(zip(FORMATS, counts, strict=True))
+            if name.startswith("ptykill") and beside:
+                result.problems.append(f"{name}: {beside} wake-ups of those beside it")
+        for name in names:
+            hosts.ask("end", name, 0)
+    return result
+
+
+def look(hosts: Hosts, name: str, count: int) -> Held:
+    """Have a system prepare so many sessions, and look at what it then holds."""
+    leaders = hosts.ask("prepare", name, "sleep", count)
+    time.sleep(SETTLE)
+    host, *beside = processes(hosts.systems[name][0].pid, members(leaders))
+    return Held(
+        descriptors=entries(host, "fd"),
+        threads=entries(host, "task"),
+        memory=memory(host),
+        beside=len(beside),
+        their_memory=sum(map(memory, beside)),
+    )
+
+
+def processes(pid: int, without: Collection[int] = ()) -> list[int]:
+    """Return a process and its descendants, but for those of its sessions."""
+    found = [pid]
+    for parent in found:
+        found += [child for child in children(parent) if child not in without]
+    return found
+
+
+def children(pid: int) -> Iterator[int]:
+    """Return the children of all threads of a process."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            yield from map(int, (thread / "children").read_text().split())
+
+
+def entries(pid: int, folder: str) -> int:
+    """Return how many entries a folder of a process in /proc has."""
+    return len([*Path(f"/proc/{pid}/{folder}").iterdir()])
+
+
+def memory(pid: int) -> int:
+    """Return a process's proportional memory (PSS) in bytes."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def wakes(pid: int) -> int:
+    """Return how often the threads of a process have gone to sleep by themselves."""
+    total = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for line in (thread / "status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches"):
+                total += int(line.split()[1])
+    return total

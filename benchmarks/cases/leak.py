@@ -1,0 +1,59 @@
+"""What sessions leave behind in the process that had them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.hosts import START_BOUND, Limits
+from benchmarks.report import JSON, Result, Table
+from benchmarks.worker import Worker
+
+__all__ = ["cycles"]
+
+
+@dataclass(slots=True)
+class Leaks:
+    """What `benchmarks.cycles` counted; nothing if it could not run."""
+
+    counted: dict[str, Any]
+    remarks: list[str]
+    problems: list[str] = field(default_factory=list)
+
+    def table(self) -> Table:
+        """Return a row for each thing that is counted."""
+        title = "Leaks: ptykill was not measured"
+        rows: list[tuple[str, ...]] = []
+        if self.counted:
+            cycles, seconds = self.counted["cycles"], self.counted["seconds"]
+            title = f"Leaks: {cycles} sessions spawned and ended, {cycles / seconds:.0f} per second"
+            (before, after), (first, last) = self.counted["around"], self.counted["inside"]
+            rows = [
+                (name, *(str(counts[name]) for counts in (before, first, last, after)))
+                for name in before
+            ]
+        header = ("", "before opening", "after the first", "after the last", "after closing")
+        return Table(title, header, rows, [*self.remarks, *self.problems])
+
+    def data(self) -> JSON:
+        """Return the counts."""
+        return {"counted": self.counted, "remarks": self.remarks, "problems": self.problems}
+
+
+def cycles(limits: Limits) -> Result:
+    """Spawn and end many sessions in a process of their own, and compare what it holds."""
+    argv = [sys.executable, "-m", "benchmarks.cycles", str(limits.rounds), str(limits.seconds)]
+    with Worker(argv) as worker:
+        try:
+            counted = json.loads(worker.answer(limits.seconds + START_BOUND))
+        except (EOFError, TimeoutError) as error:
+            return Leaks({}, [], [str(error)])
+    first, last = counted["resident"]
+    leaks = Leaks(counted, [f"resident memory: {(last - first) / 1e6:+.1f} MB over the cycles"])
+    for where in ("around", "inside"):
+        before, after = counted[where]
+        if before != after:
+            leaks.problems.append(f"leaked, {where} the supervisor: {before} became {after}")
+    return leaks

@@ -1,0 +1,123 @@
+"""The end of one session: cooperative, stubborn, and with a tree of jobs below it."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+
+from benchmarks.hosts import Hosts, Limits, interleave
+from benchmarks.report import Ending, Endings, Result
+from benchmarks.systems import PROGRAMS, TERMINATORS
+from benchmarks.systems.floor import FLOOR
+
+__all__ = [
+    "COOPERATIVE",
+    "GRACE",
+    "STUBBORN",
+    "cooperative",
+    "ended",
+    "judged",
+    "stubborn",
+    "tree",
+]
+
+COOPERATIVE = "from the call"
+STUBBORN = "from the end of the grace (100 ms)"
+
+GRACE = 2.0
+"""Seconds that a cooperative session is given."""
+SHORT_GRACE = 0.1
+"""Seconds that a stubborn one is given; ptyprocess has no other."""
+IN_A_ROW = 3
+"""Sessions that a system ends in one turn after the first, unobserved."""
+SLOW = 0.1
+"""Seconds: whoever needs more for the first, all in all, is not asked for those."""
+
+
+def cooperative(title: str, program: str, limits: Limits) -> Result:
+    """Time the end of sessions that leave when they are asked to."""
+    needs = PROGRAMS[program].needs
+    if needs and shutil.which(needs) is None:
+        return Endings(title, [], FLOOR, [f"skipped: {needs} is not on PATH"])
+    with ExitStack() as stack:
+        hosts = Hosts(stack)
+        result = Endings(title, hosts.start_each(TERMINATORS), FLOOR, hosts.remarks)
+        warm: dict[str, list[int]] = {name: [] for name in result.names}
+
+        def turn(label: str) -> Ending:
+            began = time.monotonic()
+            ending = ended(hosts, result, label, program, GRACE)
+            if time.monotonic() - began < SLOW:
+                row = [hosts.end_unobserved(label, program, GRACE) for _ in range(IN_A_ROW)]
+                warm[label].append(round(statistics.median(row)))
+            return ending
+
+        result.rounds = interleave(result.names, turn, limits, result)
+    for number in range(len(result.rounds)):
+        result.warm.append(
+            {
+                name: times[-len(result.rounds) :][number]
+                for name, times in warm.items()
+                if len(times) >= len(result.rounds)
+            }
+        )
+    return result
+
+
+def stubborn(title: str, limits: Limits) -> Result:
+    """Time the end of sessions whose leader has to be killed, less the grace."""
+    with ExitStack() as stack:
+        hosts = Hosts(stack)
+        result = Endings(title, hosts.start_each(TERMINATORS), FLOOR, hosts.remarks)
+
+        def turn(label: str) -> Ending:
+            return past(ended(hosts, result, label, "deaf", SHORT_GRACE), SHORT_GRACE)
+
+        result.rounds = interleave(result.names, turn, limits, result)
+    return result
+
+
+def tree(jobs: int, limits: Limits, *, deaf: bool) -> Result:
+    """See who of a session with many members is left alive, and when the answer comes."""
+    with ExitStack() as stack:
+        hosts = Hosts(stack)
+        result = Endings(
+            f"bash -i with {jobs} jobs{', half of them deaf' * deaf}: from the call"
+            + f", with a grace of {SHORT_GRACE * 1000:.0f} ms" * deaf,
+            hosts.start_each(TERMINATORS),
+            FLOOR,
+            hosts.remarks,
+        )
+        program, grace = f"tree {jobs}{', half deaf' * deaf}", SHORT_GRACE if deaf else GRACE
+        result.rounds = interleave(
+            result.names,
+            lambda label: ended(hosts, result, label, program, grace),
+            limits,
+            result,
+        )
+    return result
+
+
+def ended(  # noqa: PLR0913 - what is ended, and by whom
+    hosts: Hosts, result: Endings, label: str, program: str, grace: float, *, count: int = 1
+) -> Ending:
+    """Have sessions ended, and note what ptykill promises and has not kept."""
+    ending = hosts.end(label, program, grace, count)
+    if judged(label) and (ending.left or not ending.reaped):
+        result.problems.append(f"{label}, {program}: not over at its answer: {ending}")
+    return ending
+
+
+def judged(label: str) -> bool:
+    """Return whether a system is ptykill."""
+    return label.startswith(("ptykill", "Host"))
+
+
+def past(ending: Ending, grace: float) -> Ending:
+    """Return an ending by how much it came after the grace."""
+    nanoseconds = round(grace * 1e9)
+    dead = None if ending.dead is None else ending.dead - nanoseconds
+    return replace(ending, answered=ending.answered - nanoseconds, dead=dead)

@@ -1,0 +1,159 @@
+"""The processes that hold the systems, and how each gets its turn."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from benchmarks.report import Ending
+from benchmarks.systems import PROGRAMS, comm
+from benchmarks.watch import Watch, members
+from benchmarks.worker import Worker
+
+__all__ = ["START_BOUND", "Hosts", "Limits", "Notes", "interleave"]
+
+T = TypeVar("T")
+
+WARM_UP = 2
+"""Rounds before the first that counts, where there are many."""
+START_BOUND = 120.0
+"""Seconds that a host may take to start, and to fill its memory."""
+LATER = 1.0
+"""Seconds after the answer at which is counted who is left alive."""
+UP_BOUND = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A case stops at the first: so many rounds, so many seconds since the first of them.
+
+    ``largest`` is the most of what the case has more and more of: megabytes, sessions, processes.
+    """
+
+    rounds: int
+    seconds: float
+    largest: int = 0
+
+
+class Notes(Protocol):
+    """Where what happens on the way is noted."""
+
+    remarks: list[str]
+    problems: list[str]
+
+
+@dataclass(slots=True)
+class Hosts:
+    """Processes that hold systems (`benchmarks.host`), each system known by a label."""
+
+    stack: ExitStack
+    remarks: list[str] = field(default_factory=list)
+    systems: dict[str, tuple[Worker, str]] = field(default_factory=dict)
+
+    def start(self, modules: Sequence[str], megabytes: int = 0, size: str = "") -> list[str]:
+        """Start one more; return the names of its systems. A size becomes part of their labels."""
+        return self._met(self._launched(modules, megabytes), modules, size)
+
+    def start_each(self, modules: Sequence[str]) -> list[str]:
+        """Start a host for each of them; return the names of all systems."""
+        workers = [self._launched([module]) for module in modules]
+        return [
+            name
+            for worker, module in zip(workers, modules, strict=True)
+            for name in self._met(worker, [module])
+        ]
+
+    def _launched(self, modules: Sequence[str], megabytes: int = 0) -> Worker:
+        argv = [sys.executable, "-m", "benchmarks.host", str(megabytes), *modules]
+        return self.stack.enter_context(Worker(argv))
+
+    def _met(self, host: Worker, modules: Sequence[str], size: str = "") -> list[str]:
+        about = json.loads(host.answer(START_BOUND))
+        for module, reason in about["skipped"].items():
+            remark = f"{module}: skipped, {reason}"
+            if remark not in self.remarks:
+                self.remarks.append(remark)
+        if size:
+            self.remarks.append(f"{size}: {about['resident']} resident: {', '.join(modules)}")
+        for name in about["systems"]:
+            self.systems[f"{name}, {size}" if size else name] = host, name
+        return list(about["systems"])
+
+    def ask(self, verb: str, label: str, *fields: object, watch: Watch | None = None) -> Any:
+        """Have a system do something, and return what it tells."""
+        host, name = self.systems[label]
+        answer = json.loads(host.ask(verb, name, *map(str, fields), watch=watch))
+        if isinstance(answer, dict) and "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    def end(self, label: str, program: str, grace: float, count: int = 1) -> Ending:
+        """Have sessions spawned and ended, and observe the end."""
+        leaders = self.ask("prepare", label, program, count)
+        with Watch(complete(leaders, program)) as watch:
+            start, stop = self.ask("end", label, grace, watch=watch)
+            watch.note()
+            late = len(watch.alive)
+            reaped = not any(watch.there(leader) for leader in leaders)
+            watch.wait(stop / 1e9 + LATER - time.perf_counter())
+            return Ending(
+                answered=stop - start,
+                dead=None if watch.alive else max(watch.died.values()) - start,
+                members=len(watch.alive) + len(watch.died),
+                late=late,
+                left=len(watch.alive),
+                reaped=reaped,
+            )
+
+    def end_unobserved(self, label: str, program: str, grace: float) -> int:
+        """Have a session spawned and ended, and wake for nothing; return what it took (ns)."""
+        leaders = self.ask("prepare", label, program, 1)
+        with Watch(leaders, noting=False):
+            start, stop = self.ask("end", label, grace)
+        return int(stop - start)
+
+
+def complete(leaders: Sequence[int], program: str) -> list[int]:
+    """Return the members of sessions when those of each are what the program makes them."""
+    until = time.monotonic() + UP_BOUND
+    while time.monotonic() < until:
+        found = members(leaders)
+        jobs = PROGRAMS[program].jobs
+        if not jobs or sum(comm(pid) == "sleep" for pid in found) == jobs * len(leaders):
+            return found
+        time.sleep(0.01)
+    raise TimeoutError(f"{program} does not get its members")
+
+
+def interleave(
+    names: Sequence[str],
+    one: Callable[[str], T],
+    limits: Limits,
+    notes: Notes,
+) -> list[dict[str, T]]:
+    """Have every system take its turn in every round, in an order of the round's own.
+
+    A drift of the machine so hits all alike, and none is always measured after the same other.
+    """
+    order = random.Random(0)  # the same orders in each run
+    began = time.monotonic()
+    rounds: list[dict[str, T]] = []
+    for number in range(-min(WARM_UP, limits.rounds // 5), limits.rounds):
+        if number > 0 and time.monotonic() > began + limits.seconds:
+            notes.remarks.append(f"{number} rounds of {limits.rounds}: the time was up")
+            break
+        taken: dict[str, T] = {}
+        for name in order.sample(names, len(names)):
+            try:
+                taken[name] = one(name)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the system's result
+                notes.problems.append(f"{name}, round {number}: {error}")
+        if number >= 0:
+            rounds.append(taken)
+    return rounds

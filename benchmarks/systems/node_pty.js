@@ -1,0 +1,63 @@
+// Sessions by node-pty, told what to do on stdin: see outside.py.
+"use strict";
+
+const pty = require("node-pty");
+const readline = require("node:readline");
+
+const env = { ...process.env };
+delete env.NODE_PATH;
+
+/** Sessions, each with what its terminal has printed and whoever waits for that. */
+const sessions = [];
+
+function spawn(...argv) {
+  const options = { name: env.TERM, cols: 80, rows: 24, env };
+  const session = { terminal: pty.spawn(argv[0], argv.slice(1), options), output: "", wake() {} };
+  session.terminal.onData((data) => {
+    session.output += data;
+    session.wake();
+  });
+  session.over = new Promise((resolve) => session.terminal.onExit(resolve));
+  sessions.push(session);
+  return session.terminal.pid;
+}
+
+async function read(milliseconds) {
+  const session = sessions.at(-1);
+  if (!session.output)
+    await new Promise((resolve) => {
+      session.wake = resolve;
+      setTimeout(resolve, Number(milliseconds));
+    });
+  const output = session.output;
+  session.output = "";
+  return Buffer.from(output).toString("hex");
+}
+
+async function end(chosen, grace) {
+  const start = process.hrtime.bigint();
+  await Promise.all(
+    chosen.map(async ({ terminal, over }) => {
+      terminal.kill(); // SIGHUP
+      const late = setTimeout(() => terminal.kill("SIGKILL"), Number(grace) / 1e6);
+      await over;
+      clearTimeout(late);
+    }),
+  );
+  return `${start}\t${process.hrtime.bigint()}`;
+}
+
+const verbs = {
+  spawn,
+  read,
+  end: (grace) => end([sessions.pop()], grace),
+  endall: (grace) => end(sessions.splice(0), grace),
+};
+
+(async () => {
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const [verb, ...fields] = line.split("\t");
+    console.log(String(await verbs[verb](...fields)));
+  }
+  process.exit();
+})();

@@ -1,0 +1,84 @@
+"""Systems that are programs of their own, in whatever language, all told the same.
+
+Such a program reads lines from stdin, fields between tabs, and answers each with one of its own:
+
+    spawn ARGV...       pid
+    read MILLISECONDS   output of the last one's terminal, in hex; empty when there is none
+    end GRACE           when the end of the last one began, and when it was told to be over
+    endall GRACE        the same for all there are, at once
+
+GRACE and times are nanoseconds of the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, System, Unavailable
+from benchmarks.worker import Worker
+
+__all__ = ["BUILD", "HERE", "build", "outside"]
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent.parent / "build" / "benchmarks"
+
+
+def outside(name: str, *argv: str, env: Mapping[str, str] = ENVIRONMENT) -> System:
+    """Return a system that such a program is."""
+    return System(name, partial(opened, argv, env), end_all)
+
+
+def build(source: Path, binary: Path, *command: str) -> None:
+    """Run a command that makes a program, unless it is there and newer than its source."""
+    if binary.exists() and binary.stat().st_mtime > source.stat().st_mtime:
+        return
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    env = {"HOME": str(BUILD), **os.environ}  # Go keeps a cache there.
+    built = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    if built.returncode:
+        raise Unavailable(f"{command[0]} does not build {source.name}: {built.stderr.strip()}")
+
+
+@asynccontextmanager
+async def opened(argv: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[Spawn]:
+    """Run the program."""
+    with Worker(argv, env=env) as worker:
+
+        async def spawn(program: Program) -> Session:
+            return OutsideSession(worker, int(worker.ask("spawn", *program.argv)))
+
+        yield spawn
+
+
+async def end_all(sessions: Sequence[Session], grace: float) -> Span:
+    """Have the program end all that it has."""
+    first = sessions[0]
+    assert isinstance(first, OutsideSession)
+    return first.tell("endall", grace)
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideSession:
+    """A session that the program holds."""
+
+    worker: Worker
+    pid: int
+
+    async def read(self, within: float) -> bytes:
+        """Have the program read the terminal."""
+        return bytes.fromhex(self.worker.ask("read", f"{within * 1000:.0f}"))
+
+    async def end(self, grace: float) -> Span:
+        """Have the program end the session, by its own clock."""
+        return self.tell("end", grace)
+
+    def tell(self, verb: str, grace: float) -> Span:
+        """Have the program end something."""
+        start, stop = self.worker.ask(verb, f"{grace * 1e9:.0f}").split("\t")
+        return Span(int(start), int(stop))
