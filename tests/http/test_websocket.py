@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import struct
 import threading
@@ -303,6 +304,28 @@ def test_bad_frames_harm_their_sender_alone(seat: Seat, frame: bytes | str, code
             assert rest(bad)[2] == code
         good.send(b"\x00\n")
         assert rest(good)[1] == 4
+
+
+def test_noise_harms_its_sender_alone(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
+    """Random messages, random bytes in place of frames, a frame cut off, and one of 20 MB."""
+    noise = random.Random(0)
+    session, token = seat.create("stty raw -echo; while :; do sleep 1; done")
+    other, other_token = seat.create("read line; exit 4")
+    with seat.server.attached(other, other_token) as good:
+        good.send(READY)
+        for _ in range(20):
+            with seat.server.attached(session, token) as bad, contextlib.suppress(ConnectionClosed):
+                for _ in range(10):
+                    bad.send(noise.randbytes(noise.randrange(10)))
+        huge = b"\x82\xff" + struct.pack(">Q", 20_000_001) + bytes(4 + 20_000_001)
+        for data in (noise.randbytes(100_000), b"\x82\x85\0\0\0\0\x00a", huge):
+            with _bare(seat.server, session, token) as bad, contextlib.suppress(OSError):
+                bad.sendall(data)
+        good.send(b"\x00\n")
+        assert rest(good)[1:] == (4, 1000, "exit:4")
+    assert seat.show(session)["is_alive"]
+    assert seat.client.delete(f"{seat.server.url}/{session}?grace=0").status_code == 204
+    assert [each for each in caplog.records if each.name.startswith("ptykill")] == []
 
 
 def test_a_bad_frame_amid_much_output(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
