@@ -10,17 +10,21 @@ import ast
 import enum
 import errno
 import inspect
+import json
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import ptykill
 from ptykill import errors, lifecycle
 from ptykill.errors import PtykillError
+from ptykill.http.api import Api
+from ptykill.http.openapi import CODES
 from ptykill.lifecycle import TABLE, Action, Event, Row, State
 from ptykill.testing.adversaries import ADVERSARIES
 
@@ -155,7 +159,122 @@ def _adversaries() -> str:
     return _table(("program", "what it does", "needs"), rows)
 
 
+# --- the API --------------------------------------------------------------------------------------
+
+
+def _document() -> dict[str, Any]:
+    """Return the OpenAPI document, as `ptykill serve` has it at ``/openapi.json``."""
+    told: dict[str, Any] = json.loads(Api(key=None, spawning=True).openapi("").body)
+    return told
+
+
+def _endpoints() -> str:
+    return "\n\n".join(
+        _endpoint(method.upper(), path, operation)
+        for path, operations in _document()["paths"].items()
+        for method, operation in operations.items()
+    )
+
+
+def _endpoint(method: str, path: str, operation: Mapping[str, Any]) -> str:
+    about = re.sub(r"(?<=\.) ", "\n", operation["description"])
+    parts = [f"### {method} {path}", f"`{operation['operationId']}`\\\n{about}"]
+    parameters = [
+        (f"`{each['name']}`", each["in"], _type(each["schema"]), each["description"])
+        for each in operation["parameters"]
+    ]
+    if parameters:
+        parts.append(_table(("parameter", "in", "type", "what it is"), parameters))
+    if "requestBody" in operation:
+        parts.append(f"The body is a {_content(operation['requestBody'])}, and required.")
+    answers = [
+        (status, ", ".join(_codes(answer)) or answer["description"], _content(answer))
+        for status, answer in operation["responses"].items()
+    ]
+    parts.append(_table(("status", "when", "body"), answers))
+    return "\n\n".join(parts)
+
+
+def _codes(answer: Mapping[str, Any]) -> list[str]:
+    return re.findall(r"^- (`\w+`)", answer["description"], re.MULTILINE)
+
+
+def _content(holder: Mapping[str, Any]) -> str:
+    return "".join(
+        _type(each["schema"]) + ("" if kind == "application/json" else f" as {kind}")
+        for kind, each in holder.get("content", {}).items()
+    )
+
+
+def _bodies() -> str:
+    parts = []
+    for name, schema in _document()["components"]["schemas"].items():
+        rows = [
+            (
+                f"`{field}`",
+                _type(told),
+                "yes" if field in schema.get("required", ()) else "no",
+                _about_field(told),
+            )
+            for field, told in schema["properties"].items()
+        ]
+        table = _table(("field", "type", "required", "what it is"), rows)
+        parts += [f"### {name}", schema["description"], table]
+    return "\n\n".join(parts)
+
+
+def _about_field(schema: Mapping[str, Any]) -> str:
+    found = [each["description"] for each in _choices(schema) if "description" in each]
+    return " ".join(found)
+
+
+def _choices(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [schema, *schema.get("anyOf", ())]
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """Return a JSON schema in words, with its limits."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(_type(each) for each in schema["anyOf"])
+    kind: str = schema["type"]
+    if kind == "array":
+        return f"list, each {_type(schema['items'])}{_limit(schema, 'Items')}"
+    if kind == "object":
+        each = _type(schema["additionalProperties"])
+        return f"object, each value {each}{_limit(schema, 'Properties')}"
+    if "maximum" in schema:
+        return f"{kind}, {schema['minimum']:g} to {schema['maximum']:g}"
+    return kind + _limit(schema, "Length")
+
+
+def _limit(schema: Mapping[str, Any], of_what: str) -> str:
+    limits = (("at least", f"min{of_what}"), ("at most", f"max{of_what}"))
+    told = [f"{words} {schema[name]}" for words, name in limits if name in schema]
+    unit = " long" if of_what == "Length" else ""
+    return f" ({' and '.join(told)}{unit})" if told else ""
+
+
+def _codes_table() -> str:
+    rows = [(str(status), f"`{code}`", when) for code, (status, when) in CODES.items()]
+    return _table(("status", "code", "when"), rows)
+
+
+def _schemes() -> str:
+    rows = [
+        (f"`{name}`", f"{scheme['type']} {scheme['scheme']}", scheme["description"])
+        for name, scheme in _document()["components"]["securitySchemes"].items()
+    ]
+    return _table(("scheme", "type", "what it is"), rows)
+
+
 _PARTS: dict[str, Callable[[], str]] = {
+    "endpoints": _endpoints,
+    "bodies": _bodies,
+    "codes": _codes_table,
+    "schemes": _schemes,
     "rules": _rules,
     "states": lambda: _members("state", State),
     "events": lambda: _members("event", Event),

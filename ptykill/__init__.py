@@ -15,6 +15,7 @@ from ptykill.errors import (
     AttachmentDropped,
     ContainmentUnavailable,
     DeliveryRefused,
+    InterpreterPatched,
     InvalidArgument,
     InvalidGrace,
     InvalidToken,
@@ -28,7 +29,7 @@ from ptykill.errors import (
     TooManySessions,
 )
 from ptykill.host import Host
-from ptykill.http import asgi_app, wsgi_app
+from ptykill.http import asgi_app, asgi_middleware, wsgi_app
 from ptykill.lifecycle import State
 from ptykill.output import Attachment
 from ptykill.plan import (
@@ -69,6 +70,7 @@ __all__ = [
     "HangUp",
     "HangUpSignaller",
     "Host",
+    "InterpreterPatched",
     "InvalidArgument",
     "InvalidGrace",
     "InvalidToken",
@@ -99,6 +101,7 @@ __all__ = [
     "TypingSignaller",
     "Verdict",
     "asgi_app",
+    "asgi_middleware",
     "open_supervisor",
     "wsgi_app",
 ]

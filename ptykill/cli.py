@@ -6,6 +6,7 @@ It needs the extra ``server``, the demonstration the extra ``demo``; without the
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -50,7 +51,18 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     if unknown := sorted(given.keys() - known):
         message = f"{path}: there is no setting {unknown[0]!r}"
         raise click.UsageError(message)
+    if isinstance(given.get("uds_mode"), int):  # 660 and 0o660 are two numbers.
+        message = f"{path}: uds-mode has to be text, such as '660'"
+        raise click.UsageError(message)
     context.default_map = given
+
+
+def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
+    """Read permissions in octal."""
+    if not re.fullmatch("0?[0-7]{3}", digits):
+        message = f"{digits!r} is no mode like 660"
+        raise click.BadParameter(message)
+    return int(digits, 8)
 
 
 @main.command(
@@ -74,6 +86,13 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     help="The port; 0 takes a free one.",
 )
 @click.option("--uds", help="The path of a UNIX socket to listen at, instead of a port.")
+@click.option(
+    "--uds-mode",
+    default="600",
+    show_default=True,
+    callback=_read_mode,
+    help="Who may connect to it, as chmod(1) has it in octal.",
+)
 @click.option(
     "--key-file",
     type=click.Path(path_type=Path),
@@ -133,8 +152,9 @@ def serve(
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
-        # Empty, a variable is as good as not set; a file is a mistake, and said to be one.
-        from_variable = os.environ.get(KEY_VARIABLE) or None
+        # Taken out of the environment, which sessions inherit. Empty, a variable is as good as not
+        # set; a file is a mistake, and said to be one.
+        from_variable = os.environ.pop(KEY_VARIABLE, "") or None
         told = server.Settings(
             key=from_variable if key_file is None else key_file.read_text().strip(),
             plan=chosen,

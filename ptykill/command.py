@@ -72,11 +72,15 @@ def _check(what: str, number: object, least: int, most: int) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """What to spawn, checked: an argument vector, its environment and working directory."""
+    """What to spawn, checked: an argument vector, its environment and working directory.
+
+    ``env`` None is the host's environment as it is at the birth.
+    """
 
     args: tuple[str, ...]
-    env: Mapping[str, str]
+    env: Mapping[str, str] | None = None
     cwd: str | None = None
     rows: int = 24
     cols: int = 80
+    echo: bool = True
     attributes: Attributes = Attributes()

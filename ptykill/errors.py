@@ -15,6 +15,7 @@ __all__ = [
     "Blame",
     "ContainmentUnavailable",
     "DeliveryRefused",
+    "InterpreterPatched",
     "InvalidArgument",
     "InvalidGrace",
     "InvalidToken",
@@ -131,6 +132,22 @@ class ContainmentUnavailable(PtykillError):
     """The containment asked for by name can't be had here; the message says why."""
 
     code = "CONTAINMENT_UNAVAILABLE"
+
+
+class InterpreterPatched(PtykillError, RuntimeError):
+    """The interpreter's threads or sockets are not the system's: gevent or eventlet has patched it.
+
+    A `Host` needs a thread that runs whatever the others do.
+    """
+
+    code = "INTERPRETER_PATCHED"
+
+    def __init__(self, by: str) -> None:
+        super().__init__(
+            f"{by} has patched this interpreter: its threads wait for each other, and no grace"
+            " could be kept. Use a server with real threads (gunicorn's gthread), or ptykill serve"
+        )
+        self.by = by
 
 
 class DeliveryRefused(PtykillError):

@@ -16,6 +16,7 @@ import contextvars
 import functools
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from ptykill import log
 from ptykill.command import Attributes
 from ptykill.contract import Signaller, Tier
 from ptykill.crossing import carry_out, conclude, wait_for
-from ptykill.errors import SupervisorClosed
+from ptykill.errors import InterpreterPatched, SupervisorClosed
 from ptykill.plan import Leftovers, Plan
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor, open_supervisor
@@ -60,8 +61,9 @@ class SupervisorOptions(TypedDict, total=False):
 class Host:
     """Sessions for threads and for asyncio; takes what `open_supervisor` takes.
 
-    Wrong options are raised by the first call. Leaving a ``with`` or ``async with`` block, `close`
-    and the end of the interpreter end every session; after that, calls raise `SupervisorClosed`.
+    Wrong options are raised by the first call, and so is `InterpreterPatched`, under gevent.
+    Leaving a ``with`` or ``async with`` block, `close` and the end of the interpreter end every
+    session; after that, calls raise `SupervisorClosed`.
     """
 
     def __init__(self, **options: Unpack[SupervisorOptions]) -> None:
@@ -112,6 +114,7 @@ class Host:
         cwd: str | os.PathLike[str] | None = None,
         rows: int = 24,
         cols: int = 80,
+        echo: bool = True,
         attributes: Attributes | None = None,
         plan: Plan | str | None = None,
         leftovers: Leftovers | str | None = None,
@@ -126,6 +129,7 @@ class Host:
                 cwd=cwd,
                 rows=rows,
                 cols=cols,
+                echo=echo,
                 attributes=attributes,
                 plan=plan,
                 leftovers=leftovers,
@@ -216,6 +220,7 @@ class Host:
                 msg = "the host is closed, or closing"
                 raise SupervisorClosed(msg)
             if self._thread is None or self._thread.unusable():
+                _check_interpreter()
                 self._thread = _TrioThread(self._options)
                 # Runs before daemon threads are stopped, and while they still are scheduled.
                 atexit.unregister(self.close)
@@ -360,6 +365,19 @@ class _TrioThread:
             await supervisor.close()
             self._open = False
             callers.cancel_scope.cancel()
+
+
+def _check_interpreter() -> None:
+    """Raise `InterpreterPatched` where a thread would be none, and would block all others.
+
+    Neither is imported: who has not, has not patched anything.
+    """
+    gevent = sys.modules.get("gevent.monkey")
+    if gevent and any(map(gevent.is_module_patched, ("threading", "socket", "select"))):
+        raise InterpreterPatched("gevent")
+    eventlet = sys.modules.get("eventlet.patcher")
+    if eventlet and any(map(eventlet.is_monkey_patched, ("thread", "socket", "select"))):
+        raise InterpreterPatched("eventlet")
 
 
 def _closed() -> SupervisorClosed:

@@ -47,15 +47,16 @@ _SLACK = 1.0
 class Settings:
     """How a daemon is run.
 
-    It listens at ``uds``, the path of a UNIX socket, or else at ``host`` and ``port``. ``key`` None
-    has one made and shown, on loopback only. ``hosts`` None takes, on loopback, what this machine
-    is called there, and elsewhere anything; the rest is as for `ptykill.asgi_app` and
-    `ptykill.open_supervisor`.
+    It listens at ``uds``, the path of a UNIX socket with the permissions ``uds_mode``, or else at
+    ``host`` and ``port``. ``key`` None has one made and shown, on loopback only. ``hosts`` None
+    takes, on loopback, what this machine is called there, and elsewhere anything; the rest is as
+    for `ptykill.asgi_app` and `ptykill.open_supervisor`.
     """
 
     host: str = "127.0.0.1"
     port: int = 8022
     uds: str | None = None
+    uds_mode: int = 0o600
     key: str | None = dataclasses.field(default=None, repr=False)
     plan: Plan = HANGUP_THEN_KILL
     max_sessions: int = 64
@@ -158,7 +159,7 @@ def _config(listener: socket.socket, plan: Plan) -> hypercorn.config.Config:
 def _listen(settings: Settings, *, loopback_only: bool) -> socket.socket:
     """Bind the first address of a host; one that others can reach is not for a key just made."""
     if settings.uds is not None:
-        return _listen_at(settings.uds)
+        return _listen_at(settings.uds, settings.uds_mode)
     host, port = settings.host, settings.port
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     if loopback_only and not ipaddress.ip_address(address[0]).is_loopback:
@@ -175,12 +176,12 @@ def _listen(settings: Settings, *, loopback_only: bool) -> socket.socket:
     return listener
 
 
-def _listen_at(path: str) -> socket.socket:
-    """Bind a UNIX socket that only this user may connect to, in place of one that nobody hears."""
+def _listen_at(path: str, mode: int) -> socket.socket:
+    """Bind a UNIX socket, in place of one that nobody hears; it never has more than ``mode``."""
     if _is_abandoned(path):
         Path(path).unlink()
     listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
+    before = os.umask(0o777 & ~mode)
     try:
         listener.bind(path)
         listener.listen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import time
@@ -97,6 +98,7 @@ class Supervisor:
         cwd: str | os.PathLike[str] | None = None,
         rows: int = 24,
         cols: int = 80,
+        echo: bool = True,
         attributes: Attributes | None = None,
         plan: Plan | str | None = None,
         leftovers: Leftovers | str | None = None,
@@ -105,13 +107,14 @@ class Supervisor:
         """Start a program on a terminal of its own, and return its session, running.
 
         ``env`` None is the host's environment, a mapping replaces it; the command is looked up in
-        *its* PATH. ``rows`` and ``cols`` are characters. ``attributes`` are its user, limits and
-        the like, the host's if left out. ``plan``, ``leftovers`` and ``signaller`` default to the
-        supervisor's. Raises `SpawnError`, `TooManySessions`, `InvalidArgument` or
+        *its* PATH. ``rows`` and ``cols`` are characters; ``echo`` is whether the terminal shows
+        what is typed, until a program has it otherwise (termios(3)). ``attributes`` are its user,
+        limits and the like, the host's if left out. ``plan``, ``leftovers`` and ``signaller``
+        default to the supervisor's. Raises `SpawnError`, `TooManySessions`, `InvalidArgument` or
         `SupervisorClosed`; then nothing is left of the attempt.
         """
         await trio.lowlevel.checkpoint()
-        checked = checked_command(command, env, cwd, rows, cols, attributes or Attributes())
+        checked = checked_command(command, env, cwd, rows, cols, echo, attributes or Attributes())
         chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
         policy = self._leftovers if leftovers is None else Leftovers(leftovers)
         if self._closed:
@@ -313,6 +316,7 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
     cwd: str | os.PathLike[str] | None,
     rows: int,
     cols: int,
+    echo: bool,  # noqa: FBT001
     attributes: Attributes,
 ) -> Command:
     """Return what to spawn, or raise `InvalidArgument` before anything has happened."""
@@ -322,8 +326,8 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
     if not command or not command[0]:
         msg = "the command is empty"
         raise InvalidArgument(msg)
-    variables = os.environ if env is None else env
-    for name, value in variables.items():
+    variables = None if env is None else dict(env)
+    for name, value in (variables or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name:
             msg = f"not a name and a value for the environment: {name!r}: {value!r}"
             raise InvalidArgument(msg)
@@ -331,7 +335,7 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
         msg = f"attributes are an Attributes, not {attributes!r}"
         raise InvalidArgument(msg)
     folder = None if cwd is None else os.fspath(cwd)
-    for text in (*command, *variables, *variables.values(), folder or ""):
+    for text in (*command, *itertools.chain(*(variables or {}).items()), folder or ""):
         if "\0" in text:
             msg = f"a NUL byte can't be passed to a program: {text!r}"
             raise InvalidArgument(msg)
@@ -339,4 +343,4 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
         if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= 65_535:
             msg = f"rows and columns are 1 to 65535, not {count!r}"
             raise InvalidArgument(msg)
-    return Command(tuple(command), dict(variables), folder, rows, cols, attributes)
+    return Command(tuple(command), variables, folder, rows, cols, echo, attributes)

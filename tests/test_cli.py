@@ -380,6 +380,42 @@ def test_a_unix_socket(daemons: Daemons, tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_unix_socket_for_a_group(daemons: Daemons, tmp_path: Path) -> None:
+    """It has the mode that was asked for, from the moment that it is there."""
+    path, file = tmp_path / "socket", tmp_path / "daemon.toml"
+    file.write_text("uds-mode = '660'\n")
+    daemon = daemons.start("--uds", str(path), "--config", str(file), key="k")
+    assert path.stat().st_mode & 0o777 == 0o660
+    assert daemon.stop()[0] == 0
+
+
+@pytest.mark.parametrize("mode", ["u+rw", "6600", "8", "-600"])
+def test_bad_modes_are_told(mode: str) -> None:
+    """A mode that is none is an error before anything is bound."""
+    said = CliRunner().invoke(main, ["serve", "--uds", "/nowhere/socket", f"--uds-mode={mode}"])
+    assert said.exit_code == 2
+    assert "no mode" in said.output
+
+
+def test_a_mode_that_is_a_number_is_told(tmp_path: Path) -> None:
+    """In TOML, 660 is not 0o660."""
+    file = tmp_path / "daemon.toml"
+    file.write_text("uds-mode = 660\n")
+    said = CliRunner().invoke(main, ["serve", "--config", str(file)])
+    assert said.exit_code == 2
+    assert "uds-mode has to be text" in said.output
+
+
+def test_sessions_do_not_inherit_the_key(daemons: Daemons, tmp_path: Path) -> None:
+    """Whoever gets a terminal does not get all others with it."""
+    daemon = daemons.start(key="the-key")
+    daemon.start("env > environment; : > ready; exec sleep 60", tmp_path)
+    told = (tmp_path / "environment").read_text()
+    assert "PATH=" in told
+    assert "the-key" not in told
+    assert daemon.stop()[0] == 0
+
+
 def test_health_and_readiness(daemons: Daemons, tmp_path: Path) -> None:
     """Both need no key; a daemon that is stopping is healthy, but takes no sessions."""
     daemon = daemons.start("--plan", "HUP@session 1s, KILL 15s")

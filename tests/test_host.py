@@ -13,11 +13,15 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import structlog
 import trio
+import trio.testing
 
 import ptykill
 from ptykill import Host, Outcome, Session
@@ -153,6 +157,8 @@ def test_cancelling_a_task_cancels_what_it_called(host: Host) -> None:
             await trio.sleep_forever()
         finally:
             cancelled.set()
+
+    host.call(trio.sleep, 0)  # What is given up before there is a thread is never called.
 
     async def main() -> None:
         with pytest.raises(TimeoutError):
@@ -336,3 +342,218 @@ def test_a_forked_child_leaves_the_sessions_alone(host: Host) -> None:
     _, status = os.waitpid(program, 0)
     assert status == 0
     assert session.state is ptykill.State.RUNNING
+
+
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+def test_a_host_starts_afresh_in_a_forked_child(when: str) -> None:
+    """Made, used or done with before a fork: parent and child have sessions of their own."""
+    answer = run_program(
+        f"""
+        import os
+        import sys
+
+        import ptykill
+
+        def try_it(host):
+            session = host.spawn({DEAF!r})
+            assert b"ready" in host.call(session.receive)
+            assert host.terminate(session.id).empty
+
+        host = ptykill.Host(plan="HUP@session 200ms, KILL 15s")
+        before = None
+        if {when!r} != "before":
+            before = host.spawn({SLEEP!r})
+        if {when!r} == "after":
+            host.terminate(before.id)
+        child = os.fork()
+        if child == 0:
+            assert host.sessions == ()
+            try_it(host)
+            host.spawn({DEAF!r})  # The end of the interpreter ends it.
+            sys.exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        if {when!r} == "during":
+            assert before.state is ptykill.State.RUNNING
+        try_it(host)
+        print("done")
+        """
+    )
+    assert answer == "done"
+
+
+def test_a_host_keeps_its_signal_handlers() -> None:
+    """SIGCHLD, SIGINT and SIGTERM are the program's, while sessions come and go and afterwards."""
+    answer = run_program(
+        f"""
+        import os
+        import signal
+        import subprocess
+
+        import ptykill
+
+        numbers = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM)
+        caught = []
+
+        def handler(number, frame):
+            caught.append(number)
+
+        for number in numbers:
+            signal.signal(number, handler)
+
+        def try_them():
+            caught.clear()
+            subprocess.run(["true"])
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert {{*numbers}} == {{*caught}}, caught
+            assert all(signal.getsignal(number) is handler for number in numbers)
+
+        with ptykill.Host(plan="HUP@session 200ms, KILL 15s") as host:
+            session = host.spawn({DEAF!r})
+            assert b"ready" in host.call(session.receive)
+            try_them()
+            assert session.state is ptykill.State.RUNNING
+            assert host.terminate(session.id).empty
+        try_them()
+        print("done")
+        """
+    )
+    assert answer == "done"
+
+
+@pytest.mark.parametrize(
+    ("patched", "names"),
+    [("all", "gevent"), ("thread", "gevent"), ("select", "gevent"), ("time", None)],
+)
+def test_a_patched_interpreter_is_refused(patched: str, names: str | None) -> None:
+    """Under gevent each call is an error with a code; what does not matter may be patched."""
+    answer = run_program(
+        f"""
+        from gevent import monkey
+
+        monkey.patch_{patched}()
+
+        import ptykill
+
+        host = ptykill.Host()
+        for _ in range(2):
+            try:
+                host.spawn(["true"])
+            except ptykill.PtykillError as error:
+                print(error.code, error.by)
+        host.close()
+        """
+    )
+    assert answer == (f"INTERPRETER_PATCHED {names}\n" * 2 if names else "").strip()
+
+
+def test_eventlet_is_refused_as_well(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known by its patcher, which is only looked at, and not imported."""
+    patcher = SimpleNamespace(is_monkey_patched=lambda name: name == "thread")
+    monkeypatch.setitem(sys.modules, "eventlet.patcher", patcher)
+    with pytest.raises(ptykill.InterpreterPatched, match="eventlet"):
+        host.spawn(SLEEP)
+
+
+def run_program(text: str) -> str:
+    """Run a program to its good end, and return what it printed."""
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout.strip()
+
+
+def test_what_is_bound_to_the_log_travels(host: Host) -> None:
+    """What a caller has bound in structlog's context is in the events of the session it spawns."""
+    events: list[MutableMapping[str, Any]] = []
+
+    def keep(logger: object, name: str, event: MutableMapping[str, Any]) -> str:
+        events.append(event)
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
+    try:
+        with structlog.contextvars.bound_contextvars(request="blocking"):
+            host.terminate(host.spawn(SLEEP).id)
+
+        async def main() -> None:
+            structlog.contextvars.bind_contextvars(request="asyncio")
+            session = await host.acall(host.supervisor.spawn, SLEEP)
+            await host.acall(session.terminate)
+
+        asyncio.run(main())
+    finally:
+        structlog.reset_defaults()
+    ended = [event["request"] for event in events if event["event"] == "session.ended"]
+    assert ended == ["blocking", "asyncio"]
+
+
+def test_a_hundred_callers_are_told_one_verdict(host: Host) -> None:
+    """Fifty threads and fifty tasks of asyncio end one session at once: there is one teardown."""
+    session = spawn_deaf(host)
+    verdicts: list[ptykill.Verdict] = []
+    threads = [
+        threading.Thread(target=lambda: verdicts.append(host.terminate(session.id)))
+        for _ in range(50)
+    ]
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(host.acall(session.terminate)) for _ in range(50)]
+        for thread in threads:
+            thread.start()
+        verdicts.extend(await asyncio.gather(*tasks))
+
+    asyncio.run(main())
+    for thread in threads:
+        thread.join()
+    assert len(verdicts) == 100
+    assert all(verdict is verdicts[0] for verdict in verdicts)
+    assert [each.what for each in verdicts[0].deliveries] == ["HUP@session", "KILL@all"]
+
+
+def test_ten_thousand_calls_leave_nothing_behind(host: Host) -> None:
+    """Neither door keeps anything of a call that has been answered, or given up."""
+
+    async def main() -> None:
+        for _ in range(50):
+            tasks = [asyncio.create_task(host.acall(trio.sleep, 0)) for _ in range(100)]
+            for task in tasks[::10]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    for _ in range(5_000):
+        host.call(trio.sleep, 0)
+    asyncio.run(main())
+
+    async def tasks_left() -> int:
+        await trio.testing.wait_all_tasks_blocked()
+        assert host._thread is not None
+        # This one is the one.
+        return len(host._thread.ready.result().callers.child_tasks)
+
+    assert host.call(tasks_left) == 1
+
+
+def test_a_loop_that_is_blocked_for_a_second_delays_no_kill(host: Host) -> None:
+    """SIGKILL comes when the grace is over, while the loop that asked for it does nothing."""
+    session = spawn_deaf(host)
+
+    async def main() -> tuple[float, ptykill.Verdict]:
+        task = asyncio.create_task(host.acall(session.terminate))
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        time.sleep(1)  # noqa: ASYNC251 - it is the point
+        # On a machine that is busy for longer than that, until it is over.
+        while session.verdict is None and time.monotonic() < began + 30:
+            time.sleep(0.1)  # noqa: ASYNC251
+        assert session.verdict is not None
+        return time.monotonic() - began, await task
+
+    blocked, verdict = asyncio.run(main())
+    assert verdict.outcome is Outcome.KILLED
+    assert verdict.took < blocked

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks.cases.attached import FLOODS, floods, output
 from benchmarks.cases.door import delete, doors
 from benchmarks.cases.growth import many, neighbours
 from benchmarks.cases.hold import idle
@@ -88,6 +89,8 @@ CASES = {
         "Host.call and Host.acall beside the trio call", doors, Limits(60, 60), Limits(6, 6)
     ),
     "delete": Case("DELETE over HTTP", delete, Limits(60, 60), Limits(6, 8)),
+    "output": Case("output through a WebSocket", output, Limits(10, 40), Limits(3, 8)),
+    "floods": Case(f"a DELETE beside {FLOODS} sessions that flood", floods, Limits(30, 60), None),
     "cycles": Case("what many sessions leave behind", cycles, Limits(3_000, 30), Limits(300, 4)),
 }
 """All cases, by the names that the command line has for them."""

@@ -70,7 +70,8 @@ async def _run(command: Sequence[str], plan: Plan, containment: str) -> _Ran:
     with tty.signals() as received:
         async with open_supervisor(plan=plan, containment=containment) as supervisor:
             rows, cols = tty.window_size() or (24, 80)
-            session = await supervisor.spawn(command, rows=rows, cols=cols)
+            # What is piped in was not typed by anybody who would want to see it.
+            session = await supervisor.spawn(command, rows=rows, cols=cols, echo=tty.is_terminal())
             relay = _Relay(session, ran)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(relay.heed, received, nursery)

@@ -66,7 +66,7 @@ class KeeperTier:
     async def spawn(self, command: Command, will: Will) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         reserve.fill()
-        terminal = PtyTerminal.create(command.rows, command.cols)
+        terminal = PtyTerminal.create(command.rows, command.cols, echo=command.echo)
         try:
             try:
                 kept = await self._born(command, terminal, will)

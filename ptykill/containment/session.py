@@ -60,7 +60,7 @@ class SessionTier:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         del will  # Nobody is there who could execute it.
         reserve.fill()
-        terminal = PtyTerminal.create(command.rows, command.cols)
+        terminal = PtyTerminal.create(command.rows, command.cols, echo=command.echo)
         try:
             leader = Leader(await spawn(command, terminal))
         except BaseException:

@@ -18,7 +18,7 @@ from ptykill.http.perform import Tokens, find, perform
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor
 
-__all__ = ["Application", "Scope", "send_response"]
+__all__ = ["Application", "Scope", "path_below", "send_response"]
 
 T = TypeVar("T")
 Scope: TypeAlias = Message
@@ -66,10 +66,11 @@ class Application:
             return  # The client has gone before it had asked.
         # Whether the client is still there is not asked: a teardown goes on without it, in the
         # supervisor's own task, and so does this wait, unless the server cancels it.
-        response = await self._respond(_request(scope, self._api.prefix, body))
+        response = await self.respond(_request(scope, self._api.prefix, body))
         await send_response(response, send)
 
-    async def _respond(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
+        """Answer a request, in whatever way it came. Never raises for what a client can do."""
         asked = self._api.read(request)
         if isinstance(asked, Response):
             return asked
@@ -141,15 +142,15 @@ class Application:
 def _request(scope: Scope, prefix: str, body: bytes = b"") -> Request:
     return Request(
         method=scope.get("method", "GET"),
-        path=_path(scope, prefix),
+        path=path_below(scope, prefix),
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=tuple((bytes(name).lower(), bytes(value)) for name, value in scope["headers"]),
         body=body,
     )
 
 
-def _path(scope: Scope, prefix: str) -> str:
-    """Return the path below the mount.
+def path_below(scope: Scope, prefix: str) -> str:
+    """Return the path below what the app is mounted at.
 
     ASGI has the path include ``root_path``; some servers and frameworks leave it out, so it is
     taken away only where it is, and where what remains is ours.

@@ -27,32 +27,60 @@ _HELD_BACK = 1 << 20
 """Bytes that may wait for a client: until it is ready, and whenever it is slow."""
 _AT_ONCE = 8 * (frames.LARGEST - 1)
 _FAREWELL = 1.0
-"""Seconds that a client which does not read may take to be told that it is dropped."""
+"""Seconds that a client may take to be told that it is dropped, and to answer a goodbye."""
+_PARTING = 30.0
+"""Seconds that a client which has been told all may take to be told so."""
+
+End: TypeAlias = Callable[[int, str, float], None]
+"""Have the conversation end with this code and reason, told within so many seconds."""
 
 
 async def converse(session: Session, receive: Receive, send: Send) -> None:
     """Talk until the client goes away, or the session's leader is dead and all has been told."""
+    if await _talk(session, receive, send):
+        await _part(receive)
+
+
+async def _talk(session: Session, receive: Receive, send: Send) -> bool:
+    """Talk, and return whether the client has been told goodbye, and is to answer it."""
     with session.attach(_HELD_BACK) as attachment:
-        ready = trio.Event()
+        ready, silent = trio.Event(), trio.Event()
+        hearing, telling = trio.CancelScope(), trio.CancelScope()
+        goodbyes: list[tuple[int, str, float]] = []
+
+        def end(code: int, reason: str, seconds: float) -> None:
+            goodbyes.append((code, reason, seconds))
+            hearing.cancel()
+
         async with trio.open_nursery() as nursery:
-            done = nursery.cancel_scope
 
             async def say(message: Message) -> None:
                 try:
                     await send(message)
                 except OSError:  # The client has gone without a word (ASGI 2.4), as some do.
-                    done.cancel()
+                    nursery.cancel_scope.cancel()
 
-            nursery.start_soon(_drop, attachment, say, done)
-            nursery.start_soon(_tell, session, attachment, ready, say, done)
-            bad = await _hear(session, ready, receive)
-            if bad is not None:
-                with trio.move_on_after(_FAREWELL):
-                    await say(_close(bad.code, bad.reason))
-            done.cancel()
+            async def tell() -> None:
+                with telling:
+                    await _tell(session, attachment, ready, say, end)
+                silent.set()
+
+            nursery.start_soon(_drop, attachment, end)
+            nursery.start_soon(tell)
+            with hearing:
+                await _hear(session, ready, receive, end)
+            # Not before nobody receives any more: until then granian sends no close. And not before
+            # nobody sends any more: for servers that is a mistake, after a close.
+            telling.cancel()
+            for code, reason, seconds in goodbyes[:1]:
+                with trio.move_on_after(seconds):
+                    await silent.wait()
+                    await say({"type": "websocket.close", "code": code, "reason": reason})
+            nursery.cancel_scope.cancel()
+    return bool(goodbyes)
 
 
-async def _hear(session: Session, ready: trio.Event, receive: Receive) -> frames.BadFrame | None:
+async def _hear(session: Session, ready: trio.Event, receive: Receive, end: End) -> None:
     """Do what the client says, until it is gone, or can't be understood.
 
     While the program does not read what is typed nothing more is received: the client has to wait.
@@ -60,12 +88,13 @@ async def _hear(session: Session, ready: trio.Event, receive: Receive) -> frames
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
-            return None
+            return
         data = message.get("bytes")
         try:
             frame = frames.read(message.get("text") or "" if data is None else data)
         except frames.BadFrame as bad:
-            return bad
+            end(bad.code, bad.reason, _FAREWELL)
+            return
         match frame:
             case frames.Input(data):
                 with suppress(SessionEnded):  # It has been typed too late.
@@ -77,11 +106,7 @@ async def _hear(session: Session, ready: trio.Event, receive: Receive) -> frames
 
 
 async def _tell(
-    session: Session,
-    attachment: Attachment,
-    ready: trio.Event,
-    send: Send,
-    done: trio.CancelScope,
+    session: Session, attachment: Attachment, ready: trio.Event, send: Send, end: End
 ) -> None:
     """Tell all that the terminal writes, how the leader ended, and goodbye."""
     await ready.wait()
@@ -95,23 +120,30 @@ async def _tell(
     code = None if status is None else status.shell
     await send(_binary(frames.exit_frame(code)))
     if session.ending:
-        await send(_close(1001, "session terminated"))
+        end(1001, "session terminated", _PARTING)
     else:
-        await send(_close(1000, f"exit:{-1 if code is None else code}"))
-    done.cancel()
+        end(1000, f"exit:{-1 if code is None else code}", _PARTING)
 
 
-async def _drop(attachment: Attachment, send: Send, done: trio.CancelScope) -> None:
+async def _part(receive: Receive) -> None:
+    """Take what a client says that has been told goodbye, until it answers that or falls silent.
+
+    One that is in the middle of sending much comes to the goodbye only when it has sent it. And
+    hypercorn never closes a connection on which messages wait to be received.
+    """
+    message: Message = {"type": ""}
+    while message["type"] != "websocket.disconnect":
+        with trio.move_on_after(_FAREWELL) as silence:
+            message = await receive()
+        if silence.cancelled_caught:
+            return
+
+
+async def _drop(attachment: Attachment, end: End) -> None:
     """Turn a client away that is too slow, or was never ready."""
     await attachment.dropped.wait()
-    with trio.move_on_after(_FAREWELL):
-        await send(_close(1013, "too slow"))
-    done.cancel()
+    end(1013, "too slow", _FAREWELL)
 
 
 def _binary(frame: bytes) -> Message:
     return {"type": "websocket.send", "bytes": frame}
-
-
-def _close(code: int, reason: str) -> Message:
-    return {"type": "websocket.close", "code": code, "reason": reason}

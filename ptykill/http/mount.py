@@ -8,11 +8,24 @@ from typing import Any, Protocol, TypeAlias, TypedDict, Unpack
 
 from ptykill.errors import InvalidArgument
 from ptykill.host import Host
+from ptykill.http.messages import Request, Response
 from ptykill.supervisor import Supervisor
 
-__all__ = ["ApiOptions", "AsgiApp", "WsgiApp", "asgi_app", "wsgi_app"]
+__all__ = [
+    "ApiOptions",
+    "AsgiApp",
+    "AsgiCallable",
+    "WsgiApp",
+    "asgi_app",
+    "asgi_middleware",
+    "wsgi_app",
+]
 
 Message: TypeAlias = MutableMapping[str, Any]
+AsgiCallable: TypeAlias = Callable[
+    [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
+]
+"""Any ASGI 3 app, with whatever types its framework has for a scope and for messages."""
 
 
 class AsgiApp(Protocol):
@@ -25,6 +38,9 @@ class AsgiApp(Protocol):
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         """Serve one connection of any kind."""
+
+    async def respond(self, request: Request) -> Response:
+        """Answer a request of a server that has no ASGI, from asyncio or trio."""
 
     async def issue_token(self, session_id: str) -> str:
         """Return the token that lets a client attach to a session which you have spawned yourself.
@@ -77,6 +93,28 @@ def asgi_app(
     from ptykill.http.asgi import Application  # noqa: PLC0415
 
     return Application(Api(key=key, **options), target)
+
+
+def asgi_middleware(
+    app: AsgiCallable,
+    target: Supervisor | Host,
+    *,
+    key: str | None,
+    **options: Unpack[ApiOptions],
+) -> AsgiApp:
+    """Return an ASGI 3 app that has the API below its prefix, and ``app`` everywhere else.
+
+    Everything but ``app`` is as for `asgi_app`. The server's lifespan goes to ``app``, and is
+    answered where it refuses that. A `Host` is started before ``app`` is, so that one which can't
+    be keeps the server from starting; and it is closed when ``app`` has shut down.
+
+    Needs the extra ``http``. Raises `InvalidArgument` and `InvalidGrace`.
+    """
+    _needing_msgspec()
+    from ptykill.http.api import Api  # noqa: PLC0415
+    from ptykill.http.middleware import Middleware  # noqa: PLC0415
+
+    return Middleware(app, Api(key=key, **options), target)
 
 
 def wsgi_app(host: Host, *, key: str | None, **options: Unpack[ApiOptions]) -> WsgiApp:

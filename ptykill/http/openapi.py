@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +17,7 @@ from ptykill.http.schema import (
     Sessions,
 )
 
-__all__ = ["document"]
+__all__ = ["CODES", "document"]
 
 _TYPES = (CreateBody, Created, Error, ResizeBody, SessionRecord, Sessions)
 
@@ -32,25 +33,52 @@ class _Route(NamedTuple):
     name: str
     about: str
     answers: Mapping[int, _Answer]
-    errors: Sequence[int] = ()
+    errors: Sequence[str] = ()
     body: type[msgspec.Struct] | None = None
     parameters: Sequence[Mapping[str, Any]] = ()
 
 
-_ERRORS = {
-    400: "The request can't be used: `INVALID_REQUEST`, `INVALID_GRACE`, or a code that says what"
-    " can't be started.",
-    401: "The key is missing or wrong: `UNAUTHORIZED`.",
-    403: "The token is not the session's, or a page of elsewhere asks: `INVALID_TOKEN`,"
-    " `HOST_NOT_ALLOWED`, `ORIGIN_NOT_ALLOWED`.",
-    404: "There is no such session, or its record has been dropped: `SESSION_NOT_FOUND`.",
-    413: "The body is longer than is taken: `BODY_TOO_LARGE`.",
-    415: "The body is not JSON: `UNSUPPORTED_MEDIA_TYPE`.",
-    426: "There is a WebSocket here, and nothing else: `UPGRADE_REQUIRED`.",
-    429: "The limit of live sessions is reached: `TOO_MANY_SESSIONS`.",
-    500: "It failed. For a kill: something is left, and the sentence names it.",
-    503: "The server is stopping: `SHUTTING_DOWN`.",
+CODES: Mapping[str, tuple[int, str]] = {
+    "INVALID_REQUEST": (
+        400,
+        "The body is no JSON, lacks a field, has a wrong type, is longer than 1 MiB, or has a NUL.",
+    ),
+    "INVALID_GRACE": (400, "`grace` is not a number from 0 to its maximum, or is there twice."),
+    "COMMAND_NOT_FOUND": (400, "There is no such command."),
+    "COMMAND_NOT_EXECUTABLE": (400, "The command can't be executed."),
+    "COMMAND_TOO_LONG": (
+        400,
+        "The arguments and the environment are longer than the kernel takes.",
+    ),
+    "WORKING_DIR_NOT_FOUND": (400, "There is no such working directory."),
+    "WORKING_DIR_NOT_ACCESSIBLE": (400, "The working directory may not be entered."),
+    "UNAUTHORIZED": (401, "The key is missing or wrong."),
+    "HOST_NOT_ALLOWED": (403, "`Host` has a name that is not allowed."),
+    "ORIGIN_NOT_ALLOWED": (403, "A page of another origin asks."),
+    "INVALID_TOKEN": (403, "The token is missing, or not the session's."),
+    "NOT_FOUND": (404, "There is no such path."),
+    "SESSION_NOT_FOUND": (404, "The id was never given out, or its record has been dropped."),
+    "METHOD_NOT_ALLOWED": (405, "The path does not have this method; `Allow` names those it has."),
+    "BODY_TOO_LARGE": (413, "A request that needs no body has one longer than 1 MiB."),
+    "UNSUPPORTED_MEDIA_TYPE": (415, "A body says that it is something else than JSON."),
+    "UPGRADE_REQUIRED": (426, "There is a WebSocket here, and nothing else."),
+    "TOO_MANY_SESSIONS": (429, "The limit of live sessions is reached."),
+    "KILL_NOT_PERMITTED": (500, "A survivor may not be signalled by the daemon."),
+    "KILL_UNINTERRUPTIBLE": (500, "A survivor is in uninterruptible sleep."),
+    "LEADER_TRACED": (500, "The leader is dead, and a tracer keeps it from being reaped."),
+    "SESSION_NOT_EMPTY": (500, "Something is left, for another reason."),
+    "SPAWN_FAILED": (500, "The program could not be started, which is not the request's fault."),
+    "INTERPRETER_PATCHED": (500, "The server runs on gevent or eventlet, where no promise holds."),
+    "INTERNAL_ERROR": (500, "A mistake in ptykill or its host; the log has it."),
+    "SHUTTING_DOWN": (503, "The server is stopping; nothing was started."),
 }
+"""Every code of an error: its status, and when it comes."""
+
+_PLACE = ("HOST_NOT_ALLOWED", "ORIGIN_NOT_ALLOWED", "UNAUTHORIZED")
+_FOUND = (*_PLACE, "SESSION_NOT_FOUND")
+_BODY = ("INVALID_REQUEST", "UNSUPPORTED_MEDIA_TYPE")
+_FAILED = ("INTERPRETER_PATCHED", "INTERNAL_ERROR")
+_BODILESS = ("BODY_TOO_LARGE", *_FAILED)
 _SESSION = {
     "name": "session_id",
     "in": "path",
@@ -71,11 +99,28 @@ _ROUTES = (
         "create",
         "Start a program on a terminal of its own.",
         {201: _Answer("It runs.", Created)},
-        (400, 401, 403, 415, 429, 500, 503),
+        (
+            *_PLACE,
+            *_BODY,
+            "COMMAND_NOT_FOUND",
+            "COMMAND_NOT_EXECUTABLE",
+            "COMMAND_TOO_LONG",
+            "WORKING_DIR_NOT_FOUND",
+            "WORKING_DIR_NOT_ACCESSIBLE",
+            "TOO_MANY_SESSIONS",
+            "SPAWN_FAILED",
+            *_FAILED,
+            "SHUTTING_DOWN",
+        ),
         CreateBody,
     ),
     _Route(
-        "get", "", "list", "Show all sessions.", {200: _Answer("All.", Sessions)}, (401, 403, 413)
+        "get",
+        "",
+        "list",
+        "Show all sessions.",
+        {200: _Answer("All.", Sessions)},
+        (*_PLACE, *_BODILESS),
     ),
     _Route(
         "get",
@@ -83,7 +128,7 @@ _ROUTES = (
         "get",
         "Show a session, live or ended.",
         {200: _Answer("The session.", SessionRecord)},
-        (401, 403, 404, 413),
+        (*_FOUND, *_BODILESS),
         parameters=(_SESSION,),
     ),
     _Route(
@@ -93,7 +138,15 @@ _ROUTES = (
         "End a session: SIGHUP to all of it, a grace, SIGKILL for what is left. The answer comes"
         " when it is over, and 204 means that nothing of it is left.",
         {204: _Answer("It is over. `Server-Timing` tells how long that took.")},
-        (400, 401, 403, 404, 413, 500),
+        (
+            *_FOUND,
+            "INVALID_GRACE",
+            "KILL_NOT_PERMITTED",
+            "KILL_UNINTERRUPTIBLE",
+            "LEADER_TRACED",
+            "SESSION_NOT_EMPTY",
+            *_BODILESS,
+        ),
         parameters=(_SESSION,),
     ),
     _Route(
@@ -102,7 +155,7 @@ _ROUTES = (
         "resize",
         "Set the size of the terminal's window; its foreground processes get SIGWINCH.",
         {204: _Answer("Done.")},
-        (400, 401, 403, 404, 415),
+        (*_FOUND, *_BODY, *_FAILED),
         ResizeBody,
         parameters=(_SESSION,),
     ),
@@ -114,7 +167,7 @@ _ROUTES = (
         " input, 0x01 columns and rows (big-endian u16), 0x02 ready for output. To the client: 0x00"
         " output, 0x03 the exit code (big-endian i32), then a close.",
         {101: _Answer("Attached.")},
-        (401, 403, 404, 426),
+        (*_FOUND, "INVALID_TOKEN", "UPGRADE_REQUIRED", *_BODILESS),
         parameters=(_SESSION, _TOKEN),
     ),
 )
@@ -149,14 +202,23 @@ def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> 
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The daemon's key: `Authorization: Bearer KEY`.",
+                }
+            },
         },
     }
 
 
 def _operation(route: _Route) -> dict[str, Any]:
     answers = {str(status): _response(answer) for status, answer in route.answers.items()}
-    answers |= {str(status): _response(_Answer(_ERRORS[status], Error)) for status in route.errors}
+    answers |= {
+        str(status): _response(_Answer("\n".join(lines), Error))
+        for status, lines in _failures(route.errors)
+    }
     told: dict[str, Any] = {
         "operationId": f"sandbox_pty_{route.name}",
         "summary": route.about.partition(". ")[0].partition(":")[0].rstrip("."),
@@ -173,6 +235,13 @@ def _operation(route: _Route) -> dict[str, Any]:
     if route.body is not None:
         told["requestBody"] = {"required": True, "content": _json(route.body)}
     return told
+
+
+def _failures(codes: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Return each status, and a line for each code that comes with it."""
+    ordered = sorted(codes, key=lambda code: CODES[code][0])
+    for status, group in itertools.groupby(ordered, key=lambda code: CODES[code][0]):
+        yield status, [f"- `{code}`: {CODES[code][1]}" for code in group]
 
 
 def _response(answer: _Answer) -> dict[str, Any]:

@@ -40,17 +40,34 @@ class CreateBody(msgspec.Struct):
     """What to start. Other fields are ignored; null is as good as left out."""
 
     command: Annotated[str, Meta(min_length=1, description="A path, or a name looked up in PATH.")]
-    args: Annotated[list[str], Meta(max_length=_MOST_ARGS)] | None = None
+    args: (
+        Annotated[list[str], Meta(max_length=_MOST_ARGS, description="What the command is given.")]
+        | None
+    ) = None
     env: (
         Annotated[
             dict[str, str],
-            Meta(max_length=_MOST_VARIABLES, description="Laid over the daemon's environment."),
+            Meta(
+                max_length=_MOST_VARIABLES,
+                description="Laid over the daemon's own environment. `TERM` is"
+                " `xterm-256color` unless either has another.",
+            ),
         ]
         | None
     ) = None
     working_dir: Annotated[str, Meta(description="The daemon's own if left out.")] | None = None
-    rows: Rows | None = None
-    cols: Cols | None = None
+    rows: (
+        Annotated[
+            int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}; 24 if left out.", examples=[24])
+        ]
+        | None
+    ) = None
+    cols: (
+        Annotated[
+            int, Meta(description=f"Clamped to 1 to {_MOST_COLS}; 80 if left out.", examples=[80])
+        ]
+        | None
+    ) = None
 
 
 class ResizeBody(msgspec.Struct):
@@ -63,19 +80,19 @@ class ResizeBody(msgspec.Struct):
 class Created(msgspec.Struct):
     """A session that runs."""
 
-    session_id: str
+    session_id: Annotated[str, Meta(description="32 hexadecimal digits.")]
     token: Annotated[str, Meta(description="Lets its bearer attach. It is told only here.")]
 
 
 class SessionRecord(msgspec.Struct):
     """A session, live or ended."""
 
-    session_id: str
+    session_id: Annotated[str, Meta(description="What the create told.")]
     pid: Annotated[int, Meta(description="The session leader's.")]
-    command: str
-    args: list[str]
-    rows: int
-    cols: int
+    command: Annotated[str, Meta(description="As it was asked for.")]
+    args: Annotated[list[str], Meta(description="As they were asked for.")]
+    rows: Annotated[int, Meta(description="The window's, in characters.")]
+    cols: Annotated[int, Meta(description="The window's, in characters.")]
     created_at: Annotated[int, Meta(description=f"In {_WHEN}.")]
     ended_at: Annotated[int | None, Meta(description=f"In {_WHEN}; null while it is not over.")]
     exit_code: Annotated[
@@ -85,9 +102,20 @@ class SessionRecord(msgspec.Struct):
             " null while it lives, and if it can't be known."
         ),
     ]
-    is_alive: Annotated[bool, Meta(description="Whether the session is not over.")]
+    is_alive: Annotated[
+        bool,
+        Meta(
+            description="Whether the session is not over; it may be true though the leader is dead."
+        ),
+    ]
     oom_killed: (
-        Annotated[bool, Meta(description="There, and true, if the out-of-memory killer was.")]
+        Annotated[
+            bool,
+            Meta(
+                description="Only there, and true, if the kernel's out-of-memory killer ended"
+                " something of the session, as far as its cgroup tells."
+            ),
+        ]
         | UnsetType
     ) = UNSET
 
@@ -95,14 +123,17 @@ class SessionRecord(msgspec.Struct):
 class Sessions(msgspec.Struct):
     """All sessions that are known, the oldest first."""
 
-    sessions: list[SessionRecord]
+    sessions: Annotated[list[SessionRecord], Meta(description="Live ones and ended ones.")]
 
 
 class Error(msgspec.Struct):
-    """Why a request was not carried out."""
+    """Why a request was not carried out: every error has this form."""
 
     error: Annotated[str, Meta(description="A sentence for people.")]
-    code: Annotated[str, Meta(description="A word for programs.")]
+    code: Annotated[
+        str,
+        Meta(description="A word for programs, one of those listed; later versions may have more."),
+    ]
 
 
 _create = msgspec.json.Decoder(CreateBody)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from ptykill.command import Command
@@ -23,7 +23,7 @@ def order(command: Command) -> Order:
     name = attributes.death_signal
     return {
         "args": [os.fsencode(each) for each in command.args],
-        "env": {os.fsencode(name): os.fsencode(value) for name, value in command.env.items()},
+        "env": _environment(command.env),
         "cwd": None if command.cwd is None else os.fsencode(command.cwd),
         "uid": attributes.uid,
         "gid": attributes.gid,
@@ -33,6 +33,12 @@ def order(command: Command) -> Order:
         "nice": attributes.nice,
         "death_signal": None if name is None else int(signal.Signals[f"SIG{name}"]),
     }
+
+
+def _environment(given: Mapping[str, str] | None) -> dict[bytes, bytes]:
+    if given is None:  # As it is, in bytes: to decode and encode it takes as long as a small spawn.
+        return dict(os.environb)
+    return {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
 
 
 def failed(number: int | None, stage: str, command: Command) -> SpawnError:

@@ -18,6 +18,8 @@ from ptykill.errors import SessionEnded, SpawnError
 __all__ = ["PtyTerminal"]
 
 _CHUNK = 65_536
+_LONG = 2_048
+"""Bytes that are rarely the last: a program that floods its terminal is read about 4 KB a time."""
 _IUTF8 = 0x4000
 """termios(3): erase whole UTF-8 characters in line editing (Linux 2.6.4; not in `termios`)."""
 
@@ -36,8 +38,11 @@ class PtyTerminal:
         _all.add(self)
 
     @classmethod
-    def create(cls, rows: int, cols: int) -> PtyTerminal:
-        """Open a pair of that size. Raises `SpawnError` if the system has none left."""
+    def create(cls, rows: int, cols: int, *, echo: bool = True) -> PtyTerminal:
+        """Open a pair of that size, which echoes what is typed, or does not.
+
+        Raises `SpawnError` if the system has none left.
+        """
         try:
             master, slave = os.openpty()  # both close-on-exec, PEP 446
         except OSError as error:
@@ -47,10 +52,12 @@ class PtyTerminal:
         try:
             os.set_blocking(master, False)
             self.resize(rows, cols)
+            modes = termios.tcgetattr(slave)
             if sys.platform == "linux":
-                modes = termios.tcgetattr(slave)
                 modes[0] |= _IUTF8
-                termios.tcsetattr(slave, termios.TCSANOW, modes)
+            if not echo:
+                modes[3] &= ~termios.ECHO
+            termios.tcsetattr(slave, termios.TCSANOW, modes)
         except BaseException:
             self.hang_up()
             raise
@@ -67,10 +74,13 @@ class PtyTerminal:
             # Before the read, never after it: what has been read must not wait, nor be cancelled.
             await trio.lowlevel.checkpoint()
             try:
-                return self._read() if self.open else b""
+                piece = self._read() if self.open else b""
             except BlockingIOError:
+                _flooded.discard(self)
                 with contextlib.suppress(trio.ClosedResourceError):
                     await trio.lowlevel.wait_readable(self.master)
+                continue
+            return self._with_what_follows(piece)
         return b""
 
     def receive_now(self) -> bytes:
@@ -120,6 +130,7 @@ class PtyTerminal:
     def hang_up(self) -> None:
         """Close both ends. Closing the master hangs the session up (pty(7)). May be repeated."""
         master, slave, self.master, self.slave = self.master, self.slave, -1, -1
+        _flooded.discard(self)
         if master >= 0:
             trio.lowlevel.notify_closing(master)
             os.close(master)
@@ -133,6 +144,23 @@ class PtyTerminal:
             with contextlib.suppress(OSError):  # EBADF: hung up before, or closed by others.
                 os.close(fd)
 
+    def _with_what_follows(self, piece: bytes) -> bytes:
+        """Return what was read, and more if it was so much that there may be more.
+
+        The loop is busy with that meanwhile. The more terminals are flooded, the less of each is
+        read at a time, so that whoever waits for the loop waits no longer for many than for one.
+        """
+        if len(piece) < _LONG:
+            _flooded.discard(self)
+            return piece
+        _flooded.add(self)
+        pieces, left = [piece], _CHUNK // len(_flooded) - len(piece)
+        while left > 0 and len(piece) >= _LONG:
+            piece = self.receive_now()
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
     def _read(self) -> bytes:
         try:
             return os.read(self.master, _CHUNK)
@@ -145,6 +173,7 @@ class PtyTerminal:
 
 
 _all: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
+_flooded: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
 
 
 def _forget_all() -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,21 +16,7 @@ from tests.client.seat import PATIENCE, Here, Seat
 
 KEY = "the-key-for-clients"
 
-_ON_A_SOCKET = """
-import sys, hypercorn.config, hypercorn.trio, ptykill, trio
-
-async def main():
-    config = hypercorn.config.Config()
-    config.bind = [f"unix:{sys.argv[1]}"]
-    async with ptykill.open_supervisor(plan="HUP@session 500ms, KILL 15s") as supervisor:
-        app = ptykill.asgi_app(supervisor, key=sys.argv[2], spawning=True)
-        with trio.open_signal_receiver(15) as received:
-            async def stopped():
-                await anext(received)
-            await hypercorn.trio.serve(app, config, shutdown_trigger=stopped)
-
-trio.run(main)
-"""
+QUICK = ("--plan", "HUP@session 500ms, KILL 15s")
 
 
 @pytest.fixture(autouse=True)
@@ -43,12 +30,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return state / "ptykill"
 
 
-@pytest.fixture
-def daemon() -> Iterator[subprocess.Popen[str]]:
-    """Run ``ptykill serve`` on a free port; a test may end it."""
-    options = ["--port", "0", "--plan", "HUP@session 500ms, KILL 15s"]
+@contextmanager
+def serving(*options: str) -> Iterator[subprocess.Popen[str]]:
+    """Run ``ptykill serve``; a test may end it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "ptykill", "serve", *options],
+        [sys.executable, "-m", "ptykill", "serve", *options, *QUICK],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -57,6 +43,13 @@ def daemon() -> Iterator[subprocess.Popen[str]]:
         yield process
         process.terminate()
         process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture
+def daemon() -> Iterator[subprocess.Popen[str]]:
+    """Run a daemon on a free port."""
+    with serving("--port", "0") as process:
+        yield process
 
 
 @pytest.fixture
@@ -72,13 +65,10 @@ def here(daemon: subprocess.Popen[str]) -> Here:
 def on_a_socket(tmp_path: Path) -> Iterator[Here]:
     """Return the clients of a daemon on a UNIX socket."""
     path = tmp_path / "socket"
-    with subprocess.Popen([sys.executable, "-c", _ON_A_SOCKET, str(path), KEY]) as process:
-        here = Here(f"unix:{path}", KEY)
-        while here.ask("list").returncode != 0:
-            assert process.poll() is None
-        yield here
-        process.terminate()
-        process.wait(PATIENCE)
+    with serving("--uds", str(path)) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield Here(f"unix:{path}", KEY)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """The pages, and the blocks in them that are code.
 
 - ``python``: a whole program, run by itself; as a test module, if it defines tests.
-- ``output``: what the ``python`` block before it prints; ``…`` stands for whatever it is there.
+- ``output``: what the ``python`` or ``py`` block before it prints; ``…`` stands for whatever it is
+  there.
 - ``py``: a whole program as well, one that talks to a ``ptykill serve``, which runs meanwhile.
 - ``pycon``: doctests; those of one page are one session.
 - ``console``: commands after ``$``, given to one bash while ``ptykill serve`` runs, and what they

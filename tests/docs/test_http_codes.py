@@ -1,4 +1,4 @@
-"""The table of codes in the HTTP page: each is answered, with its status, and no other."""
+"""The tables of codes in the pages: each is answered, with its status, and no other."""
 
 from __future__ import annotations
 
@@ -20,9 +20,17 @@ from ptykill.http.mount import AsgiApp
 from ptykill.testing import FakeTier, Member
 from tests.docs.pages import TOP
 
-_PAGE = (TOP / "docs" / "http.md").read_text()
+_, _PAGE = (TOP / "docs" / "api.md").read_text().split("## Codes")
 _TABLE = re.findall(r"^\| (\d+) \| `(\w+)` \| [^|]* \|$", _PAGE, re.MULTILINE)
-_SPAWN_TABLE = re.findall(r"^\| `(\w+)` \| (\d+) \| (\w+) \| ([^|]+) \|$", _PAGE, re.MULTILINE)
+_SPAWN_TABLE = re.findall(
+    r"^\| `(\w+)` \| (\d+) \| (\w+) \| ([^|]+) \|$",
+    (TOP / "docs" / "reference.md").read_text(),
+    re.MULTILINE,
+)
+_SPAWNING = {
+    (status, code) for code, status, stage, _ in _SPAWN_TABLE if stage in {"chdir", "exec", "any"}
+}
+"""What a create may be answered; its bodies have neither users nor limits."""
 
 _ALL = "http://here/s"
 Ask = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
@@ -48,6 +56,7 @@ SURVIVED = {
     "SESSION_NOT_EMPTY": "unknown",
 }
 FAILED: dict[str, Exception] = {
+    "INTERPRETER_PATCHED": ptykill.InterpreterPatched("gevent"),
     "INTERNAL_ERROR": ZeroDivisionError(),
     "INVALID_TOKEN": ptykill.InvalidToken("the token is wrong"),
     "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
@@ -56,7 +65,9 @@ FAILED: dict[str, Exception] = {
 
 def test_the_table_is_complete() -> None:
     """Every code that is provoked below is in the table, once, and no other is."""
-    assert sorted(code for _, code in _TABLE) == sorted([*ASKED, *SURVIVED, *FAILED])
+    spawning = [code for _, code in _SPAWNING]
+    assert sorted(code for _, code in _TABLE) == sorted([*ASKED, *SURVIVED, *FAILED, *spawning])
+    assert set(_TABLE) >= _SPAWNING
 
 
 @pytest.mark.parametrize("code", ASKED)

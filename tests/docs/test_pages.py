@@ -22,14 +22,17 @@ PATIENCE = 60.0
 """Seconds that a block may take on a slow machine."""
 
 _ALL = [block for page in PAGES for block in blocks(page)]
-_PROGRAMS = [
+_PRINTING = [
     (block, after if after.kind == "output" else None)
     for block, after in pairwise([*_ALL, Block("", 0, "", "")])
-    if block.kind == "python"
 ]
-_CLIENTS = [block for block in _ALL if block.kind == "py"]
+_PROGRAMS = [pair for pair in _PRINTING if pair[0].kind == "python"]
+_CLIENTS = [pair for pair in _PRINTING if pair[0].kind == "py"]
 _CONSOLES = [page for page in PAGES if any(each.kind == "console" for each in blocks(page))]
 _DOCTESTS = [page for page in PAGES if any(each.kind == "pycon" for each in blocks(page))]
+
+_SERVE = "\nptykill serve\n"
+"""What the tutorial's first terminal runs, after the key."""
 
 _SUDO = """#!/bin/sh
 # A stand-in: it may do everything, like the real one, and asks for no password.
@@ -89,35 +92,42 @@ def test_doctests_hold(page: Path) -> None:
 
 @pytest.fixture
 def port(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """Run ``ptykill serve`` on a free port, as the pages tell a reader to do."""
-    environment["PTYKILL_API_KEY"] = secrets.token_hex(16)
-    command = [sys.executable, "-m", "ptykill", "serve", "--port", "0"]
+    """Run the daemon as the tutorial tells a reader to do, but on a free port."""
+    (script,) = [each.text for each in _ALL if each.kind == "sh" and each.text.endswith(_SERVE)]
+    script = script.removesuffix(_SERVE) + '\necho "$PTYKILL_API_KEY"; exec ptykill serve --port 0'
     with subprocess.Popen(
-        command,
+        ["bash", "-c", script],
         env=environment,
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     ) as server:
-        assert server.stdout is not None
-        found = re.search(r"127\.0\.0\.1:(\d+)", server.stdout.readline())
-        assert found is not None
-        yield found[1]
-        server.terminate()
-        server.communicate(timeout=PATIENCE)
+        try:
+            assert server.stdout is not None
+            environment["PTYKILL_API_KEY"] = server.stdout.readline().strip()
+            assert len(environment["PTYKILL_API_KEY"]) >= 32
+            found = re.search(r"127\.0\.0\.1:(\d+)", server.stdout.readline())
+            assert found is not None
+            yield found[1]
+        finally:
+            server.terminate()
+            server.communicate(timeout=PATIENCE)
     assert server.returncode == 0
 
 
-@pytest.mark.parametrize("program", _CLIENTS, ids=str)
-def test_clients_end_well(
-    program: Block, port: str, environment: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("program", "output"), _CLIENTS, ids=[str(program) for program, _ in _CLIENTS]
+)
+def test_clients_print_what_is_shown(
+    program: Block, output: Block | None, port: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """A program that talks to the daemon ends well."""
+    """A program that talks to the daemon ends well, and prints what the block below it shows."""
     text = program.text.replace("127.0.0.1:8022", f"127.0.0.1:{port}")
     done = _run([sys.executable, "-W", "error", "-c", text], environment, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "got hello" in done.stdout
+    assert output is not None, "what does it print?"
+    assert matches(output.text, done.stdout), done.stdout + done.stderr
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")

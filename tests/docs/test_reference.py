@@ -6,6 +6,7 @@ import re
 from types import ModuleType
 
 import ptykill
+import ptykill.http
 import ptykill.testing
 from tests.docs.pages import TOP
 
@@ -21,6 +22,9 @@ def test_every_public_name_is_in_the_reference() -> None:
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
     names |= {f"ptykill.testing.{name}" for name in ptykill.testing.__all__}
+    names |= {
+        f"ptykill.http.{name}" for name in ptykill.http.__all__ if name not in ptykill.__all__
+    }
     assert names == _DOCUMENTED
 
 

@@ -249,3 +249,43 @@ async def test_a_supervisor_is_for_trio(autojump_clock: MockClock, mortal: Super
     assert failed["type"] == "lifespan.startup.failed"
     assert "Host" in failed["message"]
     assert (status, told["code"]) == (500, "INTERNAL_ERROR")
+
+
+async def test_nothing_is_received_when_a_conversation_is_closed(
+    autojump_clock: MockClock, mortal: Supervisor
+) -> None:
+    """A server that can't close while it is asked for more (granian) can close."""
+    session = await mortal.spawn(["bash"])
+    app = ptykill.asgi_app(mortal, key=None)
+    token = await app.issue_token(session.id)
+    messages: list[Message] = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "bytes": b"\x02"},
+    ]
+    asking, closed = 0, []
+
+    async def receive() -> Message:
+        nonlocal asking
+        if messages:
+            return messages.pop(0)
+        asking += 1
+        try:
+            await trio.sleep_forever()
+        finally:
+            asking -= 1
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.close":
+            closed.append((message["code"], asking))
+
+    async with trio.open_nursery() as nursery:
+        scope = {
+            "type": "websocket",
+            "path": f"{PREFIX}/{session.id}/ws",
+            "query_string": f"token={token}".encode(),
+            "headers": [],
+        }
+        nursery.start_soon(app, scope, receive, send)
+        await session.terminate()
+    assert closed == [(1001, 0)]

@@ -14,6 +14,19 @@ from ptykill.http import openapi
 KEY = "key-for-tests"
 
 
+CODES_ARE_NAMED = """
+import schemathesis
+
+@schemathesis.check
+def codes_are_named(context, response, case):
+    answers = case.operation.definition.raw["responses"]
+    if response.status_code >= 400 and str(response.status_code) in answers:
+        code = response.json()["code"]
+        assert f"`{code}`" in answers[str(response.status_code)]["description"], code
+"""
+"""A check of an error: the document has its code, at that operation and status."""
+
+
 def test_what_is_not_offered_is_not_told() -> None:
     """A mount that spawns nothing has no create; its paths begin with its prefix."""
     told = openapi.document("/here", "1", spawning=False, grace_cap=7.0)
@@ -39,13 +52,20 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
             serve, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
         ) as daemon,
     ):
+        (tmp_path / "hooks.py").write_text(CODES_ARE_NAMED)
         greeting = cast(IO[str], daemon.stdout).readline()
         (base,) = re.findall(r"serves (http://\S+?)/api", greeting)
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{base}/openapi.json"]
+        hooked = os.environ | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)}
         options = ["--header", f"Authorization: Bearer {KEY}", "--max-examples", "20"]
         options += ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
         done = subprocess.run(
-            [*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False
+            [*command, *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=hooked,
         )
         daemon.terminate()
     assert done.returncode == 0, done.stdout

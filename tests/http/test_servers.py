@@ -15,9 +15,7 @@ import pytest
 
 from ptykill.testing import process_table as processes
 from tests.http.conftest import KEY, Server
-
-_PATIENCE = 20.0
-"""Seconds that a busy machine may take for what is due at once."""
+from tests.waiting import wait_until
 
 DEAF = "trap '' HUP INT TERM QUIT; : > ready; while :; do sleep 1; done"
 LISTENING = "trap ': > hung-up' HUP; : > ready; while :; do sleep 0.05; done"
@@ -50,14 +48,6 @@ def start(server: Server, client: httpx.Client, tmp_path: Path) -> Start:
         return session
 
     return start
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until something is so; fail if it is not in time."""
-    until = time.monotonic() + _PATIENCE
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_204_means_dead(server: Server, client: httpx.Client, start: Start) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import socket
 import struct
 import threading
 import time
@@ -228,6 +231,50 @@ def test_a_program_that_does_not_read_holds_up_its_client_alone(seat: Seat) -> N
     assert not stuck.is_alive()
 
 
+def test_a_client_that_is_told_goodbye_while_much_is_on_its_way(seat: Seat) -> None:
+    """All of it is taken, and the connection is closed once the client has answered."""
+    session, token = seat.create("stty raw -echo; : > ready; sleep 60")
+    with _bare(seat.server, session, token) as client:
+        client.sendall(_masked(0x82, READY))
+        while not (seat.folder / "ready").exists():
+            time.sleep(0.01)
+        keys = memoryview(_masked(0x82, b"\x00x") * 100_000)
+        client.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            while keys:
+                keys = keys[client.send(keys) :]
+        assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
+        client.settimeout(_PATIENCE)
+        client.sendall(keys)
+        client.sendall(_masked(0x88, b"\x03\xe9"))
+        told = b""
+        while more := client.recv(65_536):
+            told += more
+    goodbye = struct.pack(">H", 1001) + b"session terminated"
+    assert told.endswith(b"\x82\x05\x03\0\0\0\x81" + bytes([0x88, len(goodbye)]) + goodbye)
+
+
+def _bare(server: Server, session: str, token: str) -> socket.socket:
+    """Attach without a library, which would not send what can't be sent, or read meanwhile."""
+    client = socket.create_connection(("127.0.0.1", server.port), _PATIENCE)
+    path = httpx.URL(f"{server.url}/{session}/ws").path
+    client.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        f"Authorization: Bearer {KEY}\r\nX-PTY-Token: {token}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyAhIQ==\r\n\r\n".encode()
+    )
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += client.recv(1)
+    assert b" 101 " in answer
+    return client
+
+
+def _masked(opcode: int, data: bytes) -> bytes:
+    return bytes([opcode, 0x80 | len(data), 0, 0, 0, 0]) + data
+
+
 def _send_much(socket: ClientConnection) -> None:
     try:
         for _ in range(200):
@@ -257,6 +304,43 @@ def test_bad_frames_harm_their_sender_alone(seat: Seat, frame: bytes | str, code
             assert rest(bad)[2] == code
         good.send(b"\x00\n")
         assert rest(good)[1] == 4
+
+
+def test_noise_harms_its_sender_alone(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
+    """Random messages, random bytes in place of frames, a frame cut off, and one of 20 MB."""
+    noise = random.Random(0)
+    session, token = seat.create("stty raw -echo; while :; do sleep 1; done")
+    other, other_token = seat.create("read line; exit 4")
+    with seat.server.attached(other, other_token) as good:
+        good.send(READY)
+        for _ in range(20):
+            with seat.server.attached(session, token) as bad, contextlib.suppress(ConnectionClosed):
+                for _ in range(10):
+                    bad.send(noise.randbytes(noise.randrange(10)))
+        huge = b"\x82\xff" + struct.pack(">Q", 20_000_001) + bytes(4 + 20_000_001)
+        for data in (noise.randbytes(100_000), b"\x82\x85\0\0\0\0\x00a", huge):
+            with _bare(seat.server, session, token) as bad, contextlib.suppress(OSError):
+                bad.sendall(data)
+        good.send(b"\x00\n")
+        assert rest(good)[1:] == (4, 1000, "exit:4")
+    assert seat.show(session)["is_alive"]
+    assert seat.client.delete(f"{seat.server.url}/{session}?grace=0").status_code == 204
+    assert [each for each in caplog.records if each.name.startswith("ptykill")] == []
+
+
+def test_a_bad_frame_amid_much_output(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is sent any more once the close has been: the server would take that for a crash."""
+    session, token = seat.create("read line; yes")
+    for _ in range(10):
+        with seat.server.attached(session, token) as socket:
+            socket.send(READY)
+            socket.send(b"\x00\n")
+            for _ in range(20):
+                socket.recv(_PATIENCE)
+            socket.send(b"\x07")
+            assert rest(socket)[2:] == (1008, "an unknown opcode")
+    assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
 
 
 def test_a_size_of_nothing_is_clamped(seat: Seat) -> None:

@@ -443,6 +443,7 @@ async def test_an_unreaped_leader_proves_nothing(
         """,
     )
     scene = await start(supervisor, program, tmp_path, attributes=attributes)
+    await until(idle, "a warm keeper")  # To ask for one, the host would make the warden go on.
     os.kill(warden(), signal.SIGSTOP)  # It can't reap whom it gets now, nor kill.
     try:
         os.kill(keeper_of(scene), signal.SIGKILL)

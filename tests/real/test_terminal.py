@@ -96,6 +96,16 @@ async def test_size(supervisor: Supervisor, tmp_path: Path) -> None:
     assert (shell.session.rows, shell.session.cols) == (33, 44)
 
 
+@pytest.mark.parametrize("echo", [True, False])
+async def test_echo(supervisor: Supervisor, echo: bool) -> None:  # noqa: FBT001
+    """What is typed is shown, unless that was not wanted."""
+    session = await supervisor.spawn(["sh", "-c", "read line; echo heard $line"], echo=echo)
+    await session.send(b"this\n")
+    await session.wait()
+    shown = b"this\r\n" if echo else b""
+    assert await session.receive() == shown + b"heard this\r\n"
+
+
 async def test_resize_is_told(supervisor: Supervisor, tmp_path: Path) -> None:
     """The program in the foreground gets SIGWINCH when the size changes."""
     program = python(

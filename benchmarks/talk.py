@@ -1,0 +1,178 @@
+"""A server with the API, and with a pump that does nothing else: ``python -m benchmarks.talk``.
+
+Says its port in a line, and serves until its stdin is closed. With ``drink PORT SESSIONS`` it is a
+client instead, which attaches to so many sessions that flood their terminals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
+import httpx
+import hypercorn.config
+import hypercorn.trio
+import hypercorn.typing
+import trio
+
+import ptykill
+from ptykill.http import frames
+from ptykill.http.api import DEFAULT_PREFIX, Api
+from ptykill.http.site import Site
+
+__all__ = ["KEY", "PUMP", "attached", "client", "flood", "masked", "pipe", "start"]
+
+KEY = "key-for-benchmarks"
+PUMP = "/pump"
+"""The path of the pump: a WebSocket that tells what `flood` writes to a terminal."""
+SECONDS = 300
+"""A flood ends by itself after so many."""
+BLOCK = 1 << 20
+
+
+def flood(megabytes: int, *, held: bool = False) -> list[str]:
+    """Return a command that writes so much to its terminal; at once, or once a line was typed."""
+    wait = "stty -echo; read line; " if held else ""
+    return ["sh", "-c", f"{wait}head -c {megabytes}000000 /dev/zero | tr '\\0' x"]
+
+
+# --- the server -----------------------------------------------------------------------------------
+
+
+async def serve() -> None:
+    """Serve on a free port of loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = hypercorn.config.Config()
+        config.bind = [f"fd://{listener.dup().detach()}"]
+        config.errorlog = None
+        print(listener.getsockname()[1], flush=True)
+    async with ptykill.open_supervisor(max_sessions=1_000) as supervisor:
+        site = Site(Api(key=KEY, spawning=True), supervisor)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "websocket" and scope["path"].startswith(PUMP):
+                await pump(int(scope["path"].removeprefix(PUMP)), receive, send)
+            else:
+                await site(scope, receive, send)
+
+        await hypercorn.trio.serve(
+            cast(hypercorn.typing.ASGIFramework, app),
+            config,
+            shutdown_trigger=partial(trio.lowlevel.wait_readable, sys.stdin),
+            mode="asgi",
+        )
+
+
+async def pump(megabytes: int, receive: Any, send: Any) -> None:
+    """Do the least that a terminal's server can do: a frame for each read."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await receive()
+    with pipe(megabytes) as master:
+        left = megabytes * 1_000_000
+        while left > 0:
+            try:
+                data = os.read(master, frames.LARGEST - 1)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(master)
+            else:
+                left -= len(data)
+                await send({"type": "websocket.send", "bytes": b"\0" + data})
+    await send({"type": "websocket.close", "code": 1000})
+
+
+@contextmanager
+def pipe(megabytes: int) -> Iterator[int]:
+    """Run a flood on a terminal, and hold the end that it comes out of."""
+    master, slave = os.openpty()
+    os.set_blocking(master, False)
+    try:
+        with subprocess.Popen(flood(megabytes), stdin=slave, stdout=slave):
+            yield master
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+# --- the client -----------------------------------------------------------------------------------
+
+
+def client(port: int) -> httpx.Client:
+    """Return a client of the API that bears the key."""
+    return httpx.Client(
+        base_url=f"http://127.0.0.1:{port}",
+        headers={"Authorization": f"Bearer {KEY}"},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+def start(api: httpx.Client, command: list[str]) -> dict[str, Any]:
+    """Create a session."""
+    body = {"command": command[0], "args": command[1:]}
+    created = api.post(DEFAULT_PREFIX, json=body).raise_for_status()
+    told: dict[str, Any] = created.json()
+    return told
+
+
+def attached(port: int, path: str, token: str = "") -> socket.socket:
+    """Open a WebSocket that is ready for output, with as little between as can be."""
+    stream = socket.create_connection(("127.0.0.1", port), 60)
+    stream.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        f"Authorization: Bearer {KEY}\r\nX-PTY-Token: {token}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyAhIQ==\r\n\r\n".encode()
+    )
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += stream.recv(1)
+    if b" 101 " not in answer:
+        raise RuntimeError(answer.decode())
+    stream.sendall(masked(frames.READY))
+    return stream
+
+
+def masked(data: bytes) -> bytes:
+    """Return a WebSocket frame of a client's; the mask that it must have is all zeroes."""
+    return bytes([0x82, 0x80 | len(data), 0, 0, 0, 0]) + data
+
+
+def drink(port: int, sessions: int) -> None:
+    """Attach to floods, say so, and take what they write until stdin is closed."""
+    with client(port) as api, selectors.DefaultSelector() as waiting:
+        # Whoever is attached takes what there is from then on: who does not is dropped.
+        threading.Thread(target=_drink, args=(waiting,), daemon=True).start()
+        for _ in range(sessions):
+            told = start(api, ["timeout", str(SECONDS), "yes"])
+            stream = attached(port, f"{DEFAULT_PREFIX}/{told['session_id']}/ws", told["token"])
+            waiting.register(stream, selectors.EVENT_READ)
+        print(json.dumps({"attached": sessions}), flush=True)
+        sys.stdin.read()
+        if len(waiting.get_map()) < sessions:
+            sys.exit("a session has ended")
+
+
+def _drink(waiting: selectors.BaseSelector) -> None:
+    buffer = bytearray(BLOCK)
+    while True:
+        for key, _ in waiting.select(0.1):
+            if not cast(socket.socket, key.fileobj).recv_into(buffer):
+                waiting.unregister(key.fileobj)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["drink", port, sessions]:
+            drink(int(port), int(sessions))
+        case _:
+            trio.run(serve)

@@ -1,0 +1,75 @@
+"""The API in front of any ASGI app: a prefix is ours, everything else the app's."""
+
+from __future__ import annotations
+
+import logging
+
+from ptykill import log
+from ptykill.errors import InvalidArgument
+from ptykill.host import Host
+from ptykill.http.api import Api
+from ptykill.http.asgi import Application, Scope, path_below
+from ptykill.http.attach import Receive, Send
+from ptykill.http.lifespan import Lifespan
+from ptykill.http.mount import AsgiCallable
+from ptykill.supervisor import Supervisor
+
+__all__ = ["Middleware"]
+
+
+class Middleware(Application):
+    """Made by `ptykill.asgi_middleware`."""
+
+    def __init__(self, app: AsgiCallable, api: Api, target: Supervisor | Host) -> None:
+        super().__init__(api, target)
+        if not api.prefix:
+            msg = "an empty prefix would leave nothing to the app"
+            raise InvalidArgument(msg)
+        self._app = app
+        self._prefix = api.prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of any kind, or have the app serve it."""
+        if scope["type"] == "lifespan":
+            await self._live_around(scope, receive, send)
+        elif scope["type"] in {"http", "websocket"} and self._is_ours(scope):
+            await super().__call__(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        path = path_below(scope, self._prefix)
+        return path == self._prefix or path.startswith(f"{self._prefix}/")
+
+    # --- lifespan: ours is around the app's, which so has its sessions all along ------------------
+
+    async def _live_around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        lifespan = Lifespan(receive, send, self._close)
+        if failure := await self._failure():
+            await lifespan.fail(f"ptykill: {failure}")
+            return
+        try:
+            await self._app(scope, lifespan.receive, lifespan.send)
+        except Exception as error:
+            if lifespan.told:
+                await self._close()
+                raise
+            # ASGI: an app that raises is served all the same. Most often it knows no lifespan.
+            level = logging.WARNING if lifespan.heard else logging.INFO
+            log.event(level, "http.lifespan_refused", exc_info=error)
+        await lifespan.finish()
+
+    async def _failure(self) -> Exception | None:
+        """Return what keeps us from starting; the server is told of it, and does not start."""
+        try:
+            if isinstance(self._target, Host):
+                await self._target.__aenter__()
+            else:
+                self._check_loop()
+        except Exception as error:  # noqa: BLE001
+            return error
+        return None
+
+    async def _close(self) -> None:
+        if isinstance(self._target, Host):  # A Supervisor is around the server, and ends after it.
+            await self._target.aclose()

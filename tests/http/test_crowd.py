@@ -1,0 +1,99 @@
+"""A full house: as many sessions as a daemon takes, all of them attached to, and flooding."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import IO, cast
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+import ptykill
+from ptykill.http import frames
+
+PATIENCE = 60.0
+"""Seconds that a busy machine may take for what is due at once, beside so many."""
+KEY = {"Authorization": "Bearer key-for-a-crowd"}
+FULL = 64
+"""What ``ptykill serve`` takes unless it is told otherwise."""
+FLOOD = {"command": "sh", "args": ["-c", "read line; exec timeout 120 yes"]}
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Run a daemon, and return where its API is."""
+    command = [sys.executable, "-m", "ptykill", "serve", "--port", "0"]
+    environment = {**os.environ, "PTYKILL_API_KEY": "key-for-a-crowd"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as daemon:
+        try:
+            greeting = cast(IO[str], daemon.stdout).readline()
+            yield re.findall(r"serves (\S+)", greeting)[0]
+        finally:
+            daemon.terminate()
+            assert daemon.wait(PATIENCE) == 0
+
+
+def test_a_full_house_of_floods(url: str) -> None:
+    """One more is turned away with 429, and a kill is answered within its plan."""
+
+    async def watch(session: str, token: str) -> tuple[int, bytes]:
+        """Take what comes until the end; return how much that was, and the last frame."""
+        await full.wait()
+        size, last = 0, b""
+        headers = {**KEY, "X-PTY-Token": token}
+        address = f"{url.replace('http', 'ws', 1)}/{session}/ws"
+        async with connect(address, additional_headers=headers, proxy=None) as socket:
+            await socket.send(frames.READY)
+            await socket.send(frames.typed(b"\n"))
+            with suppress(ConnectionClosed):
+                while True:
+                    last = cast(bytes, await socket.recv())
+                    size += len(last)
+                    flowing.add(session)
+                    if len(flowing) == FULL:
+                        all_flow.set()
+        return size, last
+
+    full, all_flow = asyncio.Event(), asyncio.Event()
+    flowing: set[str] = set()
+
+    async def main() -> None:
+        async with (
+            httpx.AsyncClient(headers=KEY, timeout=PATIENCE, trust_env=False) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            watched: dict[str, asyncio.Task[tuple[int, bytes]]] = {}
+            for _ in range(FULL):
+                told = (await client.post(url, json=FLOOD)).json()
+                session = told["session_id"]
+                watched[session] = group.create_task(watch(session, told["token"]))
+            refused = await client.post(url, json=FLOOD)
+            assert (refused.status_code, refused.json()["code"]) == (429, "TOO_MANY_SESSIONS")
+            full.set()
+            victim = session
+            await all_flow.wait()
+            began = time.monotonic()
+            assert (await client.delete(f"{url}/{victim}")).status_code == 204
+            assert time.monotonic() - began < ptykill.HANGUP_THEN_KILL.longest
+            size, last = await watched.pop(victim)
+            assert size > 0
+            assert isinstance(frames.read_told(last), frames.Exit)
+            # All the others are there still, and none of their clients was too slow.
+            shown = (await client.get(url)).json()["sessions"]
+            assert [each["session_id"] for each in shown if not each["is_alive"]] == [victim]
+            assert not any(task.done() for task in watched.values())
+            for session in watched:
+                assert (await client.delete(f"{url}/{session}")).status_code == 204
+
+    asyncio.run(main())

@@ -1,0 +1,35 @@
+"""What tests of servers wait with: generously, and no longer than it takes."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+__all__ = ["PATIENCE", "free_port", "listens", "wait_until"]
+
+PATIENCE = 30.0
+"""Seconds that a busy machine may take for what is due at once."""
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until something is so; fail if it is not in time."""
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    """Return the number of a port of loopback where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody listens there."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
