@@ -16,7 +16,7 @@ from benchmarks.watch import members
 __all__ = ["idle"]
 
 MODULES = (*TIERS, "trio_process", "asyncio_process", "pty_process", "terminado_manager")
-SETTLE = 1.0
+SETTLE = 0.3
 FORMATS = {
     "descriptors": ".2f",
     "threads": ".2f",
