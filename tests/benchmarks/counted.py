@@ -21,7 +21,7 @@ import ptykill
 
 __all__ = ["BEGIN", "END"]
 
-KILLS, DEAF_KILLS, IDLE = 5, 2, 5
+KILLS, DEAF_KILLS, IDLE = 6, 2, 5
 GRACE = 0.4
 """Seconds that those are given that do not heed it."""
 DEAF = "trap '' HUP; echo ready; exec sleep 60"
