@@ -1,7 +1,8 @@
 """From one event loop, in one thread, to another, and back: trio's and asyncio's.
 
-An async function is given to the other loop, and a `concurrent.futures.Future` stands for what
-becomes of it. Cancelling the future cancels the function.
+An async function that is wanted in trio is an `Errand`. Whoever has sent it waits in a way of their
+own, and is woken by a plain call, which is the last thing that is done: in one interpreter nobody
+else runs before that thread has come to rest.
 """
 
 from __future__ import annotations
@@ -10,69 +11,119 @@ import asyncio
 import concurrent.futures
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Generic, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import trio
 
-__all__ = ["carried", "carry_out", "conclude", "wait_for"]
+__all__ = ["Errand", "Ring", "carried", "fetch", "wait_for"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+Ring: TypeAlias = Callable[[], object]
 
 
-async def carry_out(
-    token: trio.lowlevel.TrioToken,
-    future: concurrent.futures.Future[T],
-    async_fn: Callable[[*Ts], Awaitable[T]],
-    args: tuple[*Ts],
-    at_the_end: Callable[[], Exception],
-) -> None:
-    """Run one function in trio, and give its outcome to whoever asked, if they still want it.
+class Errand(Generic[T]):
+    """A function that trio runs for somebody elsewhere, and what has become of it.
 
-    ``at_the_end`` makes what is raised to those who are waiting when the run comes to its end.
+    ``ring`` is called, in trio, when that is known. ``at_the_end`` makes what is raised to whoever
+    waits when the run comes to its end meanwhile.
     """
-    with trio.CancelScope() as scope:
 
-        def cancel(future: concurrent.futures.Future[T]) -> None:
-            if future.cancelled():
-                with suppress(trio.RunFinishedError):
-                    token.run_sync_soon(scope.cancel)
+    def __init__(
+        self,
+        async_fn: Callable[[*Ts], Awaitable[T]],
+        args: tuple[*Ts],
+        ring: Ring,
+        at_the_end: Callable[[], BaseException],
+    ) -> None:
+        self._call: Callable[[], Awaitable[T]] = lambda: async_fn(*args)
+        self._ring = ring
+        self._at_the_end = at_the_end
+        self._scope = trio.CancelScope()
+        self._value: T | None = None
+        self._error: BaseException | None = None
 
-        future.add_done_callback(cancel)
+    async def run(self) -> None:
+        """Run it; in trio. Raises nothing, and is cancelled without a word."""
         try:
-            value = await async_fn(*args)
+            with self._scope:
+                self._value = await self._call()
         except BaseException as error:  # noqa: BLE001 - SystemExit, too, is for the caller
-            # Cancelled by the caller, who has gone and won't see this, or because of the end.
-            conclude(future, error=at_the_end() if _is_cancelled(error) else error)
-        else:
-            conclude(future, value)
+            self._error = self._at_the_end() if _is_cancelled(error) else error
+        self._ring()
+
+    def refuse(self) -> None:
+        """Have it raised that the run has come to its end."""
+        self._error = self._at_the_end()
+        self._ring()
+
+    def cancel(self) -> None:
+        """Cancel it: nobody waits any more. In trio, before or after its beginning, or its end."""
+        self._scope.cancel()
+
+    def result(self) -> T:
+        """Return or raise what it did; once, and after the ring."""
+        error, self._error = self._error, None
+        if error is None:
+            return cast(T, self._value)
+        try:
+            raise error
+        finally:
+            del error  # It has this frame, which has it.
 
 
-def conclude(
-    future: concurrent.futures.Future[Any], value: object = None, error: BaseException | None = None
-) -> None:
-    """Let whoever waits know, unless they have gone."""
-    if not future.set_running_or_notify_cancel():
-        return
-    if error is None:
-        future.set_result(value)
-    else:
-        future.set_exception(error)
-
-
-async def wait_for(future: concurrent.futures.Future[T], *, shielded: bool = False) -> T:
-    """Wait in asyncio or in trio; unless ``shielded``, the future is cancelled with the waiter."""
+def bell() -> tuple[Ring, Callable[[], Awaitable[object]]]:
+    """Return a call that rings, from any thread, and one that waits for it in this loop."""
     if trio.lowlevel.in_trio_task():
-        return await _wait_in_trio(future, shielded=shielded)
-    waiting = asyncio.wrap_future(future)
-    return await (asyncio.shield(waiting) if shielded else waiting)
+        token, rung = trio.lowlevel.current_trio_token(), trio.Event()
+
+        def ring_in_trio() -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(rung.set)
+
+        return ring_in_trio, rung.wait
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[None] = loop.create_future()
+
+    def ring() -> None:
+        with suppress(RuntimeError):  # The loop is closed, and nobody waits in it.
+            loop.call_soon_threadsafe(wake)
+
+    def wake() -> None:
+        if not waiting.done():
+            waiting.set_result(None)
+
+    return ring, lambda: waiting
+
+
+async def fetch(send: Callable[[Ring], Errand[T]], token: trio.lowlevel.TrioToken) -> T:
+    """Wait in asyncio or in trio for an errand that ``send`` sends off to the run of ``token``.
+
+    Cancelled, it cancels the errand.
+    """
+    ring, wait = bell()
+    errand = send(ring)
+    try:
+        await wait()
+    except BaseException:
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(errand.cancel)
+        raise
+    return errand.result()
+
+
+async def wait_for(future: concurrent.futures.Future[T]) -> T:
+    """Wait in asyncio or in trio; who is cancelled changes nothing for others who wait."""
+    ring, wait = bell()
+    future.add_done_callback(lambda _: ring())
+    await wait()
+    return future.result()
 
 
 def carried(async_fn: Callable[[*Ts], Awaitable[T]]) -> Callable[[*Ts], Awaitable[T]]:
     """Return a function that runs ``async_fn`` in the loop in which this is called.
 
-    It may be awaited in any other loop, in another thread; cancelling it there cancels
-    ``async_fn``.
+    It may be awaited in trio, in another thread; cancelling it there cancels ``async_fn``.
     """
     if not trio.lowlevel.in_trio_task():
         loop = asyncio.get_running_loop()
@@ -80,43 +131,28 @@ def carried(async_fn: Callable[[*Ts], Awaitable[T]]) -> Callable[[*Ts], Awaitabl
         async def run(*args: *Ts) -> T:
             return await async_fn(*args)
 
-        return lambda *args: wait_for(asyncio.run_coroutine_threadsafe(run(*args), loop))
+        async def carry(*args: *Ts) -> T:
+            future = asyncio.run_coroutine_threadsafe(run(*args), loop)
+            try:
+                return await wait_for(future)
+            finally:
+                future.cancel()
+
+        return carry
     token = trio.lowlevel.current_trio_token()
 
-    def submit(*args: *Ts) -> concurrent.futures.Future[T]:
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        token.run_sync_soon(
-            trio.lowlevel.spawn_system_task,
-            carry_out,
-            token,
-            future,
-            async_fn,
-            args,
-            trio.ClosedResourceError,
-        )
-        return future
+    def carry_in_trio(*args: *Ts) -> Awaitable[T]:
+        def send(ring: Ring) -> Errand[T]:
+            errand = Errand(async_fn, args, ring, trio.ClosedResourceError)
+            token.run_sync_soon(trio.lowlevel.spawn_system_task, errand.run)
+            return errand
 
-    return lambda *args: wait_for(submit(*args))
+        return fetch(send, token)
+
+    return carry_in_trio
 
 
 def _is_cancelled(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(trio.Cancelled) is not None
     return isinstance(error, trio.Cancelled)
-
-
-async def _wait_in_trio(future: concurrent.futures.Future[T], *, shielded: bool) -> T:
-    done = trio.Event()
-    token = trio.lowlevel.current_trio_token()
-
-    def wake(_: object) -> None:
-        with suppress(trio.RunFinishedError):
-            token.run_sync_soon(done.set)
-
-    future.add_done_callback(wake)
-    try:
-        await done.wait()
-    finally:
-        if not shielded:
-            future.cancel()
-    return future.result()

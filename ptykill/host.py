@@ -29,7 +29,7 @@ import trio
 from ptykill import log
 from ptykill.command import Attributes
 from ptykill.contract import Signaller, Tier
-from ptykill.crossing import carry_out, conclude, wait_for
+from ptykill.crossing import Errand, Ring, fetch, wait_for
 from ptykill.errors import InterpreterPatched, SupervisorClosed
 from ptykill.plan import Leftovers, Plan
 from ptykill.session import Session
@@ -84,11 +84,16 @@ class Host:
         """
         thread = self._running()
         thread.check_elsewhere()
-        future = thread.submit(async_fn, args)
+        rung = threading.Lock()
+        rung.acquire()
+        errand = thread.send(async_fn, args, rung.release)
         try:
-            return future.result()
-        finally:
-            future.cancel()
+            rung.acquire()
+        except BaseException:
+            with suppress(trio.RunFinishedError):
+                thread.token.run_sync_soon(errand.cancel)
+            raise
+        return errand.result()
 
     async def acall(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """As `call`, for a task of asyncio, or of another trio run: it waits without blocking.
@@ -98,8 +103,8 @@ class Host:
         thread = self._started()
         thread.check_elsewhere()
         if not thread.ready.done():
-            await wait_for(thread.ready, shielded=True)
-        return await wait_for(thread.submit(async_fn, args))
+            await wait_for(thread.ready)
+        return await fetch(functools.partial(thread.send, async_fn, args), thread.token)
 
     @property
     def supervisor(self) -> Supervisor:
@@ -183,7 +188,7 @@ class Host:
         thread = self._closing()
         if thread is not None:
             thread.check_elsewhere()
-            await wait_for(thread.ended, shielded=True)
+            await wait_for(thread.ended)
             atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
@@ -201,7 +206,7 @@ class Host:
 
     async def __aenter__(self) -> Self:
         """Start the thread, so that no later call has to wait for it, and return the host."""
-        await wait_for(self._started().ready, shielded=True)
+        await wait_for(self._started().ready)
         return self
 
     async def __aexit__(
@@ -300,27 +305,31 @@ class _TrioThread:
             msg = "this is the host's trio thread: await the function instead"
             raise RuntimeError(msg)
 
-    def submit(
-        self, async_fn: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts]
-    ) -> concurrent.futures.Future[T]:
-        """Have a function run; cancelling the future cancels it. Raises `SupervisorClosed`."""
+    @property
+    def token(self) -> trio.lowlevel.TrioToken:
+        """The run, once it is ready."""
+        return self.ready.result().token
+
+    def send(
+        self, async_fn: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts], ring: Ring
+    ) -> Errand[T]:
+        """Have a function run, and ``ring`` called when it is done. Raises `SupervisorClosed`."""
         running = self.ready.result()
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        errand = Errand(async_fn, args, ring, _closed)
         context = contextvars.copy_context()
 
         def start() -> None:
             if self._open:
                 # In the caller's context: its variables, a request's id say, travel.
-                begin = running.callers.start_soon
-                context.run(begin, carry_out, running.token, future, async_fn, args, _closed)
+                context.run(running.callers.start_soon, errand.run)
             else:
-                conclude(future, error=_closed())
+                errand.refuse()
 
         try:
             running.token.run_sync_soon(start)
         except trio.RunFinishedError:
             raise _closed() from None
-        return future
+        return errand
 
     def ask_to_end(self) -> None:
         """Have every session ended, and the run then. Does not wait."""
