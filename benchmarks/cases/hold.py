@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,7 @@ def idle(limits: Limits) -> Result:
         time.sleep(seconds)
         for name in names:
             host, *others = (
-                wakes(pid) - had for pid, had in zip(pids[name], woken[name], strict=True)
+                woke(had, wakes(pid)) for pid, had in zip(pids[name], woken[name], strict=True)
             )
             beside = sum(others)
             first, last = before[name], after[name]
@@ -126,11 +126,17 @@ def memory(pid: int) -> int:
     return 0
 
 
-def wakes(pid: int) -> int:
-    """Return how often the threads of a process have gone to sleep by themselves."""
-    total = 0
+def wakes(pid: int) -> dict[str, int]:
+    """Return how often each thread of a process has gone to sleep by itself."""
+    found = {}
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for line in (thread / "status").read_text().splitlines():
             if line.startswith("voluntary_ctxt_switches"):
-                total += int(line.split()[1])
-    return total
+                found[thread.name] = int(line.split()[1])
+    return found
+
+
+def woke(before: Mapping[str, int], after: Mapping[str, int]) -> int:
+    """Return how often threads have woken; one that has left the process did so once."""
+    left = len(before.keys() - after.keys())
+    return left + sum(count - before.get(thread, 0) for thread, count in after.items())
