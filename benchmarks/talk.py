@@ -149,7 +149,8 @@ def masked(data: bytes) -> bytes:
 
 def drink(port: int, sessions: int) -> None:
     """Attach to floods, say so, and take what they write until stdin is closed."""
-    with client(port) as api, selectors.DefaultSelector() as waiting:
+    waiting = selectors.DefaultSelector()  # It is in use to the very end.
+    with client(port) as api:
         # Whoever is attached takes what there is from then on: who does not is dropped.
         threading.Thread(target=_drink, args=(waiting,), daemon=True).start()
         for _ in range(sessions):
