@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from operator import attrgetter
-from typing import TypeAlias
+from typing import NamedTuple
 
 import trio
 
@@ -25,10 +25,11 @@ from ptykill.alarm import Alarm
 from ptykill.contract import Containment, Signalled, Signaller, Terminal, Will
 from ptykill.errors import DeliveryRefused, SupervisorClosed
 from ptykill.lifecycle import Action, Event, Machine, State
+from ptykill.lull import Lull
 from ptykill.plan import Leftovers, Plan, Reach, Step
 from ptykill.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
 
-__all__ = ["Driver", "StartSoon"]
+__all__ = ["Driver", "Shared"]
 
 _LINGER = 0.002
 """Seconds that a leader is given to die before the others are looked for and signalled."""
@@ -37,8 +38,12 @@ _EARLY = 0.003
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 0.1
 """Seconds between two rounds of SIGKILL while something lives: doubling, up to the longest."""
 
-StartSoon: TypeAlias = Callable[..., None]
-"""A nursery's ``start_soon``."""
+class Shared(NamedTuple):
+    """What all sessions of a supervisor have in common: its nursery's ``start_soon``, and more."""
+
+    start_soon: Callable[..., None]
+    alarm: Alarm
+    lull: Lull
 
 
 class Driver:
@@ -58,8 +63,7 @@ class Driver:
         leftovers: Leftovers,
         on_exit: Callable[[], None],
         on_end: Callable[[], None],
-        alarm: Alarm,
-        start_soon: StartSoon,
+        shared: Shared,
     ) -> None:
         self.session_id: str = session_id
         self.pid: int = containment.pid
@@ -73,11 +77,10 @@ class Driver:
         self.began: float = math.inf
         self._on_exit = on_exit
         self._on_end = on_end
-        self._alarm = alarm
         self._machine = Machine(plan, leftovers)
         self._leftovers = leftovers
         self._signaller = signaller
-        self._start_soon = start_soon
+        self._shared = shared
         self._shield = trio.CancelScope(shield=True)
         self._closed = False
         self._owner = os.getpid()
@@ -108,15 +111,17 @@ class Driver:
         try:
             with self._shield:
                 await self._watch()
-                for _ in range(2):  # Whoever waits for the verdict goes first, then the rest.
-                    await trio.lowlevel.checkpoint()
+                self._call_off()
+                if not self._deliveries and self._kills is None:
+                    self._on_exit()  # It has ended by itself: somebody may be reading.
+                # Whoever waits for the verdict goes first, or for that of another session.
+                await self._shared.lull.wait()
         except Exception as error:  # noqa: BLE001 - no session may take the others down
             self._break(error)
         finally:
             self._closed = True
             if self.ours:
-                for delivery in self._deliveries:
-                    delivery.cancel()
+                self._call_off()
                 self._on_exit()
                 self.terminal.hang_up()
                 self.containment.close()
@@ -218,7 +223,7 @@ class Driver:
             self._wake_at = self._due - _EARLY
         else:
             self._wake_at = self._due
-            self._alarm.ring_at(self._due)
+            self._shared.alarm.ring_at(self._due)
 
     def _be_due(self, when: float, now: float) -> None:
         """Let something be done at that time, if what is waited for has not happened by then."""
@@ -261,8 +266,7 @@ class Driver:
             self._kill_began = min(self._kill_began, now)
             self._kill_until = now + self._kill_bound
             self._retry = _RETRY_FIRST
-            for delivery in self._deliveries:
-                delivery.cancel()
+            self._call_off()
         elif self.state is State.STUCK:
             self._due = self._wake_at = math.inf
 
@@ -281,7 +285,12 @@ class Driver:
         waiting = delivery.start(self._signaller)
         self._wait.deadline = self._wake_at  # Now: the signal did not wait for trio's heap.
         if waiting is not None:
-            self._start_soon(delivery.finish, waiting)
+            self._shared.start_soon(delivery.finish, waiting)
+
+    def _call_off(self) -> None:
+        """Stop deliveries that are not done: their time is over."""
+        for delivery in self._deliveries:
+            delivery.cancel()
 
     def delivered(self, delivery: _Delivery, step: Step) -> None:
         """Take in that a delivery is done; a failed one makes the next step due at once."""
