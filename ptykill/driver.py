@@ -38,6 +38,7 @@ _EARLY = 0.003
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 0.1
 """Seconds between two rounds of SIGKILL while something lives: doubling, up to the longest."""
 
+
 class Shared(NamedTuple):
     """What all sessions of a supervisor have in common: its nursery's ``start_soon``, and more."""
 

@@ -22,7 +22,7 @@ FLOORS = [
     {"keeper"},
     {"contract", "log"},
     {"pty"},
-    {"containment", "signalling", "alarm"},
+    {"containment", "signalling", "alarm", "lull"},
     {"driver", "output", "session", "supervisor"},
     {"crossing"},
     {"http", "host", "testing"},
@@ -35,6 +35,7 @@ ROOMS_OF = {
     "structlog": {"log", "daemon_log"},
     "trio": {
         "alarm",
+        "lull",
         "containment",
         "pty",
         "crossing",
