@@ -78,7 +78,11 @@ def test_all_goes_through_nginx(proxy: str, trust: ssl.SSLContext, tmp_path: Pat
     in_the_clear = httpx.get(f"http://{proxy}{ALL}", headers=headers, trust_env=False)
     assert in_the_clear.status_code == 400
     with httpx.Client(
-        base_url=f"https://{proxy}", headers=headers, timeout=PATIENCE, trust_env=False, verify=trust
+        base_url=f"https://{proxy}",
+        headers=headers,
+        timeout=PATIENCE,
+        trust_env=False,
+        verify=trust,
     ) as client:
         assert client.get("/healthz").status_code == 404
         for origin, status in (f"https://{NAME}", 200), ("https://other.example", 403):
