@@ -61,7 +61,7 @@ def _fetch(folder: Path) -> None:
 def env(base: str, tmp_path: Path) -> dict[str, str]:
     """Return the environment in which ``tl`` asks the daemon.
 
-    With an API key it would first ask Tensorlake whose that is; with a token it need not.
+    With an API key it would first ask whose that is, which the daemon does not know.
     """
     return {
         **os.environ,
