@@ -15,7 +15,8 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeAlias, TypeVar
+from operator import attrgetter
+from typing import NamedTuple
 
 import trio
 
@@ -24,10 +25,11 @@ from ptykill.alarm import Alarm
 from ptykill.contract import Containment, Signalled, Signaller, Terminal, Will
 from ptykill.errors import DeliveryRefused, SupervisorClosed
 from ptykill.lifecycle import Action, Event, Machine, State
+from ptykill.lull import Lull
 from ptykill.plan import Leftovers, Plan, Reach, Step
 from ptykill.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
 
-__all__ = ["Driver", "StartSoon"]
+__all__ = ["Driver", "Shared"]
 
 _LINGER = 0.002
 """Seconds that a leader is given to die before the others are looked for and signalled."""
@@ -36,10 +38,12 @@ _EARLY = 0.003
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 0.1
 """Seconds between two rounds of SIGKILL while something lives: doubling, up to the longest."""
 
+class Shared(NamedTuple):
+    """What all sessions of a supervisor have in common: its nursery's ``start_soon``, and more."""
 
-T = TypeVar("T")
-StartSoon: TypeAlias = Callable[..., None]
-"""A nursery's ``start_soon``."""
+    start_soon: Callable[..., None]
+    alarm: Alarm
+    lull: Lull
 
 
 class Driver:
@@ -59,8 +63,7 @@ class Driver:
         leftovers: Leftovers,
         on_exit: Callable[[], None],
         on_end: Callable[[], None],
-        alarm: Alarm,
-        start_soon: StartSoon,
+        shared: Shared,
     ) -> None:
         self.session_id: str = session_id
         self.pid: int = containment.pid
@@ -74,11 +77,10 @@ class Driver:
         self.began: float = math.inf
         self._on_exit = on_exit
         self._on_end = on_end
-        self._alarm = alarm
         self._machine = Machine(plan, leftovers)
         self._leftovers = leftovers
         self._signaller = signaller
-        self._start_soon = start_soon
+        self._shared = shared
         self._shield = trio.CancelScope(shield=True)
         self._closed = False
         self._owner = os.getpid()
@@ -109,15 +111,17 @@ class Driver:
         try:
             with self._shield:
                 await self._watch()
-                for _ in range(2):  # Whoever waits for the verdict goes first, then the rest.
-                    await trio.lowlevel.checkpoint()
+                self._call_off()
+                if not self._deliveries and self._kills is None:
+                    self._on_exit()  # It has ended by itself: somebody may be reading.
+                # Whoever waits for the verdict goes first, or for that of another session.
+                await self._shared.lull.wait()
         except Exception as error:  # noqa: BLE001 - no session may take the others down
             self._break(error)
         finally:
             self._closed = True
             if self.ours:
-                for delivery in self._deliveries:
-                    delivery.cancel()
+                self._call_off()
                 self._on_exit()
                 self.terminal.hang_up()
                 self.containment.close()
@@ -131,9 +135,9 @@ class Driver:
         if not self.ours:
             msg = "this process was forked: the session is its parent's"
             raise SupervisorClosed(msg)
-        now = trio.current_time()
         if self._closed:
             return  # Over, broken or abandoned: the verdict stands.
+        now = trio.current_time()
         if self.state in (State.RUNNING, State.SWEEPING):
             self._machine.choose(plan)
             self._kill_bound = plan.kill_bound
@@ -145,11 +149,11 @@ class Driver:
             self._grace_until = min(self._grace_until, now + plan.grace)
             self._kill_until = min(self._kill_until, now + plan.longest)
             if self.state is State.STOPPING and self._grace_until <= now:
-                self._handle(Event.KILL_REQUESTED)
+                self._handle(Event.KILL_REQUESTED, now)
                 return
             until = self._grace_until if self.state is State.STOPPING else self._kill_until
-            self._be_due(min(self._due, until))
-        self._handle(Event.STOP_REQUESTED)
+            self._be_due(min(self._due, until), now)
+        self._handle(Event.STOP_REQUESTED, now)
 
     async def settled(self) -> Verdict:
         """Wait for the verdict: the session's end, or the end of the kill bound."""
@@ -167,38 +171,45 @@ class Driver:
     # --- what is observed -------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Tell the machine what happens, as it happens, until the session is over."""
-        await self._meanwhile(self.containment.wait_exited)
-        self.began = min(self.began, trio.current_time())
-        self.exited.set()
-        self._handle(Event.LEADER_EXITED)
-        while self.containment.members_left():
+        """Wait for what happens to the session, and see to the plan's times, until it is over."""
+        while self.state is not State.ENDED:
+            with trio.CancelScope(deadline=self._wake_at) as self._wait:
+                if self.exited.is_set():
+                    await self.containment.wait_members()
+                else:
+                    await self.containment.wait_exited()
+                self._look()
+                continue
+            self._be_in_time(trio.current_time())
+
+    def _look(self) -> None:
+        """See who is left, now that the leader is dead, or others are, and tell the machine."""
+        if not self.exited.is_set():
+            now = trio.current_time()
+            self.began = min(self.began, now)
+            self.exited.set()
+            self._handle(Event.LEADER_EXITED, now)
+        if self.containment.members_left():
             self._on_exit()
             self.exit_status = self.containment.exit_status()
-            self._handle(Event.MEMBERS_FOUND)
-            if self.state is State.ENDED:
-                return  # They are spared.
-            await self._meanwhile(self.containment.wait_members)
-        self._empty = True
-        self._handle(Event.SESSION_EMPTY)
+            self._handle(Event.MEMBERS_FOUND, trio.current_time())
+        else:
+            self._empty = True
+            self._handle(Event.SESSION_EMPTY, trio.current_time())
 
-    async def _meanwhile(self, wait: Callable[[], Awaitable[T]]) -> T:
-        """Wait for something to happen to the session, and see to the plan's times meanwhile."""
-        while True:
-            with trio.CancelScope(deadline=self._wake_at) as self._wait:
-                return await wait()
-            now = trio.current_time()
-            if now < self._due:
-                self._look_ahead(now)
-            elif self.state is State.STOPPING:
-                failed = self._deliveries[-1].error is not None
-                if now >= self._grace_until and not failed:
-                    self._handle(Event.GRACE_EXPIRED)
-                else:
-                    self._handle(Event.DELIVERY_FAILED if failed else Event.STEP_DUE)
-            elif self.state is State.KILLING:
-                late = now >= self._kill_until
-                self._handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE)
+    def _be_in_time(self, now: float) -> None:
+        """Do what is due by the plan, if anything is yet."""
+        if now < self._due:
+            self._look_ahead(now)
+        elif self.state is State.STOPPING:
+            failed = self._deliveries[-1].error is not None
+            if now >= self._grace_until and not failed:
+                self._handle(Event.GRACE_EXPIRED, now)
+            else:
+                self._handle(Event.DELIVERY_FAILED if failed else Event.STEP_DUE, now)
+        elif self.state is State.KILLING:
+            late = now >= self._kill_until
+            self._handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE, now)
 
     def _look_ahead(self, now: float) -> None:
         """Do what is to be done before the plan's next step is due."""
@@ -212,17 +223,21 @@ class Driver:
             self._wake_at = self._due - _EARLY
         else:
             self._wake_at = self._due
-            self._alarm.ring_at(self._due)
+            self._shared.alarm.ring_at(self._due)
 
-    def _be_due(self, when: float) -> None:
+    def _be_due(self, when: float, now: float) -> None:
         """Let something be done at that time, if what is waited for has not happened by then."""
+        self._note_due(when, now)
+        self._wait.deadline = self._wake_at
+
+    def _note_due(self, when: float, now: float) -> None:
+        """Note what `_be_due` is told, for who sets the wait's deadline later."""
         self._due = when
-        self._wake_at = self._wait.deadline = min(when, trio.current_time() + _LINGER)
+        self._wake_at = min(when, now + _LINGER)
 
     # --- what is done -----------------------------------------------------------------------------
 
-    def _handle(self, event: Event) -> None:
-        now = trio.current_time()
+    def _handle(self, event: Event, now: float) -> None:
         before = self.state
         actions = self._machine.handle(event)
         if self.state is not before:
@@ -251,8 +266,7 @@ class Driver:
             self._kill_began = min(self._kill_began, now)
             self._kill_until = now + self._kill_bound
             self._retry = _RETRY_FIRST
-            for delivery in self._deliveries:
-                delivery.cancel()
+            self._call_off()
         elif self.state is State.STUCK:
             self._due = self._wake_at = math.inf
 
@@ -267,10 +281,16 @@ class Driver:
         delivery = _Delivery(self, step, now)
         self._deliveries.append(delivery)
         # Before anybody else's code runs: whatever that does, the plan goes on.
-        self._be_due(min(now + step.wait, self._grace_until))
+        self._note_due(min(now + step.wait, self._grace_until), now)
         waiting = delivery.start(self._signaller)
+        self._wait.deadline = self._wake_at  # Now: the signal did not wait for trio's heap.
         if waiting is not None:
-            self._start_soon(delivery.finish, waiting)
+            self._shared.start_soon(delivery.finish, waiting)
+
+    def _call_off(self) -> None:
+        """Stop deliveries that are not done: their time is over."""
+        for delivery in self._deliveries:
+            delivery.cancel()
 
     def delivered(self, delivery: _Delivery, step: Step) -> None:
         """Take in that a delivery is done; a failed one makes the next step due at once."""
@@ -278,7 +298,8 @@ class Driver:
         if log.wanted(level):
             self._log_delivery(level, delivery.record(), step)
         if delivery.error and self.state is State.STOPPING and delivery is self._deliveries[-1]:
-            self._be_due(trio.current_time())
+            now = trio.current_time()
+            self._be_due(now, now)
 
     def _kill(self, now: float) -> None:
         """Send SIGKILL to all, and again soon."""
@@ -286,7 +307,8 @@ class Driver:
             self._kills = _Kills(now)
         self._kills.rounds.append(self.containment.kill())
         if self.state is State.KILLING:
-            self._be_due(min(trio.current_time() + self._retry, self._kill_until))
+            now = trio.current_time()  # Many may have had to be looked for.
+            self._be_due(min(now + self._retry, self._kill_until), now)
             self._retry = min(self._retry * 2, _RETRY_LONGEST)
         if len(self._kills.rounds) == 1 and log.wanted(logging.INFO):
             self._log_delivery(logging.INFO, self._kills.record(self.began), None)
@@ -396,7 +418,7 @@ class _Kills:
         return Delivery(
             what=f"KILL@{Reach.ALL.value}",
             at=self._began - began,
-            reached=len(set().union(*(each.reached for each in self.rounds))),
+            reached=len(set().union(*map(_reached, self.rounds))),
             refused=tuple(sorted(self.rounds[-1].refused)) if self.rounds else (),
         )
 
@@ -461,8 +483,8 @@ class _Delivery:
             what=self._step.delivery,
             at=self._began - began,
             took=trio.current_time() - self._began if self._took is None else self._took,
-            reached=len(set().union(*(each.reached for each in self._signalled))),
-            refused=tuple(sorted(set().union(*(each.refused for each in self._signalled)))),
+            reached=len(set().union(*map(_reached, self._signalled))),
+            refused=tuple(sorted(set().union(*map(_refused, self._signalled)))),
             error=self.error,
         )
 
@@ -487,3 +509,5 @@ class _Delivery:
 
 
 _LATE = "not finished when its time was over"
+_reached = attrgetter("reached")
+_refused = attrgetter("refused")

@@ -29,7 +29,7 @@ import trio
 from ptykill import log
 from ptykill.command import Attributes
 from ptykill.contract import Signaller, Tier
-from ptykill.crossing import Errand, Ring, fetch, wait_for
+from ptykill.crossing import Errand, Ring, Runners, fetch, wait_for
 from ptykill.errors import InterpreterPatched, SupervisorClosed
 from ptykill.plan import Leftovers, Plan
 from ptykill.session import Session
@@ -102,14 +102,14 @@ class Host:
         """
         thread = self._started()
         thread.check_elsewhere()
-        if not thread.ready.done():
+        if thread.running is None:
             await wait_for(thread.ready)
         return await fetch(functools.partial(thread.send, async_fn, args), thread.token)
 
     @property
     def supervisor(self) -> Supervisor:
         """The supervisor in the trio thread; its methods go through `call` and `acall`."""
-        return self._running().ready.result().supervisor
+        return self._running().settled().supervisor
 
     def spawn(  # noqa: PLR0913 - as Supervisor.spawn has them
         self,
@@ -235,7 +235,7 @@ class Host:
     def _running(self) -> _TrioThread:
         """Return the thread once it takes calls. Raises what kept its supervisor from opening."""
         thread = self._started()
-        thread.ready.result()
+        thread.settled()
         return thread
 
     def _closing(self) -> _TrioThread | None:
@@ -266,7 +266,7 @@ class _Running(NamedTuple):
 
     token: trio.lowlevel.TrioToken
     supervisor: Supervisor
-    callers: trio.Nursery
+    runners: Runners
     stop: trio.Event
 
 
@@ -278,7 +278,8 @@ class _TrioThread:
     """
 
     def __init__(self, options: SupervisorOptions) -> None:
-        self.ready: concurrent.futures.Future[_Running] = concurrent.futures.Future()
+        self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.running: _Running | None = None
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._options = options
         self._pid = os.getpid()
@@ -297,31 +298,40 @@ class _TrioThread:
         """True if it never got ready, or belongs to another process: a new one may do better."""
         if self.of_another_process():  # Where a lock of ``ready`` may be held for ever.
             return True
+        if self.running is not None:
+            return False
         return self.ready.done() and self.ready.exception() is not None
 
     def check_elsewhere(self) -> None:
         """Raise RuntimeError in the trio thread itself, which would wait for itself."""
-        if threading.current_thread() is self._thread:
+        if threading.get_ident() == self._thread.ident:
             msg = "this is the host's trio thread: await the function instead"
             raise RuntimeError(msg)
 
     @property
     def token(self) -> trio.lowlevel.TrioToken:
         """The run, once it is ready."""
-        return self.ready.result().token
+        return self.settled().token
+
+    def settled(self) -> _Running:
+        """Wait until it takes calls. Raises what kept its supervisor from opening."""
+        if self.running is None:
+            self.ready.result()
+        assert self.running is not None
+        return self.running
 
     def send(
         self, async_fn: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts], ring: Ring
     ) -> Errand[T]:
         """Have a function run, and ``ring`` called when it is done. Raises `SupervisorClosed`."""
-        running = self.ready.result()
+        running = self.settled()
         errand = Errand(async_fn, args, ring, _closed)
         context = contextvars.copy_context()
 
         def start() -> None:
             if self._open:
                 # In the caller's context: its variables, a request's id say, travel.
-                context.run(running.callers.start_soon, errand.run)
+                running.runners.give(errand, context)
             else:
                 errand.refuse()
 
@@ -334,7 +344,7 @@ class _TrioThread:
     def ask_to_end(self) -> None:
         """Have every session ended, and the run then. Does not wait."""
         with suppress(Exception):  # If it never got ready, there is nothing to end.
-            running = self.ready.result()
+            running = self.settled()
             running.token.run_sync_soon(running.stop.set)
 
     def wait_ended(self) -> None:
@@ -342,7 +352,7 @@ class _TrioThread:
         while not self._over_within(_PATIENCE):
             knock = threading.Event()
             with suppress(trio.RunFinishedError):
-                self.ready.result().token.run_sync_soon(knock.set)
+                self.settled().token.run_sync_soon(knock.set)
                 if not knock.wait(_PATIENCE):
                     log.event(logging.ERROR, "host.blocked", thread=self._thread.name)
                     return
@@ -367,7 +377,8 @@ class _TrioThread:
         async with open_supervisor(**self._options) as supervisor, trio.open_nursery() as callers:
             stop = trio.Event()
             token = trio.lowlevel.current_trio_token()
-            self.ready.set_result(_Running(token, supervisor, callers, stop))
+            self.running = _Running(token, supervisor, Runners(callers), stop)
+            self.ready.set_result(None)
             await stop.wait()
             # First the sessions, so that those who wait for a verdict get it; then all who wait
             # for something else.

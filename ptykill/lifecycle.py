@@ -43,6 +43,8 @@ class State(enum.Enum):
     ENDED = "ended"
     """It is over."""
 
+    __hash__ = object.__hash__  # Enum's own is in Python, and a kill asks the table three times.
+
 
 class Event(enum.Enum):
     """What a driver has seen or been asked."""
@@ -63,6 +65,8 @@ class Event(enum.Enum):
     """A while has passed since the last SIGKILL, and the session is not empty."""
     KILL_BOUND_PASSED = "kill bound passed"
     SESSION_EMPTY = "session empty"
+
+    __hash__ = object.__hash__  # Enum's own is in Python, and a kill asks the table three times.
 
 
 class Action(enum.Enum):

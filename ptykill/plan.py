@@ -160,6 +160,8 @@ class Plan:
 
     steps: tuple[Step, ...]
     kill_bound: float = 3.0
+    grace: float = dataclasses.field(init=False, repr=False, compare=False)
+    """The longest wait (seconds) between the first polite step and SIGKILL."""
 
     def __post_init__(self) -> None:
         steps = tuple(self.steps)
@@ -168,12 +170,8 @@ class Plan:
             raise InvalidArgument(msg)
         object.__setattr__(self, "steps", steps)
         object.__setattr__(self, "kill_bound", checked_grace(self.kill_bound))
-        checked_grace(self.grace)
-
-    @property
-    def grace(self) -> float:
-        """The longest wait (seconds) between the first polite step and SIGKILL."""
-        return math.fsum(step.wait for step in self.steps)
+        grace = checked_grace(math.fsum(step.wait for step in steps))
+        object.__setattr__(self, "grace", grace)
 
     @property
     def longest(self) -> float:

@@ -9,10 +9,9 @@ from typing import Final, Self
 
 import trio
 
-from ptykill.alarm import Alarm
 from ptykill.command import Command
 from ptykill.contract import Signaller, Spawned
-from ptykill.driver import Driver, StartSoon
+from ptykill.driver import Driver, Shared
 from ptykill.errors import InvalidArgument, SessionEnded
 from ptykill.lifecycle import State
 from ptykill.output import CHUNK, Attachment, Output
@@ -45,8 +44,7 @@ class Session:
         signaller: Signaller,
         backlog: int,
         on_end: Callable[[Session], None],
-        alarm: Alarm,
-        start_soon: StartSoon,
+        shared: Shared,
     ) -> None:
         self.id: Final = session_id
         self.command: Final = command
@@ -64,11 +62,10 @@ class Session:
             leftovers,
             self._end_output,
             lambda: on_end(self),
-            alarm,
-            start_soon,
+            shared,
         )
-        start_soon(self._driver.live)
-        start_soon(self._drain)
+        shared.start_soon(self._driver.live)
+        shared.start_soon(self._drain)
 
     @property
     def pid(self) -> int:

@@ -15,7 +15,9 @@ from ptykill import containment as tiers
 from ptykill.alarm import Alarm
 from ptykill.command import Attributes, Command
 from ptykill.contract import Signaller, Spawned, Tier, Will
+from ptykill.driver import Shared
 from ptykill.errors import InvalidArgument, SessionNotFound, SupervisorClosed, TooManySessions
+from ptykill.lull import Lull
 from ptykill.plan import HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
 from ptykill.session import Session
 from ptykill.signalling import StandardSignaller
@@ -45,7 +47,6 @@ class Supervisor:
         keep_seconds: float,
         keep_records: int,
     ) -> None:
-        self._nursery = nursery
         self._tier = tier
         self._plan = plan
         self._leftovers = leftovers
@@ -57,8 +58,9 @@ class Supervisor:
         self._live: dict[str, Session] = {}
         self._records: dict[str, Session] = {}
         """Ended sessions, in the order in which they ended."""
-        self._alarm = Alarm()
-        nursery.start_soon(self._alarm.run)
+        self._shared = Shared(nursery.start_soon, Alarm(), Lull())
+        nursery.start_soon(self._shared.alarm.run)
+        nursery.start_soon(self._shared.lull.run)
         self._spawning = 0
         self._longest = plan.longest
         self._closed = False
@@ -142,8 +144,7 @@ class Supervisor:
             signaller=signaller or self._signaller,
             backlog=self._backlog,
             on_end=self._keep_record,
-            alarm=self._alarm,
-            start_soon=self._nursery.start_soon,
+            shared=self._shared,
         )
         self._longest = max(self._longest, chosen.longest)
         self._live[session.id] = session
@@ -263,7 +264,7 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
                 failure = error
             interrupt = await _uninterrupted(supervisor.close, supervisor.hurry)
             failure = failure or interrupt
-            nursery.cancel_scope.cancel()  # What is left is the alarm.
+            nursery.cancel_scope.cancel()  # What is left is the alarm, and the lull.
     except BaseExceptionGroup as group:
         interrupts, others = group.split(KeyboardInterrupt)
         if interrupts is None or others is not None:

@@ -14,6 +14,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -194,6 +195,32 @@ def test_context_variables_travel(host: Host) -> None:
     variable.set("set")
     assert host.call(get) == "set"
     assert asyncio.run(host.acall(get)) == "set"
+
+
+def test_what_a_call_sets_or_cancels_is_its_own(host: Host) -> None:
+    """One task runs many calls: none sees the variables, or the cancellation, of the one before."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+    async def exchange(value: str) -> tuple[str, trio.lowlevel.Task]:
+        before = variable.get()
+        variable.set(value)
+        await trio.lowlevel.checkpoint()
+        return before, trio.lowlevel.current_task()
+
+    async def given_up() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await host.acall(trio.sleep_forever)
+
+    tasks = set()
+    for number in range(100):
+        before, task = host.call(exchange, f"of call {number}")
+        assert before == "unset"
+        tasks.add(task)
+        if number % 10 == 0:
+            asyncio.run(given_up())
+    assert len(tasks) < 100
+    assert variable.get() == "unset"
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, KeyboardInterrupt])
@@ -532,9 +559,9 @@ def test_ten_thousand_calls_leave_nothing_behind(host: Host) -> None:
 
     async def tasks_left() -> int:
         await trio.testing.wait_all_tasks_blocked()
-        assert host._thread is not None
-        # This one is the one.
-        return len(host._thread.ready.result().callers.child_tasks)
+        nursery = trio.lowlevel.current_task().parent_nursery
+        assert nursery is not None
+        return len(nursery.child_tasks)  # This one is the one.
 
     assert host.call(tasks_left) == 1
 

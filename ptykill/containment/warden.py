@@ -131,9 +131,9 @@ class Kept:
     async def _next(self) -> tuple[wire.Message, list[int]]:
         """Wait for the keeper's next message."""
         while True:
-            await trio.lowlevel.wait_readable(self.channel)
             with suppress(BlockingIOError):
                 return wire.receive(self.channel)
+            await trio.lowlevel.wait_readable(self.channel)
 
     def _held_up(self) -> bool:
         """Return whether whoever has to answer does not run; and let it go on."""

@@ -15,8 +15,10 @@ def receive(channel: socket.socket, size: int, most: int) -> tuple[bytes, list[i
 
     `socket.recv_fds` takes flags but does not pass them on (Python 3.11): its are inherited.
     """
+    data, about, _, _ = channel.recvmsg(size, socket.CMSG_LEN(4 * most), _CLOEXEC)
+    if not about:
+        return data, []
     found = array.array("i")
-    data, about, _, _ = channel.recvmsg(size, socket.CMSG_LEN(most * found.itemsize), _CLOEXEC)
     for level, kind, content in about:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             found.frombytes(content[: len(content) - len(content) % found.itemsize])

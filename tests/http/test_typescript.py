@@ -55,7 +55,7 @@ def _install(folder: Path) -> None:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=2 * PATIENCE,
+            timeout=PATIENCE,
         )
     except subprocess.TimeoutExpired:
         pytest.skip("npm could not install the SDK in time")

@@ -1,0 +1,57 @@
+"""A lull after the end of sessions, in which what they held is given back.
+
+To close what a session held takes as long as to end one. Done at once, it would keep others waiting
+whose end is under way, and in another thread the one who has just been answered: an interpreter
+goes to another thread when this one has come to rest (`sys.setswitchinterval` says within which
+time else).
+"""
+
+from __future__ import annotations
+
+import trio
+
+__all__ = ["Lull"]
+
+_QUIET = 0.005
+"""Seconds in which nobody else has begun to wait: that is a lull."""
+_LONGEST = 0.1
+"""Seconds that it is waited for: descriptors are not held for longer, however much is going on."""
+
+
+class Lull:
+    """One for all sessions of a supervisor. There is no timer, and no wake-up, while none waits."""
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._somebody = trio.Event()
+        self._here = trio.Event()
+        self._closed = False
+
+    async def wait(self) -> None:
+        """Wait for the next one; not at all once the supervisor is being left."""
+        await trio.lowlevel.checkpoint()
+        if not self._closed:
+            self._waiting += 1
+            self._somebody.set()
+            await self._here.wait()
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Tell those who wait when there is one, until cancelled."""
+        try:
+            while True:
+                await self._somebody.wait()
+                before, until = 0, trio.current_time() + _LONGEST
+                while self._waiting > before and trio.current_time() < until:
+                    before = self._waiting
+                    await trio.sleep(_QUIET)
+                self._come()
+        finally:
+            self._closed = True
+            self._come()
+
+    def _come(self) -> None:
+        self._waiting = 0
+        self._somebody = trio.Event()
+        self._here.set()
+        self._here = trio.Event()

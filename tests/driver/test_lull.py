@@ -1,0 +1,121 @@
+"""The lull: when what ended sessions held is given back, on a virtual clock."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+import trio.testing
+
+import ptykill
+from ptykill.lull import Lull
+from ptykill.testing import FakeTier, Member
+
+POLITE = Member(dies_of={"HUP": 0.0})
+BRIEF = Member(lives=1.0)
+LONG = 0.1
+"""Seconds within which everything is given back, as the module says."""
+
+
+async def test_what_was_held_is_given_back_soon_after_the_verdict(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Not before who waits for the verdict has it."""
+    tier = FakeTier(POLITE)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        assert (await session.terminate()).empty
+        assert not tier.spawned[0].closed
+        await trio.sleep(LONG)
+        assert tier.spawned[0].closed
+        assert not tier.spawned[0].terminal.open
+
+
+async def test_many_ends_put_it_off_and_not_for_long(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """While one ends every other millisecond there is no lull, and it comes all the same."""
+    lull, times = Lull(), []
+    nursery.start_soon(lull.run)
+
+    async def wait() -> None:
+        await lull.wait()
+        times.append(trio.current_time())
+
+    began = trio.current_time()
+    for _ in range(100):
+        nursery.start_soon(wait)
+        await trio.sleep(0.002)
+    await trio.sleep(LONG)
+    waited = [time - began for time in times]
+    assert len(waited) == 100
+    assert waited[0] == pytest.approx(LONG, abs=0.01)
+    assert len(set(waited)) <= 3
+
+
+async def test_output_of_a_program_that_ends_by_itself_ends_with_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Whoever reads on need not wait for a lull."""
+    async with ptykill.open_supervisor(containment=FakeTier(BRIEF)) as supervisor:
+        session = await supervisor.spawn(["x"])
+        began = trio.current_time()
+        assert await session.receive() == b""
+        assert trio.current_time() - began == pytest.approx(1.0)
+
+
+async def test_output_ends_soon_after_an_end_that_was_asked_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """In the next lull."""
+    async with ptykill.open_supervisor(containment=FakeTier(POLITE)) as supervisor:
+        session = await supervisor.spawn(["x"])
+        await session.terminate()
+        with trio.fail_after(LONG):
+            assert await session.receive() == b""
+
+
+async def test_who_leaves_the_supervisor_waits_for_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What is left is given back at once."""
+    tier = FakeTier(POLITE)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        for _ in range(10):
+            await supervisor.spawn(["x"])
+        began = trio.current_time()
+    assert trio.current_time() == began
+    assert all(each.closed for each in tier.spawned)
+
+
+async def test_nobody_waits_for_a_lull_that_can_not_come(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Those who wait when it is cancelled are told, and those who come after do not wait."""
+    lull, told = Lull(), []
+
+    async def wait() -> None:
+        await lull.wait()
+        told.append(trio.current_time())
+
+    async with trio.open_nursery() as running:
+        running.start_soon(lull.run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        running.cancel_scope.cancel()
+    await wait()
+    await trio.testing.wait_all_tasks_blocked()
+    assert told == [began, began]
+
+
+async def test_nothing_wakes_up_while_nobody_waits(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """It has no timer of its own."""
+    lull = Lull()
+    nursery.start_soon(lull.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
