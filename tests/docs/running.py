@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, cast
 
 import pytest
+import trustme
 
 from tests.docs.pages import TOP, blocks
 from tests.waiting import PATIENCE, free_port, listens, wait_until
@@ -71,15 +72,22 @@ def serving(*options: str, key: str) -> Iterator[str]:
 
 
 @contextmanager
-def nginx(page: str, folder: Path, places: Mapping[str, str]) -> Iterator[str]:
-    """Run the nginx of a page, without TLS, and yield the address that it listens at.
+def nginx(
+    page: str, folder: Path, places: Mapping[str, str], tls: trustme.LeafCert | None = None
+) -> Iterator[str]:
+    """Run the nginx of a page, with TLS if it is given, and yield the address that it listens at.
 
     ``places`` are texts of the page and what stands for them here; each has to be there.
     """
     assert _NGINX is not None
     port = free_port()
-    listen = f"listen 127.0.0.1:{port};\n    listen 127.0.0.2:{port};"
-    text = re.sub(r"\n *ssl_certificate\w* .*", "", page)
+    if tls is None:
+        ssl, text = "", re.sub(r"\n *ssl_certificate\w* .*", "", page)
+    else:
+        ssl, text = " ssl", page.replace("/etc/nginx/", "")
+        (folder / "ptys.pem").write_bytes(b"".join(each.bytes() for each in tls.cert_chain_pems))
+        tls.private_key_pem.write_to_path(folder / "ptys.key")
+    listen = f"listen 127.0.0.1:{port}{ssl};\n    listen 127.0.0.2:{port}{ssl};"
     for there, here in {"listen 443 ssl;": listen, "/var/log/nginx/": "", **places}.items():
         assert there in text, there
         text = text.replace(there, here)

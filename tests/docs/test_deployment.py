@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 from websockets.sync.client import connect
 
 from tests.docs.running import block, needs_nginx, nginx, serving
@@ -17,6 +19,7 @@ from tests.waiting import PATIENCE, wait_until
 KEY = "key-behind-nginx"
 ALL = "/api/v1/pty"
 AUTH = {"Authorization": f"Bearer {KEY}"}
+NAME = "ptys.example.com"
 PINGS_EVERY = 4
 
 
@@ -40,7 +43,21 @@ def test_systemd_finds_nothing_amiss(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[str]:
+def authority() -> trustme.CA:
+    """Return who signs the certificate of the page's nginx."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def trust(authority: trustme.CA) -> ssl.SSLContext:
+    """Return the trust of a client in this authority, and in no other."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, authority: trustme.CA) -> Iterator[str]:
     """Run the page's nginx before a daemon on a socket, which may be silent for a moment only."""
     socket = str(tmp_path / "socket")
     places = {
@@ -48,20 +65,27 @@ def proxy(tmp_path: Path) -> Iterator[str]:
         "proxy_read_timeout 75s": f"proxy_read_timeout {2 * PINGS_EVERY}s",
     }
     page = block("deployment.md", "nginx", "unix:")
-    with serving("--uds", socket, key=KEY), nginx(page, tmp_path, places) as address:
+    tls = authority.issue_cert(NAME, "127.0.0.1")
+    with serving("--uds", socket, key=KEY), nginx(page, tmp_path, places, tls) as address:
         yield address
 
 
 @needs_nginx
-def test_all_goes_through_nginx(proxy: str, tmp_path: Path) -> None:
+def test_all_goes_through_nginx(proxy: str, trust: ssl.SSLContext, tmp_path: Path) -> None:
     """Pages of the same name may ask, long bodies are answered in JSON, silence is no end."""
     host, _, port = proxy.partition(":")
-    headers = {**AUTH, "Host": "ptys.example.com"}
+    headers = {**AUTH, "Host": NAME}
+    in_the_clear = httpx.get(f"http://{proxy}{ALL}", headers=headers, trust_env=False)
+    assert in_the_clear.status_code == 400
     with httpx.Client(
-        base_url=f"http://{proxy}", headers=headers, timeout=PATIENCE, trust_env=False
+        base_url=f"https://{proxy}",
+        headers=headers,
+        timeout=PATIENCE,
+        trust_env=False,
+        verify=trust,
     ) as client:
         assert client.get("/healthz").status_code == 404
-        for origin, status in ("https://ptys.example.com", 200), ("https://other.example", 403):
+        for origin, status in (f"https://{NAME}", 200), ("https://other.example", 403):
             assert client.get(ALL, headers={"Origin": origin}).status_code == status
         answer = client.post(ALL, content=bytes(3 << 19), headers={"Content-Type": "text/json"})
         assert answer.json()["code"] == "UNSUPPORTED_MEDIA_TYPE"
@@ -69,9 +93,10 @@ def test_all_goes_through_nginx(proxy: str, tmp_path: Path) -> None:
         told = client.post(ALL, json={"command": "sh", "args": ["-c", script]}).json()
         place = f"{ALL}/{told['session_id']}"
         with connect(
-            f"ws://ptys.example.com{place}/ws?token={told['token']}",
+            f"wss://{NAME}{place}/ws?token={told['token']}",
             additional_headers=AUTH,
             address=(host, int(port)),
+            ssl=trust,
             proxy=None,
             ping_interval=None,
         ) as socket:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import socket
 import socketserver
+import subprocess
+import sys
 import threading
 import wsgiref.simple_server
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from pathlib import Path
+from typing import IO, Any, cast
 
 import httpx
 import hypercorn.config
@@ -22,6 +26,7 @@ import waitress.server  # type: ignore[import-untyped] # it has no types
 from websockets.sync.client import ClientConnection, connect
 
 import ptykill
+from tests.waiting import PATIENCE
 
 KEY = "key-for-tests"
 PLAN = ptykill.Plan.parse("HUP@session 500ms, KILL 15s")
@@ -68,6 +73,23 @@ def talker(request: pytest.FixtureRequest) -> Iterator[Server]:
         port = listener.getsockname()[1]
         with _SERVERS[request.param](listener):
             yield Server(port)
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run ``ptykill serve`` for up to four sessions, and return its address."""
+    monkeypatch.setenv("PTYKILL_API_KEY", KEY)
+    command = [sys.executable, "-m", "ptykill", "serve", "--port", "0", "--max-sessions", "4"]
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as daemon,
+    ):
+        try:
+            greeting = cast(IO[str], daemon.stdout).readline()
+            yield re.findall(r"serves (http://\S+?)/api", greeting)[0]
+        finally:
+            daemon.terminate()
+            assert daemon.wait(PATIENCE) == 0
 
 
 @contextmanager

@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import pytest
 from tensorlake import sandbox as tensorlake  # type: ignore[import-untyped]
 
 from ptykill.testing import process_table as processes
+from tests.http.conftest import KEY
+from tests.waiting import PATIENCE, wait_until
 
 # The SDK leaves its sockets to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-KEY = "key-for-the-sdk"
-PATIENCE = 20.0
-"""Seconds that a busy machine may take for what is due at once."""
 DEAF = "trap '' HUP; echo deaf; while :; do sleep 1; done"
-
-
-@pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Run a daemon, and return its address."""
-    monkeypatch.setenv("PTYKILL_API_KEY", KEY)
-    command = [sys.executable, "-m", "ptykill", "serve", "--port", "0", "--max-sessions", "4"]
-    with (
-        (tmp_path / "log").open("w") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as daemon,
-    ):
-        try:
-            greeting = cast(IO[str], daemon.stdout).readline()
-            yield re.findall(r"serves (http://\S+?)/api", greeting)[0]
-        finally:
-            daemon.terminate()
-            assert daemon.wait(PATIENCE) == 0
 
 
 def sandbox(base: str) -> Any:  # noqa: ANN401 - the SDK's own
     """Return the SDK's client."""
     return tensorlake.Sandbox("any", proxy_url=base, api_key=KEY)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    limit = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def test_the_sync_client(base: str) -> None:
@@ -67,7 +35,7 @@ def test_the_sync_client(base: str) -> None:
         on_data=output.append,
         on_exit=exits.append,
     )
-    until(lambda: b"hello" in b"".join(output))
+    wait_until(lambda: b"hello" in b"".join(output))
     pty.resize(100, 40)
     pty.send_input("abc\n")
     assert pty.wait(PATIENCE) == 3
@@ -79,7 +47,7 @@ def test_the_sync_client_kills(base: str) -> None:
     """A kill while attached: nothing is left, and `wait` returns the code without an exception."""
     output: list[bytes] = []
     pty = sandbox(base).create_pty("sh", ["-c", DEAF], on_data=output.append)
-    until(lambda: b"deaf" in b"".join(output))
+    wait_until(lambda: b"deaf" in b"".join(output))
     pty.kill()
     assert pty.wait(PATIENCE) == 137
     pty.kill()  # A second time it is over already.

