@@ -123,9 +123,11 @@ class Driver:
             self._closed = True
             if self.ours:
                 self._call_off()
-                self._on_exit()
-                self.terminal.hang_up()
-                self.containment.close()
+                for give_back in self._on_exit, self.terminal.hang_up, self.containment.close:
+                    try:
+                        give_back()
+                    except Exception as error:  # noqa: BLE001 - as above
+                        self._break(error)
 
     @trio.lowlevel.enable_ki_protection
     def request(self, plan: Plan) -> None:
@@ -357,15 +359,16 @@ class Driver:
         self._settled.set()
 
     def _break(self, error: Exception) -> None:
-        """Our own code failed: kill what can be killed, and claim nothing."""
-        self._broken = True
-        self._empty = False
-        survivors: tuple[Survivor, ...] = ()
-        with suppress(Exception):
-            self.containment.kill()
-            survivors = self.containment.survivors()
-        self.exited.set()
-        self._end(Outcome.STUCK, survivors)
+        """Our own code failed: kill what can be killed, and claim nothing. A verdict stands."""
+        if not self.over.is_set():
+            self._broken = True
+            self._empty = False
+            survivors: tuple[Survivor, ...] = ()
+            with suppress(Exception):
+                self.containment.kill()
+                survivors = self.containment.survivors()
+            self.exited.set()
+            self._end(Outcome.STUCK, survivors)
         log.event(
             logging.ERROR,
             "session.broken",

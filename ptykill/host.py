@@ -83,7 +83,6 @@ class Host:
         above all, cancels the function (never a teardown, which is the supervisor's).
         """
         thread = self._running()
-        thread.check_elsewhere()
         rung = threading.Lock()
         rung.acquire()
         errand = thread.send(async_fn, args, rung.release)
@@ -101,7 +100,6 @@ class Host:
         Cancelling that task cancels ``async_fn``; a teardown it waited for goes on.
         """
         thread = self._started()
-        thread.check_elsewhere()
         if thread.running is None:
             await wait_for(thread.ready)
         return await fetch(functools.partial(thread.send, async_fn, args), thread.token)
@@ -220,6 +218,9 @@ class Host:
 
     def _started(self) -> _TrioThread:
         """Return the thread, started, though perhaps not ready yet."""
+        thread = self._thread
+        if thread is not None and not self._closed and thread.takes_calls():
+            return thread
         with self._lock:
             if self._closed:
                 msg = "the host is closed, or closing"
@@ -294,12 +295,14 @@ class _TrioThread:
         """True in a forked child: no thread survives fork(2), and the sessions are not its own."""
         return self._pid != os.getpid()
 
+    def takes_calls(self) -> bool:
+        """True if it is ready, and not of another process."""
+        return self.running is not None and self._pid == os.getpid()
+
     def unusable(self) -> bool:
         """True if it never got ready, or belongs to another process: a new one may do better."""
         if self.of_another_process():  # Where a lock of ``ready`` may be held for ever.
             return True
-        if self.running is not None:
-            return False
         return self.ready.done() and self.ready.exception() is not None
 
     def check_elsewhere(self) -> None:
@@ -325,6 +328,7 @@ class _TrioThread:
     ) -> Errand[T]:
         """Have a function run, and ``ring`` called when it is done. Raises `SupervisorClosed`."""
         running = self.settled()
+        self.check_elsewhere()
         errand = Errand(async_fn, args, ring, _closed)
         context = contextvars.copy_context()
 

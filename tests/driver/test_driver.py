@@ -465,6 +465,29 @@ async def test_our_own_failure_is_told_and_takes_nobody_down(
         assert other.state is State.RUNNING
 
 
+@pytest.mark.parametrize("asked", [True, False])
+async def test_what_can_not_be_given_back_changes_no_verdict(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, *, asked: bool
+) -> None:
+    """A host that has closed our descriptors, say: it is logged, the rest is given back."""
+    tier = FakeTier(Member(lives=1.0, dies_of={"HUP": 0.0}))
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+
+        def broken() -> None:
+            raise ZeroDivisionError
+
+        tier.spawned[0].close = broken  # type: ignore[method-assign]
+        verdict = await session.terminate() if asked else await session.wait()
+        await trio.sleep(1)
+        assert verdict.empty
+        assert session.verdict is verdict
+        assert not tier.spawned[0].terminal.open
+        other = await supervisor.spawn(["x"])
+        assert other.state is State.RUNNING
+    assert "session.broken" in caplog.text
+
+
 async def test_a_logger_that_raises_stops_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
