@@ -49,6 +49,11 @@ class Errand(Generic[T]):
         """Note the scope in which it is going to run, before anybody can ask to cancel it."""
         self._scope = scope
 
+    async def run_in(self, scope: trio.CancelScope) -> None:
+        """Run it in its scope, which nobody is in yet."""
+        with scope:
+            await self.run()
+
     async def run(self) -> None:
         """Run it; in trio, and in its scope. Raises nothing, and is cancelled without a word."""
         try:
@@ -105,8 +110,7 @@ class Runners:
             trio.lowlevel.reschedule(task)
 
     async def _run(self, scope: trio.CancelScope, errand: Errand[T]) -> None:
-        with scope:
-            await errand.run()
+        await errand.run_in(scope)
         await self._stand_ready()
 
     async def _stand_ready(self) -> None:
@@ -196,12 +200,8 @@ def carried(async_fn: Callable[[*Ts], Awaitable[T]]) -> Callable[[*Ts], Awaitabl
             errand = Errand(async_fn, args, ring, trio.ClosedResourceError)
             scope = trio.CancelScope()
             errand.begin(scope)
-            token.run_sync_soon(trio.lowlevel.spawn_system_task, run_in, scope, errand)
+            token.run_sync_soon(trio.lowlevel.spawn_system_task, errand.run_in, scope)
             return errand
-
-        async def run_in(scope: trio.CancelScope, errand: Errand[T]) -> None:
-            with scope:
-                await errand.run()
 
         return fetch(send, token)
 

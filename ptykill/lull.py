@@ -15,7 +15,7 @@ __all__ = ["Lull"]
 _QUIET = 0.005
 """Seconds in which nobody else has begun to wait: that is a lull."""
 _LONGEST = 0.1
-"""Seconds that it is waited for: descriptors are not held for longer, however much is going on."""
+"""Seconds after which it is put off no more, however much is going on: descriptors are held."""
 
 
 class Lull:

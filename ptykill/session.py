@@ -120,8 +120,9 @@ class Session:
     async def receive(self, most: int = CHUNK) -> bytes:
         """Wait for output and return up to ``most`` bytes; ``b""`` when there will be no more.
 
-        Output ends with the leader, however long its leftovers hold the terminal. The terminal is
-        drained whether or not anybody receives, and the newest bytes are kept (see ``lost``). While
+        Output ends with the leader, however long its leftovers hold the terminal; or, if its end
+        was asked for, up to some tenth of a second after the verdict. The terminal is drained
+        whether or not anybody receives, and the newest bytes are kept (see ``lost``). While
         somebody is attached (`attach`), the output is theirs, and nothing is received here.
         """
         if most < 1:

@@ -7,6 +7,7 @@ import socket
 
 __all__ = ["receive"]
 
+_INT = array.array("i").itemsize
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -15,7 +16,7 @@ def receive(channel: socket.socket, size: int, most: int) -> tuple[bytes, list[i
 
     `socket.recv_fds` takes flags but does not pass them on (Python 3.11): its are inherited.
     """
-    data, about, _, _ = channel.recvmsg(size, socket.CMSG_LEN(4 * most), _CLOEXEC)
+    data, about, _, _ = channel.recvmsg(size, socket.CMSG_LEN(most * _INT), _CLOEXEC)
     if not about:
         return data, []
     found = array.array("i")

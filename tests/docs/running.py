@@ -1,4 +1,4 @@
-"""What the pages on deployment run: daemons, and nginx with a page's configuration."""
+"""What the pages on deployment run: nginx with a page's configuration."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
 
 import pytest
 import trustme
@@ -18,7 +16,7 @@ import trustme
 from tests.docs.pages import TOP, blocks
 from tests.waiting import PATIENCE, free_port, listens, wait_until
 
-__all__ = ["block", "needs_nginx", "nginx", "serving"]
+__all__ = ["block", "needs_nginx", "nginx"]
 
 _NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 needs_nginx = pytest.mark.skipif(_NGINX is None, reason="there is no nginx")
@@ -49,26 +47,6 @@ def block(page: str, kind: str, having: str) -> str:
         if each.kind == kind and having in each.text
     ]
     return found
-
-
-@contextmanager
-def serving(*options: str, key: str) -> Iterator[str]:
-    """Run ``ptykill serve``, and yield its host and port."""
-    listen = () if "--uds" in options else ("--port", "0")
-    with subprocess.Popen(
-        [sys.executable, "-m", "ptykill", "serve", *listen, *options],
-        env={**os.environ, "PTYKILL_API_KEY": key},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as daemon:
-        try:
-            greeting = cast(IO[str], daemon.stdout).readline()
-            yield re.findall(r"serves http://([^/]+)/", greeting)[0]
-        finally:
-            daemon.terminate()
-            daemon.communicate(timeout=PATIENCE)
-    assert daemon.returncode == 0
 
 
 @contextmanager

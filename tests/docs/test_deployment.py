@@ -13,7 +13,8 @@ import pytest
 import trustme
 from websockets.sync.client import connect
 
-from tests.docs.running import block, needs_nginx, nginx, serving
+from tests.daemon import serving
+from tests.docs.running import block, needs_nginx, nginx
 from tests.waiting import PATIENCE, wait_until
 
 KEY = "key-behind-nginx"

@@ -17,7 +17,8 @@ from tensorlake import sandbox as tensorlake  # type: ignore[import-untyped]
 from websockets.sync.client import connect
 
 from ptykill.testing import process_table as processes
-from tests.docs.running import block, needs_nginx, nginx, serving
+from tests.daemon import serving
+from tests.docs.running import block, needs_nginx, nginx
 from tests.waiting import PATIENCE, free_port, wait_until
 
 KEY = "one-key-for-all-workers"

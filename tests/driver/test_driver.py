@@ -469,7 +469,7 @@ async def test_our_own_failure_is_told_and_takes_nobody_down(
 async def test_what_can_not_be_given_back_changes_no_verdict(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, *, asked: bool
 ) -> None:
-    """A host that has closed our descriptors, say: it is logged, the rest is given back."""
+    """It is logged, the rest is given back, and other sessions live on."""
     tier = FakeTier(Member(lives=1.0, dies_of={"HUP": 0.0}))
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session = await supervisor.spawn(["x"])

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 import socket
 import socketserver
-import subprocess
-import sys
 import threading
 import wsgiref.simple_server
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import httpx
 import hypercorn.config
@@ -26,7 +22,7 @@ import waitress.server  # type: ignore[import-untyped] # it has no types
 from websockets.sync.client import ClientConnection, connect
 
 import ptykill
-from tests.waiting import PATIENCE
+from tests.daemon import serving
 
 KEY = "key-for-tests"
 PLAN = ptykill.Plan.parse("HUP@session 500ms, KILL 15s")
@@ -76,20 +72,10 @@ def talker(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def base() -> Iterator[str]:
     """Run ``ptykill serve`` for up to four sessions, and return its address."""
-    monkeypatch.setenv("PTYKILL_API_KEY", KEY)
-    command = [sys.executable, "-m", "ptykill", "serve", "--port", "0", "--max-sessions", "4"]
-    with (
-        (tmp_path / "log").open("w") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as daemon,
-    ):
-        try:
-            greeting = cast(IO[str], daemon.stdout).readline()
-            yield re.findall(r"serves (http://\S+?)/api", greeting)[0]
-        finally:
-            daemon.terminate()
-            assert daemon.wait(PATIENCE) == 0
+    with serving("--max-sessions", "4", key=KEY) as address:
+        yield f"http://{address}"
 
 
 @contextmanager

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import IO, cast
+from typing import cast
 
 import httpx
 import pytest
@@ -19,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 import ptykill
 from ptykill.http import frames
+from tests.daemon import serving
 
 PATIENCE = 60.0
 """Seconds that a busy machine may take for what is due at once, beside so many."""
@@ -31,17 +28,8 @@ FLOOD = {"command": "sh", "args": ["-c", "read line; exec timeout 120 yes"]}
 @pytest.fixture
 def url() -> Iterator[str]:
     """Run a daemon, and return where its API is."""
-    command = [sys.executable, "-m", "ptykill", "serve", "--port", "0"]
-    environment = {**os.environ, "PTYKILL_API_KEY": "key-for-a-crowd"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as daemon:
-        try:
-            greeting = cast(IO[str], daemon.stdout).readline()
-            yield re.findall(r"serves (\S+)", greeting)[0]
-        finally:
-            daemon.terminate()
-            assert daemon.wait(PATIENCE) == 0
+    with serving(key="key-for-a-crowd") as address:
+        yield f"http://{address}/api/v1/pty"
 
 
 def test_a_full_house_of_floods(url: str) -> None:
