@@ -2,22 +2,20 @@
 
 An async function that is wanted in trio is an `Errand`. Whoever has sent it waits in a way of their
 own, and is woken by a plain call, which is the last thing that is done: in one interpreter nobody
-else runs before that thread has come to rest. `Runners` are the tasks that run errands.
+else runs before that thread has come to rest. The tasks that run errands are `runners.Runners`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Generic, TypeAlias, TypeVar, TypeVarTuple, cast
+from typing import Generic, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import trio
 
-__all__ = ["Errand", "Ring", "Runners", "carried", "fetch", "wait_for"]
+__all__ = ["Errand", "Ring", "carried", "fetch", "wait_for"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -42,12 +40,15 @@ class Errand(Generic[T]):
         self._ring = ring
         self._at_the_end = at_the_end
         self._scope: trio.CancelScope | None = None
+        self._cancelled = False
         self._value: T | None = None
         self._error: BaseException | None = None
 
     def begin(self, scope: trio.CancelScope) -> None:
-        """Note the scope in which it is going to run, before anybody can ask to cancel it."""
+        """Have it cancelled by this scope, in which it is going to run; now, if it was already."""
         self._scope = scope
+        if self._cancelled:
+            scope.cancel()
 
     async def run_in(self, scope: trio.CancelScope) -> None:
         """Run it in its scope, which nobody is in yet."""
@@ -60,6 +61,7 @@ class Errand(Generic[T]):
             self._value = await self._call()
         except BaseException as error:  # noqa: BLE001 - SystemExit, too, is for the caller
             self._error = self._at_the_end() if _is_cancelled(error) else error
+        self._scope = None
         self._ring()
 
     def refuse(self) -> None:
@@ -68,8 +70,9 @@ class Errand(Generic[T]):
         self._ring()
 
     def cancel(self) -> None:
-        """Cancel it: nobody waits any more. In trio, at any time after it has begun."""
-        if self._scope is not None:  # Or else it was refused.
+        """Cancel it: nobody waits any more. In trio, at any time."""
+        self._cancelled = True
+        if self._scope is not None:
             self._scope.cancel()
 
     def result(self) -> T:
@@ -81,49 +84,6 @@ class Errand(Generic[T]):
             raise error
         finally:
             del error  # It has this frame, which has it.
-
-
-class Runners:
-    """Tasks that run errands, in one trio run, and in a nursery of it.
-
-    One of them stands ready, in a scope: to start a task, to enter a scope and to leave both takes
-    as long as all else that trio does for an errand.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self._ready: tuple[trio.lowlevel.Task, trio.CancelScope] | None = None
-        self._given: deque[Errand[Any]] = deque()
-        nursery.start_soon(self._stand_ready)
-
-    def give(self, errand: Errand[T], context: contextvars.Context) -> None:
-        """Have an errand run, with those context variables. In trio, but in no task of these."""
-        if self._ready is None:
-            scope = trio.CancelScope()
-            errand.begin(scope)
-            context.run(self._nursery.start_soon, self._run, scope, errand)
-        else:
-            (task, scope), self._ready = self._ready, None
-            errand.begin(scope)
-            self._given.append(errand)
-            task.context = context
-            trio.lowlevel.reschedule(task)
-
-    async def _run(self, scope: trio.CancelScope, errand: Errand[T]) -> None:
-        await errand.run_in(scope)
-        await self._stand_ready()
-
-    async def _stand_ready(self) -> None:
-        """Run what is given, as long as nobody else stands ready."""
-        while self._ready is None:
-            with trio.CancelScope() as scope:
-                self._ready = trio.lowlevel.current_task(), scope
-                await trio.lowlevel.wait_task_rescheduled(self._leave)
-                await self._given.popleft().run()
-
-    def _leave(self, _: object) -> trio.lowlevel.Abort:
-        self._ready = None
-        return trio.lowlevel.Abort.SUCCEEDED
 
 
 def bell() -> tuple[Ring, Callable[[], Awaitable[object]]]:

@@ -29,9 +29,10 @@ import trio
 from ptykill import log
 from ptykill.command import Attributes
 from ptykill.contract import Signaller, Tier
-from ptykill.crossing import Errand, Ring, Runners, fetch, wait_for
+from ptykill.crossing import Errand, Ring, fetch, wait_for
 from ptykill.errors import InterpreterPatched, SupervisorClosed
 from ptykill.plan import Leftovers, Plan
+from ptykill.runners import Runners, open_runners
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor, open_supervisor
 from ptykill.verdict import Verdict
@@ -236,7 +237,8 @@ class Host:
     def _running(self) -> _TrioThread:
         """Return the thread once it takes calls. Raises what kept its supervisor from opening."""
         thread = self._started()
-        thread.settled()
+        if thread.running is None:
+            thread.settled()
         return thread
 
     def _closing(self) -> _TrioThread | None:
@@ -284,10 +286,10 @@ class _TrioThread:
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._options = options
         self._pid = os.getpid()
-        self._open = True
         # A daemon: the interpreter must not wait for it before `atexit` has had it end.
         self._thread = threading.Thread(target=self._run, name="ptykill", daemon=True)
         self._thread.start()
+        self._ident = self._thread.ident
 
     # --- asked from other threads -----------------------------------------------------------------
 
@@ -307,7 +309,7 @@ class _TrioThread:
 
     def check_elsewhere(self) -> None:
         """Raise RuntimeError in the trio thread itself, which would wait for itself."""
-        if threading.get_ident() == self._thread.ident:
+        if threading.get_ident() == self._ident:
             msg = "this is the host's trio thread: await the function instead"
             raise RuntimeError(msg)
 
@@ -327,20 +329,12 @@ class _TrioThread:
         self, async_fn: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts], ring: Ring
     ) -> Errand[T]:
         """Have a function run, and ``ring`` called when it is done. Raises `SupervisorClosed`."""
-        running = self.settled()
+        running = self.running or self.settled()
         self.check_elsewhere()
         errand = Errand(async_fn, args, ring, _closed)
-        context = contextvars.copy_context()
-
-        def start() -> None:
-            if self._open:
-                # In the caller's context: its variables, a request's id say, travel.
-                running.runners.give(errand, context)
-            else:
-                errand.refuse()
-
         try:
-            running.token.run_sync_soon(start)
+            # In the caller's context: its variables, a request's id say, travel.
+            running.runners.give(errand, contextvars.copy_context())
         except trio.RunFinishedError:
             raise _closed() from None
         return errand
@@ -378,17 +372,15 @@ class _TrioThread:
             self.ended.set_result(None)
 
     async def _main(self) -> None:
-        async with open_supervisor(**self._options) as supervisor, trio.open_nursery() as callers:
+        async with open_supervisor(**self._options) as supervisor, open_runners() as runners:
             stop = trio.Event()
             token = trio.lowlevel.current_trio_token()
-            self.running = _Running(token, supervisor, Runners(callers), stop)
+            self.running = _Running(token, supervisor, runners, stop)
             self.ready.set_result(None)
             await stop.wait()
             # First the sessions, so that those who wait for a verdict get it; then all who wait
             # for something else.
             await supervisor.close()
-            self._open = False
-            callers.cancel_scope.cancel()
 
 
 def _check_interpreter() -> None:

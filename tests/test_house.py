@@ -24,7 +24,7 @@ FLOORS = [
     {"pty"},
     {"containment", "signalling", "alarm", "lull"},
     {"driver", "output", "session", "supervisor"},
-    {"crossing"},
+    {"crossing", "runners"},
     {"http", "host", "testing"},
     {"server", "daemon_log", "demo", "doctor", "doctor_screen", "extras", "client", "cli"},
 ]
@@ -39,6 +39,7 @@ ROOMS_OF = {
         "containment",
         "pty",
         "crossing",
+        "runners",
         "driver",
         "output",
         "session",

@@ -1,4 +1,4 @@
-"""What the doors add: `Host.call`, `Host.acall`, and DELETE over HTTP, beside the trio call."""
+"""What the doors add: `Host.call`, `Host.acall`, trio's own, and DELETE over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.worker import Worker
 
 __all__ = ["delete", "doors"]
 
-DOORS = ("host_call", "host_acall")
+DOORS = ("host_call", "host_acall", "from_thread")
 DOOR_TIERS = ("session", "keeper")
 IN_A_ROW = 3
 API = "/api/v1/pty"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import ptykill
 from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, System
 from benchmarks.systems.ptykill_tier import checked, receive, required
 
-__all__ = ["systems"]
+__all__ = ["CallSession", "systems"]
 
 
 def systems(tier: str) -> list[System]:
@@ -27,16 +28,16 @@ async def open_host(tier: str) -> AsyncIterator[Spawn]:
     with ptykill.Host(containment=tier) as host:
 
         async def spawn(program: Program) -> Session:
-            return CallSession(host, host.spawn(program.argv, env=ENVIRONMENT))
+            return CallSession(host.call, host.spawn(program.argv, env=ENVIRONMENT))
 
         yield spawn
 
 
 @dataclass(frozen=True, slots=True)
 class CallSession:
-    """A `ptykill.Session` of another thread's."""
+    """A `ptykill.Session` of another thread's, and what calls into that."""
 
-    host: ptykill.Host
+    call: Callable[..., Any]
     session: ptykill.Session
 
     @property
@@ -46,12 +47,12 @@ class CallSession:
 
     async def read(self, within: float) -> bytes:
         """Receive what the terminal printed."""
-        return self.host.call(receive, self.session, within)
+        return bytes(self.call(receive, self.session, within))
 
     async def end(self, grace: float) -> Span:
         """Terminate, and wait."""
         start = time.perf_counter_ns()
-        verdict = self.host.call(partial(self.session.terminate, grace=grace))
+        verdict = self.call(partial(self.session.terminate, grace=grace))
         stop = time.perf_counter_ns()
         checked(verdict)
         return Span(start, stop)
