@@ -13,7 +13,10 @@ import ptykill
 from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, System
 from benchmarks.systems.ptykill_tier import checked, receive, required
 
-__all__ = ["CallSession", "systems"]
+__all__ = ["LOOP", "CallSession", "systems"]
+
+LOOP = "asyncio"
+"""Whoever calls through that door has no trio run of their own."""
 
 
 def systems(tier: str) -> list[System]:
