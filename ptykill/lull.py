@@ -35,6 +35,15 @@ class Lull:
             self._somebody.set()
             await self._here.wait()
 
+    async def come_early(self) -> bool:
+        """Return once those who wait have given back what they hold; False if nobody waits."""
+        if not self._waiting:
+            return False
+        self._come()
+        for _ in range(2):  # They are woken in the first pass of the loop from here.
+            await trio.lowlevel.checkpoint()
+        return True
+
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Tell those who wait when there is one, until cancelled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Final, Self
 
 import trio
 
+from ptykill import log
 from ptykill.command import Command
 from ptykill.contract import Signaller, Spawned
 from ptykill.driver import Driver, Shared
@@ -228,9 +230,12 @@ class Session:
     async def _drain(self) -> None:
         """Read the terminal all along: a full one keeps a program from cleaning up."""
         with trio.CancelScope(shield=True):  # Until the driver has closed the terminal.
-            while data := await self._driver.terminal.receive_some():
-                self._output.put(data)
-                await self._output.paced()
+            try:
+                while data := await self._driver.terminal.receive_some():
+                    self._output.put(data)
+                    await self._output.paced()
+            except OSError as error:
+                self._unreadable(error)
         self._output.end()
 
     def _end_output(self) -> None:
@@ -238,7 +243,17 @@ class Session:
         if self._output.ended:
             return
         rest = CHUNK * 64  # Leftovers may be flooding it.
-        while rest > 0 and (data := self._driver.terminal.receive_now()):
-            self._output.put(data)
-            rest -= len(data)
+        try:
+            while rest > 0 and (data := self._driver.terminal.receive_now()):
+                self._output.put(data)
+                rest -= len(data)
+        except OSError as error:
+            self._unreadable(error)
         self._output.end()
+
+    def _unreadable(self, error: OSError) -> None:
+        """Note that the terminal can't be read, by EBADF above all: the host has closed it.
+
+        The session is ended as any other. Neither it nor the others depend on its output.
+        """
+        log.event(logging.WARNING, "session.unreadable", session_id=self.id, error=str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import secrets
@@ -16,7 +17,13 @@ from ptykill.alarm import Alarm
 from ptykill.command import Attributes, Command
 from ptykill.contract import Signaller, Spawned, Tier, Will
 from ptykill.driver import Shared
-from ptykill.errors import InvalidArgument, SessionNotFound, SupervisorClosed, TooManySessions
+from ptykill.errors import (
+    InvalidArgument,
+    SessionNotFound,
+    SpawnError,
+    SupervisorClosed,
+    TooManySessions,
+)
 from ptykill.lull import Lull
 from ptykill.plan import HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
 from ptykill.session import Session
@@ -27,6 +34,8 @@ __all__ = ["Supervisor", "open_supervisor"]
 
 _SLACK = 1.0
 """Seconds that leaving the supervisor may outlast the longest of its plans."""
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EAGAIN, errno.ENOMEM)
+"""What the kernel says when there are no more descriptors, terminals or processes to be had."""
 _PAUSE = 0.001
 """Seconds between two looks at what tells nobody."""
 
@@ -127,7 +136,7 @@ class Supervisor:
             raise TooManySessions(msg)
         self._spawning += 1
         try:
-            spawned = await self._tier.spawn(checked, Will(chosen, policy))
+            spawned = await self._born(checked, Will(chosen, policy))
         finally:
             self._spawning -= 1
         if self._left:  # It was a long birth.
@@ -198,6 +207,15 @@ class Supervisor:
         self._left = True
         for session in list(self._live.values()):
             session.abandon()
+
+    async def _born(self, command: Command, will: Will) -> Spawned:
+        try:
+            return await self._tier.spawn(command, will)
+        except SpawnError as error:
+            # Sessions that are over may hold, until the next lull, what there is none of.
+            if error.errno not in _EXHAUSTED or not await self._shared.lull.come_early():
+                raise
+        return await self._tier.spawn(command, will)
 
     def _keep_record(self, session: Session) -> None:
         self._live.pop(session.id, None)

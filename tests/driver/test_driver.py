@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
+import os
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -486,6 +488,32 @@ async def test_what_can_not_be_given_back_changes_no_verdict(
         other = await supervisor.spawn(["x"])
         assert other.state is State.RUNNING
     assert "session.broken" in caplog.text
+
+
+async def test_a_terminal_that_can_not_be_read_harms_nobody(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its output ends, and that is logged; it is ended like any other, and others live on."""
+    tier = FakeTier(Member(dies_of={"HUP": 0.0}))
+
+    def closed() -> bytes:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session, other = await supervisor.spawn(["x"]), await supervisor.spawn(["x"])
+        terminal = tier.spawned[0].terminal
+        terminal.receive_now = closed  # type: ignore[method-assign]
+        terminal.write(b"never to be read")
+        assert await session.receive() == b""
+        assert "session.unreadable" in caplog.text
+        assert (await session.terminate()).empty
+        tier.spawned[1].terminal.write(b"alive")
+        assert await other.receive() == b"alive"
+        by_itself = await supervisor.spawn(["x"])
+        tier.spawned[2].terminal.receive_now = closed  # type: ignore[method-assign]
+        tier.spawned[2].exit(3)
+        assert (await by_itself.wait()).exit_status == ptykill.ExitStatus(code=3)
+        assert await by_itself.receive() == b""
 
 
 async def test_a_logger_that_raises_stops_nothing(

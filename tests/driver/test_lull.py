@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 
 import pytest
@@ -9,6 +10,8 @@ import trio
 import trio.testing
 
 import ptykill
+from ptykill.command import Command
+from ptykill.contract import Spawned, Will
 from ptykill.lull import Lull
 from ptykill.testing import FakeTier, Member
 
@@ -119,3 +122,51 @@ async def test_nothing_wakes_up_while_nobody_waits(
     nursery.start_soon(lull.run)
     await trio.testing.wait_all_tasks_blocked()
     assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+
+
+class Full(FakeTier):
+    """A tier that has no more descriptors before a session has given back its own."""
+
+    asked = 0
+
+    async def spawn(self, command: Command, will: Will) -> Spawned:
+        """Refuse, or make a session."""
+        self.asked += 1
+        if not all(each.closed for each in self.spawned):
+            raise ptykill.SpawnError(errno.EMFILE, "none left", "terminal", "/dev/ptmx")
+        return await super().spawn(command, will)
+
+
+async def test_a_spawn_does_not_wait_for_what_ended_sessions_hold(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Where there is nothing more to be had they give it back at once, and it is tried again."""
+    tier = Full(POLITE)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        for _ in range(5):
+            began = trio.current_time()
+            await session.terminate()
+            session = await supervisor.spawn(["x"])
+            assert trio.current_time() == began
+        # What a session holds that lives is not given back, and it is not asked for twice.
+        asked = tier.asked
+        with pytest.raises(ptykill.SpawnError):
+            await supervisor.spawn(["x"])
+        assert tier.asked == asked + 1
+        assert session.verdict is None
+
+
+async def test_a_command_that_is_missing_is_not_tried_twice(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Only what the kernel has none of is waited for."""
+    tier = Full(POLITE)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        await (await supervisor.spawn(["x"])).terminate()
+        tier.spawned.clear()
+        tier.failure = ptykill.SpawnError(errno.ENOENT, "not there", "exec", "x")
+        asked = tier.asked
+        with pytest.raises(ptykill.SpawnError):
+            await supervisor.spawn(["x"])
+        assert tier.asked == asked + 1

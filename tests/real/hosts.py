@@ -169,7 +169,7 @@ async def without_descriptors(way: str) -> dict[str, Any]:
                 refused.append((spare, error.errno, error.stage, error.code))
             else:
                 await extra.wait()
-                await trio.testing.wait_all_tasks_blocked()  # It gives its descriptors back.
+                await trio.sleep(0.2)  # It has given its descriptors back by then.
         verdicts = [await session.terminate() for session in sessions]
     while ballast:
         os.close(ballast.pop())
@@ -178,6 +178,32 @@ async def without_descriptors(way: str) -> dict[str, Any]:
         "verdicts": [summary(verdict) for verdict in verdicts],
         "leaked": open_descriptors() - before,
     }
+
+
+async def at_the_limit(way: str) -> int:
+    """Spawn and end sessions without a pause, where there are descriptors for few; how often."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+        await (await supervisor.spawn(["sleep", "60"])).terminate()
+        await trio.sleep(0.3)
+        ballast = []
+        with contextlib.suppress(OSError):
+            while True:
+                ballast.append(os.open(os.devnull, os.O_RDONLY))
+        session = None
+        while session is None:
+            os.close(ballast.pop())
+            with contextlib.suppress(ptykill.SpawnError):
+                session = await supervisor.spawn(["sleep", "60"])
+        for _ in range(8):  # What is held for a kill, and for the next birth, comes and goes.
+            os.close(ballast.pop())
+        ended = 0
+        for _ in range(20):
+            ended += (await session.terminate()).empty
+            session = await supervisor.spawn(["sleep", "60"])
+        while ballast:
+            os.close(ballast.pop())
+        return ended
 
 
 async def with_few_descriptors() -> dict[str, Any]:

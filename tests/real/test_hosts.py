@@ -36,6 +36,11 @@ def test_without_descriptors(spawning: str) -> None:
     assert answer["leaked"] == 0
 
 
+def test_at_the_limit(spawning: str) -> None:
+    """What ended sessions hold for a moment is there for the next one."""
+    assert run_host("at_the_limit", spawning) == 20
+
+
 def test_with_few_descriptors(mark: str) -> None:
     """Children that can't all be held are ended in turns, while their parent still shows them."""
     verdict = run_host("with_few_descriptors")
