@@ -1,17 +1,19 @@
-"""An alarm that wakes the event loop to the microsecond, where trio rounds up to a millisecond.
+"""An alarm that is exact to the microsecond, where trio rounds up to a millisecond.
 
 trio waits with epoll_wait(2), whose timeout is whole milliseconds, so a deadline is met up to a
-millisecond late. A timerfd that becomes readable at the right moment wakes the loop, which then
-finds the deadline expired. The deadline stays trio's: without the alarm, or with a virtual clock,
-everything happens as before, only less exactly.
+millisecond late. A timerfd that becomes readable at the right moment wakes the loop, and what is to
+be done then is called at once: to cancel a task's wait, and have it do that, takes longer than the
+wake-up itself. Where there is no timerfd, or no real time, deadlines have to do.
 """
 
 from __future__ import annotations
 
 import ctypes
 import heapq
+import itertools
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
@@ -32,23 +34,32 @@ class Alarm:
     """One timer for all sessions of a supervisor; does nothing where there is no timerfd."""
 
     def __init__(self) -> None:
-        self._times: list[float] = []
+        self._rings: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = itertools.count()
+        """Rings for the same time go by this: functions can't be compared."""
         self._fd = -1
-        if sys.platform == "linux":
+        clock = trio.lowlevel.current_clock()
+        is_real = 0 < clock.deadline_to_sleep_time(clock.current_time() + 1) <= 1
+        if sys.platform == "linux" and is_real:
             self._library = ctypes.CDLL(None)
             with suppress(AttributeError):
                 self._fd = self._library.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
 
-    def ring_at(self, when: float) -> None:
-        """Wake the loop at a time of trio's clock, which should be near."""
-        if self._fd >= 0:
-            heapq.heappush(self._times, when)
-            if self._times[0] == when:
-                self._arm()
+    def ring_at(self, when: float, call: Callable[[], None]) -> bool:
+        """Have something called at a time of trio's clock, which should be near.
+
+        It must not raise. False if it won't be called.
+        """
+        if self._fd < 0:
+            return False
+        heapq.heappush(self._rings, (when, next(self._number), call))
+        if self._rings[0][0] == when:
+            self._arm()
+        return True
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Take the rings, until cancelled. That they wake the loop is all they are for."""
+        """Ring, until cancelled."""
         if self._fd < 0:
             return
         try:
@@ -56,12 +67,9 @@ class Alarm:
                 await trio.lowlevel.wait_readable(self._fd)
                 with suppress(BlockingIOError):
                     os.read(self._fd, 8)
-                # The time that it rang for is gone, even if a virtual clock does not know that.
-                if self._times:
-                    heapq.heappop(self._times)
-                while self._times and self._times[0] <= trio.current_time():
-                    heapq.heappop(self._times)
-                if self._times:
+                while self._rings and self._rings[0][0] <= trio.current_time():
+                    heapq.heappop(self._rings)[2]()
+                if self._rings:
                     self._arm()
         finally:
             os.close(self._fd)
@@ -70,6 +78,6 @@ class Alarm:
     def _arm(self) -> None:
         # Never early, since the loop would then go back to sleep for a millisecond, and never
         # zero, which would disarm it.
-        ns = 1_000 + max(0, int((self._times[0] - trio.current_time()) * 1e9))
+        ns = 1_000 + max(0, int((self._rings[0][0] - trio.current_time()) * 1e9))
         timer = _Timer(0, 0, *divmod(ns, 1_000_000_000))
         self._library.timerfd_settime(self._fd, 0, ctypes.byref(timer), None)

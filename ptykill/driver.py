@@ -9,6 +9,7 @@ any of the teardown, and whoever is cancelled or goes away changes nothing.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 import os
@@ -34,7 +35,9 @@ __all__ = ["Driver", "Shared"]
 _LINGER = 0.002
 """Seconds that a leader is given to die before the others are looked for and signalled."""
 _EARLY = 0.003
-"""So many seconds before a step is due, an alarm is set that is more exact than the deadline."""
+"""So many seconds before a step is due, an alarm is set that is more exact than a deadline."""
+_LATE = 0.001
+"""Seconds after which the deadline comes in its place: in a loop that is held up, say."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 0.1
 """Seconds between two rounds of SIGKILL while something lives: doubling, up to the longest."""
 
@@ -83,6 +86,7 @@ class Driver:
         self._signaller = signaller
         self._shared = shared
         self._shield = trio.CancelScope(shield=True)
+        self._context = contextvars.Context()
         self._closed = False
         self._owner = os.getpid()
         self._settled = trio.Event()
@@ -109,6 +113,7 @@ class Driver:
     @trio.lowlevel.enable_ki_protection
     async def live(self) -> None:
         """Watch the session until it is over: its one long-lived task."""
+        self._context = trio.lowlevel.current_task().context
         try:
             with self._shield:
                 await self._watch()
@@ -225,8 +230,20 @@ class Driver:
         if now < self._due - _EARLY:
             self._wake_at = self._due - _EARLY
         else:
-            self._wake_at = self._due
-            self._shared.alarm.ring_at(self._due)
+            exact = self._shared.alarm.ring_at(self._due, self._ring)
+            self._wake_at = self._due + _LATE * exact
+
+    def _ring(self) -> None:
+        """Do what is due, in the alarm's task; the session's own goes on waiting."""
+        if self._closed or trio.current_time() < self._due:
+            return
+        try:
+            # In that task's context: a log has what was bound when the session was spawned.
+            self._context.run(self._be_in_time, trio.current_time())
+        except Exception as error:  # noqa: BLE001 - no session may take the others down
+            self._break(error)
+            self._shield.cancel()
+        self._wait.deadline = self._wake_at
 
     def _be_due(self, when: float, now: float) -> None:
         """Let something be done at that time, if what is waited for has not happened by then."""
@@ -471,7 +488,7 @@ class _Delivery:
     def cancel(self) -> None:
         """Stop a delivery that is not done when its time is over."""
         if self._took is None and self._scope is not None:
-            self.error = _LATE
+            self.error = _UNFINISHED
             self._scope.cancel()
 
     def _end(self, failure: BaseException | None) -> None:
@@ -512,6 +529,6 @@ class _Delivery:
         await self._driver.terminal.send_all(data)
 
 
-_LATE = "not finished when its time was over"
+_UNFINISHED = "not finished when its time was over"
 _reached = attrgetter("reached")
 _refused = attrgetter("refused")
