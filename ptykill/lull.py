@@ -28,8 +28,10 @@ class Lull:
         self._closed = False
 
     async def wait(self) -> None:
-        """Wait for the next one; not at all once the supervisor is being left."""
-        await trio.lowlevel.checkpoint()
+        """Wait for the next one; not at all once the supervisor is being left.
+
+        Nothing is done before those who have just been answered go on.
+        """
         if not self._closed:
             self._waiting += 1
             self._somebody.set()
@@ -50,6 +52,7 @@ class Lull:
         try:
             while True:
                 await self._somebody.wait()
+                await trio.lowlevel.checkpoint()  # Those who have been answered go first.
                 before, until = 0, trio.current_time() + _LONGEST
                 while self._waiting > before and trio.current_time() < until:
                     before = self._waiting

@@ -184,7 +184,8 @@ class Plan:
         Steps that would begin later are dropped, and the last that is left waits until then; a
         plan without steps stays as it is. Raises `InvalidGrace`.
         """
-        return _with_grace(self, checked_grace(grace))
+        checked = checked_grace(grace)
+        return self if checked == self.grace else _with_grace(self, checked)
 
     @classmethod
     def parse(cls, text: str) -> Plan:

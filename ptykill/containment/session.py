@@ -26,7 +26,7 @@ from ptykill.containment.leader import Leader
 from ptykill.containment.process import Process, open_process
 from ptykill.containment.process_table import Mark, ProcessTable, process_table
 from ptykill.contract import Signalled, Spawned, Will
-from ptykill.kernel.descent import group_of, session_of
+from ptykill.kernel.descent import Children, group_of, session_of
 from ptykill.kernel.handle import deliver
 from ptykill.kernel.reserve import reserve
 from ptykill.plan import Reach
@@ -87,6 +87,7 @@ class SessionContainment:
         """Descendants that have left the session, held by handles: nothing pins their numbers."""
         self._watched: list[Process] = []
         """Some members, held: their death is waited for, and they keep the session's number."""
+        self._children: Children | None = None
         self._pending: _Pending | None = None
         self._mark: Mark | None = None
         """Where the kernel's numbering stood when the session's number was last known its own."""
@@ -155,6 +156,8 @@ class SessionContainment:
 
     async def wait_exited(self) -> None:
         """Wait until the leader has exited."""
+        if self._children is None and not self._closed and self._table.mark() is not None:
+            self._children = Children(self.pid)  # Now, when nobody waits for anything yet.
         await self._leader.wait_exited()
 
     def exit_status(self) -> ExitStatus | None:
@@ -216,6 +219,8 @@ class SessionContainment:
         """Give back the descriptors."""
         self._closed = True
         self._leader.close()
+        if self._children is not None:
+            self._children.close()
         self._release(self._watched)
         for process in self._escaped.values():
             process.close()
@@ -405,7 +410,7 @@ class SessionContainment:
         # A leader without any has none to hide: it goes first, and may be gone, and its session
         # with it, before the others have to be looked for.
         mark = self._table.mark()
-        if mark is not None and not self._leader.dead() and not self._table.children(self.pid):
+        if mark is not None and not self._leader.dead() and not self._children_of_leader():
             signalled = self._send(number, [self._leader])
             if not signalled.refused:
                 self._mark = mark
@@ -421,6 +426,10 @@ class SessionContainment:
             self._rounds += 1  # Its other children are found once these have died.
             first = []
         return self._send(number, itertools.chain(first, self._living(pids), last))
+
+    def _children_of_leader(self) -> list[int]:
+        held = self._children
+        return self._table.children(self.pid) if held is None else held.list()
 
     def _send(
         self,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Container, Iterator
+from contextlib import suppress
 
 from ptykill.kernel.handle import Pidfd, open_pidfd
 from ptykill.kernel.reserve import reserve
 
 __all__ = [
+    "Children",
     "children",
     "foreground_of",
     "group_of",
@@ -25,6 +27,8 @@ __all__ = [
 ]
 
 
+_ONE_THREAD = 3
+"""Links of a ``task`` folder: two, and one for each thread."""
 _FULL = 4_000
 """A read that gives fewer bytes was the last. The kernel gives whole records, a page at the most
 (seq_file): of numbers, at most 11 bytes each, so a page that is not the last has more than this."""
@@ -111,14 +115,50 @@ def children(pid: int) -> list[int]:
         return [each for each in pids() if parent(each) == pid]
     folder = f"/proc/{pid}/task"
     try:
-        # Two links and one for each thread: spares the listing of most processes.
-        alone = os.stat(folder).st_nlink == 3
-        threads = [str(pid)] if alone else reserve.use(lambda: os.listdir(folder))
+        threads = [str(pid)] if _alone(pid) else reserve.use(lambda: os.listdir(folder))
     except OSError:
         return []
     return [
         int(child) for thread in threads for child in read(f"{folder}/{thread}/children").split()
     ]
+
+
+class Children:
+    """The children of one process; the file that tells of them is kept open.
+
+    To open it takes longer than to read it. What it tells is never of the number's next owner.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._fd = -1
+        if _tells_children():
+            with suppress(OSError):  # EMFILE, or it is gone: it will do without.
+                self._fd = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY)
+
+    def list(self) -> list[int]:
+        """Return their pids; none once it is dead, when they are others' children."""
+        if self._fd < 0:
+            return children(self._pid)
+        try:
+            alone = _alone(self._pid)
+            told = os.pread(self._fd, _FULL, 0)
+        except OSError:  # It has been reaped.
+            return []
+        if alone and len(told) < _FULL:
+            return [int(child) for child in told.split()]
+        return children(self._pid)  # Of its other threads too, and more than one read gives.
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _alone(pid: int) -> bool:
+    """Return whether a process has one thread. Raises OSError if it is gone."""
+    return os.stat(f"/proc/{pid}/task").st_nlink == _ONE_THREAD
 
 
 @functools.cache
