@@ -27,7 +27,7 @@ from ptykill.plan import Leftovers, Plan, Step
 __all__ = ["TABLE", "Action", "Event", "Machine", "Row", "State"]
 
 
-class State(enum.Enum):
+class State(enum.StrEnum):
     """Where a session is in its life."""
 
     RUNNING = "running"
@@ -44,7 +44,7 @@ class State(enum.Enum):
     """It is over."""
 
 
-class Event(enum.Enum):
+class Event(enum.StrEnum):
     """What a driver has seen or been asked."""
 
     STOP_REQUESTED = "stop requested"
@@ -65,7 +65,7 @@ class Event(enum.Enum):
     SESSION_EMPTY = "session empty"
 
 
-class Action(enum.Enum):
+class Action(enum.StrEnum):
     """What a driver has to do, in the order given."""
 
     DELIVER = "deliver the step"

@@ -57,9 +57,10 @@ class Output:
     def flow(self) -> None:
         """Hold the terminal back for nobody from now on: the session is being ended."""
         self._flowing = True
-        for attachment in self.attachments:
-            attachment.lose_the_oldest()
-        self.moved()
+        if self.attachments:  # Or else it is held back by nobody.
+            for attachment in self.attachments:
+                attachment.lose_the_oldest()
+            self.moved()
 
     async def paced(self) -> None:
         """Wait while an attachment has as much as it may have; drop it if that takes too long."""

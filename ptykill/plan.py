@@ -44,7 +44,7 @@ LONGEST_WAIT = 86_400.0
 """No step, grace or kill bound is longer than this (seconds: one day)."""
 
 
-class Reach(enum.Enum):
+class Reach(enum.StrEnum):
     """Whom a signal goes to."""
 
     LEADER = "leader"
@@ -59,7 +59,7 @@ class Reach(enum.Enum):
     """Every member that the containment knows, those that left the session included."""
 
 
-class Leftovers(enum.Enum):
+class Leftovers(enum.StrEnum):
     """What becomes of members that outlive a leader which ended by itself."""
 
     HANGUP = "hangup"

@@ -8,7 +8,7 @@ import enum
 __all__ = ["Caveat", "Delivery", "ExitStatus", "Outcome", "Survivor", "Verdict"]
 
 
-class Outcome(enum.Enum):
+class Outcome(enum.StrEnum):
     """How a session ended, in one word."""
 
     EXITED = "exited"
@@ -23,7 +23,7 @@ class Outcome(enum.Enum):
     """It has not ended: something outlived the kill bound."""
 
 
-class Caveat(enum.Enum):
+class Caveat(enum.StrEnum):
     """What a verdict can't know, or what stood in its way."""
 
     ESCAPEES_UNKNOWN = "escapees unknown"

@@ -246,8 +246,9 @@ class SessionContainment:
 
     def _bore_since(self, mark: Mark) -> bool:
         """Return whether somebody has been born into the session since then, or just before."""
+        number = self.pid
         born = self._table.born_since(mark, margin=_RECENT)
-        return any(session_of(pid) == self.pid for pid in born if pid != self.pid)
+        return any(session_of(pid) == number for pid in born if pid != number)
 
     def _grown(self, mark: Mark) -> bool:
         """Return whether there is anybody in the session whom the last look has not seen.
@@ -285,8 +286,10 @@ class SessionContainment:
         if self._leader.pinned:
             if not self._table.knows_use:
                 return False  # A zombie keeps the number safe for as long as we look at the table.
-            self._mark = self._table.mark()
+            mark = self._table.mark()
             self._leader.reap()
+            if not self._leader.lost:  # Or else the number may have been a stranger's by then.
+                self._mark = mark
             if self._leader.pinned:
                 return False
         if _there(self._leader):
@@ -408,7 +411,8 @@ class SessionContainment:
         self.finish_signal()
         # All are looked for before the first is signalled, since a dead parent shows no children.
         # A leader without any has none to hide: it goes first, and may be gone, and its session
-        # with it, before the others have to be looked for.
+        # with it, before the others have to be looked for. If it is dead, reaped perhaps, its
+        # number need not have been its own when the mark was taken.
         mark = self._table.mark()
         if mark is not None and not self._leader.dead() and not self._children_of_leader():
             signalled = self._send(number, [self._leader])
