@@ -68,7 +68,7 @@ CASES = {
         )
     },
     "many": Case(
-        "many sessions ended at once", many, Limits(5, 40, largest=1000), Limits(1, 6, largest=100)
+        "many sessions ended at once", many, Limits(5, 120, largest=1000), Limits(1, 6, largest=100)
     ),
     "neighbours": Case(
         "teardown of a cooperative bash among many other processes",

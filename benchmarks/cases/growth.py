@@ -32,8 +32,9 @@ def many(limits: Limits) -> Result:
         hosts = Hosts(stack)
         quick, slow = hosts.start_each(QUICKLY), hosts.start_each(SLOWLY)
         parts = {}
-        sizes = [count for count in AT_ONCE if count <= limits.largest]
-        for count in sizes:
+        for count in AT_ONCE:
+            if count > limits.largest:
+                break
             names = [name for name in quick if name != FLOOR] + slow * (count <= FEW)
             part = Endings(f"{count} at once", names, VERIFIED)
 
@@ -43,8 +44,7 @@ def many(limits: Limits) -> Result:
                     part.problems.append(f"{label}: past its plan: {ending}")
                 return ending
 
-            share = replace(limits, seconds=limits.seconds * (1 + 2 * (count == max(sizes))))
-            part.rounds = interleave(names, turn, share, part)
+            part.rounds = interleave(names, turn, limits, part)
             parts[count] = part
     remark = f"more than {FEW} at once: without {', '.join(SLOWLY)}"
     title = "sessions of sleep, ended at once: from the call to the last answer"

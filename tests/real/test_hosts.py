@@ -206,6 +206,11 @@ def test_strangers_with_the_numbers_of_leaders(tmp_path: Path, how: str) -> None
         assert "REAPED_BY_OTHERS" in verdict["caveats"]
 
 
+def test_strangers_that_come_late(tmp_path: Path) -> None:
+    """Nor is one that got the number when it seemed that the session had been alone."""
+    assert run_in_namespace("lately_stolen_leaders", str(tmp_path)) == UNHARMED
+
+
 def test_strangers_with_the_numbers_of_kept_leaders(tmp_path: Path) -> None:
     """A stranger that got the number of a leader, dead before anybody looked, is not signalled."""
     verdicts = run_in_namespace("stolen_leaders", "keeper", str(tmp_path), "")
