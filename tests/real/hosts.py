@@ -866,19 +866,19 @@ async def lately_stolen_leaders(folder: str) -> dict[str, bool]:
         for kind in KINDS:
             session = await supervisor.spawn(["sleep", "60"])
             await trio.sleep(0.1)
-            containment: Any = session._driver.containment  # noqa: SLF001 - it is a moment in there
+            containment: Any = session._driver.containment
 
             def steal(
                 kind: str = kind,
                 number: int = session.pid,
-                emptied: Callable[[], bool] = containment._emptied,  # noqa: SLF001 - as above
+                emptied: Callable[[], bool] = containment._emptied,
             ) -> bool:
                 if kind not in strangers:
                     time.sleep(1.2)  # As above.
                     strangers[kind] = Stranger(number, kind)
                 return emptied()
 
-            containment._emptied = steal  # noqa: SLF001 - as above
+            containment._emptied = steal
             await session.terminate(plan="HUP@session 300ms, KILL 300ms")
     return {kind: stranger.unharmed() for kind, stranger in strangers.items()}
 
