@@ -403,7 +403,7 @@ class Driver:
             told = {"outcome": verdict.outcome.value, "empty": verdict.empty} if verdict else {}
             log.event(
                 level,
-                f"session.{self.state.value}",
+                f"session.{self.state}",
                 session_id=self.session_id,
                 pid=self.pid,
                 state=self.state.value,
@@ -437,7 +437,7 @@ class _Kills:
     def record(self, began: float) -> Delivery:
         """Return how many processes took it in any round, and which refused it in the last."""
         return Delivery(
-            what=f"KILL@{Reach.ALL.value}",
+            what=f"KILL@{Reach.ALL}",
             at=self._began - began,
             reached=len(set().union(*map(_reached, self.rounds))),
             refused=tuple(sorted(self.rounds[-1].refused)) if self.rounds else (),

@@ -145,9 +145,7 @@ class Step:
     @property
     def delivery(self) -> str:
         """What is delivered and to whom, as in a plan's text: ``HUP@session``."""
-        return (
-            f"{self.what}@{self.reach.value}" if isinstance(self.what, Signal) else str(self.what)
-        )
+        return f"{self.what}@{self.reach}" if isinstance(self.what, Signal) else str(self.what)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -292,7 +292,7 @@ class SessionContainment:
                 self._mark = mark
             if self._leader.pinned:
                 return False
-        if _there(self._leader):
+        if self._leader.lost and _there(self._leader):
             return False  # Unreaped by whoever has to, it keeps the number itself.
         # Or it is somebody's pid by now: it was free, then, and has been given out again.
         self._proven = not self._table.in_use(self.pid) or session_of(self.pid) >= 0
