@@ -13,7 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import trio
@@ -109,11 +109,12 @@ class Runners:
 @asynccontextmanager
 async def open_runners() -> AsyncIterator[Runners]:
     """Have errands run as long as the block lasts; those that are not done then are cancelled."""
-    async with trio.open_nursery() as nursery:
-        runners = Runners(nursery)
-        try:
-            yield runners
-        finally:
-            runners.close()
-            nursery.cancel_scope.cancel()
-    runners.give_back()
+    with ExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            runners = Runners(nursery)
+            stack.callback(runners.give_back)
+            try:
+                yield runners
+            finally:
+                runners.close()
+                nursery.cancel_scope.cancel()
