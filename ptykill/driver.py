@@ -133,6 +133,7 @@ class Driver:
                         give_back()
                     except Exception as error:  # noqa: BLE001 - as above
                         self._break(error)
+            self._let_go()
 
     @trio.lowlevel.enable_ki_protection
     def request(self, plan: Plan) -> None:
@@ -175,6 +176,14 @@ class Driver:
             self._publish(Outcome.STUCK)
             self.over.set()  # Nobody shall wait for what nobody watches.
             self._shield.cancel()
+
+    def _let_go(self) -> None:
+        """Refer to nobody who refers to this: what is over is gone with its record, at once.
+
+        Left to the collector, a thousand sessions keep the loop waiting for a tenth of a second.
+        """
+        self._on_exit = self._on_end = _nothing
+        self._deliveries.clear()
 
     # --- what is observed -------------------------------------------------------------------------
 
@@ -527,6 +536,10 @@ class _Delivery:
     async def type_in(self, data: bytes) -> None:
         """Type into the terminal."""
         await self._driver.terminal.send_all(data)
+
+
+def _nothing() -> None:
+    """Nobody is left to be told."""
 
 
 _UNFINISHED = "not finished when its time was over"

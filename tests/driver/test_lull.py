@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import math
+import weakref
 
 import pytest
 import trio
@@ -122,6 +124,26 @@ async def test_nothing_wakes_up_while_nobody_waits(
     nursery.start_soon(lull.run)
     await trio.testing.wait_all_tasks_blocked()
     assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_what_is_over_is_left_to_no_collector(
+    autojump_clock: trio.testing.MockClock, *, asked: bool
+) -> None:
+    """A session is gone with its record, since nothing that it consists of refers to it."""
+    gc.collect()
+    gc.disable()
+    try:
+        tier = FakeTier(Member(dies_of={"HUP": 0.0}, lives=1.0))
+        async with ptykill.open_supervisor(containment=tier, keep_records=0) as supervisor:
+            session = await supervisor.spawn(["x"])
+            assert (await session.terminate() if asked else await session.wait()).empty
+            gone = [weakref.ref(each) for each in (session, session._driver)]
+            del session
+            await trio.sleep(LONG)
+            assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 class Full(FakeTier):
