@@ -181,9 +181,11 @@ class Driver:
         """Refer to nobody who refers to this: what is over is gone with its record, at once.
 
         Left to the collector, a thousand sessions keep the loop waiting for a tenth of a second.
+        Nor is what the caller's variables held, a request say, kept as long as the record.
         """
         self._on_exit = self._on_end = _nothing
         self._deliveries.clear()
+        self._context = contextvars.Context()
 
     # --- what is observed -------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import gc
 import math
@@ -124,6 +125,30 @@ async def test_nothing_wakes_up_while_nobody_waits(
     nursery.start_soon(lull.run)
     await trio.testing.wait_all_tasks_blocked()
     assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+
+
+class Request:
+    """What a caller has in a context variable."""
+
+
+async def test_a_record_holds_nothing_of_the_caller_s(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Context variables go with the session, not with its record."""
+    variable: contextvars.ContextVar[Request | None] = contextvars.ContextVar("request")
+    async with ptykill.open_supervisor(containment=FakeTier(POLITE)) as supervisor:
+        token = variable.set(request := Request())
+        session = await supervisor.spawn(["x"])
+        variable.reset(token)
+        gone = weakref.ref(request)
+        del request, token
+        await trio.sleep(1)
+        assert gone() is not None
+        await session.terminate()
+        await trio.sleep(LONG)
+        gc.collect()
+        assert gone() is None
+        assert supervisor.get(session.id) is session
 
 
 @pytest.mark.parametrize("asked", [True, False])
