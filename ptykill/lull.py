@@ -8,6 +8,8 @@ time else).
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 __all__ = ["Lull"]
@@ -23,18 +25,20 @@ class Lull:
 
     def __init__(self) -> None:
         self._waiting = 0
-        self._somebody = trio.Event()
+        self._nap = trio.CancelScope()
         self._here = trio.Event()
         self._closed = False
 
     async def wait(self) -> None:
         """Wait for the next one; not at all once the supervisor is being left.
 
-        Nothing is done before those who have just been answered go on.
+        Nothing is done before those who have just been answered go on, in this thread or another:
+        no task is woken yet.
         """
         if not self._closed:
             self._waiting += 1
-            self._somebody.set()
+            if self._waiting == 1:
+                self._nap.deadline = trio.current_time() + _QUIET
             await self._here.wait()
 
     async def come_early(self) -> bool:
@@ -51,9 +55,10 @@ class Lull:
         """Tell those who wait when there is one, until cancelled."""
         try:
             while True:
-                await self._somebody.wait()
-                await trio.lowlevel.checkpoint()  # Those who have been answered go first.
-                before, until = 0, trio.current_time() + _LONGEST
+                soon = trio.current_time() + _QUIET if self._waiting else math.inf
+                with trio.CancelScope(deadline=soon) as self._nap:
+                    await trio.sleep_forever()
+                before, until = 1, trio.current_time() + _LONGEST - _QUIET
                 while self._waiting > before and trio.current_time() < until:
                     before = self._waiting
                     await trio.sleep(_QUIET)
@@ -64,6 +69,5 @@ class Lull:
 
     def _come(self) -> None:
         self._waiting = 0
-        self._somebody = trio.Event()
         self._here.set()
         self._here = trio.Event()
