@@ -220,8 +220,7 @@ class Supervisor:
     def _keep_record(self, session: Session) -> None:
         self._live.pop(session.id, None)
         self._records[session.id] = session
-        if len(self._records) > self._keep_records:  # Those too old are dropped when asked for.
-            self._drop_records()
+        self._drop_records()
 
     def _drop_records(self) -> None:
         """Forget ended sessions that are too old, or too many. Runs when asked; no timer wakes."""

@@ -126,7 +126,8 @@ def children(pid: int) -> list[int]:
 class Children:
     """The children of one process; the file that tells of them is kept open.
 
-    To open it takes longer than to read it. What it tells is never of the number's next owner.
+    To open it takes longer than to read it. To be asked only while the process is known to live:
+    what else is asked, whether it has one thread, goes by its number.
     """
 
     def __init__(self, pid: int) -> None:

@@ -171,6 +171,22 @@ async def test_what_is_over_is_left_to_no_collector(
         gc.enable()
 
 
+async def test_a_record_that_is_too_old_goes_unasked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """With the next end: a host that never asks does not hold the output of all it has ended."""
+    async with ptykill.open_supervisor(
+        containment=FakeTier(POLITE), keep_seconds=0.0
+    ) as supervisor:
+        session = await supervisor.spawn(["x"])
+        await session.terminate()
+        gone = weakref.ref(session)
+        del session
+        await trio.sleep(LONG)
+        await (await supervisor.spawn(["x"])).terminate()
+        assert gone() is None
+
+
 class Full(FakeTier):
     """A tier that has no more descriptors before a session has given back its own."""
 
