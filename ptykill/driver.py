@@ -450,7 +450,7 @@ class _Kills:
         return Delivery(
             what=f"KILL@{Reach.ALL}",
             at=self._began - began,
-            reached=len(set().union(*map(_reached, self.rounds))),
+            reached=len(_all(_reached, self.rounds)),
             refused=tuple(sorted(self.rounds[-1].refused)) if self.rounds else (),
         )
 
@@ -515,8 +515,8 @@ class _Delivery:
             what=self._step.delivery,
             at=self._began - began,
             took=trio.current_time() - self._began if self._took is None else self._took,
-            reached=len(set().union(*map(_reached, self._signalled))),
-            refused=tuple(sorted(set().union(*map(_refused, self._signalled)))),
+            reached=len(_all(_reached, self._signalled)),
+            refused=tuple(sorted(_all(_refused, self._signalled))),
             error=self.error,
         )
 
@@ -538,6 +538,11 @@ class _Delivery:
     async def type_in(self, data: bytes) -> None:
         """Type into the terminal."""
         await self._driver.terminal.send_all(data)
+
+
+def _all(whom: Callable[[Signalled], set[int]], signalled: list[Signalled]) -> set[int]:
+    """Return those whom any of these signals reached, or was refused by."""
+    return whom(signalled[0]) if len(signalled) == 1 else set().union(*map(whom, signalled))
 
 
 def _nothing() -> None:

@@ -225,10 +225,11 @@ class Supervisor:
     def _drop_records(self) -> None:
         """Forget ended sessions that are too old, or too many. Runs when asked; no timer wakes."""
         horizon = time.time() - self._keep_seconds
-        for session in list(self._records.values()):
-            if len(self._records) <= self._keep_records and (session.ended_at or 0) >= horizon:
+        while self._records:
+            oldest = next(iter(self._records.values()))
+            if len(self._records) <= self._keep_records and (oldest.ended_at or 0) >= horizon:
                 break
-            del self._records[session.id]
+            del self._records[oldest.id]
 
 
 @asynccontextmanager

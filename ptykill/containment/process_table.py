@@ -26,13 +26,11 @@ __all__ = ["LinuxTable", "Mark", "PortableTable", "ProcessTable", "process_table
 class Mark(NamedTuple):
     """Where the kernel was in giving out numbers.
 
-    ``last`` is the last one, ``at`` when that was in monotonic seconds, ``tick`` in the unit in
-    which the kernel tells when a process started (proc(5): clock ticks since boot).
+    ``last`` is the last one, ``at`` when that was, in seconds since boot.
     """
 
     last: int
     at: float
-    tick: int
 
 
 class ProcessTable(Protocol):
@@ -184,8 +182,8 @@ class LinuxTable:
         """Return where the kernel is in giving out the numbers of this pid namespace."""
         if not self._births.known:
             return None
-        tick = int(clock_gettime(CLOCK_BOOTTIME) * self._ticks)
-        return Mark(self._births.last(), monotonic(), tick)
+        now = clock_gettime(CLOCK_BOOTTIME)  # First: who is older than that, is older than `last`.
+        return Mark(self._births.last(), now)
 
     def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
         """Return the numbers given out since a mark that is not old, round the circle."""
@@ -193,12 +191,13 @@ class LinuxTable:
 
     def passed(self, number: int, mark: Mark) -> bool:
         """Return whether a number free at the mark may have been given out since."""
-        return number in self.born_since(mark) or monotonic() - mark.at > self._trust
+        age = clock_gettime(CLOCK_BOOTTIME) - mark.at
+        return number in self.born_since(mark) or age > self._trust
 
     def older(self, pid: int, mark: Mark) -> bool:
-        """Return whether a process started in an earlier tick than the mark's."""
+        """Return whether a process started in an earlier clock tick than the mark's (proc(5))."""
         fields = descent.stat(pid)
-        return bool(fields) and int(fields[19]) < mark.tick
+        return bool(fields) and int(fields[19]) < int(mark.at * self._ticks)
 
     @property
     def knows_use(self) -> bool:

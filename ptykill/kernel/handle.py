@@ -38,11 +38,12 @@ class Pidfd:
     run is alive, and a zombie that nobody reaps is dead.
     """
 
-    __slots__ = ("fd", "pid")
+    __slots__ = ("_poll", "fd", "pid")
 
     def __init__(self, pid: int, fd: int) -> None:
         self.pid: int = pid
         self.fd: int = fd
+        self._poll: select.poll | None = None
 
     def send(self, number: int) -> bool:
         """Send a signal; False if nobody is there. Raises `PermissionError`."""
@@ -65,9 +66,10 @@ class Pidfd:
         """Return whether it is dead now; if it has been closed, that is not asked any more."""
         if self.fd < 0:
             return True
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        return bool(poll.poll(0))
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.fd, select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Close the descriptor, whose number may be anybody's from then on. May be repeated."""
