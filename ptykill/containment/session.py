@@ -40,8 +40,6 @@ _HELD = 16
 """So many members are held and waited for at once, since each costs a descriptor."""
 _SPARED = 8
 """So many rounds of SIGKILL spare the leader while there are too few descriptors to see all."""
-_RECENT = 4
-"""So many births before a signal are looked at again, to tell whether a leader is alone."""
 _UNDER_WAY = 256
 """So many births may be under way, with a number that nobody can be found by yet."""
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.001, 1.0
@@ -166,7 +164,9 @@ class SessionContainment:
 
     def members_left(self) -> bool:
         """Look whether anything of the session is left; if not, the leader has been reaped."""
-        # A leader that had no children when it was signalled, nor since, was most likely alone.
+        # A leader that had no children when it was signalled, nor since, was most likely alone. It
+        # is reaped before anybody was looked for, then. If a birth was under way, whoever was born
+        # has the session's number, so nobody else can, and is looked for now.
         alone = self._pending is not None and not self._bore_since(self._pending.mark)
         if alone and self._emptied():
             return False
@@ -245,10 +245,8 @@ class SessionContainment:
         return older
 
     def _bore_since(self, mark: Mark) -> bool:
-        """Return whether somebody has been born into the session since then, or just before."""
-        number = self.pid
-        born = self._table.born_since(mark, margin=_RECENT)
-        return any(session_of(pid) == number for pid in born if pid != number)
+        """Return whether somebody has been born into the session since then."""
+        return any(session_of(pid) == self.pid for pid in self._table.born_since(mark))
 
     def _grown(self, mark: Mark) -> bool:
         """Return whether there is anybody in the session whom the last look has not seen.
