@@ -19,6 +19,7 @@ from ptykill import (
     Supervisor,
     Verdict,
 )
+from ptykill.containment.session import SessionContainment
 from ptykill.testing import process_table as processes
 from ptykill.testing.adversaries import (
     BASH,
@@ -438,3 +439,30 @@ async def test_chains_of_forks_slip_through_no_look(supervisor: Supervisor, tmp_
     async with trio.open_nursery() as nursery:
         for number in range(4):
             nursery.start_soon(end_some, tmp_path / str(number))
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["polite", *(f"bash with {each}" for each in ("a deaf job", "a running job", "an orphan"))],
+)
+@pytest.mark.parametrize("tier", ["session"], indirect=True)
+async def test_births_that_were_under_way(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """A leader is reaped as one that was alone, and was not: the others are found all the same."""
+    monkeypatch.setattr(SessionContainment, "_children_of_leader", lambda _: [])
+    reaped_at: list[bool] = []
+    emptied = SessionContainment._emptied
+
+    def noted(self: SessionContainment) -> bool:
+        empty = emptied(self)
+        reaped_at.append(empty)
+        return empty
+
+    monkeypatch.setattr(SessionContainment, "_emptied", noted)
+    scene = await start(supervisor, find(program), tmp_path)
+    verdict = await ended(scene, grace=scene.program.grace)
+    check_truth(verdict, scene.program)
+    if verdict.outcome is Outcome.KILLED:  # The shell hangs up the others itself.
+        assert verdict.deliveries[0].reached == scene.program.members
+    assert reaped_at[0] == (scene.program.members == 1)
