@@ -49,6 +49,9 @@ class ProcessTable(Protocol):
     def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
         """Return the numbers given out since a mark that is not old, and so many before it."""
 
+    def born_between(self, mark: Mark, later: Mark) -> Collection[int]:
+        """Return the numbers given out between two marks, of which neither is old."""
+
     def passed(self, number: int, mark: Mark) -> bool:
         """Return whether a number free at the mark may have been given out since."""
 
@@ -89,6 +92,10 @@ class PortableTable:
         return None
 
     def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
+        """Never asked, since there are no marks."""
+        raise NotImplementedError
+
+    def born_between(self, mark: Mark, later: Mark) -> Collection[int]:
         """Never asked, since there are no marks."""
         raise NotImplementedError
 
@@ -188,6 +195,10 @@ class LinuxTable:
     def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
         """Return the numbers given out since a mark that is not old, round the circle."""
         return self._births.since(mark.last, margin)
+
+    def born_between(self, mark: Mark, later: Mark) -> Collection[int]:
+        """Return the numbers given out between two marks, round the circle."""
+        return self._births.between(mark.last, later.last)
 
     def passed(self, number: int, mark: Mark) -> bool:
         """Return whether a number free at the mark may have been given out since."""

@@ -167,8 +167,8 @@ class SessionContainment:
         # A leader that had no children when it was signalled, nor since, was most likely alone. It
         # is reaped before anybody was looked for, then. If a birth was under way, whoever was born
         # has the session's number, so nobody else can, and is looked for now.
-        alone = self._pending is not None and not self._bore_since(self._pending.mark)
-        if alone and self._emptied():
+        mark = self._table.mark()
+        if self._bore_nobody_until(mark) and self._emptied(mark):
             return False
         self.finish_signal()
         before = self._table.mark()
@@ -180,7 +180,7 @@ class SessionContainment:
             return True
         # Nobody lives. Whether the kernel can prove it or zombies that nobody has reaped yet keep
         # the number, the leader is reaped now, and not before: it kept the number for our looks.
-        self._emptied()
+        self._emptied(self._table.mark())
         self._leader.reap()
         return False
 
@@ -244,9 +244,12 @@ class SessionContainment:
         self._unsure = next(self._alive(set(pids).difference(older)), None) is not None
         return older
 
-    def _bore_since(self, mark: Mark) -> bool:
-        """Return whether somebody has been born into the session since then."""
-        return any(session_of(pid) == self.pid for pid in self._table.born_since(mark))
+    def _bore_nobody_until(self, mark: Mark | None) -> bool:
+        """Return whether the leader had no children at the last signal, nor has had one since."""
+        if self._pending is None or mark is None:
+            return False
+        born = self._table.born_between(self._pending.mark, mark)
+        return not any(session_of(pid) == self.pid for pid in born)
 
     def _grown(self, mark: Mark) -> bool:
         """Return whether there is anybody in the session whom the last look has not seen.
@@ -277,14 +280,16 @@ class SessionContainment:
             self._mark = mark
         return ours
 
-    def _emptied(self) -> bool:
-        """Reap the leader and ask the kernel whether anybody still has the session's number."""
+    def _emptied(self, mark: Mark | None) -> bool:
+        """Reap the leader and ask the kernel whether anybody still has the session's number.
+
+        ``mark`` has just been taken.
+        """
         if self._escaped:
             return False
         if self._leader.pinned:
             if not self._table.knows_use:
                 return False  # A zombie keeps the number safe for as long as we look at the table.
-            mark = self._table.mark()
             self._leader.reap()
             if not self._leader.lost:  # Or else the number may have been a stranger's by then.
                 self._mark = mark

@@ -37,7 +37,10 @@ class Births:
 
     def since(self, last: int, margin: int = 0) -> Collection[int]:
         """Return the numbers given out since that was the last, and so many before it."""
-        now = self.last()
+        return self.between(last, self.last(), margin)
+
+    def between(self, last: int, now: int, margin: int = 0) -> Collection[int]:
+        """Return the numbers given out between two readings, and so many before the first."""
         start = max(last + 1 - margin, 1)
         if now >= last:
             return range(start, now + 1)

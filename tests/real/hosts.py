@@ -34,6 +34,7 @@ import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.command import Command
 from ptykill.containment import leader
+from ptykill.containment.process_table import Mark
 from ptykill.containment.rights import Rights
 from ptykill.keeper import wire
 from ptykill.keeper.keep import keep
@@ -869,14 +870,15 @@ async def lately_stolen_leaders(folder: str) -> dict[str, bool]:
             containment: Any = session._driver.containment
 
             def steal(
+                mark: Mark | None,
                 kind: str = kind,
                 number: int = session.pid,
-                emptied: Callable[[], bool] = containment._emptied,
+                emptied: Callable[..., bool] = containment._emptied,
             ) -> bool:
                 if kind not in strangers:
                     time.sleep(1.2)  # As above.
                     strangers[kind] = Stranger(number, kind)
-                return emptied()
+                return emptied(mark)
 
             containment._emptied = steal
             await session.terminate(plan="HUP@session 300ms, KILL 300ms")

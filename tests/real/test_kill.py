@@ -19,6 +19,7 @@ from ptykill import (
     Supervisor,
     Verdict,
 )
+from ptykill.containment.process_table import Mark
 from ptykill.containment.session import SessionContainment
 from ptykill.testing import process_table as processes
 from ptykill.testing.adversaries import (
@@ -454,8 +455,8 @@ async def test_births_that_were_under_way(
     reaped_at: list[bool] = []
     emptied = SessionContainment._emptied
 
-    def noted(self: SessionContainment) -> bool:
-        empty = emptied(self)
+    def noted(self: SessionContainment, mark: Mark | None) -> bool:
+        empty = emptied(self, mark)
         reaped_at.append(empty)
         return empty
 
