@@ -17,7 +17,7 @@ __all__ = ["spawn"]
 SIZES = {"small": 0, "500 MB": 500, "2 GB": 2000}
 """Memory, in MB, that a spawning host holds beside its own."""
 HOUSEMATES = (
-    ("posix_spawn", *TIERS, "trio_process"),
+    ("posix_spawn", "spawn_helper", *TIERS, "trio_process"),
     ("pty_fork", "pty_process", "pexpect_spawn"),
 )
 """Modules whose spawn is compared; those that fork the host share none with those that don't."""

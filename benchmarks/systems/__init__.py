@@ -56,7 +56,7 @@ PEERS = (
     "tmux",
     "timeout",
 )
-TERMINATORS = ("floor", *TIERS, *PEERS)
+TERMINATORS = ("floor", "bare_python", *TIERS, *PEERS)
 """The modules whose teardown is compared, each with what its ``systems`` is told, if anything."""
 
 ENVIRONMENT = {

@@ -8,7 +8,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from benchmarks.systems import ENVIRONMENT, Program, Session, Span, System, read_terminal, stateless
+from benchmarks.systems import ENVIRONMENT, Program, Span, System, read_terminal, stateless
 
 __all__ = ["POSIX_SPAWN", "BareSession", "systems"]
 
@@ -21,7 +21,7 @@ def systems() -> list[System]:
     return [stateless(POSIX_SPAWN, spawn)]
 
 
-async def spawn(program: Program) -> Session:
+async def spawn(program: Program) -> BareSession:
     """Return when the program has been executed."""
     master, slave = pty.openpty()
     # A session leader without a controlling terminal gets the first terminal it opens.
