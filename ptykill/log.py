@@ -14,6 +14,9 @@ import structlog
 
 __all__ = ["event", "wanted"]
 
+_configured = structlog.get_logger("ptykill")
+"""The host's, however it has configured structlog by then; kept from its first use if it says so
+(``cache_logger_on_first_use``)."""
 _plain = logging.getLogger("ptykill")
 _wrapped = structlog.wrap_logger(
     _plain,
@@ -40,6 +43,6 @@ def event(level: int, name: str, **fields: object) -> None:
     """
     with suppress(Exception):
         if structlog.is_configured():
-            structlog.get_logger("ptykill").log(level, name, **fields)
+            _configured.log(level, name, **fields)
         elif _plain.isEnabledFor(level):
             _wrapped.log(level, name, **fields)

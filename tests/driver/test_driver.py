@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ptykill
-from ptykill import Leftovers, Outcome, Plan, Reach, Signal, State, Step, Target
+from ptykill import Leftovers, Outcome, Plan, Reach, Signal, State, Step, Target, log
 from ptykill.command import Command
 from ptykill.contract import Spawned, Will
 from ptykill.testing import FakeTier, Member
@@ -539,6 +539,39 @@ async def test_a_logger_that_raises_stops_nothing(
             assert verdict.took == pytest.approx(3.5)
     finally:
         structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+async def test_a_logger_is_kept_if_the_host_says_so(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, *, cached: bool
+) -> None:
+    """It is made once then, and for each event else."""
+    made, told = [], []
+
+    class Logger:
+        def msg(self, text: str) -> None:
+            told.append(text)
+
+        info = warning = error = msg
+
+    def make(*_: object) -> Logger:
+        made.append(Logger())
+        return made[-1]
+
+    monkeypatch.setattr(log, "_configured", structlog.get_logger("ptykill"))
+    structlog.configure(
+        processors=[structlog.processors.KeyValueRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=make,
+        cache_logger_on_first_use=cached,
+    )
+    try:
+        async with ptykill.open_supervisor(containment=FakeTier(DEAF)) as supervisor:
+            await (await supervisor.spawn(["x"])).terminate(grace=0.5)
+    finally:
+        structlog.reset_defaults()
+    assert len(told) > 3
+    assert len(made) == (1 if cached else len(told))
 
 
 async def test_a_signaller_that_would_exit_is_recorded(
