@@ -120,7 +120,7 @@ class Driver:
                 self._call_off()
                 if not self._deliveries and self._kills is None:
                     self._on_exit()  # It has ended by itself: somebody may be reading.
-                # Whoever waits for the verdict goes first, or for that of another session.
+                # Whoever waits for another session's verdict goes first.
                 await self._shared.lull.wait()
         except Exception as error:  # noqa: BLE001 - no session may take the others down
             self._break(error)
@@ -198,6 +198,8 @@ class Driver:
                 else:
                     await self.containment.wait_exited()
                 self._look()
+                if self.state is State.ENDED:
+                    await _after_those_who_wait()
                 continue
             self._be_in_time(trio.current_time())
 
@@ -543,6 +545,15 @@ class _Delivery:
 def _all(whom: Callable[[Signalled], set[int]], signalled: list[Signalled]) -> set[int]:
     """Return those whom any of these signals reached, or was refused by."""
     return whom(signalled[0]) if len(signalled) == 1 else set().union(*map(whom, signalled))
+
+
+async def _after_those_who_wait() -> None:
+    """Go on when those who were just woken have run: what is left to do can wait, they can't.
+
+    They run in the next pass of trio's loop, in no order, and so does this; hence the one after it.
+    """
+    for _ in range(2):
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 def _nothing() -> None:

@@ -132,20 +132,19 @@ class Step:
     what: What
     wait: float
     reach: Reach = Reach.SESSION
+    delivery: str = dataclasses.field(init=False, repr=False, compare=False)
+    """What is delivered and to whom, as in a plan's text: ``HUP@session``."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.what, Signal | HangUp | Typed) or not isinstance(self.reach, Reach):
             msg = "a step is a Signal, HangUp or Typed, seconds to wait, and a Reach"
             raise InvalidArgument(msg)
         object.__setattr__(self, "wait", checked_grace(self.wait))
+        aimed = f"@{self.reach}" if isinstance(self.what, Signal) else ""
+        object.__setattr__(self, "delivery", f"{self.what}{aimed}")
 
     def __str__(self) -> str:
         return f"{self.delivery} {_seconds(self.wait)}"
-
-    @property
-    def delivery(self) -> str:
-        """What is delivered and to whom, as in a plan's text: ``HUP@session``."""
-        return f"{self.what}@{self.reach}" if isinstance(self.what, Signal) else str(self.what)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -218,18 +217,6 @@ def checked_grace(seconds: object) -> float:
         msg = f"a grace is 0 to {LONGEST_WAIT:.0f} seconds, not {seconds!r}"
         raise InvalidGrace(msg)
     return float(seconds)
-
-
-HANGUP_THEN_KILL = Plan((Step(Signal("HUP"), 2.0),))
-"""The default: a hangup for the whole session, two seconds of grace, SIGKILL for all."""
-
-KILL_NOW = Plan(())
-"""SIGKILL at once."""
-
-ASK_FIRST = Plan(
-    (Step(Typed(b"\x03"), 0.5), Step(Typed(b"\x04"), 0.5), Step(Signal("HUP"), 2.0)),
-)
-"""Ctrl-C and Ctrl-D as a person would type them, then the default."""
 
 
 # --- text ---------------------------------------------------------------------------------------
@@ -373,3 +360,17 @@ def _quoted(data: bytes) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds!r}s".replace(".0s", "s")
+
+
+# --- presets ------------------------------------------------------------------------------------
+
+HANGUP_THEN_KILL = Plan((Step(Signal("HUP"), 2.0),))
+"""The default: a hangup for the whole session, two seconds of grace, SIGKILL for all."""
+
+KILL_NOW = Plan(())
+"""SIGKILL at once."""
+
+ASK_FIRST = Plan(
+    (Step(Typed(b"\x03"), 0.5), Step(Typed(b"\x04"), 0.5), Step(Signal("HUP"), 2.0)),
+)
+"""Ctrl-C and Ctrl-D as a person would type them, then the default."""

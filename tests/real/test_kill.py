@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ptykill import (
     ExitStatus,
     Outcome,
     Plan,
+    Reach,
     SessionEnded,
     State,
     Supervisor,
@@ -467,3 +469,22 @@ async def test_births_that_were_under_way(
     if verdict.outcome is Outcome.KILLED:  # The shell hangs up the others itself.
         assert verdict.deliveries[0].reached == scene.program.members
     assert reaped_at[0] == (scene.program.members == 1)
+
+
+@pytest.mark.parametrize("tier", ["session"], indirect=True)
+async def test_a_leader_that_others_have_just_reaped(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """It has no children, and takes no signal: the others have theirs at once."""
+    scene = await start(supervisor, find("bash with an orphan"), tmp_path)
+    leader, containment = scene.session.pid, scene.session._driver.containment
+    with scene.census() as census:
+        assert containment.signal("WINCH", Reach.SESSION).reached == {leader}
+        os.kill(leader, signal.SIGKILL)
+        os.waitpid(leader, 0)  # noqa: ASYNC222 - before trio has seen anything
+        [orphan] = containment.signal("WINCH", Reach.SESSION).reached
+        assert name_of(orphan) == "sleep"
+        verdict = await scene.session.terminate()
+        assert census.living() == []
+    assert verdict.empty
+    assert Caveat.REAPED_BY_OTHERS in verdict.caveats
