@@ -198,7 +198,7 @@ class Driver:
                 else:
                     await self.containment.wait_exited()
                 self._look()
-                if self.state is State.ENDED:
+                if self.over.is_set():
                     await _after_those_who_wait()
                 continue
             self._be_in_time(trio.current_time())
