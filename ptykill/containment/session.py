@@ -97,8 +97,6 @@ class SessionContainment:
         """The last look lacked descriptors, and may not have seen everybody."""
         self._rounds = 0
         """Rounds of SIGKILL in which the leader was spared, since its death would hide others."""
-        self._exited = False
-        """The leader's end has been waited for, and has come."""
         self._closed = False
         self._proven = False
         """The kernel has said that nobody has the session's number."""
@@ -159,7 +157,6 @@ class SessionContainment:
         if self._children is None and not self._closed and self._table.mark() is not None:
             self._children = Children(self.pid)  # Now, when nobody waits for anything yet.
         await self._leader.wait_exited()
-        self._exited = True
 
     def exit_status(self) -> ExitStatus | None:
         """Return the leader's status, reaped or not; None if it can't be known."""
@@ -417,11 +414,12 @@ class SessionContainment:
         self.finish_signal()
         # All are looked for before the first is signalled, since a dead parent shows no children.
         # A leader without any has none to hide: it goes first, and may be gone, and its session
-        # with it, before the others have to be looked for.
+        # with it, before the others have to be looked for. If it is dead, reaped perhaps, its
+        # number need not have been its own when the mark was taken.
         mark = self._table.mark()
-        if mark is not None and not self._exited and not self._children_of_leader():
+        if mark is not None and not self._leader.dead() and not self._children_of_leader():
             signalled = self._send(number, [self._leader])
-            if signalled.reached:  # So it is not reaped, and the mark was taken while it was not.
+            if not signalled.refused:
                 self._mark = mark
                 self._pending = _Pending(number, escaped, mark, signalled)
                 return signalled
