@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-from typing import NamedTuple
 
 __all__ = ["Rights"]
 
@@ -23,46 +22,66 @@ _NAMESPACES = ("mnt", "net", "pid_for_children", "user")
 _LIMITS = sorted({getattr(resource, name) for name in vars(resource) if name.startswith("RLIMIT_")})
 
 
-class Rights(NamedTuple):
-    """The rights of this thread, to be compared, and its mask for new files, if it can be told."""
+class Rights:
+    """The rights of the thread that makes this, then and later. Raises OSError.
 
-    all: tuple[object, ...]
-    umask: int | None
+    ``umask`` is its mask for new files when they were last looked at; None if it can't be told.
+    What /proc says is held open: to find it takes longer than to read it.
+    """
 
-    @classmethod
-    def now(cls) -> Rights:
-        """Return what they are now, in some 40 microseconds. Raises OSError (EMFILE)."""
+    def __init__(self) -> None:
+        self.umask: int | None = None
+        self._status = self._namespaces = -1
+        try:
+            # By no means at the cost of the reserve, which is for kills.
+            self._status = _opened("status", os.O_RDONLY)
+            self._namespaces = _opened("ns", os.O_RDONLY | os.O_DIRECTORY)
+            self._then = self._now()
+        except BaseException:
+            self.close()
+            raise
+
+    def unchanged(self) -> bool:
+        """Return whether they are what they were, in some 40 microseconds."""
+        return self._now() == self._then
+
+    def close(self) -> None:
+        """Give the descriptors back. May be repeated."""
+        held = self._status, self._namespaces
+        self._status = self._namespaces = -1
+        for fd in held:
+            if fd >= 0:
+                os.close(fd)
+
+    def _now(self) -> tuple[object, ...]:
+        status = b"" if self._status < 0 else os.pread(self._status, _PAGE, 0)
         # The mask can be asked for in no other way without changing it for a moment (umask(2)).
-        status, namespaces = _told()
         mask = _MASK.search(status)
+        self.umask = None if mask is None else int(mask[1], 8)
         root = os.stat("/")
-        return cls(
-            (
-                *_RIGHTS.findall(status),
-                *namespaces,
-                *map(resource.getrlimit, _LIMITS),
-                os.getresuid(),
-                os.getresgid(),
-                os.getgroups(),
-                os.getpriority(os.PRIO_PROCESS, 0),
-                (root.st_dev, root.st_ino),
-            ),
-            None if mask is None else int(mask[1], 8),
+        return (
+            *_RIGHTS.findall(status),
+            *self._told_namespaces(),
+            *map(resource.getrlimit, _LIMITS),
+            os.getresuid(),
+            os.getresgid(),
+            os.getgroups(),
+            os.getpriority(os.PRIO_PROCESS, 0),
+            (root.st_dev, root.st_ino),
         )
 
+    def _told_namespaces(self) -> list[str]:
+        if self._namespaces < 0:
+            return []
+        try:
+            return [os.readlink(name, dir_fd=self._namespaces) for name in _NAMESPACES]
+        except OSError:  # A kernel without such namespaces.
+            return []
 
-def _told() -> tuple[bytes, list[str]]:
-    """Return what /proc says of this thread: nothing where it says nothing."""
-    # By no means at the cost of the reserve, which is for kills.
+
+def _opened(name: str, how: int) -> int:
+    """Open what /proc says of this thread; -1 where it says nothing."""
     try:
-        with open(f"{_SELF}/status", "rb", 0) as status:
-            said = status.read(_PAGE)
-        folder = os.open(f"{_SELF}/ns", os.O_RDONLY | os.O_DIRECTORY)
+        return os.open(f"{_SELF}/{name}", how)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return b"", []
-    try:
-        return said, [os.readlink(name, dir_fd=folder) for name in _NAMESPACES]
-    except OSError:  # A kernel without such namespaces.
-        return said, []
-    finally:
-        os.close(folder)
+        return -1

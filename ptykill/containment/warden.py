@@ -16,7 +16,7 @@ import socket
 import sys
 import termios
 import weakref
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import trio
 
@@ -83,6 +83,8 @@ class Kept:
 
     def ask(self, command: Command, terminal: int, will: wire.Will) -> None:
         """Ask for a birth. Raises OSError."""
+        with suppress(BlockingIOError):  # What its warden has said of a warm one.
+            self._take_in(*wire.receive(self.channel))
         with working_directory(command) as here:
             message = wire.ORDER, order(command), self.umask, *will
             if not wire.send(self.channel, message, [terminal, here]):
@@ -111,29 +113,32 @@ class Kept:
 
     async def _born(self) -> None:
         while self._leader is None:
-            message, fds = await self._next()
-            match message:
-                case wire.KEPT, pid, path:  # From itself, and from the warden.
-                    self.pid, self.cgroup = pid, path or self.cgroup
-                case wire.BORN, pid:
-                    if not fds:  # This process has none left, so it was dropped on its way.
-                        raise Failed(errno.EMFILE, "keeper")
-                    self._leader = PidfdProcess(pid, fds[0])
-                case wire.FAILED, number, stage:
-                    self._over = True
-                    raise Failed(number, stage)
-                case _:
-                    self._over = True
-                    if message[0] == wire.BROKEN:
-                        log.event(logging.ERROR, "keeper.broken", traceback=message[1])
-                    raise Stillborn(errno.EIO, "keeper")
+            self._take_in(*await self._next())
+
+    def _take_in(self, message: wire.Message, fds: list[int]) -> None:
+        match message:
+            case wire.KEPT, keeper:
+                self.pid = keeper
+            case wire.BORN, leader, keeper, path:
+                self.pid, self.cgroup = keeper, path
+                if not fds:  # This process has none left, so it was dropped on its way.
+                    raise Failed(errno.EMFILE, "keeper")
+                self._leader = PidfdProcess(leader, fds[0])
+            case wire.FAILED, number, stage:
+                self._over = True
+                raise Failed(number, stage)
+            case _:
+                self._over = True
+                if message[0] == wire.BROKEN:
+                    log.event(logging.ERROR, "keeper.broken", traceback=message[1])
+                raise Stillborn(errno.EIO, "keeper")
 
     async def _next(self) -> tuple[wire.Message, list[int]]:
         """Wait for the keeper's next message."""
         while True:
+            await trio.lowlevel.wait_readable(self.channel)
             with suppress(BlockingIOError):
                 return wire.receive(self.channel)
-            await trio.lowlevel.wait_readable(self.channel)
 
     def _held_up(self) -> bool:
         """Return whether whoever has to answer does not run; and let it go on."""
@@ -241,7 +246,6 @@ class Warden:
         self._groups = groups
         self._process = open_pidfd(pid)
         self._rights = rights
-        self._umask = rights.umask
         self._warm: Kept | None = None
         _all.add(self)
 
@@ -251,20 +255,20 @@ class Warden:
 
         Raises OSError.
         """
-        rights = Rights.now()  # Before: what is given up meanwhile is seen to be.
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
+        with ExitStack() as undone:
+            rights = Rights()  # Before: what is given up meanwhile is seen to be.
+            undone.callback(rights.close)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undone.enter_context(ours)
+            with theirs:
                 host = os.pidfd_open(os.getpid())
                 try:
                     pid = start_beside("warden", theirs.fileno(), host)
                 finally:
                     os.close(host)
-            except BaseException:
-                ours.close()
-                raise
-        ours.settimeout(0)
-        self = cls(pid, ours, groups, rights)
+            ours.settimeout(0)
+            self = cls(pid, ours, groups, rights)
+            undone.pop_all()
         try:
             self.keep_warm()
             with trio.fail_after(_PATIENCE):
@@ -295,17 +299,13 @@ class Warden:
         Its sessions are born with what it has: a host that has given up a right since then must
         not hand it on. Raises OSError.
         """
-        now = Rights.now()
-        self._umask = now.umask
-        if self._rights.all != now.all:
-            return False
-        return self._process is not None and not self._process.dead()
+        return self._process is not None and self._rights.unchanged() and not self._process.dead()
 
     def take(self) -> Kept:
         """Return a keeper, the warm one if there is one. Raises OSError."""
         warm, self._warm = self._warm, None
         kept = warm or self._ask_for_keeper()
-        kept.umask = self._umask
+        kept.umask = self._rights.umask
         return kept
 
     def keep_warm(self) -> None:
@@ -332,6 +332,7 @@ class Warden:
 
     async def close(self) -> None:
         """End it, and reap it; bounded. Its keepers, if any are left, go on alone."""
+        self._rights.close()
         if self._warm is not None:
             self._warm.close()
             self._warm = None
@@ -354,6 +355,7 @@ class Warden:
     def forget(self) -> None:
         """Close the copies that a forked child has: it must neither end the warden nor wait."""
         self._channel.close()
+        self._rights.close()
         if self._process is not None:
             self._process.close()
             self._process = None

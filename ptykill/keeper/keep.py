@@ -23,16 +23,16 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import NoReturn
 
 from ptykill.keeper import wire
 from ptykill.keeper.alone import Alone
-from ptykill.kernel import calls, spawn
+from ptykill.kernel import calls
 from ptykill.kernel.birth import Order, bear
 from ptykill.kernel.cgroup import Cgroup
 from ptykill.kernel.descent import children, members, stat
-from ptykill.kernel.handle import open_pidfd
+from ptykill.kernel.handle import Pidfd, open_pidfd
 
 __all__ = ["NAME", "WALL", "keep"]
 
@@ -57,6 +57,8 @@ def keep(channel: socket.socket, host: int, groups: str | None) -> NoReturn:
         except OSError as error:
             wire.send(channel, (wire.FAILED, error.errno, "keeper"))
             os._exit(0)
+        keeper.rehearse()
+        calls.set_name(NAME)
         keeper.run()
     except BaseException:  # noqa: BLE001 - the warden, and the host, take it for a death
         wire.send(channel, (wire.BROKEN, traceback.format_exc()))
@@ -93,17 +95,54 @@ class Keeper:
         self._host = host
         self._poll = select.poll()
         self._doors: dict[int, Callable[[], None]] = {}
-        self._open(channel.fileno(), self._hear)
-        self._open(host, self._go_on_alone)
         self._open(self._deaths, self._somebody_died)
         channel.settimeout(0)
-        _rehearse()
-        calls.set_name(NAME)
-        path = None if self._cgroup is None else self._cgroup.path
-        wire.send(channel, (wire.KEPT, os.getpid(), path))
+
+    def rehearse(self) -> None:
+        """Go through what is to be quick when it counts, unless somebody waits already.
+
+        The pages that are shared with the warden are copied when they are first touched, which
+        takes as long as all else together, and is best done before.
+        """
+        channel = self._channel
+        assert channel is not None
+        if _happened(channel, select.POLLIN):
+            return
+        umask = os.umask(0)
+        os.umask(umask)
+        with ExitStack() as given_back, suppress(OSError):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            given_back.enter_context(ours)
+            given_back.enter_context(theirs)
+            theirs.settimeout(0)
+            root = os.open("/", os.O_PATH)
+            given_back.callback(os.close, root)
+            # An empty file: it is found, and may be executed, and can't be (ENOEXEC).
+            empty = os.memfd_create("ptykill-nothing")
+            given_back.callback(os.close, empty)
+            order = {**_REHEARSED, "args": [b"%d" % empty]}
+            wire.send(ours, (wire.ORDER, order, umask, *_LAST_WILL), [empty, root])
+            self._channel = theirs
+            self._open(theirs.fileno(), self._hear)
+            self._see_to_it()
+            self._shut(theirs.fileno())
+            with closing(Pidfd(0, os.pidfd_open(os.getpid()))) as ourselves:
+                self._tell(wire.BORN, 0, os.getpid(), None, fds=[ourselves.fd])
+            self.leader = os.getpid()  # Who has no children.
+            self._somebody_died()
+            self._status_of(os.waitid_result((0, 0, 0, signal.SIGHUP, os.CLD_KILLED)))
+        self._channel, self._will, self._failed = channel, None, None
+        self.leader, self._over = 0, False
 
     def run(self) -> None:
         """Do what is to be done when it happens, until nobody is left."""
+        assert self._channel is not None
+        self._open(self._channel.fileno(), self._hear)
+        self._open(self._host, self._go_on_alone)
+        self._see_to_it()
+        self._take_leave()
+
+    def _see_to_it(self) -> None:
         while not self._over:
             left = self._due - time.monotonic()
             for fd, _ in self._poll.poll(None if left == math.inf else max(0, 1000 * left)):
@@ -130,7 +169,7 @@ class Keeper:
             return
         match message[0]:
             case wire.ORDER if self._taken_back():
-                self._finish()
+                self._over = True
             case wire.ORDER:
                 order, umask, *will = message[1:]
                 self._will, self._heard = wire.Will(*will), time.monotonic()
@@ -148,9 +187,8 @@ class Keeper:
 
     def _taken_back(self) -> bool:
         """Return whether the host waits for no birth any more: it has shut its end for writing."""
-        poll = select.poll()
-        poll.register(self._channel, select.POLLRDHUP)  # type: ignore[arg-type]
-        return bool(poll.poll(0))
+        assert self._channel is not None
+        return _happened(self._channel, select.POLLRDHUP)
 
     def _bear(self, order: Order, terminal: int, directory: int) -> None:
         """Have the leader be born, and tell how that went. A failure is the end of this keeper."""
@@ -162,12 +200,13 @@ class Keeper:
             if self.leader:  # EMFILE: nobody could hold it, so it is not to live on.
                 self.kill()
             else:
-                self._finish()
+                self._over = True
             return
         finally:
             os.close(terminal)
             os.close(directory)
-        self._tell(wire.BORN, self.leader, fds=[pidfd])
+        path = None if self._cgroup is None else self._cgroup.path
+        self._tell(wire.BORN, self.leader, os.getpid(), path, fds=[pidfd])
         os.close(pidfd)
         if self._inside:
             self._due = time.monotonic() + _STAY
@@ -199,7 +238,7 @@ class Keeper:
         """The host is dead, or has given this session up: end it as it would have."""
         self._hang_up()
         if self._will is None:  # Nobody was ever born.
-            self._finish()
+            self._over = True
             return
         self._alone = Alone(self, self._will, time.monotonic() - self._heard)
         due = self._alone.begin(killing=self._killing)  # Which may set ours: a kill's next round.
@@ -229,7 +268,7 @@ class Keeper:
             self._kill_children()
 
     def _nobody_left(self) -> bool:
-        """Return whether the session is empty, and finish if it is."""
+        """Return whether the session is empty, and so over."""
         if not self.leader or _somebody_lives() or not self._reap_all():
             return False
         if self._cgroup is not None and self._others_inside():
@@ -238,7 +277,7 @@ class Keeper:
             if self._inside:  # As long as we are there too, there is no event when they go.
                 self._due = min(self._due, time.monotonic() + _STAY)
             return False
-        self._finish()
+        self._over = True
         return True
 
     def _others_inside(self) -> bool:
@@ -282,8 +321,7 @@ class Keeper:
             return True
         return False
 
-    def _finish(self) -> None:
-        self._over = True
+    def _take_leave(self) -> None:
         if self._channel is not None:
             if self._failed is not None:
                 self._tell(wire.FAILED, *self._failed)
@@ -343,33 +381,26 @@ class Keeper:
             self._cgroup.kill_each()
 
 
-def _rehearse() -> None:
-    """Go through what is to be quick when it counts.
+_REHEARSED: Order = {
+    "args": [],
+    "env": {b"PATH": b"/proc/self:/proc/self/fd"},
+    "cwd": b"/",
+    "uid": None,
+    "gid": None,
+    "groups": None,
+    "umask": None,
+    "limits": None,
+    "nice": None,
+    "death_signal": None,
+}
+_LAST_WILL = wire.Will(wire.WILL, "", "", 0, 0.0, 0.0)
+"""What is rehearsed: the birth of what is not there."""
 
-    The pages that are shared with the warden are copied when they are first touched, which takes
-    as long as all else together, and is best done before.
-    """
-    nothing: Order = {
-        "args": [b"/proc/self/nothing"],
-        "env": {b"PATH": b""},
-        "cwd": b"/",
-        "uid": None,
-        "gid": None,
-        "groups": None,
-        "umask": None,
-        "limits": None,
-        "nice": None,
-        "death_signal": None,
-    }
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs, open("/dev/null", "rb") as null, suppress(OSError):
-        wire.send(ours, (wire.ORDER, nothing, wire.WILL, "", "", 0, 0.0, 0.0), [null.fileno()])
-        (_, order, *_), fds = wire.receive(theirs)
-        wire.send(theirs, (wire.EMPTY, (0, None, False, False)), fds)
-        os.close(fds[0])
-        if spawn.available():
-            bear(order, null.fileno(), null.fileno())
-    _somebody_lives()
+
+def _happened(channel: socket.socket, what: int) -> bool:
+    poll = select.poll()
+    poll.register(channel, what)
+    return bool(poll.poll(0))
 
 
 def _somebody_lives() -> bool:

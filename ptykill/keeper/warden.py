@@ -129,7 +129,7 @@ class Warden:
                 os.close(self._deaths)
                 keep(channel, self._host, groups)
             self._keepers.add(pid)
-            wire.send(channel, (wire.KEPT, pid, None))
+            wire.send(channel, (wire.KEPT, pid))
         except OSError as error:
             wire.send(channel, (wire.FAILED, error.errno, "keeper"))
         channel.close()

@@ -8,11 +8,11 @@ To the warden:  ``(KEEP, groups)`` with the keeper's socket to the host; ``group
 From it:        ``(READY,)`` once.
 To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal and the host's working directory;
                 then `Will`, ``(KILL,)``, ``(SPARE,)``. ``umask`` is the host's, or None.
-From it:        ``(KEPT, its pid, its cgroup's path)`` and ``(BORN, leader's pid)`` with the
-                leader's pidfd, or ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the
-                leader has exited and members are left, and ``(EMPTY, status)``, its last.
-                ``(BROKEN, traceback)`` if it fails itself. The first is told by the warden
-                too, without the path, so that the host knows of a keeper that is held up.
+From it:        ``(KEPT, its pid)``, by the warden, so that the host knows of one that is held up.
+                ``(BORN, leader's pid, its own, its cgroup's path)`` with the leader's pidfd, or
+                ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the leader has exited and
+                members are left, and ``(EMPTY, status)``, its last. ``(BROKEN, traceback)`` if it
+                fails itself.
 To an embryo:   ``(ORDER, order)``, as to a keeper.
 
 What is too long for one message goes into a file in memory, whose descriptor is sent in its place.

@@ -27,6 +27,7 @@ __all__ = ["Failed", "Order", "be_born", "bear", "find_program", "outcome"]
 STAGES = ("terminal", "limits", "user", "chdir", "exec")
 """What may fail, in the order of trying."""
 READY = b"ready "
+_SIGNALS = signal.valid_signals()
 _EFFECTIVE = os.access in os.supports_effective_ids
 
 
@@ -59,22 +60,46 @@ _PLAIN = ("uid", "umask", "limits", "nice", "death_signal")
 
 def plain(order: Order) -> bool:
     """Return whether posix_spawn(3) can do it."""
-    return spawn.available() and all(order[name] is None for name in _PLAIN)  # type: ignore[literal-required]
+    return all(order[name] is None for name in _PLAIN)  # type: ignore[literal-required]
 
 
 def bear(order: Order, terminal: int, directory: int) -> int:
     """Have a child become what the order says; return its pid. Raises `Failed`.
 
     ``directory`` is where it starts from. Blocks until the exec is done; for a process with one
-    thread, since it may fork.
+    thread, no descriptor that is inherited, and no use for its working directory.
     """
     if not plain(order):
         return _fork_embryo(order, terminal, directory)
-    return bear_plainly(order, terminal, directory)
+    stage = "chdir"
+    try:
+        os.fchdir(directory)  # Not by its name: it may have none any more.
+        if order["cwd"] is not None:
+            os.chdir(order["cwd"])
+        stage = "exec"
+        program = find_program(order["args"][0], order["env"].get(b"PATH"))
+        # The first terminal that a session leader opens is its controlling one (`kernel.spawn`).
+        return os.posix_spawn(
+            program,
+            [*order["args"]],
+            order["env"],
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, b"/dev/fd/%d" % terminal, os.O_RDWR, 0),
+                (os.POSIX_SPAWN_DUP2, 0, 1),
+                (os.POSIX_SPAWN_DUP2, 0, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_SIGNALS,
+        )
+    except OSError as error:
+        raise Failed(error.errno or errno.EIO, stage) from None
+    finally:
+        os.chdir("/")
 
 
-def bear_plainly(order: Order, terminal: int, directory: int | None) -> int:
-    """As `bear`, for a plain order, and any process: nothing is copied."""
+def bear_beside(order: Order, terminal: int, directory: int | None) -> int:
+    """As `bear`, for a plain order, and any process, whatever it has and does: `kernel.spawn`."""
     held = None
     try:
         if order["cwd"] is not None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from ptykill.command import Command
 from ptykill.errors import SpawnError
-from ptykill.kernel.birth import Failed, bear_plainly, plain
+from ptykill.kernel import spawn as posix
+from ptykill.kernel.birth import Failed, bear_beside, plain
 from ptykill.pty import spawn_stub
 from ptykill.pty.birth import failed, order
 from ptykill.pty.terminal import PtyTerminal
@@ -26,8 +27,8 @@ async def spawn(command: Command, terminal: PtyTerminal) -> int:
     """Start ``command`` as the leader of a session on ``terminal``; return its pid, unreaped."""
     ordered = order(command)
     try:
-        if plain(ordered):
-            return bear_plainly(ordered, terminal.slave, None)
+        if plain(ordered) and posix.available():
+            return bear_beside(ordered, terminal.slave, None)
         return await spawn_stub.start(ordered, command, terminal.slave)
     except Failed as failure:
         raise failed(failure.errno, failure.stage, command) from None

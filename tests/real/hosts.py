@@ -453,16 +453,21 @@ async def that_would_be_root(way: str) -> list[object]:
 
 
 async def that_gives_up_its_rights(way: str) -> str:
-    """Become an ordinary user when the supervisor is open, and spawn."""
+    """Become an ordinary user after a session, and spawn; tell whose the next one is."""
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+        await (await supervisor.spawn(["true"], cwd="/")).wait()
+        await trio.sleep(0.3)  # The next one's terminal, and keeper, are there, and root's.
         os.setgroups([])
         os.setresgid(65_534, 65_534, 65_534)
         os.setresuid(65_534, 65_534, 65_534)
         try:
-            session = await supervisor.spawn(["id", "-u"], cwd="/")
+            session = await supervisor.spawn(["sh", "-c", "id -u; stat -c %u $(tty)"], cwd="/")
         except ptykill.SpawnError as error:
             return error.stage
-        return (await session.receive()).decode().strip()
+        said = b""
+        while more := await session.receive():
+            said += more
+        return " ".join(said.decode().split())
 
 
 SHOW = "umask; ulimit -Sn; ulimit -Hc; grep NoNewPrivs /proc/self/status; nice"
@@ -495,8 +500,8 @@ def with_a_poor_keeper(what: str) -> list[str]:
     while "gone" not in said:
         message, fds = wire.receive(ours)
         said.append(message[0])
-        if message[0] == wire.KEPT:
-            path = message[2]
+        if message[0] == wire.BORN:
+            path = message[3]
         for fd in fds:
             os.close(fd)
     os.close(master)
@@ -533,10 +538,10 @@ async def that_becomes_less(way: str, jail: str) -> dict[str, Any]:
             # In this thread, whose right it is (no_new_privs).
             ours = subprocess.check_output(["sh", "-c", SHOW])  # noqa: ASYNC221
             said.append([text.decode().split(), ours.decode().split()])
-    same = Rights.now().all
+    before = Rights()
     if os.geteuid() == 0:
         os.chroot(jail)  # There is nothing in it that could be spawned.
-    return {"said": said, "jailed": Rights.now().all != same}
+    return {"said": said, "jailed": not before.unchanged()}
 
 
 _SET_NO_NEW_PRIVS = 38  # <linux/prctl.h>

@@ -301,6 +301,18 @@ async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path) -> N
         assert (await scene.session.terminate(grace=PATIENCE)).empty
 
 
+async def test_a_rehearsal_leaves_nothing(supervisor: Supervisor) -> None:
+    """The keeper that is kept warm has no descriptor that it needs no more."""
+    await until(idle, "a warm keeper")
+    held = [each for each in held_by(idle()) if each != os.devnull]
+    assert len(held) == 3 + (supervisor.containment == "cgroup"), held
+
+
+def held_by(pid: int | None) -> list[str]:
+    """Return what a process has open."""
+    return [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+
+
 async def test_what_waits_is_stopped(supervisor: Supervisor, tmp_path: Path) -> None:
     """The keeper that is kept warm may be stopped when it is wanted: it is made to go on."""
     for _ in range(3):
