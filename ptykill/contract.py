@@ -193,7 +193,13 @@ class Tier(Protocol):
         """Its name, as in ``containment="session"``."""
 
     async def spawn(self, command: Command, will: Will) -> Spawned:
-        """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
+        """Start a session. Raises `SpawnError`, and then nothing is left of the attempt.
+
+        A checkpoint, whatever comes of it.
+        """
+
+    def prepare(self) -> None:
+        """Have ready what the next spawn needs, if it is to be had. Called in a lull after each."""
 
     async def close(self) -> None:
         """Give back what all its sessions shared. Bounded, whatever goes on."""

@@ -1,9 +1,9 @@
-"""A lull after the end of sessions, in which what they held is given back.
+"""A lull, in which what ended sessions held is given back, and got ready what the next one needs.
 
 To close what a session held takes as long as to end one. Done at once, it would keep others waiting
 whose end is under way, and in another thread the one who has just been answered: an interpreter
 goes to another thread when this one has come to rest (`sys.setswitchinterval` says within which
-time else).
+time else). To start another keeper at once would keep the program waiting that was just spawned.
 """
 
 from __future__ import annotations

@@ -70,6 +70,8 @@ class Supervisor:
         self._shared = Shared(nursery.start_soon, Alarm(), Lull())
         nursery.start_soon(self._shared.alarm.run)
         nursery.start_soon(self._shared.lull.run)
+        self._spawned = trio.lowlevel.ParkingLot()
+        nursery.start_soon(self._stay_ready)
         self._spawning = 0
         self._longest = plan.longest
         self._closed = False
@@ -124,7 +126,7 @@ class Supervisor:
         default to the supervisor's. Raises `SpawnError`, `TooManySessions`, `InvalidArgument` or
         `SupervisorClosed`; then nothing is left of the attempt.
         """
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         checked = checked_command(command, env, cwd, rows, cols, echo, attributes or Attributes())
         chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
         policy = self._leftovers if leftovers is None else Leftovers(leftovers)
@@ -157,6 +159,7 @@ class Supervisor:
         )
         self._longest = max(self._longest, chosen.longest)
         self._live[session.id] = session
+        self._spawned.unpark()
         return session
 
     def get(self, session_id: str) -> Session:
@@ -216,6 +219,14 @@ class Supervisor:
             if error.errno not in _EXHAUSTED or not await self._shared.lull.come_early():
                 raise
         return await self._tier.spawn(command, will)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _stay_ready(self) -> None:
+        """After each birth have ready what the next one needs: when nobody waits for anything."""
+        while True:
+            await self._spawned.park()
+            await self._shared.lull.wait()
+            self._tier.prepare()
 
     def _keep_record(self, session: Session) -> None:
         self._live.pop(session.id, None)

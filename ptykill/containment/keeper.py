@@ -40,6 +40,7 @@ from ptykill.kernel.reserve import reserve
 from ptykill.plan import Reach
 from ptykill.pty.birth import failed
 from ptykill.pty.terminal import PtyTerminal
+from ptykill.pty.terminals import Terminals
 from ptykill.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["KeeperContainment", "KeeperTier"]
@@ -57,6 +58,7 @@ class KeeperTier:
         self._groups = groups
         self._births = Births()
         self._table = process_table()
+        self._terminals = Terminals()
 
     @classmethod
     async def open(cls, groups: str | None = None) -> KeeperTier:
@@ -66,7 +68,7 @@ class KeeperTier:
     async def spawn(self, command: Command, will: Will) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         reserve.fill()
-        terminal = PtyTerminal.create(command.rows, command.cols, echo=command.echo)
+        terminal = self._terminals.take(command)
         try:
             try:
                 kept = await self._born(command, terminal, will)
@@ -99,9 +101,12 @@ class KeeperTier:
         except BaseException:
             kept.close()
             raise
-        # For the next one, but not before this one's caller has gone on: to fork is work, too.
-        trio.lowlevel.current_trio_token().run_sync_soon(warden.keep_warm, idempotent=True)
         return kept
+
+    def prepare(self) -> None:
+        """Have a keeper and a terminal ready for the next session."""
+        self._warden.keep_warm()
+        self._terminals.prepare()
 
     async def _usable_warden(self) -> Warden:
         """Return the warden, or a new one if it is dead or this host has become another user.
@@ -118,6 +123,7 @@ class KeeperTier:
 
     async def close(self) -> None:
         """End the warden, and give back what all sessions shared."""
+        self._terminals.close()
         await self._warden.close()
         self._births.close()
         self._table.close()

@@ -32,6 +32,7 @@ from ptykill.kernel.reserve import reserve
 from ptykill.plan import Reach
 from ptykill.pty.spawn import spawn
 from ptykill.pty.terminal import PtyTerminal
+from ptykill.pty.terminals import Terminals
 from ptykill.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["SessionContainment", "SessionTier"]
@@ -53,12 +54,14 @@ class SessionTier:
 
     def __init__(self) -> None:
         self._table = process_table()
+        self._terminals = Terminals()
 
     async def spawn(self, command: Command, will: Will) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         del will  # Nobody is there who could execute it.
+        await trio.lowlevel.checkpoint()
         reserve.fill()
-        terminal = PtyTerminal.create(command.rows, command.cols, echo=command.echo)
+        terminal = self._terminals.take(command)
         try:
             leader = Leader(await spawn(command, terminal))
         except BaseException:
@@ -66,8 +69,13 @@ class SessionTier:
             raise
         return Spawned(SessionContainment(leader, terminal, self._table), terminal)
 
+    def prepare(self) -> None:
+        """Have a terminal ready for the next session."""
+        self._terminals.prepare()
+
     async def close(self) -> None:
         """Give back the descriptors that all sessions shared."""
+        self._terminals.close()
         self._table.close()
         reserve.empty()
 

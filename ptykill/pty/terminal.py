@@ -38,11 +38,8 @@ class PtyTerminal:
         _all.add(self)
 
     @classmethod
-    def create(cls, rows: int, cols: int, *, echo: bool = True) -> PtyTerminal:
-        """Open a pair of that size, which echoes what is typed, or does not.
-
-        Raises `SpawnError` if the system has none left.
-        """
+    def create(cls) -> PtyTerminal:
+        """Open a pair, which echoes what is typed. Raises `SpawnError` if there is none left."""
         try:
             master, slave = os.openpty()  # both close-on-exec, PEP 446
         except OSError as error:
@@ -51,13 +48,8 @@ class PtyTerminal:
         self = cls(master, slave)
         try:
             os.set_blocking(master, False)
-            self.resize(rows, cols)
-            modes = termios.tcgetattr(slave)
             if sys.platform == "linux":
-                modes[0] |= _IUTF8
-            if not echo:
-                modes[3] &= ~termios.ECHO
-            termios.tcsetattr(slave, termios.TCSANOW, modes)
+                self._change_modes(0, on=_IUTF8)
         except BaseException:
             self.hang_up()
             raise
@@ -117,6 +109,10 @@ class PtyTerminal:
         if self.open:
             fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
+    def be_silent(self) -> None:
+        """Echo nothing of what is typed, until a program has it otherwise (termios(3))."""
+        self._change_modes(3, off=termios.ECHO)
+
     def foreground(self) -> int | None:
         """Return the number of the foreground process group; None if there is none.
 
@@ -143,6 +139,11 @@ class PtyTerminal:
         for fd in master, slave:
             with contextlib.suppress(OSError):  # EBADF: hung up before, or closed by others.
                 os.close(fd)
+
+    def _change_modes(self, which: int, on: int = 0, off: int = 0) -> None:
+        modes = termios.tcgetattr(self.slave)
+        modes[which] = modes[which] & ~off | on
+        termios.tcsetattr(self.slave, termios.TCSANOW, modes)
 
     def _with_what_follows(self, piece: bytes) -> bytes:
         """Return what was read, and more if it was so much that there may be more.

@@ -74,6 +74,9 @@ class FakeTier:
         self.spawned.append(containment)
         return Spawned(containment, containment.terminal)
 
+    def prepare(self) -> None:
+        """Have nothing to prepare."""
+
     async def close(self) -> None:
         """Note that it was closed."""
         await trio.lowlevel.checkpoint()

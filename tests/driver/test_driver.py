@@ -648,6 +648,8 @@ async def test_nothing_wakes_while_idle(mock_clock: trio.testing.MockClock) -> N
         for _ in range(100):
             await supervisor.spawn(["x"])
         await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(1)  # Beyond the lull in which the next spawn is prepared.
+        await trio.testing.wait_all_tasks_blocked()
         counter = Counter()
         trio.lowlevel.add_instrument(counter)
         assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf

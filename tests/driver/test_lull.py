@@ -212,6 +212,7 @@ async def test_a_spawn_does_not_wait_for_what_ended_sessions_hold(
             await session.terminate()
             session = await supervisor.spawn(["x"])
             assert trio.current_time() == began
+        await trio.sleep(LONG)  # Nobody waits for a lull any more.
         # What a session holds that lives is not given back, and it is not asked for twice.
         asked = tier.asked
         with pytest.raises(ptykill.SpawnError):
@@ -233,3 +234,32 @@ async def test_a_command_that_is_missing_is_not_tried_twice(
         with pytest.raises(ptykill.SpawnError):
             await supervisor.spawn(["x"])
         assert tier.asked == asked + 1
+
+
+class Prepared(FakeTier):
+    """A tier that counts how often it was told to get ready."""
+
+    times = 0
+
+    def prepare(self) -> None:
+        """Count."""
+        self.times += 1
+
+
+async def test_the_next_spawn_is_prepared_in_a_lull(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """After each, but not while the one who has spawned, or is spawning others, is at work."""
+    tier = Prepared(POLITE)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        for _ in range(5):
+            await supervisor.spawn(["x"])
+        await trio.testing.wait_all_tasks_blocked()
+        assert tier.times == 0
+        await trio.sleep(LONG)
+        assert tier.times == 1
+        await supervisor.spawn(["x"])
+        await trio.sleep(LONG)
+        assert tier.times == 2
+        await trio.sleep(3600)
+        assert tier.times == 2

@@ -1,0 +1,50 @@
+"""The terminals of a tier's sessions. One is opened before anybody asks: a tenth of a spawn."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from ptykill.command import Command
+from ptykill.errors import SpawnError
+from ptykill.pty.terminal import PtyTerminal
+
+__all__ = ["Terminals"]
+
+
+class Terminals:
+    """Opens them, and has a spare one."""
+
+    def __init__(self) -> None:
+        self._spare: PtyTerminal | None = None
+        self._owner = -1
+
+    def take(self, command: Command) -> PtyTerminal:
+        """Return a terminal as that command wants it. Raises `SpawnError`, if there is none."""
+        terminal, self._spare = self._spare, None
+        if terminal is not None and self._owner != os.geteuid():
+            # It belongs to whom we were, and a leader opens it anew, as whom we are.
+            terminal.hang_up()
+        if terminal is None or not terminal.open:
+            terminal = PtyTerminal.create()
+        try:
+            terminal.resize(command.rows, command.cols)
+            if not command.echo:
+                terminal.be_silent()
+        except BaseException:
+            terminal.hang_up()
+            raise
+        return terminal
+
+    def prepare(self) -> None:
+        """Have a spare one, if it is to be had."""
+        if self._spare is None:
+            self._owner = os.geteuid()
+            with suppress(SpawnError):
+                self._spare = PtyTerminal.create()
+
+    def close(self) -> None:
+        """Give the spare one back."""
+        if self._spare is not None:
+            self._spare.hang_up()
+            self._spare = None
