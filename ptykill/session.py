@@ -183,7 +183,7 @@ class Session:
         `InvalidGrace` and `PlanError`, and then nothing has been signalled.
         """
         self.request_end(grace=grace, plan=plan)
-        return await self.settled()
+        return await self._driver.settled()
 
     async def settled(self) -> Verdict:
         """Wait for the verdict of a teardown that was asked for, be it empty or not."""

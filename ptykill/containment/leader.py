@@ -12,7 +12,9 @@ import errno
 import functools
 import os
 import signal
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 import trio
 
@@ -91,11 +93,15 @@ class Leader:
         """Return whether it has exited."""
         return self._process is None or self._process.dead()
 
-    async def wait_exited(self) -> None:
+    def wait_exited(self) -> Coroutine[Any, Any, None]:
         """Wait until it has exited, without reaping it."""
+        # What waits is handed on: each frame between would be gone through when it is over.
         if isinstance(self._process, PidfdProcess):
-            await self._process.wait_dead()
-        elif self._process is not None:
+            return self._process.wait_dead()
+        return self._wait_in_a_thread()
+
+    async def _wait_in_a_thread(self) -> None:
+        if self._process is not None:
             await trio.to_thread.run_sync(
                 self._look, os.WNOWAIT, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )

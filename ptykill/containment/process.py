@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 import psutil
 import trio
@@ -37,9 +38,9 @@ class PidfdProcess(Pidfd):
 
     __slots__ = ()
 
-    async def wait_dead(self) -> None:
+    def wait_dead(self) -> Coroutine[Any, Any, None]:
         """Wait until it is dead: an event, no polling."""
-        await trio.lowlevel.wait_readable(self.fd)
+        return trio.lowlevel.wait_readable(self.fd)
 
 
 class NumberedProcess:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import suppress
 from signal import Signals
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 
@@ -160,11 +160,11 @@ class SessionContainment:
             pids = [pid for pid in pids if pid not in born]
         self._send(number, self._living(pids), signalled)
 
-    async def wait_exited(self) -> None:
+    def wait_exited(self) -> Coroutine[Any, Any, None]:
         """Wait until the leader has exited."""
         if self._children is None and not self._closed and self._table.mark() is not None:
             self._children = Children(self.pid)  # Now, when nobody waits for anything yet.
-        await self._leader.wait_exited()
+        return self._leader.wait_exited()
 
     def exit_status(self) -> ExitStatus | None:
         """Return the leader's status, reaped or not; None if it can't be known."""
