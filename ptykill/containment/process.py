@@ -40,7 +40,7 @@ class PidfdProcess(Pidfd):
 
     def wait_dead(self) -> Coroutine[Any, Any, None]:
         """Wait until it is dead: an event, no polling."""
-        return trio.lowlevel.wait_readable(self.fd)
+        return trio.lowlevel.wait_readable(self.fd)  # noqa: ASYNC105 - by who asked
 
 
 class NumberedProcess:
