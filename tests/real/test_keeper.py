@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import marshal
 import os
 import signal
@@ -323,16 +324,22 @@ async def test_what_waits_is_stopped(supervisor: Supervisor, tmp_path: Path) -> 
         assert (await session.wait()).empty
 
 
+SEIZE = "(0x4206, 0)"
+INTERRUPT = "(0x4207, 0)"
+SEIZE_FOR_VFORK = "(0x4206, 4)"
+"""Requests of ptrace(2); the last stops a process that has called vfork(2), and its child."""
+
+
 @contextlib.contextmanager
-def held_up(pid: int) -> Iterator[None]:
-    """Trace a process, and stop it so that SIGCONT does not help."""
-    code = """
+def held_up(pid: int, *requests: str) -> Iterator[None]:
+    """Trace a process, and stop it so that SIGCONT does not help: now, or when it bears."""
+    code = f"""
 import ctypes, sys
 libc = ctypes.CDLL(None, use_errno=True)
 pid = int(sys.argv[1])
-for request in 0x4206, 0x4207:  # PTRACE_SEIZE, PTRACE_INTERRUPT
-    if libc.ptrace(request, pid, None, None):
-        sys.exit(f"ptrace: {ctypes.get_errno()}")
+for request, options in {", ".join(requests or (SEIZE, INTERRUPT))},:
+    if libc.ptrace(request, pid, None, options):
+        sys.exit(f"ptrace: {{ctypes.get_errno()}}")
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -354,6 +361,21 @@ async def test_what_waits_is_held_up(supervisor: Supervisor, tmp_path: Path) -> 
         session = await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
     await session.wait()
     assert (tmp_path / "births").read_text() == "born\n"
+
+
+async def test_who_is_held_up_in_a_birth(supervisor: Supervisor, tmp_path: Path) -> None:
+    """The spawn fails, in time, since the command may have run; and nobody is left of it."""
+    await until(idle, "a warm keeper")
+    pid = idle() or 0
+    with held_up(pid, SEIZE_FOR_VFORK), trio.fail_after(PATIENCE):
+        with pytest.raises(ptykill.SpawnError) as caught:
+            await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
+        assert caught.value.errno == errno.ETIMEDOUT
+    await until(lambda: not alive(pid), "its end")
+    assert supervisor.sessions == ()
+    session = await supervisor.spawn(["true"], cwd=tmp_path)
+    assert (await session.wait()).empty
+    assert not (tmp_path / "births").exists()
 
 
 async def test_what_is_held_up_is_called_off(supervisor: Supervisor, tmp_path: Path) -> None:
