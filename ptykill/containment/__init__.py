@@ -46,11 +46,7 @@ async def _open(name: str) -> Tier:
         raise ContainmentUnavailable(reason)
     if name == "session":
         return SessionTier()
-    groups = cgroup.place() if name == "cgroup" else None
-    if groups is not None:
-        for path in cgroup.recover(groups):
-            log.event(logging.WARNING, "cgroup.recovered", path=path)
-    return await KeeperTier.open(groups)
+    return await KeeperTier.open(cgroup.place() if name == "cgroup" else None)
 
 
 def why_not(name: str) -> str | None:

@@ -33,7 +33,7 @@ from ptykill.errors import SpawnError
 from ptykill.keeper import wire
 from ptykill.keeper.alone import within
 from ptykill.kernel.births import Births
-from ptykill.kernel.cgroup import Cgroup
+from ptykill.kernel.cgroup import Cgroup, recover
 from ptykill.kernel.descent import children, members
 from ptykill.kernel.handle import Pidfd, deliver, open_pidfd
 from ptykill.kernel.reserve import reserve
@@ -59,6 +59,9 @@ class KeeperTier:
         self._births = Births()
         self._table = process_table()
         self._terminals = Terminals()
+        self._tidy = False
+        """No keeper has died, as far as is known, before it could remove its cgroup."""
+        self._tidy_up()
 
     @classmethod
     async def open(cls, groups: str | None = None) -> KeeperTier:
@@ -100,11 +103,13 @@ class KeeperTier:
             await kept.wait_born()
         except BaseException:
             kept.close()
+            self._tidy = False  # It may have been killed.
             raise
         return kept
 
     def prepare(self) -> None:
         """Have a keeper and a terminal ready for the next session."""
+        self._tidy_up()
         self._warden.keep_warm()
         self._terminals.prepare()
 
@@ -121,10 +126,18 @@ class KeeperTier:
             await old.close()
         return self._warden
 
+    def _tidy_up(self) -> None:
+        """End what dead keepers have left in their cgroups, and remove these."""
+        if not self._tidy and self._groups is not None:
+            for path in recover(self._groups):
+                log.event(logging.WARNING, "cgroup.recovered", path=path)
+        self._tidy = True
+
     async def close(self) -> None:
         """End the warden, and give back what all sessions shared."""
         self._terminals.close()
         await self._warden.close()
+        self._tidy_up()
         self._births.close()
         self._table.close()
         reserve.empty()

@@ -20,6 +20,7 @@ import trio
 import ptykill
 from ptykill import Caveat, ExitStatus, Outcome, Supervisor, Verdict
 from ptykill.containment.keeper import KeeperContainment
+from ptykill.kernel import cgroup
 from ptykill.kernel.descent import members
 from ptykill.kernel.handle import Pidfd
 from ptykill.testing import process_table as processes
@@ -357,10 +358,19 @@ sys.stdin.read()
 async def test_what_waits_is_held_up(supervisor: Supervisor, tmp_path: Path) -> None:
     """If it can't be made to go on, another one is taken, and nobody is born of this one."""
     await until(idle, "a warm keeper")
-    with held_up(idle() or 0), trio.fail_after(PATIENCE):
+    pid = idle() or 0
+    with held_up(pid), trio.fail_after(PATIENCE):
         session = await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
     await session.wait()
     assert (tmp_path / "births").read_text() == "born\n"
+    await until(lambda: not cgroups_of(pid), "its cgroup to be removed")
+
+
+def cgroups_of(keeper: int) -> list[str]:
+    """Return the cgroups that were made by a process of that number."""
+    folder = cgroup.place()
+    found = [] if folder is None else Path(folder).glob(f"ptykill-*-{keeper}-*")
+    return [path.name for path in found]
 
 
 async def test_who_is_held_up_in_a_birth(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -376,12 +386,14 @@ async def test_who_is_held_up_in_a_birth(supervisor: Supervisor, tmp_path: Path)
     session = await supervisor.spawn(["true"], cwd=tmp_path)
     assert (await session.wait()).empty
     assert not (tmp_path / "births").exists()
+    await until(lambda: not cgroups_of(pid), "its cgroup to be removed")
 
 
 async def test_what_is_held_up_is_called_off(supervisor: Supervisor, tmp_path: Path) -> None:
     """A spawn that is cancelled ends soon, and leaves nothing, whatever its keeper does."""
     await until(idle, "a warm keeper")
-    with held_up(idle() or 0):
+    pid = idle() or 0
+    with held_up(pid):
         asked = trio.current_time()
         with trio.move_on_after(0.3) as patience:
             await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
@@ -391,6 +403,7 @@ async def test_what_is_held_up_is_called_off(supervisor: Supervisor, tmp_path: P
     session = await supervisor.spawn(["true"], cwd=tmp_path)
     assert (await session.wait()).empty
     assert not (tmp_path / "births").exists()
+    await until(lambda: not cgroups_of(pid), "its cgroup to be removed")
 
 
 def idle() -> int | None:
