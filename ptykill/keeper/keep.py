@@ -23,7 +23,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from typing import NoReturn
 
 from ptykill.keeper import wire
@@ -99,40 +99,43 @@ class Keeper:
         channel.settimeout(0)
 
     def rehearse(self) -> None:
-        """Go through what is to be quick when it counts, unless somebody waits already.
+        """Go through what is to be quick when it counts: a birth, if nobody waits, and an end.
 
         The pages that are shared with the warden are copied when they are first touched, which
         takes as long as all else together, and is best done before.
         """
         channel = self._channel
         assert channel is not None
-        if _happened(channel, select.POLLIN):
-            return
-        umask = os.umask(0)
-        os.umask(umask)
-        with ExitStack() as given_back, suppress(OSError):
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            given_back.enter_context(ours)
-            given_back.enter_context(theirs)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs, suppress(OSError):
             theirs.settimeout(0)
-            root = os.open("/", os.O_PATH)
-            given_back.callback(os.close, root)
-            # An empty file: it is found, and may be executed, and can't be (ENOEXEC).
-            empty = os.memfd_create("ptykill-nothing")
-            given_back.callback(os.close, empty)
-            order = {**_REHEARSED, "args": [b"%d" % empty]}
-            wire.send(ours, (wire.ORDER, order, umask, *_LAST_WILL), [empty, root])
             self._channel = theirs
-            self._open(theirs.fileno(), self._hear)
-            self._see_to_it()
-            self._shut(theirs.fileno())
-            with closing(Pidfd(0, os.pidfd_open(os.getpid()))) as ourselves:
-                self._tell(wire.BORN, 0, os.getpid(), None, fds=[ourselves.fd])
+            if not _happened(channel, select.POLLIN):
+                self._rehearse_birth(ours)
             self.leader = os.getpid()  # Who has no children.
             self._somebody_died()
-            self._status_of(os.waitid_result((0, 0, 0, signal.SIGHUP, os.CLD_KILLED)))
+            self._tell(wire.EMPTY, self._status_of(_HUNG_UP))
         self._channel, self._will, self._failed = channel, None, None
         self.leader, self._over = 0, False
+
+    def _rehearse_birth(self, host: socket.socket) -> None:
+        umask = os.umask(0)
+        os.umask(umask)
+        # An empty file: it is found, and may be executed, and can't be (ENOEXEC).
+        nothing = os.memfd_create("ptykill-nothing")
+        root = os.open("/", os.O_PATH)
+        try:
+            order = {**_REHEARSED, "args": [b"%d" % nothing]}
+            wire.send(host, (wire.ORDER, order, umask, *_LAST_WILL), [nothing, root])
+            assert self._channel is not None
+            self._open(self._channel.fileno(), self._hear)
+            self._see_to_it()
+            self._shut(self._channel.fileno())
+            with closing(Pidfd(0, os.pidfd_open(os.getpid()))) as ourselves:
+                self._tell(wire.BORN, 0, os.getpid(), None, fds=[ourselves.fd])
+        finally:
+            os.close(nothing)
+            os.close(root)
 
     def run(self) -> None:
         """Do what is to be done when it happens, until nobody is left."""
@@ -393,6 +396,7 @@ _REHEARSED: Order = {
     "nice": None,
     "death_signal": None,
 }
+_HUNG_UP = os.waitid_result((0, 0, 0, int(signal.SIGHUP), os.CLD_KILLED))
 _LAST_WILL = wire.Will(wire.WILL, "", "", 0, 0.0, 0.0)
 """What is rehearsed: the birth of what is not there."""
 
