@@ -199,7 +199,10 @@ class Tier(Protocol):
         """
 
     def prepare(self) -> None:
-        """Have ready what the next spawn needs, if it is to be had. Called in a lull after each."""
+        """Have ready what the next spawn needs, if it is to be had.
+
+        Called in a lull, at the beginning and after each spawn. Must not block.
+        """
 
     async def close(self) -> None:
         """Give back what all its sessions shared. Bounded, whatever goes on."""

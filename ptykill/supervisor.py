@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import os
 import secrets
 import time
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ptykill import containment as tiers
+from ptykill import log
 from ptykill.alarm import Alarm
 from ptykill.command import Attributes, Command
 from ptykill.contract import Signaller, Spawned, Tier, Will
@@ -36,6 +38,8 @@ _SLACK = 1.0
 """Seconds that leaving the supervisor may outlast the longest of its plans."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EAGAIN, errno.ENOMEM)
 """What the kernel says when there are no more descriptors, terminals or processes to be had."""
+_SETTLE = 0.05
+"""Seconds after a spawn in which its program starts, or has ended: the next can be prepared."""
 _PAUSE = 0.001
 """Seconds between two looks at what tells nobody."""
 
@@ -222,11 +226,15 @@ class Supervisor:
 
     @trio.lowlevel.enable_ki_protection
     async def _stay_ready(self) -> None:
-        """After each birth have ready what the next one needs: when nobody waits for anything."""
+        """Have ready what the next birth needs, but get it when nobody waits for anything."""
         while True:
-            await self._spawned.park()
+            await trio.sleep(_SETTLE)
             await self._shared.lull.wait()
-            self._tier.prepare()
+            try:
+                self._tier.prepare()
+            except Exception as error:  # noqa: BLE001 - it may be anybody's, and can be done without
+                log.event(logging.WARNING, "supervisor.unprepared", exc_info=error)
+            await self._spawned.park()
 
     def _keep_record(self, session: Session) -> None:
         self._live.pop(session.id, None)

@@ -107,14 +107,16 @@ class Keeper:
         channel = self._channel
         assert channel is not None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs, suppress(OSError):
+        with ours, theirs:
             theirs.settimeout(0)
             self._channel = theirs
-            if not _happened(channel, select.POLLIN):
-                self._rehearse_birth(ours)
-            self.leader = os.getpid()  # Who has no children.
-            self._somebody_died()
-            self._tell(wire.EMPTY, self._status_of(_HUNG_UP))
+            with suppress(OSError):  # EMFILE, say: what matters will tell of that.
+                if not _happened(channel, select.POLLIN):
+                    self._rehearse_birth(ours)
+                self.leader = os.getpid()  # Who has no children.
+                self._somebody_died()
+                self._tell(wire.EMPTY, self._status_of(_HUNG_UP))
+            self._shut(theirs.fileno())
         self._channel, self._will, self._failed = channel, None, None
         self.leader, self._over = 0, False
 
@@ -130,7 +132,6 @@ class Keeper:
             assert self._channel is not None
             self._open(self._channel.fileno(), self._hear)
             self._see_to_it()
-            self._shut(self._channel.fileno())
             with closing(Pidfd(0, os.pidfd_open(os.getpid()))) as ourselves:
                 self._tell(wire.BORN, 0, os.getpid(), None, fds=[ourselves.fd])
         finally:

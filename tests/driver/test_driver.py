@@ -647,8 +647,9 @@ async def test_nothing_wakes_while_idle(mock_clock: trio.testing.MockClock) -> N
     async with ptykill.open_supervisor(containment=FakeTier(), max_sessions=100) as supervisor:
         for _ in range(100):
             await supervisor.spawn(["x"])
-        await trio.testing.wait_all_tasks_blocked()
-        mock_clock.jump(1)  # Beyond the lull in which the next spawn is prepared.
+        for _ in range(3):
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(1)  # Until the next spawn has been prepared, in a lull.
         await trio.testing.wait_all_tasks_blocked()
         counter = Counter()
         trio.lowlevel.add_instrument(counter)

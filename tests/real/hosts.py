@@ -37,7 +37,7 @@ from ptykill.containment import leader
 from ptykill.containment.process_table import Mark
 from ptykill.containment.rights import Rights
 from ptykill.keeper import wire
-from ptykill.keeper.keep import keep
+from ptykill.keeper.keep import NAME, keep
 from ptykill.kernel import calls, cgroup, spawn
 from ptykill.kernel.cgroup import Cgroup, new_path
 from ptykill.pty.birth import order
@@ -485,18 +485,20 @@ def with_a_poor_keeper(what: str) -> list[str]:
         if what == "a way out":
             cgroup.Cgroup.let_out = _refused(errno.EBUSY)  # type: ignore[method-assign]
         else:
-            os.pidfd_open = _refused(errno.EMFILE)
+            os.pidfd_open = _refused(errno.EMFILE, os.pidfd_open if what == "a rehearsal" else None)
         keep(theirs, this, groups)
     theirs.close()
+    said, path = [], None
+    if what == "a rehearsal":
+        said += watched(keeper)
     master, slave = os.openpty()
     here = os.open("/", os.O_RDONLY)
-    command = Command(("sleep", "60" if groups is None else "0.3"), env={"PATH": os.defpath})
+    command = Command(("sleep", "60" if what == "descriptors" else "0.3"), env={"PATH": os.defpath})
     wire.send(
         ours,
         (wire.ORDER, order(command), None, wire.WILL, "KILL", "kill", 0, 0.0, 0.0),
         [slave, here],
     )
-    said, path = [], None
     while "gone" not in said:
         message, fds = wire.receive(ours)
         said.append(message[0])
@@ -511,11 +513,31 @@ def with_a_poor_keeper(what: str) -> list[str]:
     return said
 
 
-def _refused(number: int) -> Callable[..., NoReturn]:
-    def refuse(*_: object) -> NoReturn:
-        raise OSError(number, os.strerror(number))
+def _refused(number: int, then: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """Return a function that fails; or, the second time and later, does that."""
+    asked = itertools.count()
+
+    def refuse(*arguments: object) -> Any:  # noqa: ANN401 - what it would have returned
+        if then is None or next(asked) == 0:
+            raise OSError(number, os.strerror(number))
+        return then(*arguments)
 
     return refuse
+
+
+def watched(keeper: int) -> list[str]:
+    """Say whether a keeper is busy that has nothing to do."""
+    while Path(f"/proc/{keeper}/comm").read_bytes().strip() != NAME:
+        time.sleep(0.01)
+    before = ticks(keeper)
+    time.sleep(0.5)
+    return ["busy"] if ticks(keeper) > before + 10 else []
+
+
+def ticks(pid: int) -> int:
+    """Return how much processor time a process has used (proc(5), in hundredths of a second)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 async def that_becomes_less(way: str, jail: str) -> dict[str, Any]:

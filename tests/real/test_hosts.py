@@ -125,6 +125,12 @@ def test_a_keeper_that_can_not_tell_of_a_birth(mark: str) -> None:
     assert processes.left(mark) == []
 
 
+def test_a_keeper_that_can_not_rehearse(mark: str) -> None:
+    """It waits all the same, asleep, and bears when it is asked."""
+    assert run_host("with_a_poor_keeper", "a rehearsal") == ["born", "empty", "gone"]
+    assert processes.left(mark) == []
+
+
 @pytest.mark.parametrize("tier", ["cgroup"], indirect=True)
 def test_a_keeper_that_can_not_leave_its_cgroup(tier: str) -> None:
     """It stays, and the session does not notice."""
