@@ -20,6 +20,7 @@ import trio
 
 from ptykill.containment.process import PidfdProcess, Process, open_process
 from ptykill.errors import SpawnError
+from ptykill.kernel import calls
 from ptykill.kernel.reserve import reserve
 from ptykill.verdict import ExitStatus
 
@@ -75,9 +76,7 @@ class Leader:
         """Send a signal to the leader's process group; False if nobody is in it."""
         if isinstance(self._process, PidfdProcess) and _knows_groups():
             try:
-                signal.pidfd_send_signal(
-                    self._process.fd, number, None, _PIDFD_SIGNAL_PROCESS_GROUP
-                )
+                calls.pidfd_send_signal(self._process.fd, number, None, _PIDFD_SIGNAL_PROCESS_GROUP)
             except ProcessLookupError:
                 return False
             return True
@@ -147,7 +146,7 @@ class Leader:
         try:
             if by_pidfd:
                 assert isinstance(self._process, PidfdProcess)
-                found = os.waitid(os.P_PIDFD, self._process.fd, os.WEXITED | how)
+                found = os.waitid(calls.P_PIDFD, self._process.fd, os.WEXITED | how)
             else:
                 found = os.waitid(os.P_PID, self.pid, os.WEXITED | how)
         except ChildProcessError:
@@ -163,9 +162,9 @@ class Leader:
 @functools.cache
 def _knows_groups() -> bool:
     """Return whether this kernel can signal a process group by pidfd."""
-    fd = os.pidfd_open(os.getpid())
+    fd = calls.pidfd_open(os.getpid())
     try:
-        signal.pidfd_send_signal(fd, 0, None, _PIDFD_SIGNAL_PROCESS_GROUP)
+        calls.pidfd_send_signal(fd, 0, None, _PIDFD_SIGNAL_PROCESS_GROUP)
     except OSError:
         return False
     finally:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import psutil
 import trio
 
+from ptykill.kernel import calls
 from ptykill.kernel.handle import Pidfd, Signallable
 from ptykill.kernel.reserve import reserve
 
@@ -96,17 +97,16 @@ def open_process(pid: int, *, spare: bool = True) -> Process | None:
     ``spare`` allows the descriptors that are kept back for a kill to be used for it (`reserve`).
     Who it is has to be checked *after* this: from here on the handle can't change its owner.
     """
-    if hasattr(os, "pidfd_open"):
-        try:
-            return PidfdProcess(
-                pid, reserve.use(lambda: os.pidfd_open(pid)) if spare else os.pidfd_open(pid)
-            )
-        except OSError as error:
-            # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
-            if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
-                return None
-            if error.errno not in (errno.ENOSYS, errno.EPERM):  # An old kernel, or a sandbox's.
-                raise
+    try:
+        return PidfdProcess(
+            pid, reserve.use(lambda: calls.pidfd_open(pid)) if spare else calls.pidfd_open(pid)
+        )
+    except OSError as error:
+        # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            return None
+        if error.errno not in (errno.ENOSYS, errno.EPERM):  # An old kernel, or a sandbox's.
+            raise
     try:
         return NumberedProcess(pid, psutil.Process(pid))
     except psutil.NoSuchProcess:

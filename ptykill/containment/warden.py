@@ -26,6 +26,7 @@ from ptykill.containment.process import PidfdProcess
 from ptykill.containment.rights import Rights
 from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
+from ptykill.kernel import calls
 from ptykill.kernel.birth import Failed
 from ptykill.kernel.descent import stat
 from ptykill.kernel.handle import open_pidfd
@@ -47,10 +48,8 @@ def unavailable() -> str | None:
     """Say why there can be no keepers here; None if nothing speaks against it."""
     if sys.platform != "linux":
         return f"{sys.platform} has no subreapers: keepers need Linux"
-    if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):
-        return "this Python knows no pidfds"
     try:
-        os.close(os.pidfd_open(os.getpid()))
+        os.close(calls.pidfd_open(os.getpid()))
     except OSError as error:
         return f"pidfd_open is refused: {error.strerror} (it came with Linux 5.3)"
     if not os.path.exists("/proc/self/stat"):
@@ -208,7 +207,7 @@ class Kept:
                 for fd in fds:
                     if message[0] == wire.BORN:
                         with suppress(OSError):
-                            signal.pidfd_send_signal(fd, signal.SIGKILL)
+                            calls.pidfd_send_signal(fd, signal.SIGKILL)
                     os.close(fd)
 
     def close(self) -> None:
@@ -261,7 +260,7 @@ class Warden:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             undone.enter_context(ours)
             with theirs:
-                host = os.pidfd_open(os.getpid())
+                host = calls.pidfd_open(os.getpid())
                 try:
                     pid = start_beside("warden", theirs.fileno(), host)
                 finally:
@@ -348,7 +347,7 @@ class Warden:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
                     await trio.lowlevel.wait_readable(self._process.fd)
             with suppress(ChildProcessError):  # Somebody else has reaped it.
-                os.waitid(os.P_PIDFD, self._process.fd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
+                os.waitid(calls.P_PIDFD, self._process.fd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
             self._process.close()
             self._process = None
 

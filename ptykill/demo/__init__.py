@@ -29,7 +29,9 @@ def main(*, plain: bool = False, grace: float = 1.0) -> int:
     if missing:
         return _refuse(f"needs {' and '.join(missing)}: pip install 'ptykill[demo]'")
     if not sys.platform.startswith("linux") or not hasattr(os, "pidfd_open"):
-        return _refuse("watches by pidfd and /proc, and so needs Linux")
+        return _refuse(
+            "watches by /proc and os.pidfd_open, and so needs Linux, and a Python with it"
+        )
     shortest, longest = _GRACES
     if not shortest <= grace <= longest:
         return _refuse(f"takes a grace of {shortest} to {longest:.0f} seconds, not {grace}")

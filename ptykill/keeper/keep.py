@@ -124,7 +124,7 @@ class Keeper:
         umask = os.umask(0)
         os.umask(umask)
         # An empty file: it is found, and may be executed, and can't be (ENOEXEC).
-        nothing = os.memfd_create("ptykill-nothing")
+        nothing = wire.nameless_file()
         root = os.open("/", os.O_PATH)
         try:
             order = {**_REHEARSED, "args": [b"%d" % nothing]}
@@ -132,7 +132,7 @@ class Keeper:
             assert self._channel is not None
             self._open(self._channel.fileno(), self._hear)
             self._see_to_it()
-            with closing(Pidfd(0, os.pidfd_open(os.getpid()))) as ourselves:
+            with closing(Pidfd(0, calls.pidfd_open(os.getpid()))) as ourselves:
                 self._tell(wire.BORN, 0, os.getpid(), None, fds=[ourselves.fd])
         finally:
             os.close(nothing)
@@ -198,7 +198,7 @@ class Keeper:
         """Have the leader be born, and tell how that went. A failure is the end of this keeper."""
         try:
             self.leader = bear(order, terminal, directory)
-            pidfd = os.pidfd_open(self.leader)
+            pidfd = calls.pidfd_open(self.leader)
         except OSError as error:
             self._failed = error.errno, getattr(error, "stage", "keeper")
             if self.leader:  # EMFILE: nobody could hold it, so it is not to live on.

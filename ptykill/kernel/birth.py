@@ -92,6 +92,12 @@ def bear(order: Order, terminal: int, directory: int) -> int:
             setsigmask=(),
             setsigdef=_SIGNALS,
         )
+    except NotImplementedError:
+        # This Python was built where the C library had no POSIX_SPAWN_SETSID (glibc before 2.26),
+        # as are those that are to run everywhere; the one that it runs with may have it.
+        if spawn.available():
+            return bear_beside(order, terminal, directory)
+        return _fork_embryo(order, terminal, directory)
     except OSError as error:
         raise Failed(error.errno or errno.EIO, stage) from None
     finally:

@@ -1,18 +1,39 @@
-"""The system calls that Python lacks, for Linux."""
+"""The system calls that Python lacks, for Linux.
+
+Those on pidfds it lacks only if it was built with headers that do not know them: one that is to run
+everywhere may have been, and such are what uv and conda install.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
+import sys
+from collections.abc import Callable
 
-__all__ = ["be_opened_up", "become_subreaper", "child_events", "die_with_parent", "set_name"]
+__all__ = [
+    "P_PIDFD",
+    "be_opened_up",
+    "become_subreaper",
+    "child_events",
+    "die_with_parent",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "set_name",
+]
 
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_NAME, _SET_CHILD_SUBREAPER = 1, 4, 15, 36
 """<linux/prctl.h>"""
 _CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK  # As SFD_*: signalfd(2).
 _SIGNAL_SET = 128
 """Bytes of the C library's sigset_t (glibc, musl)."""
+
+_PIDFD_SEND_SIGNAL, _PIDFD_OPEN = 424, 434
+"""The same on every machine but alpha: numbers have been given out for all at once since 5.1."""
+P_PIDFD: int = getattr(os, "P_PIDFD", 3)
+"""waitid(2): the child is named by a pidfd."""
 
 _library = ctypes.CDLL(None, use_errno=True)
 
@@ -58,6 +79,27 @@ def child_events() -> int:
     _library.sigemptyset(mask)
     _library.sigaddset(mask, signal.SIGCHLD)
     return _checked(_library.signalfd(-1, mask, _CLOEXEC_NONBLOCK))
+
+
+def _pidfd_open(pid: int) -> int:
+    return _called(_PIDFD_OPEN, pid, 0)
+
+
+def _pidfd_send_signal(pidfd: int, number: int, info: None = None, flags: int = 0) -> None:
+    _called(_PIDFD_SEND_SIGNAL, pidfd, number, info, flags)
+
+
+pidfd_open: Callable[[int], int] = getattr(os, "pidfd_open", _pidfd_open)
+"""pidfd_open(2), Linux 5.3. Raises OSError; with ENOSYS if the system has none."""
+pidfd_send_signal: Callable[..., None] = getattr(signal, "pidfd_send_signal", _pidfd_send_signal)
+"""pidfd_send_signal(2), Linux 5.1. Raises OSError."""
+
+
+def _called(number: int, *arguments: int | None) -> int:
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    longs = [ctypes.c_long(0 if each is None else each) for each in (number, *arguments)]
+    return _checked(_library.syscall(*longs))
 
 
 def _checked(result: int) -> int:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import Protocol
 
+from ptykill.kernel import calls
 from ptykill.kernel.reserve import reserve
 
 __all__ = ["Pidfd", "Signallable", "deliver", "open_pidfd"]
@@ -50,7 +51,7 @@ class Pidfd:
         if self.fd < 0:
             return False
         try:
-            signal.pidfd_send_signal(self.fd, number)
+            calls.pidfd_send_signal(self.fd, number)
         except ProcessLookupError:
             return False
         return True
@@ -84,7 +85,7 @@ def open_pidfd(pid: int) -> Pidfd | None:
     Who it is has to be checked *after* this: from here on the handle can't change its owner.
     """
     try:
-        return Pidfd(pid, reserve.use(lambda: os.pidfd_open(pid)))
+        return Pidfd(pid, reserve.use(lambda: calls.pidfd_open(pid)))
     except OSError as error:
         # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):

@@ -32,8 +32,6 @@ __all__ = [
     "spawned",
 ]
 
-_pidfd_open = os.pidfd_open  # Tests take it away from `os`.
-
 MARK = "PTYKILL_TEST_MARK"
 """The environment variable whose value says which test a process belongs to."""
 
@@ -169,7 +167,7 @@ class _Handle:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.fd = _pidfd_open(pid)
+        self.fd = os.pidfd_open(pid)
 
     def dead(self, *, within: float = 0.0) -> bool:
         poll = select.poll()

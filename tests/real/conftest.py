@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator
+from typing import NoReturn
 
 import pytest
 
@@ -12,7 +14,7 @@ from ptykill import Supervisor
 from ptykill.containment import session as session_module
 from ptykill.containment import why_not
 from ptykill.containment.process_table import PortableTable
-from ptykill.kernel import spawn
+from ptykill.kernel import calls, spawn
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
 """A short grace, and a bound that no machine is too slow for."""
@@ -49,11 +51,16 @@ def spawning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return way
 
 
+def refused(*_: object) -> NoReturn:
+    """Be a system call that this system has not."""
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
 @pytest.fixture(params=["pidfd", "portable"])
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Take the kernel's newer ways and those of any POSIX system in turn."""
     way: str = request.param
     if way == "portable":
-        monkeypatch.delattr(os, "pidfd_open")
+        monkeypatch.setattr(calls, "pidfd_open", refused)
         monkeypatch.setattr(session_module, "process_table", PortableTable)
     return way

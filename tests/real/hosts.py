@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import importlib
 import inspect
 import itertools
 import json
@@ -482,14 +483,11 @@ def with_a_poor_keeper(what: str) -> list[str]:
     keeper = os.fork()
     if keeper == 0:
         ours.close()
-        if what == "a way out":
-            cgroup.Cgroup.let_out = _refused(errno.EBUSY)  # type: ignore[method-assign]
-        else:
-            os.pidfd_open = _refused(errno.EMFILE, os.pidfd_open if what == "a rehearsal" else None)
+        lack(what)
         keep(theirs, this, groups)
     theirs.close()
     said, path = [], None
-    if what == "a rehearsal":
+    if what in ("a rehearsal", "what is new"):
         said += watched(keeper)
     master, slave = os.openpty()
     here = os.open("/", os.O_RDONLY)
@@ -511,6 +509,54 @@ def with_a_poor_keeper(what: str) -> list[str]:
     if path is not None:
         assert cgroup.Cgroup(path).remove()
     return said
+
+
+def lack(what: str) -> None:
+    """Take something away from this process."""
+    match what:
+        case "a way out":
+            cgroup.Cgroup.let_out = _refused(errno.EBUSY)  # type: ignore[method-assign]
+        case "a rehearsal":
+            calls.pidfd_open = _refused(errno.EMFILE, calls.pidfd_open)
+        case "descriptors":
+            calls.pidfd_open = _refused(errno.EMFILE)
+        case "what is new":
+            be_of_old()
+
+
+def be_of_old() -> None:
+    """Be a Python that was built with glibc 2.17, to run everywhere, as many are."""
+    anew = os.posix_spawn
+
+    def posix_spawn(*arguments: Any, setsid: bool = False, **options: Any) -> int:  # noqa: ANN401
+        if setsid:
+            msg = "posix_spawn: setsid unavailable on this platform"
+            raise NotImplementedError(msg)
+        return anew(*arguments, **options)
+
+    os.posix_spawn = posix_spawn
+    del os.memfd_create, os.pidfd_open, os.P_PIDFD, signal.pidfd_send_signal
+    importlib.reload(calls)
+    assert calls.pidfd_open.__module__ == calls.__name__
+
+
+async def of_a_python_of_old(way: str) -> dict[str, Any]:
+    """End a session, deaf jobs and all; tell how, and how another one ended by itself."""
+    be_of_old()
+    async with ptykill.open_supervisor(
+        plan="HUP@session 300ms, KILL 5s", containment=choose_spawn(way)
+    ) as supervisor:
+        brief = await supervisor.spawn(["sh", "-c", "exit 7"])
+        itself = await brief.wait()
+        session = await supervisor.spawn(["sh", "-c", f"({DEAF}) & sleep 60"])
+        await trio.sleep(0.2)
+        verdict = await session.terminate()
+    return {
+        "containment": verdict.containment,
+        "empty": verdict.empty and itself.empty,
+        "outcome": verdict.outcome,
+        "code": itself.exit_status and itself.exit_status.code,
+    }
 
 
 def _refused(number: int, then: Callable[..., Any] | None = None) -> Callable[..., Any]:

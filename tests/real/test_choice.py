@@ -17,8 +17,9 @@ import ptykill
 from ptykill import ContainmentUnavailable, InvalidArgument
 from ptykill.containment import warden, why_not
 from ptykill.doctor import examine, try_tier
-from ptykill.kernel import cgroup, descent
+from ptykill.kernel import calls, cgroup, descent
 from ptykill.testing import process_table as processes
+from tests.real.conftest import refused
 from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user
 from tests.real.scene import PATIENCE
@@ -44,14 +45,14 @@ def with_a_broken_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
 def without_pidfds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be on a system that has no pidfds."""
     without_cgroups(monkeypatch)
-    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.setattr(calls, "pidfd_open", refused)
 
 
 LACKING = [
     (without_cgroups, "cgroup", "no cgroup v2 hierarchy is mounted", "keeper"),
     (without_an_interpreter, "keeper", "no Python interpreter", "session"),
     (with_a_broken_interpreter, "keeper", "the warden could not be started", "session"),
-    (without_pidfds, "keeper", "knows no pidfds", "session"),
+    (without_pidfds, "keeper", "pidfd_open is refused: Function not implemented", "session"),
 ]
 
 

@@ -131,6 +131,23 @@ def test_a_keeper_that_can_not_rehearse(mark: str) -> None:
     assert processes.left(mark) == []
 
 
+def test_a_keeper_of_a_python_that_was_built_to_run_everywhere(mark: str) -> None:
+    """It lacks what was not everywhere when it was built, and bears all the same."""
+    assert run_host("with_a_poor_keeper", "what is new") == ["born", "empty", "gone"]
+    assert processes.left(mark) == []
+
+
+def test_a_python_that_was_built_to_run_everywhere(tier: str, mark: str) -> None:
+    """Its host has the same containment as any other, and it holds."""
+    assert run_host("of_a_python_of_old", tier) == {
+        "containment": tier,
+        "empty": True,
+        "outcome": "killed",
+        "code": 7,
+    }
+    assert processes.left(mark) == []
+
+
 @pytest.mark.parametrize("tier", ["cgroup"], indirect=True)
 def test_a_keeper_that_can_not_leave_its_cgroup(tier: str) -> None:
     """It stays, and the session does not notice."""
