@@ -195,7 +195,7 @@ class Tier(Protocol):
     async def spawn(self, command: Command, will: Will) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt.
 
-        A checkpoint, whatever comes of it.
+        A checkpoint if it returns.
         """
 
     def prepare(self) -> None:

@@ -39,7 +39,7 @@ _SLACK = 1.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EAGAIN, errno.ENOMEM)
 """What the kernel says when there are no more descriptors, terminals or processes to be had."""
 _SETTLE = 0.05
-"""Seconds after a spawn in which its program starts, or has ended: the next can be prepared."""
+"""Seconds that a program just spawned is left to itself before the next spawn is prepared."""
 _PAUSE = 0.001
 """Seconds between two looks at what tells nobody."""
 

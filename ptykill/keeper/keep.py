@@ -124,7 +124,7 @@ class Keeper:
         umask = os.umask(0)
         os.umask(umask)
         # An empty file: it is found, and may be executed, and can't be (ENOEXEC).
-        nothing = wire.nameless_file()
+        nothing = calls.nameless_file()
         root = os.open("/", os.O_PATH)
         try:
             order = {**_REHEARSED, "args": [b"%d" % nothing]}
@@ -385,6 +385,9 @@ class Keeper:
             self._cgroup.kill_each()
 
 
+_LAST_WILL = wire.Will(wire.WILL, "", "", 0, 0.0, 0.0)
+_HUNG_UP = os.waitid_result((0, 0, 0, int(signal.SIGHUP), os.CLD_KILLED))
+"""How it ends in a rehearsal."""
 _REHEARSED: Order = {
     "args": [],
     "env": {b"PATH": b"/proc/self:/proc/self/fd"},
@@ -397,9 +400,7 @@ _REHEARSED: Order = {
     "nice": None,
     "death_signal": None,
 }
-_HUNG_UP = os.waitid_result((0, 0, 0, int(signal.SIGHUP), os.CLD_KILLED))
-_LAST_WILL = wire.Will(wire.WILL, "", "", 0, 0.0, 0.0)
-"""What is rehearsed: the birth of what is not there."""
+"""What is ordered in a rehearsal: a program by its name, looked for in two folders."""
 
 
 def _happened(channel: socket.socket, what: int) -> bool:

@@ -29,7 +29,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from ptykill.kernel import passing
+from ptykill.kernel import calls, passing
 
 __all__ = [
     "BORN",
@@ -48,7 +48,6 @@ __all__ = [
     "Message",
     "Status",
     "Will",
-    "nameless_file",
     "receive",
     "send",
 ]
@@ -85,21 +84,13 @@ class Will(NamedTuple):
     grace: float
 
 
-def nameless_file() -> int:
-    """Return the descriptor of a new file, in memory if that can be had. Raises OSError."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("ptykill")
-    # This Python was built where the C library had none (glibc before 2.27).
-    return os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o700)  # noqa: S108 - it has no name there
-
-
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool:
     """Send a message; False if there is nobody to read it, or no room for it. Raises OSError."""
     data = marshal.dumps(tuple(message))
     held = -1
     try:
         if len(data) > _LONGEST:
-            held = nameless_file()
+            held = calls.nameless_file()
             with open(held, "wb", closefd=False) as file:
                 file.write(data)
             fds, data = (*fds, held), _LARGE

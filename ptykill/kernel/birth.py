@@ -1,10 +1,11 @@
 """How a process becomes the leader of a session.
 
-Most leaders are born by posix_spawn(3), in one call (`kernel.spawn`). What that can't do, an embryo
-does: a process with one thread, whose way from setsid(2) to execve(2) is plain code. A keeper forks
-it; where there is no keeper, the host starts it as a program. It tells over a descriptor how it
-went: ``ready`` just before the exec, and then nothing, since the exec closes that; or the stage
-that failed and its errno. An embryo that dies on its way has not said that it was ready.
+Most leaders are born by posix_spawn(3), in one call: Python's own in a keeper (`bear`), the C
+library's in a host (`bear_beside`, `kernel.spawn`). What that can't do, an embryo does: a process
+with one thread, whose way from setsid(2) to execve(2) is plain code. A keeper forks it; where there
+is no keeper, the host starts it as a program. It tells over a descriptor how it went: ``ready`` just
+before the exec, and then nothing, since the exec closes that; or the stage that failed and its
+errno. An embryo that dies on its way has not said that it was ready.
 """
 
 from __future__ import annotations
@@ -20,9 +21,18 @@ from contextlib import suppress
 from fcntl import ioctl
 from typing import NoReturn, TypedDict
 
-from ptykill.kernel import spawn
+from ptykill.kernel import calls, spawn
 
-__all__ = ["Failed", "Order", "be_born", "bear", "find_program", "outcome"]
+__all__ = [
+    "Failed",
+    "Order",
+    "be_born",
+    "bear",
+    "bear_beside",
+    "find_program",
+    "outcome",
+    "plain",
+]
 
 STAGES = ("terminal", "limits", "user", "chdir", "exec")
 """What may fail, in the order of trying."""
@@ -229,8 +239,6 @@ def may_execute(file: bytes | str, directory: int | None) -> bool:
 
 
 def _die_with_parent(number: int) -> None:
-    from ptykill.kernel import calls  # noqa: PLC0415 - it loads ctypes, for which few have a use
-
     parent = os.getppid()
     calls.die_with_parent(number)
     if os.getppid() != parent:  # It died just before, and would not be noticed.

@@ -1,7 +1,7 @@
 """The system calls that Python lacks, for Linux.
 
-Those on pidfds it lacks only if it was built with headers that do not know them: one that is to run
-everywhere may have been, and such are what uv and conda install.
+Those on pidfds, and memfd_create(2), it lacks only if it was built with headers, or a C library,
+that do not know them: one that is to run everywhere may have been.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ __all__ = [
     "become_subreaper",
     "child_events",
     "die_with_parent",
+    "nameless_file",
     "pidfd_open",
     "pidfd_send_signal",
     "set_name",
@@ -31,7 +32,7 @@ _SIGNAL_SET = 128
 """Bytes of the C library's sigset_t (glibc, musl)."""
 
 _PIDFD_SEND_SIGNAL, _PIDFD_OPEN = 424, 434
-"""The same on every machine but alpha: numbers have been given out for all at once since 5.1."""
+"""On x86, ARM, POWER, RISC-V and s390: since Linux 5.1 numbers are given out for all at once."""
 P_PIDFD: int = getattr(os, "P_PIDFD", 3)
 """waitid(2): the child is named by a pidfd."""
 
@@ -79,6 +80,13 @@ def child_events() -> int:
     _library.sigemptyset(mask)
     _library.sigaddset(mask, signal.SIGCHLD)
     return _checked(_library.signalfd(-1, mask, _CLOEXEC_NONBLOCK))
+
+
+def nameless_file() -> int:
+    """Return the descriptor of a new file, in memory if that can be had. Raises OSError."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("ptykill")
+    return os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o700)  # noqa: S108 - it has no name there
 
 
 def _pidfd_open(pid: int) -> int:

@@ -325,20 +325,18 @@ async def test_what_waits_is_stopped(supervisor: Supervisor, tmp_path: Path) -> 
         assert (await session.wait()).empty
 
 
-SEIZE = "(0x4206, 0)"
-INTERRUPT = "(0x4207, 0)"
-SEIZE_FOR_VFORK = "(0x4206, 4)"
-"""Requests of ptrace(2); the last stops a process that has called vfork(2), and its child."""
+SEIZE, INTERRUPT, SEIZE_FOR_VFORK = (0x4206, 0), (0x4207, 0), (0x4206, 4)
+"""Requests of ptrace(2), and their options; the last stops who calls vfork(2), and the child."""
 
 
 @contextlib.contextmanager
-def held_up(pid: int, *requests: str) -> Iterator[None]:
+def held_up(pid: int, *requests: tuple[int, int]) -> Iterator[None]:
     """Trace a process, and stop it so that SIGCONT does not help: now, or when it bears."""
     code = f"""
 import ctypes, sys
 libc = ctypes.CDLL(None, use_errno=True)
 pid = int(sys.argv[1])
-for request, options in {", ".join(requests or (SEIZE, INTERRUPT))},:
+for request, options in {requests or (SEIZE, INTERRUPT)}:
     if libc.ptrace(request, pid, None, options):
         sys.exit(f"ptrace: {{ctypes.get_errno()}}")
 print("held", flush=True)
