@@ -3,8 +3,8 @@
 Most leaders are born by posix_spawn(3), in one call: Python's own in a keeper (`bear`), the C
 library's in a host (`bear_beside`, `kernel.spawn`). What that can't do, an embryo does: a process
 with one thread, whose way from setsid(2) to execve(2) is plain code. A keeper forks it; where there
-is no keeper, the host starts it as a program. It tells over a descriptor how it went: ``ready`` just
-before the exec, and then nothing, since the exec closes that; or the stage that failed and its
+is no keeper, the host starts it as a program. It tells over a descriptor how it went: ``ready``
+just before the exec, and then nothing, since the exec closes that; or the stage that failed and its
 errno. An embryo that dies on its way has not said that it was ready.
 """
 
