@@ -24,6 +24,7 @@ except ModuleNotFoundError:
     sys.exit("ptykill's command line needs more: pip install 'ptykill[server]'")
 
 from ptykill.client.commands import COMMANDS
+from ptykill.descriptors import open_missing
 from ptykill.extras import needing
 
 __all__ = ["main"]
@@ -35,6 +36,7 @@ KEY_VARIABLE = "PTYKILL_API_KEY"
 @click.version_option(ptykill.__version__, prog_name="ptykill")
 def main() -> None:
     """End terminal sessions, and know that they have ended."""
+    open_missing()
 
 
 def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:

@@ -26,7 +26,17 @@ FLOORS = [
     {"driver", "output", "session", "supervisor"},
     {"crossing", "runners"},
     {"http", "host", "testing"},
-    {"server", "daemon_log", "demo", "doctor", "doctor_screen", "extras", "client", "cli"},
+    {
+        "server",
+        "daemon_log",
+        "demo",
+        "doctor",
+        "doctor_screen",
+        "extras",
+        "descriptors",
+        "client",
+        "cli",
+    },
 ]
 """From the ground up. A room imports from its own floor and from those below."""
 

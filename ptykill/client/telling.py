@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -11,8 +12,9 @@ __all__ = ["fail", "printable", "say"]
 
 
 def say(sentence: str) -> None:
-    """Tell one sentence."""
-    click.echo(f"ptykill: {printable(sentence)}", err=True)
+    """Tell one sentence; where standard error can't be written, nothing is told."""
+    with suppress(OSError):
+        click.echo(f"ptykill: {printable(sentence)}", err=True)
 
 
 def fail(sentence: str, status: int = 1) -> NoReturn:

@@ -1,0 +1,44 @@
+"""Reading from and writing to descriptors that others may have made non-blocking.
+
+O_NONBLOCK belongs to the open file description (fcntl(2)), which is shared with whoever has given
+it to us, a parent with an event loop, say. It is left as it is, and EAGAIN is waited out.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+__all__ = ["read_some", "reason", "write_all"]
+
+_CHUNK = 65_536
+
+
+def read_some(fd: int, most: int = _CHUNK) -> bytes:
+    """Wait for input and return some; ``b""`` at its end. Raises OSError, but not EAGAIN."""
+    while True:
+        try:
+            return os.read(fd, most)
+        except BlockingIOError:
+            _wait(fd, select.POLLIN)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, and wait while there is no room. Raises OSError, but not EAGAIN."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            _wait(fd, select.POLLOUT)
+
+
+def reason(error: OSError) -> str:
+    """Return what the kernel says of an error."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _wait(fd: int, event: int) -> None:
+    poll = select.poll()
+    poll.register(fd, event)
+    poll.poll()
