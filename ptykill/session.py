@@ -31,13 +31,15 @@ _LARGEST = 65_535
 class Session:
     """One terminal session. Made by `Supervisor.spawn`; an async context manager that ends it.
 
-    ``id`` is its name, random and fit for URLs; ``command`` what was spawned; ``created_at``
-    when, in seconds since the epoch.
+    ``id`` is its name, random and fit for URLs; ``number`` is 1 for its supervisor's first session,
+    2 for the next; ``command`` is what was spawned; ``created_at`` is when, in seconds since the
+    epoch.
     """
 
-    def __init__(  # noqa: PLR0913 - made in one place, by keyword
+    def __init__(  # noqa: PLR0913 - made in one place
         self,
         session_id: str,
+        number: int,
         command: Command,
         spawned: Spawned,
         *,
@@ -49,6 +51,7 @@ class Session:
         shared: Shared,
     ) -> None:
         self.id: Final = session_id
+        self.number: Final = number
         self.command: Final = command
         self.rows: int = command.rows
         self.cols: int = command.cols

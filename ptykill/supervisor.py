@@ -7,7 +7,6 @@ import itertools
 import logging
 import os
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -28,6 +27,7 @@ from ptykill.errors import (
 )
 from ptykill.lull import Lull
 from ptykill.plan import HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
+from ptykill.records import Records
 from ptykill.session import Session
 from ptykill.signalling import StandardSignaller
 from ptykill.verdict import Verdict
@@ -66,14 +66,13 @@ class Supervisor:
         self._signaller = signaller
         self._max_sessions = max_sessions
         self._backlog = backlog
-        self._keep_seconds = keep_seconds
-        self._keep_records = keep_records
         self._live: dict[str, Session] = {}
-        self._records: dict[str, Session] = {}
-        """Ended sessions, in the order in which they ended."""
+        self._records = Records(keep_seconds, keep_records)
+        self._numbers = itertools.count(1)
         self._shared = Shared(nursery.start_soon, Alarm(), Lull())
         nursery.start_soon(self._shared.alarm.run)
         nursery.start_soon(self._shared.lull.run)
+        nursery.start_soon(self._records.run)
         self._spawned = trio.lowlevel.ParkingLot()
         nursery.start_soon(self._stay_ready)
         self._spawning = 0
@@ -102,9 +101,9 @@ class Supervisor:
     @property
     def sessions(self) -> tuple[Session, ...]:
         """Every session that is known, the oldest first: the live ones, and the kept records."""
-        self._drop_records()
-        known = [*self._records.values(), *self._live.values()]
-        return tuple(sorted(known, key=lambda session: session.created_at))
+        known = [*self._records, *self._live.values()]
+        # Not by `created_at`: the wall clock can be set back.
+        return tuple(sorted(known, key=lambda session: session.number))
 
     @trio.lowlevel.enable_ki_protection
     async def spawn(  # noqa: PLR0913 - all but the command have their defaults
@@ -152,6 +151,7 @@ class Supervisor:
         # No await from here on: a session that runs is known, and watched.
         session = Session(
             secrets.token_hex(16),
+            next(self._numbers),
             checked,
             spawned,
             plan=chosen,
@@ -168,7 +168,6 @@ class Supervisor:
 
     def get(self, session_id: str) -> Session:
         """Return a session, live or ended, while its record is kept. Raises `SessionNotFound`."""
-        self._drop_records()
         session = self._live.get(session_id) or self._records.get(session_id)
         if session is None:
             raise SessionNotFound(session_id)
@@ -238,17 +237,7 @@ class Supervisor:
 
     def _keep_record(self, session: Session) -> None:
         self._live.pop(session.id, None)
-        self._records[session.id] = session
-        self._drop_records()
-
-    def _drop_records(self) -> None:
-        """Forget ended sessions that are too old, or too many. Runs when asked; no timer wakes."""
-        horizon = time.time() - self._keep_seconds
-        while self._records:
-            oldest = next(iter(self._records.values()))
-            if len(self._records) <= self._keep_records and (oldest.ended_at or 0) >= horizon:
-                break
-            del self._records[oldest.id]
+        self._records.keep(session)
 
 
 @asynccontextmanager
@@ -273,7 +262,8 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
     are known (``"auto"`` takes the strongest there is; anything else is that or an error);
     ``max_sessions`` how many may live at once; ``leftovers`` what becomes of members when a leader
     ends by itself; ``backlog`` how many bytes of output are kept for a slow receiver. Records of
-    ended sessions are kept for ``keep_seconds``, and at most ``keep_records`` of them.
+    ended sessions are kept for ``keep_seconds``, and at most ``keep_records`` of them; fewer if
+    their commands and environments take more than 16 MiB.
     Raises `PlanError`, `InvalidArgument` or `ContainmentUnavailable`.
     """
     chosen = Plan.parse(plan) if isinstance(plan, str) else plan

@@ -23,7 +23,7 @@ FLOORS = [
     {"contract", "log"},
     {"pty"},
     {"containment", "signalling", "alarm", "lull"},
-    {"driver", "output", "session", "supervisor"},
+    {"driver", "output", "session", "records", "supervisor"},
     {"crossing", "runners"},
     {"http", "host", "testing"},
     {
@@ -53,6 +53,7 @@ ROOMS_OF = {
         "driver",
         "output",
         "session",
+        "records",
         "supervisor",
         "testing",
         "host",

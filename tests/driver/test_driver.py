@@ -21,6 +21,7 @@ import ptykill
 from ptykill import Leftovers, Outcome, Plan, Reach, Signal, State, Step, Target, log
 from ptykill.command import Command
 from ptykill.contract import Spawned, Will
+from ptykill.records import MOST_BYTES
 from ptykill.testing import FakeTier, Member
 
 DEAF = Member()
@@ -400,11 +401,9 @@ async def test_a_failed_spawn_leaves_nothing(autojump_clock: trio.testing.MockCl
 
 
 async def test_records_are_kept_for_a_while_and_not_too_many(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Ended sessions are known until they are too old, or there are too many newer ones."""
-    now = 1_000_000.0
-    monkeypatch.setattr("time.time", lambda: now)
     async with ptykill.open_supervisor(
         containment=FakeTier(), keep_seconds=60, keep_records=2
     ) as supervisor:
@@ -413,16 +412,58 @@ async def test_records_are_kept_for_a_while_and_not_too_many(
             session = await supervisor.spawn(["x"])
             await session.terminate()
             ids.append(session.id)
-            now += 1
+            await trio.sleep(1)
         assert [session.id for session in supervisor.sessions] == ids[1:]
         with pytest.raises(ptykill.SessionNotFound):
             supervisor.get(ids[0])
-        assert (await supervisor.terminate(ids[2])).empty
-        now += 59
+        await trio.sleep(58.5)
         assert [session.id for session in supervisor.sessions] == ids[2:]
-        now += 2
+        assert (await supervisor.terminate(ids[2])).empty
+        await trio.sleep(1)
         with pytest.raises(ptykill.SessionNotFound):
             await supervisor.terminate(ids[2])
+
+
+@pytest.mark.parametrize("step", [-1e6, 1e6])
+async def test_a_clock_that_is_set_changes_no_duration(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    """Records, their order and the verdict's times do not depend on the wall clock."""
+    now = 1e9
+    monkeypatch.setattr("time.time", lambda: now)
+    async with ptykill.open_supervisor(containment=FakeTier(SLOW), keep_seconds=60) as supervisor:
+        first = await supervisor.spawn(["x"])
+        first.request_end()
+        now += step
+        assert (await first.settled()).took == pytest.approx(0.5)
+        await supervisor.spawn(["x"])
+        now += step
+        assert [each.number for each in supervisor.sessions] == [1, 2]
+        await trio.sleep(59)
+        assert (await supervisor.terminate(first.id)).empty
+        await trio.sleep(2)
+        assert [each.number for each in supervisor.sessions] == [2]
+
+
+async def test_large_records_make_room_for_newer_ones(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What the records hold of arguments and environments is bounded; the newest is kept."""
+    async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+        ids = []
+        for command, env in [
+            (["x"], None),
+            (["x", "a" * (MOST_BYTES // 2)], None),
+            (["x"], {"A": "a" * (MOST_BYTES // 2)}),
+            (["x", "a" * 2 * MOST_BYTES], None),
+        ]:
+            session = await supervisor.spawn(command, env=env)
+            await session.terminate()
+            ids.append(session.id)
+            known = [each.id for each in supervisor.sessions]
+            assert known == {2: ids[:2], 3: ids[2:], 4: ids[3:]}.get(len(ids), ids)
+        await (await supervisor.spawn(["x"])).terminate()
+        assert len(supervisor.sessions) == 1
 
 
 async def test_a_closed_supervisor_spawns_nothing() -> None:

@@ -174,17 +174,22 @@ async def test_what_is_over_is_left_to_no_collector(
 async def test_a_record_that_is_too_old_goes_unasked(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """With the next end: a host that never asks does not hold the output of all it has ended."""
+    """In time: a host that never asks does not hold the output of what it has ended."""
     async with ptykill.open_supervisor(
-        containment=FakeTier(POLITE), keep_seconds=0.0
+        containment=FakeTier(POLITE), keep_seconds=2.5 * LONG
     ) as supervisor:
-        session = await supervisor.spawn(["x"])
-        await session.terminate()
-        gone = weakref.ref(session)
-        del session
+        gone = []
+        for _ in range(2):
+            session = await supervisor.spawn(["x"])
+            await session.terminate()
+            gone.append(weakref.ref(session))
+            del session
+            await trio.sleep(LONG)
+        assert [each() is None for each in gone] == [False, False]
         await trio.sleep(LONG)
-        await (await supervisor.spawn(["x"])).terminate()
-        assert gone() is None
+        assert [each() is None for each in gone] == [True, False]
+        await trio.sleep(LONG)
+        assert [each() is None for each in gone] == [True, True]
 
 
 class Full(FakeTier):
