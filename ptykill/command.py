@@ -74,7 +74,8 @@ def _check(what: str, number: object, least: int, most: int) -> None:
 class Command:
     """What to spawn, checked: an argument vector, its environment and working directory.
 
-    ``env`` None is the host's environment as it is at the birth.
+    ``env`` None is the host's environment as it is at the birth. ``stdin`` is a descriptor of the
+    host's, of which the leader has a copy in place of the terminal as its descriptor 0.
     """
 
     args: tuple[str, ...]
@@ -84,3 +85,4 @@ class Command:
     cols: int = 80
     echo: bool = True
     attributes: Attributes = Attributes()
+    stdin: int | None = None

@@ -160,6 +160,9 @@ class Terminal(Protocol):
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH."""
 
+    def resume_output(self) -> None:
+        """Let the program write again, if Ctrl-S has stopped the output. Never waits or raises."""
+
     def hang_up(self) -> None:
         """Close it. May be called again."""
 

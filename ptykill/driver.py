@@ -316,6 +316,7 @@ class Driver:
         # Before anybody else's code runs: whatever that does, the plan goes on.
         self._note_due(min(now + step.wait, self._grace_until), now)
         waiting = delivery.start(self._signaller)
+        self.terminal.resume_output()  # Or a clean-up that writes would wait until SIGKILL.
         self._wait.deadline = self._wake_at  # Now: the signal did not wait for trio's heap.
         if waiting is not None:
             self._shared.start_soon(delivery.finish, waiting)

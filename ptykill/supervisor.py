@@ -115,6 +115,7 @@ class Supervisor:
         rows: int = 24,
         cols: int = 80,
         echo: bool = True,
+        stdin: int | None = None,
         attributes: Attributes | None = None,
         plan: Plan | str | None = None,
         leftovers: Leftovers | str | None = None,
@@ -124,13 +125,18 @@ class Supervisor:
 
         ``env`` None is the host's environment, a mapping replaces it; the command is looked up in
         *its* PATH. ``rows`` and ``cols`` are characters; ``echo`` is whether the terminal shows
-        what is typed, until a program has it otherwise (termios(3)). ``attributes`` are its user,
-        limits and the like, the host's if left out. ``plan``, ``leftovers`` and ``signaller``
-        default to the supervisor's. Raises `SpawnError`, `TooManySessions`, `InvalidArgument` or
-        `SupervisorClosed`; then nothing is left of the attempt.
+        what is typed, until a program has it otherwise (termios(3)). ``stdin`` is a descriptor, a
+        pipe or a file say, that the program gets as its descriptor 0 in place of the terminal,
+        which it still has as 1 and 2 and by ``/dev/tty``; the caller's own stays open.
+        ``attributes`` are its user, limits and the like, the host's if left out. ``plan``,
+        ``leftovers`` and ``signaller`` default to the supervisor's. Raises `SpawnError`,
+        `TooManySessions`, `InvalidArgument` or `SupervisorClosed`; then nothing is left of the
+        attempt.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        checked = checked_command(command, env, cwd, rows, cols, echo, attributes or Attributes())
+        checked = checked_command(
+            command, env, cwd, rows, cols, echo, attributes or Attributes(), stdin
+        )
         chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
         policy = self._leftovers if leftovers is None else Leftovers(leftovers)
         if self._closed:
@@ -347,6 +353,7 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
     cols: int,
     echo: bool,  # noqa: FBT001
     attributes: Attributes,
+    stdin: int | None,
 ) -> Command:
     """Return what to spawn, or raise `InvalidArgument` before anything has happened."""
     if isinstance(command, str | bytes) or not all(isinstance(each, str) for each in command):
@@ -372,4 +379,14 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
         if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= 65_535:
             msg = f"rows and columns are 1 to 65535, not {count!r}"
             raise InvalidArgument(msg)
-    return Command(tuple(command), variables, folder, rows, cols, echo, attributes)
+    _check_descriptor(stdin)
+    return Command(tuple(command), variables, folder, rows, cols, echo, attributes, stdin)
+
+
+def _check_descriptor(stdin: int | None) -> None:
+    if stdin is not None:
+        try:
+            os.fstat(stdin)
+        except (OSError, TypeError, OverflowError):
+            msg = f"stdin is no open descriptor: {stdin!r}"
+            raise InvalidArgument(msg) from None

@@ -30,7 +30,7 @@ from ptykill.kernel import calls
 from ptykill.kernel.birth import Failed
 from ptykill.kernel.descent import stat
 from ptykill.kernel.handle import open_pidfd
-from ptykill.pty.birth import PATIENCE, order, working_directory
+from ptykill.pty.birth import PATIENCE, order, standard_input, working_directory
 
 __all__ = ["Kept", "Stillborn", "Warden", "unavailable"]
 
@@ -84,9 +84,9 @@ class Kept:
         """Ask for a birth. Raises OSError."""
         with suppress(BlockingIOError):  # What its warden has said of a warm one.
             self._take_in(*wire.receive(self.channel))
-        with working_directory(command) as here:
+        with working_directory(command) as here, standard_input(command) as stdin:
             message = wire.ORDER, order(command), self.umask, *will
-            if not wire.send(self.channel, message, [terminal, here]):
+            if not wire.send(self.channel, message, [terminal, here, *stdin]):
                 raise Stillborn(errno.EIO, "keeper")
 
     async def wait_born(self) -> None:

@@ -37,8 +37,8 @@ def _be_born(channel: socket.socket) -> None:
     os.setsid()
     (kind, *about), fds = wire.receive(channel)
     if kind == wire.ORDER:
-        terminal, directory = fds
-        be_born(about[0], terminal, directory, channel.fileno())
+        terminal, directory, *stdin = fds
+        be_born(about[0], terminal, directory, channel.fileno(), *stdin)
     sys.exit()
 
 

@@ -194,10 +194,10 @@ class Keeper:
         assert self._channel is not None
         return _happened(self._channel, select.POLLRDHUP)
 
-    def _bear(self, order: Order, terminal: int, directory: int) -> None:
+    def _bear(self, order: Order, terminal: int, directory: int, stdin: int | None = None) -> None:
         """Have the leader be born, and tell how that went. A failure is the end of this keeper."""
         try:
-            self.leader = bear(order, terminal, directory)
+            self.leader = bear(order, terminal, directory, stdin)
             pidfd = calls.pidfd_open(self.leader)
         except OSError as error:
             self._failed = error.errno, getattr(error, "stage", "keeper")
@@ -209,6 +209,8 @@ class Keeper:
         finally:
             os.close(terminal)
             os.close(directory)
+            if stdin is not None:
+                os.close(stdin)
         path = None if self._cgroup is None else self._cgroup.path
         self._tell(wire.BORN, self.leader, os.getpid(), path, fds=[pidfd])
         os.close(pidfd)

@@ -6,14 +6,15 @@ ends are the same version of the same interpreter.
 To the warden:  ``(KEEP, groups)`` with the keeper's socket to the host; ``groups`` is the folder
                 in which it is to make a cgroup, or None. ``(LEAVE,)`` when it is needed no more.
 From it:        ``(READY,)`` once.
-To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal and the host's working directory;
-                then `Will`, ``(KILL,)``, ``(SPARE,)``. ``umask`` is the host's, or None.
+To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal, the host's working directory
+                and, if the leader has another than the terminal, its descriptor 0; then `Will`,
+                ``(KILL,)``, ``(SPARE,)``. ``umask`` is the host's, or None.
 From it:        ``(KEPT, its pid)``, by the warden, so that the host knows of one that is held up.
                 ``(BORN, leader's pid, its own, its cgroup's path)`` with the leader's pidfd, or
                 ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the leader has exited and
                 members are left, and ``(EMPTY, status)``, its last. ``(BROKEN, traceback)`` if it
                 fails itself.
-To an embryo:   ``(ORDER, order)``, as to a keeper.
+To an embryo:   ``(ORDER, order)``, with the same descriptors as to a keeper.
 
 What is too long for one message goes into a file in memory, whose descriptor is sent in its place.
 

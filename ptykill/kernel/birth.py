@@ -73,14 +73,15 @@ def plain(order: Order) -> bool:
     return all(order[name] is None for name in _PLAIN)  # type: ignore[literal-required]
 
 
-def bear(order: Order, terminal: int, directory: int) -> int:
+def bear(order: Order, terminal: int, directory: int, stdin: int | None = None) -> int:
     """Have a child become what the order says; return its pid. Raises `Failed`.
 
-    ``directory`` is where it starts from. Blocks until the exec is done; for a process with one
+    ``directory`` is where it starts from; ``stdin``, which is above 2, becomes its descriptor 0 in
+    place of the terminal. Blocks until the exec is done; for a process with one
     thread, no descriptor that is inherited, and no use for its working directory.
     """
     if not plain(order):
-        return _fork_embryo(order, terminal, directory)
+        return _fork_embryo(order, terminal, directory, stdin)
     stage = "chdir"
     try:
         os.fchdir(directory)  # Not by its name: it may have none any more.
@@ -97,6 +98,7 @@ def bear(order: Order, terminal: int, directory: int) -> int:
                 (os.POSIX_SPAWN_OPEN, 0, b"/dev/fd/%d" % terminal, os.O_RDWR, 0),
                 (os.POSIX_SPAWN_DUP2, 0, 1),
                 (os.POSIX_SPAWN_DUP2, 0, 2),
+                *([] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]),
             ],
             setsid=True,
             setsigmask=(),
@@ -106,15 +108,17 @@ def bear(order: Order, terminal: int, directory: int) -> int:
         # This Python was built where the C library had no POSIX_SPAWN_SETSID (glibc before 2.26),
         # as are those that are to run everywhere; the one that it runs with may have it.
         if spawn.available():
-            return bear_beside(order, terminal, directory)
-        return _fork_embryo(order, terminal, directory)
+            return bear_beside(order, terminal, directory, stdin)
+        return _fork_embryo(order, terminal, directory, stdin)
     except OSError as error:
         raise Failed(error.errno or errno.EIO, stage) from None
     finally:
         os.chdir("/")
 
 
-def bear_beside(order: Order, terminal: int, directory: int | None) -> int:
+def bear_beside(
+    order: Order, terminal: int, directory: int | None, stdin: int | None = None
+) -> int:
     """As `bear`, for a plain order, and any process, whatever it has and does: `kernel.spawn`."""
     held = None
     try:
@@ -133,7 +137,7 @@ def bear_beside(order: Order, terminal: int, directory: int | None) -> int:
         try:
             inside = directory if held is None else held
             program = find_program(order["args"][0], order["env"].get(b"PATH"), inside)
-            return spawn.start(program, order["args"], order["env"], terminal, inside)
+            return spawn.start(program, order["args"], order["env"], terminal, inside, stdin)
         except OSError as error:
             raise Failed(error.errno or errno.EIO, "exec") from None
     finally:
@@ -141,14 +145,14 @@ def bear_beside(order: Order, terminal: int, directory: int | None) -> int:
             os.close(held)
 
 
-def _fork_embryo(order: Order, terminal: int, directory: int) -> int:
+def _fork_embryo(order: Order, terminal: int, directory: int, stdin: int | None) -> int:
     report, told = os.pipe()
     try:
         pid = os.fork()
         if pid == 0:
             try:
                 os.setsid()
-                be_born(order, terminal, directory, told)
+                be_born(order, terminal, directory, told, stdin)
             finally:
                 os._exit(127)
         os.close(told)
@@ -174,13 +178,15 @@ def outcome(said: bytes) -> Failed | None:
     return Failed(int(words[-1]), words[-2])
 
 
-def be_born(order: Order, terminal: int, directory: int, told: int) -> NoReturn:
+def be_born(
+    order: Order, terminal: int, directory: int, told: int, stdin: int | None = None
+) -> NoReturn:
     """Become what the order says. The caller leads a session, and has one thread."""
     stage = "terminal"
     try:
         ioctl(terminal, termios.TIOCSCTTY, 0)
         for fd in 0, 1, 2:
-            os.dup2(terminal, fd)
+            os.dup2(terminal if fd or stdin is None else stdin, fd)
         os.fchdir(directory)  # Not by its name: it may have none any more.
         stage = "limits"
         for name, pair in (order["limits"] or {}).items():

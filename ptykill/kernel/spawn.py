@@ -41,14 +41,18 @@ def available() -> bool:
     return _c_library() is not None
 
 
-def start(
+def start(  # noqa: PLR0913, PLR0917 - as the C function has them
     program: bytes,
     arguments: Sequence[bytes],
     environment: Mapping[bytes, bytes],
     terminal: int,
     directory: int | None,
+    stdin: int | None = None,
 ) -> int:
-    """Start a session's leader on a terminal, in a directory; return its pid. Raises OSError."""
+    """Start a session's leader on a terminal, in a directory; return its pid. Raises OSError.
+
+    ``stdin`` takes the terminal's place as descriptor 0; it is none of 0, 1 and 2.
+    """
     pid = ctypes.c_int()
     variables = [name + b"=" + value for name, value in environment.items()]
     actions = ctypes.create_string_buffer(_OPAQUE)
@@ -59,6 +63,8 @@ def start(
         _call("posix_spawn_file_actions_addopen", actions, 0, path, os.O_RDWR, 0)
         for fd in 1, 2:
             _call("posix_spawn_file_actions_adddup2", actions, 0, fd)
+        if stdin is not None:  # Only now: the terminal has to be opened first.
+            _call("posix_spawn_file_actions_adddup2", actions, stdin, 0)
         if directory is not None:
             _call("posix_spawn_file_actions_addfchdir_np", actions, directory)
         _call("posix_spawn_file_actions_addclosefrom_np", actions, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from ptykill.command import Command
 from ptykill.errors import SpawnError
 from ptykill.kernel.birth import Order
 
-__all__ = ["PATIENCE", "failed", "order", "working_directory"]
+__all__ = ["PATIENCE", "failed", "order", "standard_input", "working_directory"]
 
 PATIENCE = 60.0
 """Seconds that a birth may take: an exec can wait for a slow file system."""
@@ -46,6 +47,25 @@ def failed(number: int | None, stage: str, command: Command) -> SpawnError:
     number = number or 5  # EIO
     name = command.cwd or "" if stage == "chdir" else command.args[0]
     return SpawnError(number, os.strerror(number), stage, name)
+
+
+@contextmanager
+def standard_input(command: Command) -> Iterator[list[int]]:
+    """Hold a copy, above 2, of what is to be the leader's descriptor 0; none for the terminal.
+
+    Above, since 0, 1 and 2 are given out before it. Raises `SpawnError`.
+    """
+    if command.stdin is None:
+        yield []
+        return
+    try:
+        copy = fcntl.fcntl(command.stdin, fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError as error:
+        raise failed(error.errno, "exec", command) from error
+    try:
+        yield [copy]
+    finally:
+        os.close(copy)
 
 
 @contextmanager

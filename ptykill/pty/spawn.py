@@ -3,7 +3,7 @@
 The rules, whichever way it is done:
 
 - The child becomes a session leader with the terminal as its controlling terminal and as its
-  descriptors 0, 1 and 2; every other descriptor is closed.
+  descriptors 0, 1 and 2, but for 0 if the command has another one; every other is closed.
 - Every signal disposition is the default and nothing is blocked: a host under ``nohup`` ignores
   SIGHUP, and what is ignored stays ignored across execve(2), which would make its sessions deaf.
 - The host's memory is not copied: fork(2) takes time in proportion to it.
@@ -17,7 +17,7 @@ from ptykill.errors import SpawnError
 from ptykill.kernel import spawn as posix
 from ptykill.kernel.birth import Failed, bear_beside, plain
 from ptykill.pty import spawn_stub
-from ptykill.pty.birth import failed, order
+from ptykill.pty.birth import failed, order, standard_input
 from ptykill.pty.terminal import PtyTerminal
 
 __all__ = ["spawn"]
@@ -28,7 +28,8 @@ async def spawn(command: Command, terminal: PtyTerminal) -> int:
     ordered = order(command)
     try:
         if plain(ordered) and posix.available():
-            return bear_beside(ordered, terminal.slave, None)
+            with standard_input(command) as stdin:
+                return bear_beside(ordered, terminal.slave, None, *stdin)
         return await spawn_stub.start(ordered, command, terminal.slave)
     except Failed as failure:
         raise failed(failure.errno, failure.stage, command) from None

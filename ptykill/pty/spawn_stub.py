@@ -18,7 +18,7 @@ from ptykill.command import Command
 from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
 from ptykill.kernel.birth import Failed, Order, outcome
-from ptykill.pty.birth import PATIENCE, working_directory
+from ptykill.pty.birth import PATIENCE, standard_input, working_directory
 
 __all__ = ["start"]
 
@@ -26,14 +26,14 @@ __all__ = ["start"]
 async def start(order: Order, command: Command, terminal: int) -> int:
     """Start the leader; return its pid. Raises OSError. Waits until the exec is done."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, working_directory(command) as here:
+    with ours, working_directory(command) as here, standard_input(command) as stdin:
         ours.settimeout(0)
         with theirs:
             pid = start_beside("embryo", theirs.fileno())
         try:
             failure: Failed | None = Failed(errno.ETIMEDOUT, "exec")
             with trio.move_on_after(PATIENCE):
-                failure = outcome(await _told(ours, order, [terminal, here]))
+                failure = outcome(await _told(ours, order, [terminal, here, *stdin]))
         except BaseException:
             _end(pid)
             raise

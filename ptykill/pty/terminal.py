@@ -109,6 +109,18 @@ class PtyTerminal:
         if self.open:
             fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
+    def resume_output(self) -> None:
+        """Let the program write again, if Ctrl-S (VSTOP) or tcflow(3) has stopped the output.
+
+        TCOON alone resumes only what TCOOFF has stopped (Linux n_tty_ioctl_helper), so that comes
+        first; and only on the slave, since the master has an output of its own. A VSTART that is
+        typed would be data to a program that has turned IXON off.
+        """
+        if self.open:
+            with contextlib.suppress(termios.error, OSError):  # EIO: revoked, elsewhere than Linux
+                termios.tcflow(self.slave, termios.TCOOFF)
+                termios.tcflow(self.slave, termios.TCOON)
+
     def be_silent(self) -> None:
         """Echo nothing of what is typed, until a program has it otherwise (termios(3))."""
         self._change_modes(3, off=termios.ECHO)

@@ -249,6 +249,9 @@ class FakeTerminal:
         """Remember the size."""
         self.size = (rows, cols)
 
+    def resume_output(self) -> None:
+        """Do nothing: the output is never stopped."""
+
     def hang_up(self) -> None:
         """Close, and send the leader SIGHUP as the kernel would."""
         if self.open:

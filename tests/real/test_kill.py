@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -488,3 +489,34 @@ async def test_a_leader_that_others_have_just_reaped(
         assert census.living() == []
     assert verdict.empty
     assert Caveat.REAPED_BY_OTHERS in verdict.caveats
+
+
+@pytest.mark.parametrize("stopped_by", ["a key", "a key in raw input", "the program"])
+async def test_output_is_resumed_for_a_clean_up(supervisor: Supervisor, stopped_by: str) -> None:
+    """Though Ctrl-S or tcflow(3) has stopped the output, a clean-up may write."""
+    stops = {
+        "a key": "",
+        "a key in raw input": "m = tcgetattr(0); m[3] &= ~ICANON; tcsetattr(0, TCSANOW, m)",
+        "the program": "tcflow(1, TCOOFF)",
+    }
+    script = (
+        "import os, signal\nfrom termios import *\n"
+        "signal.signal(1, lambda *_: (os.write(1, b'x' * 9000 + b'cleaned'), os._exit(3)))\n"
+        f"os.write(1, b'ready')\n{stops[stopped_by]}\nwhile True: signal.pause()\n"
+    )
+    session = await supervisor.spawn(["python3", "-c", script])
+    shown = await session.receive()
+    if "key" in stopped_by:
+        await session.send(b"\x13")
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK
+    terminal = os.open(f"/proc/{session.pid}/fd/1", flags)
+    try:
+        # Nobody can write to a terminal whose output is stopped (Linux pty_write_room).
+        await until(lambda: not select.select([], [terminal], [], 0)[1], "the output to be stopped")
+    finally:
+        os.close(terminal)
+    verdict = await session.terminate(plan="HUP@session 20s, KILL")
+    assert (verdict.outcome, verdict.exit_status) == (Outcome.GRACEFUL, ExitStatus(3))
+    while data := await session.receive():
+        shown += data
+    assert shown.endswith(b"cleaned")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ptykill import InvalidArgument, SpawnError, Supervisor
+from ptykill import Attributes, InvalidArgument, SpawnError, Supervisor
 from ptykill.testing import process_table as processes
 from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user
@@ -121,6 +121,9 @@ async def test_what_is_no_command(supervisor: Supervisor, command: list[str]) ->
         {"env": {"A=B": ""}},
         {"env": {"": ""}},
         {"cwd": "/tmp\0"},
+        {"stdin": -1},
+        {"stdin": 1 << 30},
+        {"stdin": "/dev/null"},
         {"rows": 0},
         {"rows": 65_536},
         {"cols": -1},
@@ -134,6 +137,26 @@ async def test_what_is_no_option(supervisor: Supervisor, options: dict[str, obje
     with pytest.raises(InvalidArgument):
         await supervisor.spawn(["true"], **options)  # type: ignore[arg-type]
     assert supervisor.sessions == ()
+
+
+@pytest.mark.parametrize("attributes", [None, Attributes(umask=0o22)])
+async def test_standard_input_of_its_own(
+    supervisor: Supervisor, attributes: Attributes | None
+) -> None:
+    """A program may have a pipe as its descriptor 0; its terminal is the rest, and /dev/tty."""
+    source, sink = os.pipe()
+    os.write(sink, b"a\3b\4c\n" + b"x" * 5000)
+    os.close(sink)
+    script = "cat; cat; tty <&1; tty <&2; tty; stty size </dev/tty; ls /dev/fd/ | tr '\n' ' '"
+    session = await supervisor.spawn(["sh", "-c", script], stdin=source, attributes=attributes)
+    os.close(source)
+    shown = b""
+    while data := await session.receive():
+        shown += data
+    got, one, *rest = shown.decode().split("\r\n")
+    assert got == "a\3b\4c"
+    assert one.startswith("x" * 5000 + "/dev/pts/")
+    assert rest == [one.lstrip("x"), "not a tty", "24 80", "0 1 2 3 "]
 
 
 async def test_looked_up_in_its_own_path(supervisor: Supervisor, folder: Path) -> None:
