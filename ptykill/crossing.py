@@ -3,19 +3,30 @@
 An async function that is wanted in trio is an `Errand`. Whoever has sent it waits in a way of their
 own, and is woken by a plain call, which is the last thing that is done: in one interpreter nobody
 else runs before that thread has come to rest. The tasks that run errands are `runners.Runners`.
+
+A caller may stop waiting at any moment: cancelled, or interrupted by a signal. A session or an
+attachment that was made for it is ended then, also if the function was done already: nobody else
+knows of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import trio
 
-__all__ = ["Errand", "Ring", "carried", "fetch", "wait_for"]
+from ptykill import log
+from ptykill.caller import made_for
+from ptykill.output import Attachment
+from ptykill.plan import KILL_NOW
+from ptykill.session import Session
+
+__all__ = ["Errand", "Ring", "carried", "end_undelivered", "fetch", "wait_for"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -41,6 +52,9 @@ class Errand(Generic[T]):
         self._at_the_end = at_the_end
         self._scope: trio.CancelScope | None = None
         self._cancelled = False
+        self._done = False
+        self._taken = False
+        self._mark = object()
         self._value: T | None = None
         self._error: BaseException | None = None
 
@@ -57,11 +71,15 @@ class Errand(Generic[T]):
 
     async def run(self) -> None:
         """Run it; in trio, and in its scope. Raises nothing, and is cancelled without a word."""
+        made_for.set(self._mark)
         try:
             self._value = await self._call()
         except BaseException as error:  # noqa: BLE001 - SystemExit, too, is for the caller
             self._error = self._at_the_end() if _is_cancelled(error) else error
         self._scope = None
+        self._done = True
+        if self._cancelled:
+            self._discard()
         self._ring()
 
     def refuse(self) -> None:
@@ -69,21 +87,54 @@ class Errand(Generic[T]):
         self._error = self._at_the_end()
         self._ring()
 
+    def give_up(self, token: trio.lowlevel.TrioToken) -> None:
+        """Have it cancelled unless its result was taken: the caller does not wait any more."""
+        if not self._taken:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self.cancel)
+
     def cancel(self) -> None:
         """Cancel it: nobody waits any more. In trio, at any time."""
         self._cancelled = True
         if self._scope is not None:
             self._scope.cancel()
+        elif self._done:
+            self._discard()
+
+    def _discard(self) -> None:
+        value, self._value = self._value, None
+        _discard(value, self._mark)
 
     def result(self) -> T:
         """Return or raise what it did; once, and after the ring."""
         error, self._error = self._error, None
+        value, self._value = self._value, None
+        self._taken = True
         if error is None:
-            return cast(T, self._value)
+            return cast(T, value)
         try:
             raise error
         finally:
             del error  # It has this frame, which has it.
+
+
+def _discard(value: object, mark: object) -> None:
+    """End what was made for a caller who is gone, if it is, or is in, what a function returned."""
+    match value:
+        case Session() if value.made_for is mark:
+            end_undelivered(value)
+        case Attachment() if value.made_for is mark:
+            value.close()
+        case tuple() | list():
+            for each in value:
+                _discard(each, mark)
+
+
+def end_undelivered(session: Session) -> None:
+    """Kill a session whose creator is gone before it was told of it. In trio; does not wait."""
+    if session.ended_at is None:
+        session.request_end(plan=KILL_NOW)
+        log.event(logging.WARNING, "session.undelivered", session_id=session.id, pid=session.pid)
 
 
 def bell() -> tuple[Ring, Callable[[], Awaitable[object]]]:
@@ -110,20 +161,24 @@ def bell() -> tuple[Ring, Callable[[], Awaitable[object]]]:
     return ring, lambda: waiting
 
 
-async def fetch(send: Callable[[Ring], Errand[T]], token: trio.lowlevel.TrioToken) -> T:
+async def fetch(
+    errand_with: Callable[[Ring], Errand[T]],
+    send: Callable[[Errand[T]], object],
+    token: trio.lowlevel.TrioToken,
+) -> T:
     """Wait in asyncio or in trio for an errand that ``send`` sends off to the run of ``token``.
 
     Cancelled, it cancels the errand.
     """
     ring, wait = bell()
-    errand = send(ring)
+    errand = errand_with(ring)
     try:
+        send(errand)
         await wait()
+        return errand.result()
     except BaseException:
-        with suppress(trio.RunFinishedError):
-            token.run_sync_soon(errand.cancel)
+        errand.give_up(token)
         raise
-    return errand.result()
 
 
 async def wait_for(future: concurrent.futures.Future[T]) -> T:
@@ -156,14 +211,15 @@ def carried(async_fn: Callable[[*Ts], Awaitable[T]]) -> Callable[[*Ts], Awaitabl
     token = trio.lowlevel.current_trio_token()
 
     def carry_in_trio(*args: *Ts) -> Awaitable[T]:
-        def send(ring: Ring) -> Errand[T]:
-            errand = Errand(async_fn, args, ring, trio.ClosedResourceError)
+        def errand_with(ring: Ring) -> Errand[T]:
+            return Errand(async_fn, args, ring, trio.ClosedResourceError)
+
+        def send(errand: Errand[T]) -> None:
             scope = trio.CancelScope()
             errand.begin(scope)
             token.run_sync_soon(trio.lowlevel.spawn_system_task, errand.run_in, scope)
-            return errand
 
-        return fetch(send, token)
+        return fetch(errand_with, send, token)
 
     return carry_in_trio
 

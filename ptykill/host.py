@@ -81,29 +81,46 @@ class Host:
 
         For `Session` and `Supervisor` methods, and for functions of your own that use them. Keyword
         arguments go through `functools.partial`. An exception in the wait, KeyboardInterrupt
-        above all, cancels the function (never a teardown, which is the supervisor's).
+        above all, cancels the function (never a teardown, which is the supervisor's). A session
+        or attachment that the function has made, and returns to nobody, is ended then.
         """
         thread = self._running()
         rung = threading.Lock()
         rung.acquire()
-        errand = thread.send(async_fn, args, rung.release)
+        errand = Errand(async_fn, args, rung.release, _closed)
         try:
+            thread.send(errand)
             rung.acquire()
+            return errand.result()
         except BaseException:
-            with suppress(trio.RunFinishedError):
-                thread.token.run_sync_soon(errand.cancel)
+            errand.give_up(thread.token)
             raise
-        return errand.result()
 
     async def acall(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """As `call`, for a task of asyncio, or of another trio run: it waits without blocking.
 
-        Cancelling that task cancels ``async_fn``; a teardown it waited for goes on.
+        Cancelling that task cancels ``async_fn``; a teardown it waited for goes on. A session or
+        attachment that ``async_fn`` has made, and returns to nobody, is ended then.
         """
         thread = self._started()
         if thread.running is None:
             await wait_for(thread.ready)
-        return await fetch(functools.partial(thread.send, async_fn, args), thread.token)
+
+        def errand_with(ring: Ring) -> Errand[T]:
+            return Errand(async_fn, args, ring, _closed)
+
+        return await fetch(errand_with, thread.send, thread.token)
+
+    def call_soon(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Have a plain function called soon in the trio thread; do not wait. It must not raise.
+
+        For what has to be done though the caller is being cancelled. Once the host is closed,
+        nothing is called.
+        """
+        thread = self._thread
+        if thread is not None and thread.takes_calls():
+            with suppress(trio.RunFinishedError):
+                thread.token.run_sync_soon(function, *args)
 
     @property
     def supervisor(self) -> Supervisor:
@@ -325,19 +342,15 @@ class _TrioThread:
         assert self.running is not None
         return self.running
 
-    def send(
-        self, async_fn: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts], ring: Ring
-    ) -> Errand[T]:
-        """Have a function run, and ``ring`` called when it is done. Raises `SupervisorClosed`."""
+    def send(self, errand: Errand[T]) -> None:
+        """Have an errand run. Raises `SupervisorClosed`."""
         running = self.running or self.settled()
         self.check_elsewhere()
-        errand = Errand(async_fn, args, ring, _closed)
         try:
             # In the caller's context: its variables, a request's id say, travel.
             running.runners.give(errand, contextvars.copy_context())
         except trio.RunFinishedError:
             raise _closed() from None
-        return errand
 
     def ask_to_end(self) -> None:
         """Have every session ended, and the run then. Does not wait."""

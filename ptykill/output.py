@@ -16,6 +16,7 @@ from typing import Self
 import trio
 
 from ptykill.backlog import Backlog
+from ptykill.caller import made_for
 from ptykill.errors import AttachmentDropped, InvalidArgument
 
 __all__ = ["CHUNK", "Attachment", "Output"]
@@ -123,6 +124,7 @@ class Attachment:
 
     def __init__(self, output: Output, limit: int, patience: float) -> None:
         self.dropped: trio.Event = trio.Event()
+        self.made_for: object = made_for.get()
         self.took: bool = False
         self.caught_up: bool = False
         self.patience: float = patience

@@ -11,6 +11,7 @@ from typing import Final, Self
 import trio
 
 from ptykill import log
+from ptykill.caller import made_for
 from ptykill.command import Command
 from ptykill.contract import Signaller, Spawned
 from ptykill.driver import Driver, Shared
@@ -56,6 +57,7 @@ class Session:
         self.rows: int = command.rows
         self.cols: int = command.cols
         self.created_at: Final = time.time()
+        self.made_for: Final = made_for.get()
         self._plan = plan
         self._ending = False
         self._output = Output(backlog)

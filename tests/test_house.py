@@ -17,7 +17,7 @@ HOUSE = Path(ptykill.__file__).parent
 """The package that is tested: the installed one."""
 
 FLOORS = [
-    {"errors", "plan", "lifecycle", "verdict", "backlog", "command"},
+    {"errors", "plan", "lifecycle", "verdict", "backlog", "command", "caller"},
     {"kernel"},
     {"keeper"},
     {"contract", "log"},
