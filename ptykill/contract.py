@@ -64,7 +64,8 @@ class Target(Protocol):
 class Signaller(Protocol):
     """The plug: how one step of a plan is delivered.
 
-    - It is called once for each step, in the plan's order, and told the target and the step.
+    - It is called once for each delivery of a step, in the plan's order, and told the target and
+      the step. Deliveries that go out together are separate calls, one right after the other.
     - An ``async def deliver`` runs in a task of its own. It may take as long as the step's wait;
       then, and when the session is empty, it is cancelled.
     - A plain ``def deliver`` is called in place, and must not block.

@@ -96,6 +96,9 @@ class Driver:
         self._kill_bound = plan.kill_bound
         self._retry = _RETRY_FIRST
         self._deliveries: list[_Delivery] = []
+        self._step: tuple[_Delivery, ...] = ()
+        """The deliveries of the current step, which go out together."""
+        self._step_failed = False
         self._kills: _Kills | None = None
         self._empty = False
         self._broken = False
@@ -185,6 +188,7 @@ class Driver:
         """
         self._on_exit = self._on_end = _nothing
         self._deliveries.clear()
+        self._step = ()
         self._context = contextvars.Context()
 
     # --- what is observed -------------------------------------------------------------------------
@@ -223,11 +227,11 @@ class Driver:
         if now < self._due:
             self._look_ahead(now)
         elif self.state is State.STOPPING:
-            failed = self._deliveries[-1].error is not None
-            if now >= self._grace_until and not failed:
-                self._handle(Event.GRACE_EXPIRED, now)
+            if self._step_failed:
+                self._handle(Event.DELIVERY_FAILED, now)
             else:
-                self._handle(Event.DELIVERY_FAILED if failed else Event.STEP_DUE, now)
+                expired = now >= self._grace_until
+                self._handle(Event.GRACE_EXPIRED if expired else Event.STEP_DUE, now)
         elif self.state is State.KILLING:
             late = now >= self._kill_until
             self._handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE, now)
@@ -309,17 +313,18 @@ class Driver:
         In its own, since a signaller is somebody else's code, and one that is slow, or shields
         itself from cancellation, must not hold the plan up.
         """
-        if self._deliveries:
-            self._deliveries[-1].cancel()
-        delivery = _Delivery(self, step, now)
-        self._deliveries.append(delivery)
+        self._call_off()
+        self._step = tuple(_Delivery(self, part, now) for part in step.parts)
+        self._step_failed = False
+        self._deliveries.extend(self._step)
         # Before anybody else's code runs: whatever that does, the plan goes on.
         self._note_due(min(now + step.wait, self._grace_until), now)
-        waiting = delivery.start(self._signaller)
+        started = [(each, each.start(self._signaller)) for each in self._step]
         self.terminal.resume_output()  # Or a clean-up that writes would wait until SIGKILL.
         self._wait.deadline = self._wake_at  # Now: the signal did not wait for trio's heap.
-        if waiting is not None:
-            self._shared.start_soon(delivery.finish, waiting)
+        for delivery, waiting in started:
+            if waiting is not None:
+                self._shared.start_soon(delivery.finish, waiting)
 
     def _call_off(self) -> None:
         """Stop deliveries that are not done: their time is over."""
@@ -327,11 +332,18 @@ class Driver:
             delivery.cancel()
 
     def delivered(self, delivery: _Delivery, step: Step) -> None:
-        """Take in that a delivery is done; a failed one makes the next step due at once."""
+        """Take in that a delivery is done. A step that has failed makes the next one due at once.
+
+        A step fails when one of its deliveries does, unless another of them is under way or has
+        reached a process.
+        """
         level = logging.INFO if delivery.error is None else logging.WARNING
         if log.wanted(level):
             self._log_delivery(level, delivery.record(), step)
-        if delivery.error and self.state is State.STOPPING and delivery is self._deliveries[-1]:
+        if self.state is not State.STOPPING or delivery not in self._step:
+            return
+        if any(each.error for each in self._step) and all(each.in_vain for each in self._step):
+            self._step_failed = True
             now = trio.current_time()
             self._be_due(now, now)
 
@@ -498,6 +510,17 @@ class _Delivery:
             except BaseException as error:  # noqa: BLE001 - as above
                 failure = error
         self._end(failure)
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether it is done, and has failed or signalled nobody."""
+        if self._took is None or self.error is not None:
+            return self._took is not None
+        if not self._signalled:
+            return False  # It was typed, or the signaller's way to reach the session is its own.
+        # Some have not been signalled yet, perhaps: the leader goes first.
+        self._driver.containment.finish_signal()
+        return not _all(_reached, self._signalled)
 
     def cancel(self) -> None:
         """Stop a delivery that is not done when its time is over."""

@@ -3,14 +3,15 @@ r"""Plans: what to deliver, to whom, how long to wait; then SIGKILL until nothin
 A plan is data. It knows signal *names*, reaches and seconds; how a delivery is made is the
 signaller's business, and when, the session's. As text it reads as it runs::
 
-    HUP@session 2s, KILL 3s
+    HUP@session + TERM@escaped 2s, KILL 3s
     "^C" 500ms, "^D" 500ms, HUP@session 2s, KILL
     hangup 1s, TERM@all 1s, KILL
 
-Steps are parted by commas; each is a delivery, whom it reaches, and how long it is given. A
-delivery is the name of a signal, ``hangup`` (close the terminal) or a quoted string that is typed
-into it (``^C`` for control characters, ``\n``, ``\\``, ``\"``, ``\^``, ``\xNN``). The last
-item is always ``KILL``, with the time within which the kill has to succeed.
+Commas separate the steps. A step is a delivery, or several with ``+`` between them that go out
+together, and how long they are given. A delivery is the name of a signal and whom it reaches,
+``hangup`` (close the terminal), or a quoted string that is typed into the terminal (``^C`` for
+control characters, ``\n``, ``\\``, ``\"``, ``\^``, ``\xNN``). The last item is always ``KILL``,
+with the time within which the kill has to succeed.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Reach(enum.StrEnum):
     """The leader's process group."""
     SESSION = "session"
     """Every process of the POSIX session, in whatever process group."""
+    ESCAPED = "escaped"
+    """Every member that has left the POSIX session (``setsid(2)``): daemons, for example."""
     ALL = "all"
     """Every member that the containment knows, those that left the session included."""
 
@@ -127,24 +130,54 @@ class Step:
 
     ``wait`` is how long (seconds) the session is given to end before the next step, counted from
     the start of the delivery, so that a slow delivery can't stretch the plan.
+
+    ``also`` is what goes out at the same moment, in that order: pairs of a `Signal`, `HangUp` or
+    `Typed` and a `Reach`. A `Signaller` is called once for each delivery, with a step that has
+    nothing in ``also``.
     """
 
     what: What
     wait: float
     reach: Reach = Reach.SESSION
+    also: tuple[tuple[What, Reach], ...] = ()
     delivery: str = dataclasses.field(init=False, repr=False, compare=False)
     """What is delivered and to whom, as in a plan's text: ``HUP@session``."""
+    _parts: tuple[Step, ...] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.what, Signal | HangUp | Typed) or not isinstance(self.reach, Reach):
-            msg = "a step is a Signal, HangUp or Typed, seconds to wait, and a Reach"
-            raise InvalidArgument(msg)
+        also = _pairs(self.also)
+        for what, reach in ((self.what, self.reach), *also):
+            if not isinstance(what, Signal | HangUp | Typed) or not isinstance(reach, Reach):
+                msg = "a step is a Signal, HangUp or Typed, seconds to wait, and a Reach"
+                raise InvalidArgument(msg)
+        object.__setattr__(self, "also", also)
         object.__setattr__(self, "wait", checked_grace(self.wait))
-        aimed = f"@{self.reach}" if isinstance(self.what, Signal) else ""
-        object.__setattr__(self, "delivery", f"{self.what}{aimed}")
+        parts: tuple[Step, ...] = ()
+        if also:
+            parts = tuple(Step(w, self.wait, r) for w, r in ((self.what, self.reach), *also))
+            delivery = " + ".join(part.delivery for part in parts)
+        else:
+            aimed = f"@{self.reach}" if isinstance(self.what, Signal) else ""
+            delivery = f"{self.what}{aimed}"
+        object.__setattr__(self, "delivery", delivery)
+        object.__setattr__(self, "_parts", parts)
+
+    @property
+    def parts(self) -> tuple[Step, ...]:
+        """The deliveries that go out together, each as a step of its own with the same wait."""
+        return self._parts or (self,)
 
     def __str__(self) -> str:
         return f"{self.delivery} {_seconds(self.wait)}"
+
+
+def _pairs(also: object) -> tuple[tuple[What, Reach], ...]:
+    """Return ``also`` as a tuple of pairs; what the pairs hold is for the caller to check."""
+    try:
+        return tuple((what, reach) for what, reach in also)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        msg = "what goes out together with a step is pairs of a delivery and a Reach"
+        raise InvalidArgument(msg) from None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -261,16 +294,32 @@ class _Reader:
 
     def step(self) -> Step | None:
         """Read one step, or the closing KILL (as None: its bound follows)."""
+        first = self.delivery()
+        if first is None:
+            return None
+        also: list[tuple[What, Reach]] = []
+        while self.text[self.skip_space() : self.at + 1] == "+":
+            self.at += 1
+            start = self.skip_space()
+            delivery = self.delivery()
+            if delivery is None:
+                raise self.error("KILL ends a plan; in a step it wants a reach", start)
+            also.append(delivery)
+        what, reach = first
+        return Step(what, self.duration(), reach, tuple(also))
+
+    def delivery(self) -> tuple[What, Reach] | None:
+        """Read what is delivered and to whom; None for KILL without a reach."""
         start = self.at
         if self.text[start : start + 1] == '"':
-            return Step(Typed(self.quoted()), self.wait())
+            return Typed(self.quoted()), Reach.SESSION
         match = _WORD.match(self.text, start)
         if match is None:
             raise self.error("expected a signal, hangup, a quoted text or KILL")
         self.at = match.end()
         word = match[0]
         if word.lower() == "hangup":
-            return Step(HangUp(), self.wait())
+            return HangUp(), Reach.SESSION
         name = word.upper().removeprefix("SIG")
         reach = self.reach()
         if name == "KILL" and reach is None:
@@ -279,7 +328,7 @@ class _Reader:
             what = Signal(name)
         except InvalidArgument as error:
             raise self.error(str(error), start) from None
-        return Step(what, self.wait(), reach or Reach.SESSION)
+        return what, reach or Reach.SESSION
 
     def reach(self) -> Reach | None:
         if self.text[self.at : self.at + 1] != "@":
@@ -290,10 +339,6 @@ class _Reader:
             raise self.error(f"expected one of {known}", self.at + 1)
         self.at = match.end()
         return Reach(match[0].lower())
-
-    def wait(self) -> float:
-        self.skip_space()
-        return self.duration()
 
     def duration(self) -> float:
         match = _DURATION.match(self.text, self.at)
@@ -364,13 +409,16 @@ def _seconds(seconds: float) -> str:
 
 # --- presets ------------------------------------------------------------------------------------
 
-HANGUP_THEN_KILL = Plan((Step(Signal("HUP"), 2.0),))
-"""The default: a hangup for the whole session, two seconds of grace, SIGKILL for all."""
+_HANG_UP = Step(Signal("HUP"), 2.0, also=((Signal("TERM"), Reach.ESCAPED),))
+
+HANGUP_THEN_KILL = Plan((_HANG_UP,))
+"""The default: SIGHUP to the whole session and, at the same moment, SIGTERM to members that have
+left it, since daemons expect that; two seconds of grace; SIGKILL to all."""
 
 KILL_NOW = Plan(())
 """SIGKILL at once."""
 
 ASK_FIRST = Plan(
-    (Step(Typed(b"\x03"), 0.5), Step(Typed(b"\x04"), 0.5), Step(Signal("HUP"), 2.0)),
+    (Step(Typed(b"\x03"), 0.5), Step(Typed(b"\x04"), 0.5), _HANG_UP),
 )
 """Ctrl-C and Ctrl-D as a person would type them, then the default."""

@@ -169,7 +169,7 @@ class KeeperContainment:
         self._empty = False
         self._closed = False
         self._rounds = 0
-        self._pending: _Pending | None = None
+        self._pending: list[_Pending] = []
         self._lost: SessionContainment | None = None
         """What is left to know the session by if its keeper is dead."""
 
@@ -192,13 +192,16 @@ class KeeperContainment:
             if not self._exited:
                 self._send(number, self._leader, signalled)
             return signalled
-        self.finish_signal()
-        self._pending = _Pending(number, reach, self._births.last(), self._those_there(), signalled)
+        together = reach is Reach.ESCAPED and bool(self._pending)
+        if not together:
+            self.finish_signal()
+        last, there = self._births.last(), self._those_there()
+        self._pending.append(_Pending(number, reach, last, there, signalled))
         if reach in (Reach.SESSION, Reach.ALL) and not self._exited:
             # It goes first: mostly it is alone, and then nobody has to be looked for. Its death
             # hides nobody here, since its children become the keeper's.
             self._send(number, self._leader, signalled)
-        else:
+        elif not together:
             self.finish_signal()
         return signalled
 
@@ -206,18 +209,19 @@ class KeeperContainment:
         """Signal those that the leader went before, but none that was born since."""
         if self._lost is not None:
             self._lost.finish_signal()
-        if self._pending is None:
+        if not self._pending:
             return
-        number, reach, last, there, signalled = self._pending
-        self._pending = None
+        pending, self._pending = self._pending, []
         front = self._terminal.foreground()
-        done = signalled.reached | signalled.refused
         for member in self._members():
             pid = member.pid
-            # Asked once it has been found: it may have been born since this walk began.
-            there_then = pid not in self._births.since(last) if there is None else pid in there
-            if pid not in done and there_then and within(reach, pid, self.pid, front):
-                self._send(number, member, signalled)
+            for number, reach, last, there, signalled in pending:
+                if pid in signalled.reached or pid in signalled.refused:
+                    continue
+                # Asked once it has been found: it may have been born since this walk began.
+                there_then = pid not in self._births.since(last) if there is None else pid in there
+                if there_then and within(reach, pid, self.pid, front):
+                    self._send(number, member, signalled)
 
     def _those_there(self) -> set[int] | None:
         """Return everybody there is, where births can't be told; or else None."""
@@ -228,7 +232,7 @@ class KeeperContainment:
         if self._closed:
             return Signalled()
         self._rounds += 1
-        self._pending = None
+        self._pending = []
         if self._lost is not None:
             signalled = self._lost.kill()
         else:

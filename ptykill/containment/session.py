@@ -94,7 +94,7 @@ class SessionContainment:
         self._watched: list[Process] = []
         """Some members, held: their death is waited for, and they keep the session's number."""
         self._children: Children | None = None
-        self._pending: _Pending | None = None
+        self._pending: list[_Pending] = []
         self._mark: Mark | None = None
         """Where the kernel's numbering stood when the session's number was last known its own."""
         self._seen: set[int] = set()
@@ -132,33 +132,39 @@ class SessionContainment:
                     return self._signal_group(number)
                 # One by one: nothing pins the number of a group that is not the leader's.
                 return self._send(number, self._living(self._in_group(group)))
-            case Reach.SESSION:
-                return self._signal_members(number, escaped=False)
-            case Reach.ALL:
-                return self._signal_members(number, escaped=True)
+            case Reach.SESSION | Reach.ALL:
+                return self._signal_members(number, reach)
+            case Reach.ESCAPED:
+                return self._signal_escaped(number)
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is."""
         if self._closed:
             return Signalled()
-        return self._signal_members(signal.SIGKILL, escaped=True)
+        return self._signal_members(signal.SIGKILL, Reach.ALL)
 
     def entrust(self, will: Will) -> None:
         """Nobody is there to take it: if the host dies, the kernel hangs the session up."""
 
     def finish_signal(self) -> None:
         """Signal those that the leader went before, but none that was born since."""
-        if self._pending is None:
+        if not self._pending:
             return
-        number, escaped, mark, signalled = self._pending
-        self._pending = None
-        pids = self._known()
-        if not escaped:
-            pids = [pid for pid in pids if pid not in self._escaped]
-        if pids and number != signal.SIGKILL:
-            born = self._table.born_since(mark)
-            pids = [pid for pid in pids if pid not in born]
-        self._send(number, self._living(pids), signalled)
+        pending, self._pending = self._pending, []
+        known = self._known()
+        for number, reach, mark, signalled in pending:
+            pids = self._within(reach, known)
+            if pids and number != signal.SIGKILL:
+                born = self._table.born_since(mark)
+                pids = [pid for pid in pids if pid not in born]
+            self._send(number, self._living(pids), signalled)
+
+    def _within(self, reach: Reach, known: list[int]) -> list[int]:
+        """Return those of the known members that a reach means, the leader left out."""
+        if reach is Reach.ALL:
+            return known
+        outside = reach is Reach.ESCAPED
+        return [pid for pid in known if (pid in self._escaped) is outside]
 
     def wait_exited(self) -> Coroutine[Any, Any, None]:
         """Wait until the leader has exited."""
@@ -254,9 +260,9 @@ class SessionContainment:
 
     def _bore_nobody_until(self, mark: Mark | None) -> bool:
         """Return whether the leader had no children at the last signal, nor has had one since."""
-        if self._pending is None or mark is None:
+        if not self._pending or mark is None:
             return False
-        born = self._table.born_between(self._pending.mark, mark)
+        born = self._table.born_between(self._pending[0].mark, mark)
         return not any(session_of(pid) == self.pid for pid in born)
 
     def _grown(self, mark: Mark) -> bool:
@@ -417,7 +423,7 @@ class SessionContainment:
 
     # --- signals --------------------------------------------------------------------------------
 
-    def _signal_members(self, number: Signals, *, escaped: bool) -> Signalled:
+    def _signal_members(self, number: Signals, reach: Reach) -> Signalled:
         """Signal all members there are now, or those in the session."""
         self.finish_signal()
         # All are looked for before the first is signalled, since a dead parent shows no children.
@@ -429,10 +435,9 @@ class SessionContainment:
             signalled = self._send(number, [self._leader])
             if not signalled.refused:
                 self._mark = mark
-                self._pending = _Pending(number, escaped, mark, signalled)
+                self._pending.append(_Pending(number, reach, mark, signalled))
                 return signalled
-        known = self._known()
-        pids = known if escaped else [pid for pid in known if pid not in self._escaped]
+        pids = self._within(reach, self._known())
         # The leader last, since its death has effects on the others' terminal; but first to be
         # killed, since it may start them again.
         leader = [] if self._leader.dead() else [self._leader]
@@ -441,6 +446,15 @@ class SessionContainment:
             self._rounds += 1  # Its other children are found once these have died.
             first = []
         return self._send(number, itertools.chain(first, self._living(pids), last))
+
+    def _signal_escaped(self, number: Signals) -> Signalled:
+        """Signal the members that have left the session, as far as they are known."""
+        if not self._pending:
+            return self._send(number, self._living(self._within(Reach.ESCAPED, self._known())))
+        # The leader alone has had the signal that went out just before. This one waits with it.
+        signalled = Signalled()
+        self._pending.append(_Pending(number, Reach.ESCAPED, self._pending[-1].mark, signalled))
+        return signalled
 
     def _children_of_leader(self) -> list[int]:
         held = self._children
@@ -474,7 +488,7 @@ class _Pending(NamedTuple):
     """A signal that the leader has got and the others have not."""
 
     number: Signals
-    escaped: bool
+    reach: Reach
     mark: Mark
     signalled: Signalled
 

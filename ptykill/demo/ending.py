@@ -141,7 +141,7 @@ def problems_of(ending: Ending) -> list[str]:
     early = [
         bar
         for bar, job in zip(ending.bars, ending.scenario.jobs, strict=False)
-        if job.deaf and bar.died is not None and bar.died < verdict.grace
+        if job.deaf and not job.escaped and bar.died is not None and bar.died < verdict.grace
     ]
     if early:
         problems.append(f"deaf to SIGHUP, and yet dead before SIGKILL: {_told(early)}")

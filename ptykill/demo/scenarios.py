@@ -29,6 +29,8 @@ class Job:
     deaf: bool = False
     """It ignores SIGHUP."""
     stopped: bool = False
+    escaped: bool = False
+    """It has left the session, so it gets SIGTERM."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,10 +140,13 @@ SCENARIOS = (
     ),
     Scenario(
         name="a daemon that got away",
-        about="It has left the session and lost its parent: neither of them leads to it.",
+        about="It has left the session and lost its parent; SIGTERM finds it all the same.",
         command=("sh", "-c", _DAEMON),
         shown=("(setsid sleep 60 &); exec sleep 60",),
-        jobs=(Job("leader (sleep)", "sleep"), Job("daemon (sleep)", "sleep", deaf=True)),
+        jobs=(
+            Job("leader (sleep)", "sleep"),
+            Job("daemon (sleep)", "sleep", deaf=True, escaped=True),
+        ),
         escapes=True,
     ),
 )

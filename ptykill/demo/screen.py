@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Iterable, Sequence
 
@@ -16,6 +17,7 @@ from rich.text import Text
 from ptykill.demo.ending import Ending, Told
 from ptykill.demo.scenarios import CHAPTERS, Scenario
 from ptykill.demo.timeline import Bar, Chart, Tick, milliseconds
+from ptykill.verdict import Verdict
 
 __all__ = ["Screen"]
 
@@ -152,7 +154,7 @@ def _ours(ending: Ending) -> _Drawing:
     request = f"  DELETE /api/v1/pty/{told.session_id[:8]}...?grace={told.grace:g}"
     return _Drawing(
         Text.assemble(("ptykill", "bold"), request),
-        tuple(Tick(each.at, each.what) for each in told.verdict.deliveries),
+        tuple(Tick(at, what) for at, what, _ in _rungs(told.verdict)),
         ending.bars,
         tuple(_our_notes(ending, told)),
     )
@@ -169,17 +171,29 @@ def _theirs(who: str, ending: Ending) -> _Drawing:
 
 def _our_notes(ending: Ending, told: Told) -> Iterable[_Note]:
     verdict, answer = told.verdict, told.answer
-    ends = [each.at for each in verdict.deliveries[1:]]
-    for rung, until in zip(verdict.deliveries, [*ends, verdict.took], strict=True):
+    rungs = _rungs(verdict)
+    ends = [at for at, _, _ in rungs[1:]]
+    for (at, what, reached), until in zip(rungs, [*ends, verdict.took], strict=True):
         # What died of the last rung is seen to be dead a little later than it is.
         last = until == verdict.took
-        died = ending.died(rung.at, float("inf") if last else until)
-        line = f"  {rung.what:<12}{milliseconds(rung.at):>10}   reached {rung.reached};"
-        line += f" {died} died in {milliseconds(until - rung.at)}"
+        died = ending.died(at, float("inf") if last else until)
+        line = f"  {what:<12}{milliseconds(at):>10}   reached {reached};"
+        line += f" {died} died in {milliseconds(until - at)}"
         yield _Note(until, Text(line))
     said = f"{answer.status} after {milliseconds(ending.took)}; alive after the {answer.status}"
     yield _Note(verdict.took, _alive(said, ending.alive, _saved(ending)))
     yield _Note(verdict.took, Text(f"  Server-Timing: {answer.server_timing}", style="dim"))
+
+
+def _rungs(verdict: Verdict) -> list[tuple[float, str, int]]:
+    """Return when each step went out, what of it found anybody, and how many it reached."""
+    rungs = []
+    for at, together in itertools.groupby(verdict.deliveries, lambda each: each.at):
+        deliveries = list(together)
+        told = [each for each in deliveries if each.reached] or deliveries[:1]
+        what = " + ".join(each.what for each in told)
+        rungs.append((at, what, sum(each.reached for each in deliveries)))
+    return rungs
 
 
 def _their_notes(ending: Ending) -> Iterable[_Note]:

@@ -82,6 +82,11 @@ class Alone:
                     self._handle(Event.DELIVERY_FAILED)
 
     def _deliver(self, step: Step) -> bool:
+        """Deliver what goes out together; return whether any of it could be."""
+        delivered = [self._deliver_part(part) for part in step.parts]
+        return any(delivered)
+
+    def _deliver_part(self, step: Step) -> bool:
         if isinstance(step.what, Signal):
             self._signal(signal.Signals[f"SIG{step.what.name}"], step.reach)
             return True
@@ -113,5 +118,7 @@ def within(reach: Reach, pid: int, leader: int, foreground: int | None) -> bool:
             return group_of(pid) == foreground
         case Reach.SESSION:
             return session_of(pid) == leader
+        case Reach.ESCAPED:
+            return session_of(pid) not in (leader, -1)
         case Reach.ALL:
             return True

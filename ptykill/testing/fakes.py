@@ -28,7 +28,8 @@ class Member:
     ``dies_of`` maps names of signals to the seconds it takes to die of them; SIGKILL takes none
     unless it says otherwise (`math.inf`: unkillable). ``lives`` is when it ends by itself, in
     seconds from its birth. ``refuses`` makes the kernel refuse every signal (EPERM). ``escaped``
-    puts it beyond `Reach.SESSION`. ``got`` is what it was sent, in order.
+    puts it beyond `Reach.SESSION` and within `Reach.ESCAPED`. ``got`` is what it was sent, in
+    order.
     """
 
     dies_of: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -103,9 +104,10 @@ class FakeContainment:
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal to those within reach, who die of it when it is time."""
-        within = [self.leader]
-        if reach in (Reach.SESSION, Reach.ALL):
-            within += [m for m in self.members if reach is Reach.ALL or not m.escaped]
+        within = [] if reach is Reach.ESCAPED else [self.leader]
+        if reach in (Reach.SESSION, Reach.ESCAPED, Reach.ALL):
+            outside = reach is Reach.ESCAPED
+            within += [m for m in self.members if reach is Reach.ALL or m.escaped is outside]
         signalled = Signalled()
         for member in within:
             if self.alive(member):

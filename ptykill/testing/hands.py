@@ -45,7 +45,9 @@ class PtykillHand:
     """ptykill, with a containment."""
 
     def __init__(self, containment: str = "auto") -> None:
-        self._host = ptykill.Host(containment=containment, plan="HUP@session 2s, KILL 5s")
+        self._host = ptykill.Host(
+            containment=containment, plan="HUP@session + TERM@escaped 2s, KILL 5s"
+        )
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
         """Spawn; it drains by itself."""

@@ -41,7 +41,8 @@ async def test_a_polite_session_ends_at_once(autojump_clock: trio.testing.MockCl
         session = await supervisor.spawn(["x"])
         verdict = await session.terminate()
         assert (verdict.empty, verdict.outcome, verdict.took) == (True, Outcome.GRACEFUL, 0.0)
-        assert [delivery.what for delivery in verdict.deliveries] == ["HUP@session"]
+        whats = [delivery.what for delivery in verdict.deliveries]
+        assert whats == ["HUP@session", "TERM@escaped"]
         assert session.state is State.ENDED
 
 
@@ -290,7 +291,7 @@ async def test_a_signaller_is_cancelled_when_the_session_is_empty(
         verdict = await (await supervisor.spawn(["x"])).terminate()
         assert verdict.took == pytest.approx(0.5)
         await trio.testing.wait_all_tasks_blocked()
-        assert slow.cancelled == 1
+        assert slow.cancelled == 2  # Both that the default plan delivers.
 
 
 async def test_a_refusal_is_an_error_that_names_who_refused(
@@ -300,12 +301,89 @@ async def test_a_refusal_is_an_error_that_names_who_refused(
     async with ptykill.open_supervisor(containment=FakeTier(Member(refuses=True))) as supervisor:
         verdict = await (await supervisor.spawn(["x"])).terminate()
         assert not verdict.empty
-        first, last = verdict.deliveries
+        first, escaped, last = verdict.deliveries
+        assert (escaped.reached, escaped.error) == (0, None)
         assert first.error is not None
         assert "not permitted to send HUP to 1000" in first.error
         assert last.refused == (1000,)
         assert verdict.survivors[0].why == "not permitted to signal it"
         assert verdict.took == pytest.approx(3.0)
+
+
+async def test_what_goes_out_together_goes_out_at_once_to_each_its_own(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """SIGHUP to the session and SIGTERM to an escapee at the same moment, one grace for both."""
+    escaped = Member(dies_of={"TERM": 0.5}, escaped=True)
+    tier = FakeTier(POLITE, [SLOW, escaped])
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate()
+        fake = tier.spawned[0]
+        assert [member.got for member in (fake.leader, *fake.members)] == [
+            ["HUP"],
+            ["HUP"],
+            ["TERM"],
+        ]
+        assert [(d.what, d.at, d.reached) for d in verdict.deliveries] == [
+            ("HUP@session", 0.0, 2),
+            ("TERM@escaped", 0.0, 1),
+        ]
+        assert verdict.outcome is Outcome.GRACEFUL
+        assert verdict.took == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("first", ["HUP@session + TERM@escaped", "TERM@escaped + HUP@session"])
+async def test_a_step_that_reached_anybody_has_not_failed(
+    autojump_clock: trio.testing.MockClock, first: str
+) -> None:
+    """A leader that may not be signalled costs an escapee nothing of its grace."""
+    escaped = Member(dies_of={"TERM": 0.5}, escaped=True)
+    tier = FakeTier(Member(refuses=True, lives=1.0), [escaped])
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        verdict = await session.terminate(plan=f"{first} 2s, KILL")
+        assert verdict.outcome is Outcome.GRACEFUL
+        assert verdict.took == pytest.approx(1.0)
+        assert tier.spawned[0].members[0].got == ["TERM"]
+
+
+@pytest.mark.parametrize(
+    ("signaller", "took"),
+    [(Failing(), 0.0), (FailingLater(), 0.25), (Slow(), 2.0), (Shielded(), 2.0)],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_step_fails_when_all_that_goes_out_together_has(
+    autojump_clock: trio.testing.MockClock, signaller: ptykill.Signaller, took: float
+) -> None:
+    """A signaller is called once for each delivery; all that fail are recorded."""
+    async with ptykill.open_supervisor(
+        containment=FakeTier(DEAF), plan="HUP + TERM@escaped + INT 2s, KILL", signaller=signaller
+    ) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate()
+        assert verdict.took == pytest.approx(took)
+        *polite, kill = verdict.deliveries
+        assert [each.what for each in polite] == ["HUP@session", "TERM@escaped", "INT@session"]
+        assert len({each.error for each in polite} - {None}) == 1
+        assert kill.reached == 1
+
+
+async def test_a_delivery_under_way_keeps_a_step_from_failing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """One of two fails at once; the other succeeds later, and the grace goes on."""
+
+    class Half:
+        def deliver(self, target: Target, step: Step) -> Awaitable[None]:
+            if step.reach is Reach.ESCAPED:
+                msg = "no route"
+                raise ConnectionError(msg)
+            return Slow().deliver(target, step)
+
+    tier = FakeTier(Member(lives=1.5))
+    async with ptykill.open_supervisor(containment=tier, signaller=Half()) as supervisor:
+        verdict = await (await supervisor.spawn(["x"])).terminate()
+        assert verdict.outcome is Outcome.GRACEFUL
+        assert verdict.took == pytest.approx(1.5)
 
 
 async def test_typing_and_hanging_up_are_ways_to_deliver(
@@ -719,6 +797,10 @@ plans = st.builds(
             st.sampled_from(["HUP", "TERM", "INT"]).map(Signal),
             st.sampled_from([0.0, 0.1, 1.0, 2.5]),
             st.sampled_from(Reach),
+            st.lists(
+                st.tuples(st.sampled_from(["HUP", "TERM"]).map(Signal), st.sampled_from(Reach)),
+                max_size=2,
+            ).map(tuple),
         ),
         max_size=3,
     ).map(tuple),

@@ -25,15 +25,21 @@ from ptykill import (
 from ptykill.plan import LONGEST_WAIT
 
 waits = st.floats(0, 1000, allow_nan=False) | st.integers(0, 1000).map(float)
-steps = st.one_of(
-    st.builds(
-        Step,
+deliveries = st.one_of(
+    st.tuples(
         st.sampled_from(["HUP", "TERM", "INT", "QUIT", "USR1", "KILL"]).map(Signal),
-        waits,
         st.sampled_from(Reach),
     ),
-    st.builds(Step, st.just(HangUp()), waits),
-    st.builds(Step, st.binary(min_size=1, max_size=20).map(Typed), waits),
+    # The terminal is typed into and closed as a whole: a reach has no meaning there.
+    st.tuples(
+        st.just(HangUp()) | st.binary(min_size=1, max_size=20).map(Typed), st.just(Reach.SESSION)
+    ),
+)
+steps = st.builds(
+    lambda first, wait, also: Step(first[0], wait, first[1], tuple(also)),
+    deliveries,
+    waits,
+    st.lists(deliveries, max_size=2),
 )
 plans = st.builds(Plan, st.lists(steps, max_size=4).map(tuple), waits)
 
@@ -71,7 +77,18 @@ def test_any_text_is_a_plan_or_a_plan_error(text: str) -> None:
     assert error.code == "INVALID_PLAN"
 
 
-@given(st.text('HUPKILTERM@session,. 0123456789ms"^C\\x', max_size=40))
+@given(steps)
+def test_the_parts_of_a_step_are_what_it_delivers(step: Step) -> None:
+    """One step for each delivery, in order, with the whole wait and nothing beside it."""
+    assert [(part.what, part.reach) for part in step.parts] == [
+        (step.what, step.reach),
+        *step.also,
+    ]
+    assert all(part.wait == step.wait and not part.also for part in step.parts)
+    assert step.delivery == " + ".join(part.delivery for part in step.parts)
+
+
+@given(st.text('HUPKILTERM@session,.+ 0123456789ms"^C\\x', max_size=40))
 def test_near_plans_too(text: str) -> None:
     """The same for texts that look like plans."""
     test_any_text_is_a_plan_or_a_plan_error.hypothesis.inner_test(text)  # type: ignore[attr-defined]
@@ -79,9 +96,16 @@ def test_near_plans_too(text: str) -> None:
 
 def test_the_examples_of_the_documentation_read_as_they_say() -> None:
     """Every form of a step, written by hand."""
-    assert Plan.parse("HUP@session 2s, KILL") == HANGUP_THEN_KILL
+    assert Plan.parse("HUP@session + TERM@escaped 2s, KILL") == HANGUP_THEN_KILL
     assert Plan.parse("kill") == KILL_NOW
-    assert Plan.parse('"^C" 500ms, "^D" .5s, sighup 2s, KILL 3s') == ASK_FIRST
+    assert Plan.parse('"^C" 500ms, "^D" .5s, sighup + term@escaped 2s, KILL 3s') == ASK_FIRST
+    assert Plan.parse('"q"+hangup +TERM@escaped 1s, KILL').steps == (
+        Step(
+            Typed(b"q"),
+            1.0,
+            also=((HangUp(), Reach.SESSION), (Signal("TERM"), Reach.ESCAPED)),
+        ),
+    )
     assert Plan.parse("hangup 1s,TERM@all 1m,KILL@leader 1s, KILL 0s") == Plan(
         (
             Step(HangUp(), 1.0),
@@ -113,6 +137,11 @@ def test_the_examples_of_the_documentation_read_as_they_say() -> None:
         ('"" 2s, KILL', 0),
         ("80000s, KILL", 0),
         ("HUP 80000s, HUP 80000s, KILL", 12),
+        ("HUP + 2s, KILL", 6),
+        ("HUP + TERM, KILL", 10),
+        ("HUP 2s + TERM 2s, KILL", 7),
+        ("HUP + KILL 2s", 6),
+        ("KILL + HUP 2s", 5),
     ],
 )
 def test_an_error_points_at_the_place(text: str, position: int) -> None:
@@ -142,6 +171,10 @@ def test_what_is_no_step_is_refused() -> None:
         lambda: Typed(b""),
         lambda: Typed("text"),  # type: ignore[arg-type]
         lambda: Step("HUP", 1.0),  # type: ignore[arg-type]
+        lambda: Step(Signal("HUP"), 1.0, also=(Signal("TERM"),)),  # type: ignore[arg-type]
+        lambda: Step(Signal("HUP"), 1.0, also=(("TERM", Reach.ALL),)),  # type: ignore[arg-type]
+        lambda: Step(Signal("HUP"), 1.0, also=((Signal("TERM"), "all"),)),  # type: ignore[arg-type]
+        lambda: Step(Signal("HUP"), 1.0, also=3),  # type: ignore[arg-type]
         lambda: Plan(("HUP",)),  # type: ignore[arg-type]
     ):
         with pytest.raises(InvalidArgument):
