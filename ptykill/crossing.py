@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import trio
@@ -26,7 +26,7 @@ from ptykill.output import Attachment
 from ptykill.plan import KILL_NOW
 from ptykill.session import Session
 
-__all__ = ["Errand", "Ring", "carried", "end_undelivered", "fetch", "wait_for"]
+__all__ = ["Errand", "Ring", "at_most", "carried", "end_undelivered", "fetch", "wait_for"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -222,6 +222,19 @@ def carried(async_fn: Callable[[*Ts], Awaitable[T]]) -> Callable[[*Ts], Awaitabl
         return fetch(errand_with, send, token)
 
     return carry_in_trio
+
+
+@asynccontextmanager
+async def at_most(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError if the block takes longer, in asyncio or in trio."""
+    if not trio.lowlevel.in_trio_task():
+        async with asyncio.timeout(seconds):
+            yield
+        return
+    with trio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise TimeoutError
 
 
 def _is_cancelled(error: BaseException) -> bool:

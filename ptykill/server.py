@@ -1,4 +1,7 @@
-"""The daemon: the API on hypercorn and trio, from the first socket to the last session's end.
+"""The daemon: the API on uvicorn, from the first socket to the last session's end.
+
+The server has the main thread, the sessions have a trio thread of their own (`ptykill.Host`): what
+clients do to the one makes the end of the other no later.
 
 Here, and only here, ptykill is the application: it takes SIGTERM, SIGINT and SIGHUP, and decides
 where the log goes.
@@ -6,41 +9,32 @@ where the log goes.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import ipaddress
-import logging
 import os
 import secrets
 import shlex
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
-
-import hypercorn.config
-import hypercorn.trio
-import hypercorn.typing
-import trio
+from typing import Any, cast
 
 import ptykill
 from ptykill.daemon_log import logging_to_stderr
 from ptykill.errors import InvalidArgument
+from ptykill.host import Host
 from ptykill.http.api import DEFAULT_PREFIX, Api
 from ptykill.http.auth import LOOPBACK_HOSTS
 from ptykill.http.site import Site
 from ptykill.plan import HANGUP_THEN_KILL, Plan
-from ptykill.supervisor import Supervisor, open_supervisor
+from ptykill.serving import Server
 
 __all__ = ["Settings", "serve"]
-
-_PING_EVERY = 4.0
-"""Seconds between two PINGs: a public client gives up after ten of silence."""
-_SLACK = 1.0
-"""Seconds that answers may take to be sent once all sessions have ended."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,72 +82,50 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
             hosts=hosts,
             origins=settings.origins,
         )
-        greeting = _greeting(listener, made)
-        trio.run(partial(_serve, listener, api, settings, partial(say, greeting)))
+        asyncio.run(_serve(listener, api, settings, partial(say, _greeting(listener, made))))
 
 
 async def _serve(
     listener: socket.socket, api: Api, settings: Settings, greet: Callable[[], object]
 ) -> None:
-    plan = settings.plan
-    signals = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # As it is under nohup(1).
-        signals.append(signal.SIGHUP)
-    with trio.open_signal_receiver(*signals) as received:
-        async with (
-            open_supervisor(
-                plan=plan, max_sessions=settings.max_sessions, containment=settings.containment
-            ) as supervisor,
-            trio.open_nursery() as nursery,
-        ):
-            app = Site(api, supervisor)
-            greet()  # Now that signals are taken, and clients can connect.
-            with trio.CancelScope() as serving:
-                await hypercorn.trio.serve(
-                    cast(hypercorn.typing.ASGIFramework, app),
-                    _config(listener, plan),
-                    shutdown_trigger=partial(_stopped, received, supervisor, nursery, serving),
-                    mode="asgi",
-                )
-            nursery.cancel_scope.cancel()
+    received: asyncio.Queue[None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
+        ignored = signal.getsignal(number) is signal.SIG_IGN
+        if number != signal.SIGHUP or not ignored:  # As it is under nohup(1).
+            loop.add_signal_handler(number, received.put_nowait, None)
+    async with Host(
+        plan=settings.plan, max_sessions=settings.max_sessions, containment=settings.containment
+    ) as host:
+        server = Server(cast(Any, Site(api, host)))
+        greet()  # Now that signals are taken, and clients can connect.
+        stopping = asyncio.create_task(_stop(received, host, server))
+        await server.run_at(listener)
+        stopping.cancel()
 
 
-async def _stopped(
-    received: AsyncIterator[int],
-    supervisor: Supervisor,
-    nursery: trio.Nursery,
-    serving: trio.CancelScope,
-) -> None:
-    """Return when a signal has come, and all sessions have ended; a second one hurries that.
+async def _stop(received: asyncio.Queue[None], host: Host, server: Server) -> None:
+    """Stop the server when a signal has come, and all sessions have ended; a second one hurries it.
 
     Until then the server answers, so that every DELETE is told how it went, and whoever asks for
     more sessions that there are none to be had.
     """
-    await anext(received)
-    nursery.start_soon(_hurry, received, supervisor)
-    await supervisor.close()
-    nursery.start_soon(_end, serving)
+    await received.get()
+    hurrying = asyncio.create_task(_hurry(received, host))
+    try:
+        await host.acall(host.supervisor.close)
+    finally:
+        hurrying.cancel()
+        await server.finish()
 
 
-async def _end(serving: trio.CancelScope) -> None:
-    """Let no client that dawdles keep the daemon for long."""
-    await trio.sleep(_SLACK)
-    serving.cancel()
+async def _hurry(received: asyncio.Queue[None], host: Host) -> None:
+    async def hurry() -> None:
+        host.supervisor.hurry()
 
-
-async def _hurry(received: AsyncIterator[int], supervisor: Supervisor) -> None:
-    async for _ in received:
-        supervisor.hurry()
-
-
-def _config(listener: socket.socket, plan: Plan) -> hypercorn.config.Config:
-    config = hypercorn.config.Config()
-    config.bind = [f"fd://{listener.detach()}"]  # It closes it, as soon as it is to stop.
-    config.errorlog = logging.getLogger("hypercorn.error")  # Or it would add a handler.
-    config.include_server_header = False
-    config.websocket_ping_interval = _PING_EVERY
-    config.graceful_timeout = plan.longest + 2 * _SLACK  # `_end` is sooner.
-    return config
+    while True:
+        await received.get()
+        await host.acall(hurry)
 
 
 def _listen(settings: Settings, *, loopback_only: bool) -> socket.socket:
@@ -165,7 +137,8 @@ def _listen(settings: Settings, *, loopback_only: bool) -> socket.socket:
     if loopback_only and not ipaddress.ip_address(address[0]).is_loopback:
         msg = f"{host} can be reached from outside, which wants a key of yours: set PTYKILL_API_KEY"
         raise InvalidArgument(msg)
-    listener = socket.socket(family)
+    # With the protocol named, or asyncio leaves TCP_NODELAY alone, and answers wait for 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

@@ -282,7 +282,7 @@ def test_demo_is_told_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     ("missing", "command", "extra"),
     [
         ("click", [], "ptykill[server]"),
-        ("hypercorn", ["serve"], "ptykill[server]"),
+        ("uvicorn", ["serve"], "ptykill[server]"),
         ("msgspec", ["serve"], "ptykill[server]"),
         ("httpx", ["list"], "ptykill[server]"),
         ("trio_websocket", ["attach", "x"], "ptykill[server]"),
@@ -306,7 +306,7 @@ def test_the_library_does_not_need_the_extras() -> None:
     """With the core dependencies alone ptykill is imported; the HTTP face says what it lacks."""
     program = (
         "import sys\n"
-        "for name in 'click', 'hypercorn', 'msgspec', 'rich': sys.modules[name] = None\n"
+        "for name in 'click', 'uvicorn', 'msgspec', 'rich': sys.modules[name] = None\n"
         "import ptykill\n"
         "host = ptykill.Host()\n"
         "for app in ptykill.asgi_app, ptykill.wsgi_app:\n"

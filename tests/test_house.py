@@ -28,6 +28,8 @@ FLOORS = [
     {"http", "host", "testing"},
     {
         "server",
+        "serving",
+        "gate",
         "daemon_log",
         "demo",
         "doctor",
@@ -66,7 +68,8 @@ ROOMS_OF = {
     },
     "msgspec": {"http", "client"},
     "click": {"cli", "client", "extras"},
-    "hypercorn": {"server", "demo"},
+    "uvicorn": {"serving", "demo"},
+    "h11": {"serving"},
     "rich": {"server", "demo", "doctor_screen", "client"},
     "httpx": {"client"},
     "trio_websocket": {"client"},
@@ -157,7 +160,7 @@ def test_a_warden_loads_no_more_than_it_should() -> None:
 
 def test_the_core_needs_its_three_dependencies_alone() -> None:
     """`import ptykill` works where none of the extras is installed."""
-    extras = ("msgspec", "click", "rich", "hypercorn", "ptyprocess", "httpx", "trio_websocket")
+    extras = ("msgspec", "click", "rich", "uvicorn", "ptyprocess", "httpx", "trio_websocket")
     code = (
         "import sys\n"
         f"for name in {extras}:\n"

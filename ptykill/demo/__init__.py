@@ -13,7 +13,7 @@ import sys
 
 __all__ = ["main"]
 
-_NEEDS = ("rich", "hypercorn", "msgspec")
+_NEEDS = ("rich", "uvicorn", "msgspec")
 _GRACES = 0.2, 10.0
 """Seconds: below, a slow machine can't clean up in half of it; beyond, nobody wants to watch."""
 

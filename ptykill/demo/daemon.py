@@ -7,29 +7,25 @@ daemon, and so may read its verdicts and type into its sessions without a WebSoc
 from __future__ import annotations
 
 import dataclasses
-import functools
 import http.client
 import json
 import secrets
+import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Self
 
-import hypercorn.trio
 import trio
-from hypercorn.config import Config
+import uvicorn
 
 import ptykill
 from ptykill.demo.setting import DemoError
 from ptykill.http import asgi_app
 
 __all__ = ["Answer", "Daemon", "DaemonTerminal"]
-
-T = TypeVar("T")
 
 _PATIENCE = 30.0
 """Seconds for whatever should take next to none, on the slowest of machines."""
@@ -49,20 +45,33 @@ class Answer:
 
 
 class Daemon:
-    """A supervisor and a server for it. Leaving the block ends both, and every session."""
+    """A host and a server for it. Leaving the block ends both, and every session."""
 
     def __init__(self) -> None:
         self._key = secrets.token_urlsafe(24)
-        self._thread = threading.Thread(target=self._run, name="daemon", daemon=True)
-        self._started = threading.Event()
-        self._failure: BaseException | None = None
         self._stamped = _Stamped()
+        self._host = ptykill.Host(signaller=self._stamped)
 
     def __enter__(self) -> Self:
-        """Start it, and wait until it listens."""
+        """Start it: it listens already, so that no request is lost."""
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            self._listener.bind(("127.0.0.1", 0))
+            self._listener.listen()
+            self._address: tuple[str, int] = self._listener.getsockname()
+            self._supervisor = self._host.supervisor
+        except (OSError, ptykill.PtykillError) as error:
+            self._listener.close()
+            raise DemoError("the server did not start") from error
+        app: Any = asgi_app(self._host, key=self._key, spawning=True)
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, lifespan="off", log_config=None, log_level="error")
+        )
+        # Not the main thread: there, uvicorn takes the signals.
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._listener],), name="daemon", daemon=True
+        )
         self._thread.start()
-        if not self._started.wait(_PATIENCE) or self._failure is not None:
-            raise DemoError("the server did not start") from self._failure
         return self
 
     def __exit__(
@@ -71,41 +80,10 @@ class Daemon:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop it: its supervisor ends whatever is left."""
-        self._token.run_sync_soon(self._stop.set)
+        """Stop it: its host ends whatever is left."""
+        self._server.should_exit = True
         self._thread.join(_PATIENCE)
-
-    # --- in its thread ----------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            trio.run(self._serve)
-        except BaseException as error:  # noqa: BLE001 - told by who waits for the start
-            self._failure = error
-        finally:
-            self._started.set()
-
-    async def _serve(self) -> None:
-        self._stop = trio.Event()
-        self._token = trio.lowlevel.current_trio_token()
-        config = Config()
-        config.bind = ["127.0.0.1:0"]
-        config.errorlog = None
-        config.graceful_timeout = 0.1
-        async with (
-            ptykill.open_supervisor(signaller=self._stamped) as self._supervisor,
-            trio.open_nursery() as nursery,
-        ):
-            app = asgi_app(self._supervisor, key=self._key, spawning=True)
-            serve = functools.partial(
-                hypercorn.trio.serve,
-                app,  # type: ignore[arg-type] # its scopes are typed dicts, ASGI's are mappings
-                config,
-                shutdown_trigger=self._stop.wait,
-            )
-            (url,) = await nursery.start(serve)
-            self._address = urlsplit(url).hostname, urlsplit(url).port
-            self._started.set()
+        self._host.close()
 
     # --- the client -------------------------------------------------------------------------------
 
@@ -138,7 +116,6 @@ class Daemon:
 
     def _request(self, method: str, path: str, body: object = None) -> Answer:
         host, port = self._address
-        assert host is not None
         connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE)
         try:
             connection.connect()
@@ -161,11 +138,11 @@ class Daemon:
 
     def terminal(self, session_id: str) -> DaemonTerminal:
         """Return a session's terminal."""
-        return DaemonTerminal(self._supervisor.get(session_id), self._token)
+        return DaemonTerminal(self._host.get(session_id), self._host)
 
     def verdict(self, session_id: str) -> ptykill.Verdict:
         """Return the verdict of a session that was ended."""
-        verdict = self._supervisor.get(session_id).verdict
+        verdict = self._host.get(session_id).verdict
         assert verdict is not None
         return verdict
 
@@ -192,13 +169,13 @@ class _Stamped(ptykill.StandardSignaller):
 class DaemonTerminal:
     """The terminal of one of its sessions (`setting.Terminal`)."""
 
-    def __init__(self, session: ptykill.Session, token: trio.lowlevel.TrioToken) -> None:
+    def __init__(self, session: ptykill.Session, host: ptykill.Host) -> None:
         self._session = session
-        self._token = token
+        self._host = host
 
     def send(self, data: bytes) -> None:
         """Type into it."""
-        self._call(lambda: self._session.send(data))
+        self._host.call(self._session.send, data)
 
     def receive(self, timeout: float) -> bytes:
         """Return some output; ``b""`` if there was none for ``timeout`` seconds, or is no more."""
@@ -208,7 +185,4 @@ class DaemonTerminal:
                 return await self._session.receive()
             return b""
 
-        return self._call(receive)
-
-    def _call(self, asynchronous: Callable[[], Awaitable[T]]) -> T:
-        return trio.from_thread.run(asynchronous, trio_token=self._token)
+        return self._host.call(receive)

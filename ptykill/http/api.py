@@ -1,5 +1,6 @@
 """The HTTP face without I/O: what a request asks for, and how what came of it is told.
 
+    refusal = api.refuse(request)  # Before its body is received.
     asked = api.read(request)
     if isinstance(asked, Response):
         return asked  # nothing is to be done
@@ -25,7 +26,7 @@ import msgspec
 
 from ptykill import log
 from ptykill.errors import InvalidArgument, InvalidGrace, PtykillError
-from ptykill.http import openapi, schema
+from ptykill.http import limits, openapi, schema
 from ptykill.http.auth import Bearer, Places
 from ptykill.http.messages import Request, Response, error_response, json_response
 from ptykill.http.operations import Attach, Get, Kill, List, Operation
@@ -35,9 +36,6 @@ from ptykill.verdict import Survivor, Verdict
 __all__ = ["DEFAULT_PREFIX", "Api", "Result"]
 
 DEFAULT_PREFIX = "/api/v1/pty"
-BODY_LIMIT = 1 << 20
-"""Bytes."""
-
 Result = Verdict | schema.SessionRecord | schema.Sessions | schema.Created | None
 """What comes of an operation."""
 
@@ -70,7 +68,7 @@ class Api:
         grace_cap: float = 60.0,
         hosts: Sequence[str] | None = None,
         origins: Sequence[str] = (),
-        body_limit: int = BODY_LIMIT,
+        body_limit: int = limits.BODY,
     ) -> None:
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             msg = f"a prefix starts with a slash and does not end with one, unlike {prefix!r}"
@@ -90,8 +88,11 @@ class Api:
         )
         return json_response(200, told)
 
-    def read(self, request: Request) -> Operation | Response:
-        """Return what is asked for, or the answer if nothing is to be done. Never raises."""
+    def refuse(self, request: Request) -> Response | None:
+        """Return the answer to a request that is refused whatever its body is; else None.
+
+        Its body, which may not have been received yet, is not looked at.
+        """
         place = self._place(request.path)
         if place is None:
             return _NOTHING_HERE
@@ -106,6 +107,26 @@ class Api:
                 f"this path takes {' and '.join(allowed)}",
                 (b"allow", ", ".join(allowed).encode("ascii")),
             )
+        if request.method == "POST" and not _is_json(request):
+            return error_response(415, "UNSUPPORTED_MEDIA_TYPE", "a body is application/json")
+        length = _length(request)
+        return None if length is None or length <= self.body_limit else self.too_long(request)
+
+    def too_long(self, request: Request) -> Response:
+        """Answer a request with a body above the limit."""
+        if request.method == "POST":
+            return self.fail(InvalidArgument(self._limit))
+        return error_response(413, "BODY_TOO_LARGE", self._limit)
+
+    def read(self, request: Request) -> Operation | Response:
+        """Return what is asked for, or the answer if nothing is to be done. Never raises."""
+        refusal = self.refuse(request)
+        if refusal is not None:
+            return refusal
+        if len(request.body) > self.body_limit:
+            return self.too_long(request)
+        place = self._place(request.path)
+        assert place is not None
         try:
             return self._operation(request, place)
         except InvalidArgument as error:
@@ -171,8 +192,6 @@ class Api:
     def _operation(self, request: Request, place: _Place) -> Operation | Response:
         if request.method == "POST":
             return self._reading(request, place)
-        if len(request.body) > self.body_limit:
-            return error_response(413, "BODY_TOO_LARGE", self._limit)
         match request.method, place:
             case "DELETE", _:
                 return Kill(place.session_id, self._grace(request.query))
@@ -189,13 +208,8 @@ class Api:
             case _:
                 return Get(place.session_id)
 
-    def _reading(self, request: Request, place: _Place) -> Operation | Response:
+    def _reading(self, request: Request, place: _Place) -> Operation:
         """Read an operation that has a body."""
-        for kind in request.header(b"content-type"):
-            if not _JSON.fullmatch(kind.decode("latin-1").strip()):
-                return error_response(415, "UNSUPPORTED_MEDIA_TYPE", "a body is application/json")
-        if len(request.body) > self.body_limit:
-            raise InvalidArgument(self._limit)
         if place.part == "resize":
             return schema.read_resize(request.body, place.session_id)
         return schema.read_create(request.body)
@@ -216,6 +230,19 @@ class Api:
             msg = f"grace is a number of seconds from 0 to {self._grace_cap:g}"
             raise InvalidGrace(msg)
         return float(graces[0])
+
+
+def _is_json(request: Request) -> bool:
+    kinds = request.header(b"content-type")
+    return all(_JSON.fullmatch(kind.decode("latin-1").strip()) for kind in kinds)
+
+
+def _length(request: Request) -> int | None:
+    """Return how long a request says that its body is."""
+    for told in request.header(b"content-length"):
+        if told.isdigit():
+            return int(told[:19])  # int() refuses thousands of digits.
+    return None
 
 
 _NOTHING_HERE = error_response(404, "NOT_FOUND", "there is nothing here")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
 
 import trio
 
-from ptykill.crossing import carried
+from ptykill.crossing import at_most, carried
 from ptykill.host import Host
+from ptykill.http import limits
 from ptykill.http.api import Api, Result
 from ptykill.http.attach import Message, Receive, Send, converse
-from ptykill.http.messages import Request, Response
+from ptykill.http.limits import Bodies, BodyRoom, TooManyBodies
+from ptykill.http.messages import Request, Response, error_response
 from ptykill.http.operations import Attach, Operation
 from ptykill.http.perform import Tokens, find, perform
 from ptykill.session import Session
@@ -33,6 +37,7 @@ class Application:
         self._api = api
         self._target = target
         self._tokens = Tokens()
+        self._bodies = Bodies()
 
     async def issue_token(self, session_id: str) -> str:
         """Return the token that lets a client attach to a session which you have spawned yourself.
@@ -61,13 +66,31 @@ class Application:
     # --- requests ---------------------------------------------------------------------------------
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _receive_body(receive, self._api.body_limit)
-        if body is None:
-            return  # The client has gone before it had asked.
-        # Whether the client is still there is not asked: a teardown goes on without it, in the
-        # supervisor's own task, and so does this wait, unless the server cancels it.
-        response = await self.respond(_request(scope, self._api.prefix, body))
+        request = _request(scope, self._api.prefix)
+        # The key first: a body takes room, and time.
+        response = self._api.refuse(request)
+        unread = _has_body(request, scope)
+        if response is None:
+            unread = True
+            try:
+                with self._bodies.room() as room:
+                    body = await _receive_body(receive, self._api.body_limit, room)
+                    if body is None:
+                        return  # The client has gone before it had asked.
+                    unread = False
+                    # Whether the client is still there is not asked: a teardown goes on without it,
+                    # in the supervisor's own task, and so does this wait, unless the server cancels
+                    # it.
+                    response = await self.respond(dataclasses.replace(request, body=body))
+            except _TooLong:
+                response = self._api.too_long(request)
+            except TooManyBodies:
+                response = _NO_ROOM
+            except TimeoutError:
+                response = _TOO_LATE
         await send_response(response, send)
+        if unread:
+            await _discard_body(receive)
 
     async def respond(self, request: Request) -> Response:
         """Answer a request, in whatever way it came. Never raises for what a client can do."""
@@ -161,19 +184,52 @@ def path_below(scope: Scope, prefix: str) -> str:
     return below if below.startswith(prefix) and below[:1] in ("", "/") else path
 
 
-async def _receive_body(receive: Receive, limit: int) -> bytes | None:
-    """Return the body, of which no more than ``limit`` + 1 bytes are kept; None if it was cut off.
+class _TooLong(Exception):
+    """A body is above the limit."""
 
-    All of it is read: hypercorn can't send an answer while chunks wait to be received.
+
+_NO_ROOM = error_response(503, "TOO_MANY_BODIES", "too many bodies are arriving; nothing was done")
+_TOO_LATE = error_response(408, "BODY_TIMEOUT", "the body did not arrive in time")
+
+
+async def _receive_body(receive: Receive, limit: int, room: BodyRoom) -> bytes | None:
+    """Return the body; None if it was cut off.
+
+    Raises `_TooLong`, `TooManyBodies`, and TimeoutError.
     """
     body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")[: limit + 1 - len(body)]
-        if not message.get("more_body", False):
-            return bytes(body)
+    async with at_most(limits.BODY_SECONDS):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            data = message.get("body", b"")
+            if len(body) + len(data) > limit:
+                raise _TooLong
+            room.take(len(data))
+            body += data
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+def _has_body(request: Request, scope: Scope) -> bool:
+    """Return whether a request has a body, as far as can be told: HTTP/2 need not say so."""
+    told = request.header(b"content-length") or request.header(b"transfer-encoding")
+    return bool(told) or scope.get("http_version", "1.1") not in {"1.0", "1.1"}
+
+
+async def _discard_body(receive: Receive) -> None:
+    """Receive what comes of a body that has been answered already, and keep nothing of it.
+
+    hypercorn never closes a connection on which chunks wait to be received. uvicorn says at once
+    that the request is over.
+    """
+    # Whatever a server makes of it: all has been said.
+    with suppress(Exception):
+        async with at_most(limits.BODY_SECONDS):
+            message: Message = {"more_body": True}
+            while message.get("more_body", False):
+                message = await receive()
 
 
 async def _deny(response: Response, scope: Scope, send: Send) -> None:

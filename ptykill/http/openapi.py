@@ -59,6 +59,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "NOT_FOUND": (404, "There is no such path."),
     "SESSION_NOT_FOUND": (404, "The id was never given out, or its record has been dropped."),
     "METHOD_NOT_ALLOWED": (405, "The path does not have this method; `Allow` names those it has."),
+    "BODY_TIMEOUT": (408, "The body did not arrive within 20 s."),
     "BODY_TOO_LARGE": (413, "A request that needs no body has one longer than 1 MiB."),
     "UNSUPPORTED_MEDIA_TYPE": (415, "A body says that it is something else than JSON."),
     "UPGRADE_REQUIRED": (426, "There is a WebSocket here, and nothing else."),
@@ -71,14 +72,16 @@ CODES: Mapping[str, tuple[int, str]] = {
     "INTERPRETER_PATCHED": (500, "The server runs on gevent or eventlet, where no promise holds."),
     "INTERNAL_ERROR": (500, "A mistake in ptykill or its host; the log has it."),
     "SHUTTING_DOWN": (503, "The server is stopping; nothing was started."),
+    "TOO_MANY_BODIES": (503, "Bodies of 16 MiB in all are arriving; nothing was done."),
 }
 """Every code of an error: its status, and when it comes."""
 
 _PLACE = ("HOST_NOT_ALLOWED", "ORIGIN_NOT_ALLOWED", "UNAUTHORIZED")
 _FOUND = (*_PLACE, "SESSION_NOT_FOUND")
-_BODY = ("INVALID_REQUEST", "UNSUPPORTED_MEDIA_TYPE")
+_RECEIVED = ("BODY_TIMEOUT", "TOO_MANY_BODIES")
+_BODY = ("INVALID_REQUEST", "UNSUPPORTED_MEDIA_TYPE", *_RECEIVED)
 _FAILED = ("INTERPRETER_PATCHED", "INTERNAL_ERROR")
-_BODILESS = ("BODY_TOO_LARGE", *_FAILED)
+_BODILESS = ("BODY_TOO_LARGE", *_RECEIVED, *_FAILED)
 _SESSION = {
     "name": "session_id",
     "in": "path",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import ptykill
+from ptykill.host import Host
 from ptykill.http.api import Api
 from ptykill.http.asgi import Application, Scope, send_response
 from ptykill.http.attach import Receive, Send
@@ -17,9 +18,9 @@ __all__ = ["Site"]
 class Site:
     """An ASGI app: ``/healthz``, ``/readyz`` and ``/openapi.json``, without a key; and the API."""
 
-    def __init__(self, api: Api, supervisor: Supervisor) -> None:
-        self._app = Application(api, supervisor)
-        self._supervisor = supervisor
+    def __init__(self, api: Api, target: Supervisor | Host) -> None:
+        self._app = Application(api, target)
+        self._target = target
         self._document = api.openapi(ptykill.__version__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,6 +43,7 @@ class Site:
             )
         if path == "/openapi.json":
             return self._document
-        if path == "/readyz" and self._supervisor.closed:
+        supervisor = self._target.supervisor if isinstance(self._target, Host) else self._target
+        if path == "/readyz" and supervisor.closed:
             return error_response(503, "SHUTTING_DOWN", "the server is stopping")
         return json_response(200, {"status": "ok"})

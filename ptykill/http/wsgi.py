@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -38,13 +39,23 @@ class Application:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        response = self._respond(_request(environ, self._api.body_limit))
+        response = self._answer(environ)
         reason = http.HTTPStatus(response.status).phrase
         headers = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers
         ]
         start_response(f"{response.status} {reason}", headers)
         return [response.body] if response.body else []
+
+    def _answer(self, environ: Environ) -> Response:
+        request = _request(environ)
+        # The key first: a body takes room, and time.
+        refusal = self._api.refuse(request)
+        if refusal is not None:
+            return refusal
+        return self._respond(
+            dataclasses.replace(request, body=_body(environ, self._api.body_limit))
+        )
 
     def _respond(self, request: Request) -> Response:
         asked = self._api.read(request)
@@ -59,7 +70,7 @@ class Application:
         return await perform(self._host.supervisor, operation, self._tokens)
 
 
-def _request(environ: Environ, body_limit: int) -> Request:
+def _request(environ: Environ) -> Request:
     # PEP 3333: strings hold bytes as Latin-1, whatever their encoding is.
     path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
     headers = tuple(
@@ -70,14 +81,14 @@ def _request(environ: Environ, body_limit: int) -> Request:
         for name, value in environ.items()
         if name.startswith("HTTP_")
     )
-    if kind := environ.get("CONTENT_TYPE"):
-        headers += ((b"content-type", kind.encode("latin-1")),)
+    for name in "CONTENT_TYPE", "CONTENT_LENGTH":
+        if value := environ.get(name):
+            headers += ((name.replace("_", "-").lower().encode(), value.encode("latin-1")),)
     return Request(
         method=environ["REQUEST_METHOD"],
         path=path,
         query=environ.get("QUERY_STRING", ""),
         headers=headers,
-        body=_body(environ, body_limit),
     )
 
 
