@@ -26,6 +26,7 @@ except ModuleNotFoundError:
 from ptykill.client.commands import COMMANDS
 from ptykill.descriptors import open_missing
 from ptykill.extras import needing
+from ptykill.key_file import read_key
 
 __all__ = ["main"]
 
@@ -98,8 +99,8 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
 @click.option(
     "--key-file",
     type=click.Path(path_type=Path),
-    help=f"A file with the key that clients bear, instead of {KEY_VARIABLE}; without either, one"
-    " is made and shown.",
+    help=f"A file with the key that clients bear, which no other user can read, instead of"
+    f" {KEY_VARIABLE}; without either, one is made and shown.",
 )
 @click.option("--grace", type=float, help="Seconds until SIGKILL; the plan's own if not given.")
 @click.option(
@@ -158,7 +159,7 @@ def serve(
         # set; a file is a mistake, and said to be one.
         from_variable = os.environ.pop(KEY_VARIABLE, "") or None
         told = server.Settings(
-            key=from_variable if key_file is None else key_file.read_text().strip(),
+            key=from_variable if key_file is None else read_key(key_file),
             plan=chosen,
             hosts=allowed_host or None,
             origins=allowed_origin,

@@ -29,12 +29,15 @@ from ptykill.daemon_log import logging_to_stderr
 from ptykill.errors import InvalidArgument
 from ptykill.host import Host
 from ptykill.http.api import DEFAULT_PREFIX, Api
-from ptykill.http.auth import LOOPBACK_HOSTS
+from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
 from ptykill.http.site import Site
 from ptykill.plan import HANGUP_THEN_KILL, Plan
 from ptykill.serving import Server
 
 __all__ = ["Settings", "serve"]
+
+_PORT_LEFT_OUT = 80
+"""Where browsers send ``Host`` without a port."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +76,18 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
         _removed_at_the_end(settings.uds),
         logging_to_stderr(),
     ):
+        program_hosts: Sequence[str] = ()
         if hosts is None and listener.family != socket.AF_UNIX and _is_loopback(listener):
             hosts = LOOPBACK_HOSTS
+            # A browser leaves out the port 80, and would look like a program.
+            program_hosts = PROGRAM_HOSTS if listener.getsockname()[1] != _PORT_LEFT_OUT else ()
         api = Api(
             key=made or settings.key,
             spawning=True,
             token_suffices=settings.token_suffices,
             hosts=hosts,
             origins=settings.origins,
+            program_hosts=program_hosts,
         )
         asyncio.run(_serve(listener, api, settings, partial(say, _greeting(listener, made))))
 

@@ -25,6 +25,7 @@ from click.testing import CliRunner
 import ptykill
 from ptykill import daemon_log
 from ptykill.cli import main
+from ptykill.key_file import read_key
 from ptykill.testing import process_table as processes
 
 _PATIENCE = 30.0
@@ -350,6 +351,7 @@ def test_bad_settings_are_told(tmp_path: Path, text: str) -> None:
 def test_a_key_in_a_file(daemons: Daemons, tmp_path: Path) -> None:
     """The key may be in a file; an empty one is no key."""
     file = tmp_path / "key"
+    file.touch(0o600)
     file.write_text("key-of-a-file\n")
     daemon = daemons.start("--key-file", str(file), key="other")
     assert "API_KEY=" not in daemon.greeting
@@ -358,6 +360,38 @@ def test_a_key_in_a_file(daemons: Daemons, tmp_path: Path) -> None:
         assert client.get(daemon.url).status_code == 200
     file.write_text("\n")
     assert CliRunner().invoke(main, ["serve", "--key-file", str(file)]).exit_code == 2
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o640, 0o606, 0o620, 0o601])
+def test_a_key_that_others_know_is_refused(tmp_path: Path, mode: int) -> None:
+    """A file that others can read or change is a mistake, said before anything is served."""
+    file = tmp_path / "key"
+    file.write_text("key-of-a-file\n")
+    file.chmod(mode)
+    status, said = run("serve", "--port", "0", "--key-file", str(file))
+    assert status == 2
+    assert f"{mode:o}" in said
+    assert "key-of-a-file" not in said
+
+
+def test_who_may_read_a_key(tmp_path: Path) -> None:
+    """Its own user alone, or, if the file is somebody else's, a group as well; a pipe will do."""
+    file = tmp_path / "key"
+    file.write_text("k\n")
+    file.chmod(0o400)
+    assert read_key(file) == "k"
+    read, write = os.pipe()
+    os.write(write, b"piped\n")
+    os.close(write)
+    assert read_key(Path(f"/proc/self/fd/{read}")) == "piped"
+    os.close(read)
+    if os.geteuid() == 0:
+        os.chown(file, 12_345, 0)
+        file.chmod(0o440)
+        assert read_key(file) == "k"
+        file.chmod(0o444)
+        with pytest.raises(ptykill.InvalidArgument):
+            read_key(file)
 
 
 def test_a_unix_socket(daemons: Daemons, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ FLOORS = [
         "server",
         "serving",
         "gate",
+        "key_file",
         "daemon_log",
         "demo",
         "doctor",

@@ -65,7 +65,9 @@ class Daemon:
             raise DemoError("the server did not start") from error
         app: Any = asgi_app(self._host, key=self._key, spawning=True)
         self._server = uvicorn.Server(
-            uvicorn.Config(app, lifespan="off", log_config=None, log_level="error")
+            uvicorn.Config(
+                app, loop="asyncio", http="h11", lifespan="off", log_config=None, log_level="error"
+            )
         )
         # Not the main thread: there, uvicorn takes the signals.
         self._thread = threading.Thread(

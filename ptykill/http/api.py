@@ -54,7 +54,8 @@ class _Place(NamedTuple):
 class Api:
     """One mount of the API: its key, its prefix, and what it lets clients do.
 
-    The parameters are those of `ptykill.asgi_app`; ``body_limit`` is the longest body in bytes.
+    The parameters are those of `ptykill.asgi_app`; ``body_limit`` is the longest body in bytes,
+    ``program_hosts`` are names that only programs may ask by (`Places`).
     Raises `InvalidArgument` and `InvalidGrace`.
     """
 
@@ -68,6 +69,7 @@ class Api:
         grace_cap: float = 60.0,
         hosts: Sequence[str] | None = None,
         origins: Sequence[str] = (),
+        program_hosts: Sequence[str] = (),
         body_limit: int = limits.BODY,
     ) -> None:
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
@@ -76,7 +78,7 @@ class Api:
         self.prefix = prefix
         self.body_limit = body_limit
         self._bearer = Bearer(key)
-        self._places = Places(hosts, origins)
+        self._places = Places(hosts, origins, program_hosts)
         self._token_suffices = token_suffices
         self._grace_cap = checked_grace(grace_cap)
         self._spawning = spawning

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import httpx
@@ -14,6 +14,7 @@ import trio.testing
 
 import ptykill
 from ptykill import ExitStatus, Outcome, SpawnError, Survivor, Verdict
+from ptykill.http import limits
 from ptykill.http.api import Api
 from ptykill.http.messages import Response
 from ptykill.http.mount import AsgiApp
@@ -47,6 +48,8 @@ ASKED: dict[str, Ask] = {
     "SESSION_NOT_FOUND": lambda client, _: client.get(f"{_ALL}/another"),
     "METHOD_NOT_ALLOWED": lambda client, one: client.put(one),
     "BODY_TOO_LARGE": lambda client, _: client.request("GET", _ALL, content=bytes((1 << 20) + 1)),
+    "BODY_TIMEOUT": lambda client, _: client.post(_ALL, content=_stalled()),
+    "TOO_MANY_BODIES": lambda client, _: _crowded(client),
     "TOO_MANY_SESSIONS": lambda client, _: client.post(_ALL, json={"command": "x"}),
 }
 SURVIVED = {
@@ -61,6 +64,16 @@ FAILED: dict[str, Exception] = {
     "INVALID_TOKEN": ptykill.InvalidToken("the token is wrong"),
     "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
 }
+
+
+async def _stalled() -> AsyncIterator[bytes]:
+    yield b"{"
+    await trio.sleep_forever()
+
+
+async def _crowded(client: httpx.AsyncClient) -> httpx.Response:
+    cast(Any, client)._transport.app._bodies = limits.Bodies(1)
+    return await client.post(_ALL, json={"command": "x"})
 
 
 def test_the_table_is_complete() -> None:

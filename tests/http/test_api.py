@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import ptykill
 from ptykill import Outcome, Survivor, Verdict
 from ptykill.http.api import Api
-from ptykill.http.auth import LOOPBACK_HOSTS
+from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
 from ptykill.http.messages import Headers, Request, Response
 from ptykill.http.operations import Attach, Create, Get, Kill, List, Resize
 from ptykill.http.schema import Created, SessionRecord, Sessions
@@ -214,6 +214,18 @@ def test_bodies_are_json(kind: bytes, *, taken: bool) -> None:
         ("[::1]:8022", None, None),
         ("sandbox.local", None, None),
         ("sandbox.local", "http://127.0.0.1:8022", None),
+        ("127.0.0.2", None, None),
+        ("127.evil.com", None, "HOST_NOT_ALLOWED"),
+        ("127.0.0.1.evil.com", None, "HOST_NOT_ALLOWED"),
+        ("127.0.0.1evil.com:8022", None, "HOST_NOT_ALLOWED"),
+        ("128.0.0.1", None, "HOST_NOT_ALLOWED"),
+        ("[::2]", None, "HOST_NOT_ALLOWED"),
+        ("[0:0:0:0:0:0:0:1]:8022", None, None),
+        ("evil.local:8022", None, "HOST_NOT_ALLOWED"),
+        ("evil.local:80", None, "HOST_NOT_ALLOWED"),
+        ("evil.local:", None, "HOST_NOT_ALLOWED"),
+        ("evil.local", "http://evil.local", "ORIGIN_NOT_ALLOWED"),
+        ("local", None, "HOST_NOT_ALLOWED"),
         ("localhost:8022", "http://localhost:3000", None),
         ("localhost:8022", "http://[::1]:3000", None),
         ("localhost:8022", "https://pages.example.org", None),
@@ -231,7 +243,7 @@ def test_bodies_are_json(kind: bytes, *, taken: bool) -> None:
 )
 def test_pages_of_elsewhere_may_not_ask(host: str, origin: str | None, code: str | None) -> None:
     """Names and origins that are not allowed are refused, the key or not; for WebSockets too."""
-    guarded = Api(key=KEY, hosts=LOOPBACK_HOSTS, origins=["https://pages.example.org"])
+    guarded = loopback("https://pages.example.org")
     headers = (*BEARER, (b"host", host.encode()))
     if origin is not None:
         headers = (*headers, (b"origin", origin.encode()))
@@ -241,6 +253,59 @@ def test_pages_of_elsewhere_may_not_ask(host: str, origin: str | None, code: str
         assert (answer, attached) == (List(), Attach("abc", ""))
     else:
         assert refused(answer) == refused(attached) == (403, code)
+
+
+def loopback(*origins: str) -> Api:
+    """Return the API as a daemon on loopback has it."""
+    return Api(key=KEY, hosts=LOOPBACK_HOSTS, program_hosts=PROGRAM_HOSTS, origins=origins)
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        (b"sec-fetch-site", b"same-origin"),
+        (b"sec-ch-ua", b'"Chromium"'),
+        (b"cookie", b"a=b"),
+        (b"referer", b"http://evil.local/"),
+        (b"accept-language", b"en"),
+        (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64)"),
+    ],
+)
+def test_what_a_browser_sends_is_no_program(sign: tuple[bytes, bytes]) -> None:
+    """A name that a page may have been given is for programs, also where the port is left out."""
+    headers = (*BEARER, (b"host", b"evil.local"), (b"user-agent", b"a-program/1"))
+    assert loopback().read(request("GET", headers=headers)) == List()
+    answer = loopback().read(request("GET", headers=(*headers, sign)))
+    assert refused(answer) == (403, "HOST_NOT_ALLOWED")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "fits"),
+    [
+        ("10.*", "10.1.2.3", True),
+        ("10.*", "10.evil.example", False),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.0.0.?", "10.0.0.x", False),
+        ("fd00::/8", "[fd00::1]", True),
+        ("[fd00::1]", "[fd00:0::1]:80", True),
+        ("*", "anything.example", True),
+        ("*.example.org", "10.example.org", True),
+    ],
+)
+def test_addresses_are_compared_as_such(pattern: str, host: str, *, fits: bool) -> None:
+    """A pattern of an address fits no name that looks like one."""
+    guarded = Api(key=KEY, hosts=[pattern], origins=[f"http://{pattern}"])
+    answer = guarded.read(request("GET", headers=(*BEARER, (b"host", host.encode()))))
+    assert (answer == List()) is fits
+
+
+def test_origins_of_addresses_are_compared_as_such() -> None:
+    """So is a pattern of an origin."""
+    guarded = Api(key=KEY, origins=["http://10.*:3000"])
+    for origin, taken in (b"http://10.0.0.1:3000", True), (b"http://10.evil.example:3000", False):
+        headers = (*BEARER, (b"host", b"x"), (b"origin", origin))
+        assert (guarded.read(request("GET", headers=headers)) == List()) is taken
 
 
 def test_a_page_of_the_host_itself_may_ask() -> None:

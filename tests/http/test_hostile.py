@@ -1,10 +1,9 @@
-"""Raw requests that no client sends: whatever a daemon is sent, its sessions go on."""
+"""What no client sends, and what one should not: the daemon goes on, within its limits."""
 
 from __future__ import annotations
 
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -68,7 +67,9 @@ REQUESTS = {
     # What an upgrade is not.
     "upgrade with a body": upgrade(b"Content-Length: 5\r\n", rest=b"hello"),
     "upgrade with half a body": upgrade(b"Content-Length: 500\r\n", rest=b"hello"),
-    "upgrade in chunks": upgrade(b"Transfer-Encoding: chunked\r\n", rest=b"5\r\nhello\r\n0\r\n\r\n"),
+    "upgrade in chunks": upgrade(
+        b"Transfer-Encoding: chunked\r\n", rest=b"5\r\nhello\r\n0\r\n\r\n"
+    ),
     "upgrade by POST": upgrade(method=b"POST"),
     "upgrade by HEAD": upgrade(method=b"HEAD"),
     "upgrade by CONNECT": upgrade(method=b"CONNECT"),
@@ -115,7 +116,9 @@ REQUESTS = {
     "pipelined": get("") * 100,
     "half a header": b"GET / HTTP/1.1\r\nHost",
     # HTTP/2, which is not spoken.
-    "h2c": get("", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"),
+    "h2c": get(
+        "", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    ),
     "h2c, bad settings": get(
         "", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \xff!\r\n"
     ),
@@ -164,23 +167,22 @@ def port() -> Iterator[int]:
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS.keys())
 def test_no_request_ends_the_daemon(port: int, request_: bytes) -> None:
-    """Whatever is sent is answered with a 4xx, or as if it were HTTP/1, or cut off; others are not.
-
-    Once it is told the end of what it is sent, the daemon closes the connection.
-    """
+    """Each is answered with a 4xx or cut off, and the daemon goes on with all its sessions."""
     said = b""
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
-        with suppress(OSError):  # It has heard enough.
-            connection.sendall(request_)
-            if b"\r\n\r\n" not in request_:
-                connection.shutdown(socket.SHUT_WR)  # It would wait for more.
-            while b"\r\n\r\n" not in said and (data := connection.recv(1 << 16)):
-                said += data
-                if said.startswith(b"HTTP/1.1 100"):
-                    said = b""
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(1 << 16):
-                pass
+    with (
+        suppress(OSError),  # It has heard enough.
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as connection,
+    ):
+        connection.sendall(request_)
+        if b"\r\n\r\n" not in request_:
+            connection.shutdown(socket.SHUT_WR)  # It would wait for more.
+        while b"\r\n\r\n" not in said and (data := connection.recv(1 << 16)):
+            said += data
+            if said.startswith(b"HTTP/1.1 100"):
+                said = b""
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):
+            pass
     if said:
         status = int(said.split(b" ")[1])
         assert 400 <= status < 500
