@@ -10,15 +10,16 @@ from typing import TypeAlias, TypeVar
 
 import trio
 
-from ptykill.crossing import at_most, carried
+from ptykill.crossing import at_most, carried, end_undelivered
 from ptykill.host import Host
 from ptykill.http import limits
-from ptykill.http.api import Api, Result
+from ptykill.http.api import Api
 from ptykill.http.attach import Message, Receive, Send, converse
+from ptykill.http.leaving import watch_client
 from ptykill.http.limits import Bodies, BodyRoom, TooManyBodies
 from ptykill.http.messages import Request, Response, error_response
-from ptykill.http.operations import Attach, Operation
-from ptykill.http.perform import Tokens, find, perform
+from ptykill.http.operations import Attach, Create, Operation
+from ptykill.http.perform import Performed, Tokens, find, perform
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor
 
@@ -46,7 +47,7 @@ class Application:
         """
 
         async def issue(supervisor: Supervisor) -> str:
-            return self._tokens.issue(supervisor, supervisor.get(session_id).id)
+            return self._tokens.issue(supervisor.get(session_id))
 
         return await self._run(issue)
 
@@ -69,6 +70,7 @@ class Application:
         request = _request(scope, self._api.prefix)
         # The key first: a body takes room, and time.
         response = self._api.refuse(request)
+        create: Create | None = None
         unread = _has_body(request, scope)
         if response is None:
             unread = True
@@ -78,32 +80,69 @@ class Application:
                     if body is None:
                         return  # The client has gone before it had asked.
                     unread = False
-                    # Whether the client is still there is not asked: a teardown goes on without it,
-                    # in the supervisor's own task, and so does this wait, unless the server cancels
-                    # it.
-                    response = await self.respond(dataclasses.replace(request, body=body))
+                    asked = self._api.read(dataclasses.replace(request, body=body))
+                    if isinstance(asked, Create):
+                        create = asked
+                    else:
+                        # Whether the client is still there is not asked: a teardown goes on without
+                        # it, in the supervisor's own task, and so does this wait, unless the server
+                        # cancels it.
+                        response, _ = await self._respond(asked)
             except _TooLong:
                 response = self._api.too_long(request)
             except TooManyBodies:
                 response = _NO_ROOM
             except TimeoutError:
                 response = _TOO_LATE
+        if create is not None:
+            await self._serve_create(create, receive, send)
+            return
+        assert response is not None
         await send_response(response, send)
         if unread:
             await _discard_body(receive)
 
+    async def _serve_create(self, asked: Create, receive: Receive, send: Send) -> None:
+        """Answer a create; kill the session if the client has left before it could be told of it.
+
+        Nobody else has its id and its token.
+        """
+        created: Session | None = None
+        told = False
+        try:
+            async with watch_client(receive) as left:
+                response, created = await self._respond(asked)
+                gone = await left()
+            if not gone:
+                await send_response(response, send)
+                told = True
+        finally:
+            if created is not None and not told:
+                self._end_undelivered(created)
+
     async def respond(self, request: Request) -> Response:
         """Answer a request, in whatever way it came. Never raises for what a client can do."""
-        asked = self._api.read(request)
-        if isinstance(asked, Response):
-            return asked
-        try:
-            return self._api.answer(await self._run(partial(self._perform, asked)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-            return self._api.fail(error)
+        response, _ = await self._respond(self._api.read(request))
+        return response
 
-    async def _perform(self, operation: Operation, supervisor: Supervisor) -> Result:
+    async def _respond(self, asked: Operation | Response) -> tuple[Response, Session | None]:
+        """Return the answer to a request, and the session that it has created, if any."""
+        if isinstance(asked, Response):
+            return asked, None
+        try:
+            performed = await self._run(partial(self._perform, asked))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            return self._api.fail(error), None
+        return self._api.answer(performed.result), performed.created
+
+    async def _perform(self, operation: Operation, supervisor: Supervisor) -> Performed:
         return await perform(supervisor, operation, self._tokens)
+
+    def _end_undelivered(self, session: Session) -> None:
+        if isinstance(self._target, Host):
+            self._target.call_soon(end_undelivered, session)
+        else:
+            end_undelivered(session)
 
     # --- WebSockets -------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from typing import assert_never
+from typing import NamedTuple, assert_never
+from weakref import WeakKeyDictionary
 
 from ptykill.errors import InvalidToken
 from ptykill.http import schema
@@ -14,44 +15,55 @@ from ptykill.http.operations import Attach, Create, Get, Kill, List, Operation, 
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor
 
-__all__ = ["Tokens", "find", "perform"]
+__all__ = ["Performed", "Tokens", "find", "perform"]
+
+
+class Performed(NamedTuple):
+    """What came of an operation; ``created`` is the session that it has created, if any.
+
+    A door ends what it can't hand over (`crossing`), and looks for it in tuples.
+    """
+
+    result: Result
+    created: Session | None = None
 
 
 class Tokens:
-    """The token of each session that clients may attach to; only who created it is told."""
+    """The token of each session that clients may attach to; only who created it is told.
+
+    A token is gone with its session's record.
+    """
 
     def __init__(self) -> None:
-        self._tokens: dict[str, str] = {}
+        self._tokens: WeakKeyDictionary[Session, str] = WeakKeyDictionary()
 
-    def issue(self, supervisor: Supervisor, session_id: str) -> str:
-        """Return the token of a session (256 random bits), and forget those of dropped records."""
-        known = {session.id for session in supervisor.sessions}
-        for gone in self._tokens.keys() - known:
-            del self._tokens[gone]
-        return self._tokens.setdefault(session_id, secrets.token_urlsafe(32))
+    def issue(self, session: Session) -> str:
+        """Return the token of a session (256 random bits): the same one, however often asked."""
+        return self._tokens.setdefault(session, secrets.token_urlsafe(32))
 
-    def check(self, session_id: str, token: str) -> None:
+    def check(self, session: Session, token: str) -> None:
         """Raise `InvalidToken` unless it is the session's, in a time that does not tell how nearly.
 
         A session that has none, since nobody created it over HTTP, is nobody's to attach to.
         """
-        right = self._tokens.get(session_id, secrets.token_urlsafe(32))
+        right = self._tokens.get(session, secrets.token_urlsafe(32))
         if not hmac.compare_digest(token.encode("utf-8", "replace"), right.encode("ascii")):
             raise InvalidToken("the session's token is missing or wrong")
 
 
-async def perform(supervisor: Supervisor, operation: Operation, tokens: Tokens) -> Result:
+async def perform(supervisor: Supervisor, operation: Operation, tokens: Tokens) -> Performed:
     """Carry an operation out, in the supervisor's own trio run. Raises what the supervisor does."""
     match operation:
         case Kill(session_id, grace):
-            return await supervisor.terminate(session_id, grace=grace)
+            return Performed(await supervisor.terminate(session_id, grace=grace))
         case Get(session_id):
-            return schema.record_of(supervisor.get(session_id))
+            return Performed(schema.record_of(supervisor.get(session_id)))
         case List():
-            return schema.Sessions([schema.record_of(each) for each in supervisor.sessions])
+            listed = [schema.record_of(each) for each in supervisor.sessions]
+            return Performed(schema.Sessions(listed))
         case Resize(session_id, rows, cols):
             supervisor.get(session_id).resize(rows, cols)
-            return None
+            return Performed(None)
         case Create():
             session = await supervisor.spawn(
                 operation.command,
@@ -60,12 +72,12 @@ async def perform(supervisor: Supervisor, operation: Operation, tokens: Tokens) 
                 rows=operation.rows,
                 cols=operation.cols,
             )
-            return schema.Created(session.id, tokens.issue(supervisor, session.id))
+            return Performed(schema.Created(session.id, tokens.issue(session)), session)
     assert_never(operation)
 
 
 def find(supervisor: Supervisor, asked: Attach, tokens: Tokens) -> Session:
     """Return whom to attach to. Raises `SessionNotFound` and `InvalidToken`."""
     session = supervisor.get(asked.session_id)
-    tokens.check(asked.session_id, asked.token)
+    tokens.check(session, asked.token)
     return session

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
 from ptykill.host import Host
-from ptykill.http.api import Api, Result
+from ptykill.http.api import Api
 from ptykill.http.messages import Request, Response
 from ptykill.http.operations import Operation
-from ptykill.http.perform import Tokens, perform
+from ptykill.http.perform import Performed, Tokens, perform
 
 __all__ = ["Application"]
 
@@ -62,11 +62,12 @@ class Application:
         if isinstance(asked, Response):
             return asked
         try:
-            return self._api.answer(self._host.call(self._perform, asked))
+            # Whether the client is still there, WSGI does not tell.
+            return self._api.answer(self._host.call(self._perform, asked).result)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             return self._api.fail(error)
 
-    async def _perform(self, operation: Operation) -> Result:
+    async def _perform(self, operation: Operation) -> Performed:
         return await perform(self._host.supervisor, operation, self._tokens)
 
 
