@@ -161,6 +161,9 @@ class Terminal(Protocol):
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH."""
 
+    async def keep_at_end(self) -> None:
+        """Have everybody who reads a line there find the end of the input, until it is hung up."""
+
     def resume_output(self) -> None:
         """Let the program write again, if Ctrl-S has stopped the output. Never waits or raises."""
 

@@ -124,6 +124,15 @@ class Session:
             raise SessionEnded(msg)
         await self._driver.terminal.send_all(data)
 
+    async def keep_at_end(self) -> None:
+        """Have everybody who reads a line from the terminal find the end of the input.
+
+        That is for a terminal at which nobody will type: a program that asks there for a password,
+        say, is told so, and does not wait for ever. It lasts until this is cancelled, or the
+        session is over. A program that takes keys one by one (not ICANON, termios(3)) gets nothing.
+        """
+        await self._driver.terminal.keep_at_end()
+
     async def receive(self, most: int = CHUNK) -> bytes:
         """Wait for output and return up to ``most`` bytes; ``b""`` when there will be no more.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import math
 import signal
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from wsproto.utilities import ProtocolError
 
 from ptykill.client import keys, tty
 from ptykill.client.daemon import Daemon, DaemonError
+from ptykill.client.traffic import reason
 from ptykill.http import frames
 
 __all__ = ["Detached", "Ended", "Lost", "Parting", "Signalled", "attach"]
@@ -103,11 +105,18 @@ class _Talk:
     async def heed(self, received: AsyncIterator[int]) -> None:
         """Act upon signals, from before the first byte until after the last."""
         async for number in received:
-            if number not in (signal.SIGWINCH, signal.SIGCONT):
-                self._part(Signalled(number))
-                continue
-            if number == signal.SIGCONT and self._near is not None:
-                self._near.raw_again()  # The shell had the terminal while we were stopped.
+            match number:
+                case signal.SIGTSTP if self._near is not None:
+                    self._near.stop()
+                case signal.SIGTSTP:
+                    tty.stop()
+                case signal.SIGCONT if self._near is not None:
+                    self._near.continued()
+                case signal.SIGWINCH | signal.SIGCONT:
+                    pass
+                case _:
+                    self._part(Signalled(number))
+                    continue
             self._resized.set()
 
     async def hold(self) -> None:
@@ -176,8 +185,14 @@ class _Talk:
     async def _type(self, websocket: WebSocketConnection, near: tty.Near) -> None:
         """Send what is typed. Where it comes from a pipe, its end leaves us looking on."""
         key = self._key if near.interactive else None
-        while data := await near.receive():
-            data, pressed = keys.upto(data, key)
+        while True:
+            try:
+                data, pressed = keys.upto(await near.receive(), key)
+            except OSError as error:
+                self._part(_unusable("input", error))
+                return
+            if not data and not pressed:
+                break
             try:
                 if data:
                     await websocket.send_message(frames.typed(data))
@@ -216,6 +231,9 @@ class _Talk:
         except BrokenPipeError:
             self._part(Signalled(signal.SIGPIPE))
             return
+        except OSError as error:
+            self._part(_unusable("output", error))
+            return
         except ConnectionClosed:
             pass
         closed = websocket.closed
@@ -231,6 +249,13 @@ class _Talk:
         if self._parting is None:
             self._parting = parting
         self._scope.cancel()
+
+
+def _unusable(which: str, error: OSError) -> Parting:
+    """Return how a conversation ends that can't use its end of standard input or output."""
+    if error.errno == errno.EIO and tty.is_terminal(1 if which == "output" else 0):
+        return Detached()  # It was hung up.
+    return Lost(f"standard {which}: {reason(error)}")
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -180,9 +180,15 @@ def kill(  # noqa: PLR0913 - click gives each option
     type=click.Choice(("auto", *STRONGEST_FIRST)),
     help="How what it starts is held together; auto takes the strongest there is.",
 )
+@click.option("-n", "--no-input", is_flag=True, help="Don't read standard input, as with ssh -n.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(grace: float | None, plan: str, containment: str, command: tuple[str, ...]) -> None:
+def run(
+    grace: float | None, plan: str, containment: str, command: tuple[str, ...], *, no_input: bool
+) -> None:
     """Run COMMAND on a terminal of its own, without a daemon, and leave nothing of it behind.
+
+    Where standard input is no terminal, the command has it as it is, and its own terminal as
+    standard output and error, and as /dev/tty.
 
     Exits as the command does: 128 and the signal's number, if a signal ended it; 127 if it is not
     found, 126 if it can't be run, 125 if something else failed, or something is left of it.
@@ -195,7 +201,7 @@ def run(grace: float | None, plan: str, containment: str, command: tuple[str, ..
             chosen = chosen.with_grace(grace)
     except PtykillError as error:
         raise click.UsageError(str(error)) from None
-    needing("ptykill.client.run", "server").run(command, chosen, containment)
+    needing("ptykill.client.run", "server").run(command, chosen, containment, no_input=no_input)
 
 
 COMMANDS = (new, list_, attach, kill, run)

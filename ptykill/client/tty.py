@@ -1,4 +1,4 @@
-"""The terminal that a person sits at: raw mode, its size, and bytes in and out without blocking.
+"""The terminal that a person sits at, and what comes in its place: bytes in and out, and its size.
 
 Standard input, output and error of a terminal are most often one open file description, shared with
 the shell and whoever else it has started. O_NONBLOCK belongs to the description, not to the
@@ -9,85 +9,143 @@ What can't be opened anew (a pipe, a socket, a file) is read and written by thre
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
-import termios
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final, NoReturn
 
 import trio
 
 from ptykill.client.modes import Modes
+from ptykill.client.raw import RawMode, ignore_turns, in_background, may_write, stop
+from ptykill.client.traffic import read_some, write_all
 
-__all__ = ["ENDING", "Near", "die_of", "is_terminal", "near", "signals", "window_size"]
+__all__ = ["ENDING", "Near", "die_of", "is_terminal", "near", "signals", "stop", "window_size"]
 
 ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 """What asks this process to end. In raw mode no key sends them; others may."""
 _CHUNK: Final = 65_536
-
-# The fields of termios(3), as `termios.tcgetattr` has them.
-_IN, _OUT, _CONTROL, _LOCAL, _CHARACTERS = 0, 1, 2, 3, 6
+_TURN: Final = 0.1
+"""Seconds between two looks at whose turn it is: the kernel does not tell of a tcsetpgrp(3)."""
 
 
 class Near:
-    """The near end of a conversation: standard input and output, raw if it is a terminal."""
+    """The near end of a conversation: standard input and output, raw if it is a terminal.
 
-    def __init__(self, source: int, sink: int, again: Callable[[], None]) -> None:
-        self.interactive: Final = is_terminal(source)
-        self.raw_again: Final = again
+    It reads a terminal only while it is in the foreground there.
+    """
+
+    def __init__(self, source: int, sink: int, *, reads: bool) -> None:
+        self.interactive: Final = reads and is_terminal(source)
         self._source, self._sink = source, sink
         self._input = _opened_anew(source, os.O_RDONLY)
         self._output = _opened_anew(sink, os.O_WRONLY)
         self._modes = Modes()
+        self._raw = RawMode(source if self.interactive else None)
+        self._raw.enter()
+        self._reading = trio.CancelScope()
 
     def size(self) -> tuple[int, int] | None:
         """As `window_size`."""
         return window_size(self._source, self._sink)
 
     async def receive(self) -> bytes:
-        """Wait for input and return some; ``b""`` when there will be no more."""
-        try:
-            if self._input is not None:
-                return await self._input.receive_some(_CHUNK)
-            return await trio.to_thread.run_sync(
-                os.read, self._source, _CHUNK, abandon_on_cancel=True
-            )
-        except (OSError, trio.BrokenResourceError):  # It was hung up (EIO), or never open (EBADF).
-            return b""
+        """Wait for input and return some; ``b""`` when there will be no more.
+
+        A terminal's input is over when it is hung up. Raises OSError.
+        """
+        while True:
+            await self._our_turn()
+            with trio.CancelScope() as self._reading:
+                try:
+                    return await self._read()
+                except OSError as error:
+                    if not self.interactive or error.errno != errno.EIO:
+                        raise
+                    if not in_background(self._source):
+                        return b""
 
     async def send(self, data: bytes) -> None:
-        """Write all of it. Raises BrokenPipeError when nobody can read it any more."""
-        try:
-            if self._output is not None:
-                self._modes.see(data)
-                await self._output.send_all(data)
-            else:
-                await trio.to_thread.run_sync(_write, self._sink, data, abandon_on_cancel=True)
-        except (OSError, trio.BrokenResourceError):
-            raise BrokenPipeError from None
+        """Write all of it.
+
+        Raises BrokenPipeError when nobody can read it any more, and OSError with EIO when it is a
+        terminal that was hung up, and OSError for what else is wrong.
+        """
+        while not may_write(self._sink):  # noqa: ASYNC110 - no event tells of a turn
+            await trio.sleep(_TURN)
+        if self._output is None:
+            await trio.to_thread.run_sync(write_all, self._sink, data, abandon_on_cancel=True)
+            return
+        self._modes.see(data)
+        rest = memoryview(data)
+        while rest:
+            await trio.lowlevel.checkpoint()
+            try:
+                rest = rest[os.write(self._output, rest) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._output)
+
+    def stop(self) -> None:
+        """Stop as SIGTSTP asks for, with the terminal as it was; returns when continued."""
+        self._raw.leave()
+        stop()
+        self.continued()
+
+    def continued(self) -> None:
+        """Take the terminal over again, after a stop: now, or as soon as it is our turn."""
+        self._raw.enter()
+        if self._input is not None:
+            # It may have to wait for our turn from now on. A read that blocks, in a thread, was
+            # interrupted by the stop, and asks by itself (Linux n_tty_read, job_control).
+            self._reading.cancel()
 
     def close(self) -> None:
         """Turn back what the session has turned on, and close what was opened."""
-        if self._output is not None:
+        self._raw.leave()
+        if self._output is not None and may_write(self._sink):
             # As much as can be written at once: a terminal that is stuck holds nobody up.
             with suppress(OSError):
-                fd = self._output.fileno()
-                os.write(fd, self._modes.undo())
-        for stream in (self._input, self._output):
-            if stream is not None:
-                stream.close()
+                os.write(self._output, self._modes.undo())
+        for fd in (self._input, self._output):
+            if fd is not None:
+                os.close(fd)
+
+    async def _our_turn(self) -> None:
+        """Wait until we are in the foreground of the terminal that is read, if it is one."""
+        waited = False
+        while self.interactive and in_background(self._source):
+            waited = True
+            await trio.sleep(_TURN)
+        if waited:
+            self._raw.enter()
+
+    async def _read(self) -> bytes:
+        if self._input is None:
+            return await trio.to_thread.run_sync(
+                read_some, self._source, _CHUNK, abandon_on_cancel=True
+            )
+        while True:
+            await trio.lowlevel.checkpoint()
+            try:
+                return os.read(self._input, _CHUNK)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._input)
 
 
 @contextmanager
-def near(source: int = 0, sink: int = 1) -> Iterator[Near]:
-    """Take this end over, in raw mode if ``source`` is a terminal; give it back as it was."""
-    with ExitStack() as stack:
-        again = stack.enter_context(_raw(source))
-        this = Near(source, sink, again)
-        stack.callback(this.close)
+def near(source: int = 0, sink: int = 1, *, reads: bool = True) -> Iterator[Near]:
+    """Take this end over, in raw mode if ``source`` is a terminal; give it back as it was.
+
+    Without ``reads`` nothing is read, and a terminal is left in its mode.
+    """
+    this = Near(source, sink, reads=reads)
+    try:
         yield this
+    finally:
+        this.close()
 
 
 def is_terminal(source: int = 0) -> bool:
@@ -109,11 +167,14 @@ def window_size(*fds: int) -> tuple[int, int] | None:
 
 
 def signals() -> AbstractContextManager[AsyncIterator[int]]:
-    """Receive the signals that end this process, or tell that its window or its turn has come back.
+    """Receive the signals that end this process, stop it, or tell that its window has changed.
 
-    One that is ignored stays so: SIGHUP is under nohup(1), SIGINT in a shell's background.
+    SIGTSTP asks it to stop, and SIGCONT tells that it goes on. What is ignored stays so: SIGHUP is
+    under nohup(1), SIGINT in a shell's background. From now on nothing else stops this process.
     """
-    wanted = [each for each in ENDING if signal.getsignal(each) is not signal.SIG_IGN]
+    ignore_turns()
+    asked = (*ENDING, signal.SIGTSTP)
+    wanted = [each for each in asked if signal.getsignal(each) is not signal.SIG_IGN]
     return trio.open_signal_receiver(*wanted, signal.SIGWINCH, signal.SIGCONT)
 
 
@@ -130,76 +191,7 @@ def die_of(number: int) -> NoReturn:
     sys.exit(128 + number)
 
 
-# --- raw mode -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _raw(fd: int) -> Iterator[Callable[[], None]]:
-    """Have every key sent as it is; yields what does so again, after a stop."""
-    try:
-        before = termios.tcgetattr(fd)
-    except (termios.error, OSError):
-        yield lambda: None
-        return
-    try:
-        _set(fd, _as_raw(before))
-        yield lambda: _set(fd, _as_raw(before))
-    finally:
-        _set(fd, before)
-
-
-def _as_raw(attributes: list[object]) -> list[object]:
-    """Return attributes as cfmakeraw(3) makes them, but for parity, which no pty has."""
-    raw = list(attributes)
-    characters = list(attributes[_CHARACTERS])  # type: ignore[call-overload] # a list, by its place
-    characters[termios.VMIN], characters[termios.VTIME] = 1, 0
-    raw[_CHARACTERS] = characters
-    off = {
-        _IN: termios.IGNBRK
-        | termios.BRKINT
-        | termios.PARMRK
-        | termios.ISTRIP
-        | termios.INLCR
-        | termios.IGNCR
-        | termios.ICRNL
-        | termios.IXON,
-        _OUT: termios.OPOST,
-        _LOCAL: termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN,
-    }
-    for field, flags in off.items():
-        raw[field] = int(str(attributes[field])) & ~flags
-    return raw
-
-
-def _set(fd: int, attributes: list[object]) -> None:
-    """Set the attributes at once, unless another job has the terminal: they are its business then.
-
-    A shell that was given its terminal back, since we were stopped, has set what it wants.
-    """
-    with suppress(OSError, termios.error):  # It may be hung up.
-        if _in_background(fd):
-            return
-        # SIGTTOU stops whoever does this in the background, which we may be by now; not if it is
-        # blocked (tcsetattr(3), Linux __tty_check_change).
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
-        try:
-            # Not TCSADRAIN: a terminal that nobody reads would never be restored.
-            termios.tcsetattr(fd, termios.TCSANOW, attributes)  # type: ignore[arg-type]
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def _in_background(fd: int) -> bool:
-    try:
-        return os.tcgetpgrp(fd) not in (0, os.getpgrp())
-    except OSError:  # It is not our controlling terminal: nobody stops us.
-        return False
-
-
-# --- bytes ----------------------------------------------------------------------------------------
-
-
-def _opened_anew(fd: int, flags: int) -> trio.lowlevel.FdStream | None:
+def _opened_anew(fd: int, flags: int) -> int | None:
     """Return a terminal by an open file description of our own; None if it can't be had."""
     try:
         own = os.open(os.ttyname(fd), flags | os.O_NOCTTY | os.O_NONBLOCK)
@@ -208,10 +200,4 @@ def _opened_anew(fd: int, flags: int) -> trio.lowlevel.FdStream | None:
     if os.fstat(own).st_rdev != os.fstat(fd).st_rdev:  # A name means another one in a container.
         os.close(own)
         return None
-    return trio.lowlevel.FdStream(own)
-
-
-def _write(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    return own

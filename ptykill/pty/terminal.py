@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import struct
 import sys
 import termios
@@ -20,6 +21,10 @@ __all__ = ["PtyTerminal"]
 _CHUNK = 65_536
 _LONG = 2_048
 """Bytes that are rarely the last: a program that floods its terminal is read about 4 KB a time."""
+_LOOK = 0.1
+"""Seconds between two looks at whether a terminal's end of input has been read."""
+_NO_KEY = b"\0"
+"""What a special character is that no key has (termios(3), _POSIX_VDISABLE)."""
 _IUTF8 = 0x4000
 """termios(3): erase whole UTF-8 characters in line editing (Linux 2.6.4; not in `termios`)."""
 
@@ -103,6 +108,26 @@ class PtyTerminal:
                         await trio.lowlevel.wait_writable(self.master)
                     except trio.ClosedResourceError:
                         continue
+
+    async def keep_at_end(self) -> None:
+        """Have everybody who reads a line there find the end of the input, until it is hung up.
+
+        An end (VEOF, termios(3)) is gone with the first who reads it, or with a flush of the input,
+        as getpass(3) and others do it. The kernel tells of neither, so it is looked.
+        """
+        while self.open:
+            self._type_an_end()
+            await trio.sleep(_LOOK)
+
+    def _type_an_end(self) -> None:
+        """Type an end, unless something is there to be read, or keys are read one by one."""
+        waiting = select.poll()
+        waiting.register(self.slave, select.POLLIN)
+        with contextlib.suppress(termios.error, OSError):  # Full, or revoked, elsewhere than Linux.
+            modes = termios.tcgetattr(self.slave)
+            end = modes[6][termios.VEOF]
+            if modes[3] & termios.ICANON and end != _NO_KEY and not waiting.poll(0):
+                os.write(self.master, end)
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH."""

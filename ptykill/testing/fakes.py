@@ -251,6 +251,10 @@ class FakeTerminal:
         """Remember the size."""
         self.size = (rows, cols)
 
+    async def keep_at_end(self) -> None:
+        """Do nothing, until cancelled: nobody reads."""
+        await trio.sleep_forever()
+
     def resume_output(self) -> None:
         """Do nothing: the output is never stopped."""
 

@@ -76,9 +76,15 @@ def sit() -> Iterator[Callable[..., Seat]]:
     """Return what starts a command at a terminal, as `Seat` does."""
     seats: list[Seat] = []
 
-    def sit(*arguments: str, here: Here | None = None, rows: int = 24, cols: int = 80) -> Seat:
+    def sit(
+        *arguments: str,
+        here: Here | None = None,
+        rows: int = 24,
+        cols: int = 80,
+        script: str | None = None,
+    ) -> Seat:
         env = here.env if here is not None else None
-        seats.append(Seat(*arguments, rows=rows, cols=cols, env=env))
+        seats.append(Seat(*arguments, rows=rows, cols=cols, env=env, script=script))
         return seats[-1]
 
     yield sit

@@ -17,6 +17,8 @@ from typing import Any
 PATIENCE = 30.0
 """Seconds that a busy machine may take for what is due at once."""
 
+PTYKILL = (sys.executable, "-m", "ptykill")
+
 CATCHES = "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done"
 """A script that Ctrl-C ends, whenever it comes. (With `cat` in the place of the loop it would not:
 a shell that is interrupted on the way to it waits for a `cat` that nobody has interrupted.)"""
@@ -27,18 +29,34 @@ _SIT_DOWN = (
 )
 
 
+_EXECUTE = (
+    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    " os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
 class Seat:
-    """One command at a terminal of its own. ``before`` are the terminal's modes, to be restored."""
+    """One command at a terminal of its own. ``before`` are the terminal's modes, to be restored.
+
+    With ``script``, it is a shell script, in which ``"$@"`` is ``ptykill``.
+    """
 
     def __init__(
-        self, *arguments: str, rows: int = 24, cols: int = 80, env: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        rows: int = 24,
+        cols: int = 80,
+        env: Mapping[str, str] | None = None,
+        script: str | None = None,
     ) -> None:
         self.master, self.slave = os.openpty()
         self.resize(rows, cols)
         self.before = termios.tcgetattr(self.slave)
         self.seen = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _SIT_DOWN, *arguments],
+            [sys.executable, "-c", _SIT_DOWN, *arguments]
+            if script is None
+            else [sys.executable, "-c", _EXECUTE, "bash", "-c", script, "bash", *PTYKILL],
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,

@@ -1,0 +1,120 @@
+"""A clean-up that prints has its grace, whoever has stopped to read, or sends signals twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TypeAlias, cast
+
+import pytest
+
+from tests.client.seat import PATIENCE, PTYKILL, Seat
+
+Sit: TypeAlias = Callable[..., Seat]
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Path:
+    """Return the file that a clean-up writes when it has come to its end."""
+    return tmp_path / "done"
+
+
+@pytest.fixture
+def command(done: Path) -> list[str]:
+    """Return a command that prints all along, and in its clean-up, which takes half a second."""
+    loop = "while :; do echo tick; sleep 0.02; done"
+    clean = f"echo cleaning; sleep 0.4; echo cleaned; sleep 0.1; echo done >{done}; exit 0"
+    return ["run", "--grace", "30", "--", "sh", "-c", f"trap '{clean}' HUP; echo ready; {loop}"]
+
+
+@pytest.fixture
+def piped(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """Run it and a ``cat`` that it is piped into, in one process group."""
+    run = subprocess.Popen(
+        [*PTYKILL, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+    )
+    with (
+        run,
+        subprocess.Popen(
+            ["cat"], stdin=run.stdout, stdout=subprocess.PIPE, process_group=run.pid
+        ) as cat,
+    ):
+        cast(IO[bytes], run.stdout).close()
+        shown = cast(IO[bytes], cat.stdout)
+        assert shown.readline() == b"ready\r\n"
+        yield run, cat
+        run.kill()
+        cat.kill()
+
+
+def ended(run: subprocess.Popen[bytes], done: Path) -> int:
+    """Return how it has ended; the clean-up had its time."""
+    status = run.wait(PATIENCE)
+    # What a host of another test's, which was killed, has left is told, and no fault of this.
+    told = cast(IO[bytes], run.stderr).read().splitlines()
+    assert [line for line in told if b"cgroup.recovered" not in line] == []
+    assert done.exists()
+    return -status
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
+def test_a_signal_to_the_whole_pipeline(
+    piped: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]], done: Path, name: str
+) -> None:
+    """That the reader has gone too is no second signal."""
+    number = signal.Signals[f"SIG{name}"]
+    os.killpg(piped[0].pid, number)
+    assert ended(piped[0], done) == number
+
+
+def test_a_reader_that_goes_first(
+    piped: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]], done: Path
+) -> None:
+    """The signal that comes after it is the first, and the one that it dies of."""
+    run, cat = piped
+    cat.kill()
+    cat.wait()
+    run.send_signal(signal.SIGINT)
+    assert ended(run, done) == signal.SIGINT
+
+
+def test_a_reader_that_goes(
+    piped: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]], done: Path
+) -> None:
+    """Without any signal it ends as others do that nobody reads."""
+    run, cat = piped
+    cat.kill()
+    assert ended(run, done) == signal.SIGPIPE
+
+
+@pytest.mark.parametrize("names", [("HUP", "HUP"), ("TERM", "HUP"), ("TERM", "TERM")])
+def test_signals_that_are_sent_twice(
+    piped: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]],
+    done: Path,
+    names: tuple[str, str],
+) -> None:
+    """A closed window hangs up twice, systemd hangs up too, and timeout(1) terminates twice."""
+    run, _ = piped
+    for name in names:
+        run.send_signal(signal.Signals[f"SIG{name}"])
+    assert -ended(run, done) in {-signal.Signals[f"SIG{name}"] for name in names}
+
+
+def test_a_window_that_is_closed(command: list[str], done: Path) -> None:
+    """The terminal can't be written any more, and the shell hangs up as well."""
+    seat = Seat(*command)
+    try:
+        seat.read_until("ready")
+        os.close(seat.master)
+        assert seat.process.wait(PATIENCE) == -signal.SIGHUP
+        assert done.exists()
+    finally:
+        seat.process.kill()
+        os.close(seat.slave)

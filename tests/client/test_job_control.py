@@ -1,0 +1,81 @@
+"""``ptykill run`` as a job of a shell: in the background, stopped, and continued."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tests.client.seat import Seat, eventually
+
+Sit: TypeAlias = Callable[..., Seat]
+
+
+@pytest.mark.parametrize("tostop", ["tostop", "-tostop"])
+@pytest.mark.parametrize("by", ["a shell", "timeout"])
+def test_in_the_background_a_signal_ends_it(sit: Sit, tostop: str, by: str, tmp_path: Path) -> None:
+    """It is not stopped there, by whomever it was put there: a shell, or timeout(1)."""
+    run = f'"$@" run -- sh -c "echo one; touch {tmp_path}/up; cat; sleep 99"'
+    up = f"until [ -e {tmp_path}/up ]; do sleep 0.05; done; sleep 0.3"
+    if by == "timeout":
+        script = f"timeout -k 20 2 {run}; status=$?"
+    else:
+        script = f"set -m; {run} & {up}; kill $!; wait $!; status=$?"
+    seat = sit(
+        script=f"stty {tostop}; before=$(stty -g); {script};"
+        ' [ "$before" = "$(stty -g)" ] && echo "restored $status."'
+    )
+    seat.read_until("restored 124." if by == "timeout" else "restored 143.")
+    assert seat.wait() == 0
+
+
+def test_in_the_background_it_leaves_the_terminal_alone(sit: Sit) -> None:
+    """What is typed goes to the job in the foreground, and its output goes where it should."""
+    script = (
+        'set -m; "$@" run -- sh -c "echo ready; read word; echo heard \\$word" & '
+        'read line; echo "line $line"; fg >/dev/null; echo "status $?"'
+    )
+    seat = sit(script=script)
+    seat.read_until("ready")
+    assert not seat.raw
+    seat.type("hello\n")
+    seat.read_until("line hello\r\n")
+    eventually(lambda: seat.raw)
+    seat.type("again\r")
+    seat.read_until("heard again\r\n")
+    seat.read_until("status 0\r\n")
+    assert seat.wait() == 0
+    assert seat.restored
+
+
+@pytest.mark.parametrize("name", ["TSTP", "STOP"])
+def test_it_is_stopped_and_continued(sit: Sit, name: str) -> None:
+    """A shell has its terminal meanwhile; continued in the foreground, it is raw again."""
+    script = (
+        'set -m; "$@" run -- sh -c "echo ready; read word; echo heard \\$word; exit 5" & '
+        ' echo "pid $!"; fg >/dev/null; echo "stopped $?"; read line; echo "line $line";'
+        ' bg >/dev/null; read line; echo "line $line"; fg >/dev/null; echo "status $?"'
+    )
+    seat = sit(script=script)
+    seat.read_until("pid ")
+    pid = int(seat.read_until("\r\n"))
+    seat.read_until("ready")
+    eventually(lambda: seat.raw)
+    os.kill(pid, signal.Signals[f"SIG{name}"])
+    seat.read_until("stopped ")
+    if name == "TSTP":
+        assert seat.restored
+    for line in "one", "two":
+        eventually(lambda: not seat.raw)
+        seat.type(f"{line}\n")
+        seat.read_until(f"line {line}\r\n")
+    eventually(lambda: seat.raw)
+    seat.type("again\r")
+    seat.read_until("heard again\r\n")
+    seat.read_until("status 5\r\n")
+    assert seat.wait() == 0
+    assert seat.restored
