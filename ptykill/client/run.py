@@ -116,7 +116,9 @@ class _Input:
         self._sink: int | None = None
         self._held = ExitStack()
         if no_input:
-            self.fd = self._hold(os.open(os.devnull, os.O_RDONLY))
+            self.fd, end = os.pipe()
+            self._hold(self.fd)
+            os.close(end)
         elif not tty.is_terminal():
             self.fd = 0
             with suppress(OSError):

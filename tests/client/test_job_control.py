@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.client.seat import Seat, eventually
+from tests.client.seat import Here, Seat, eventually
 
 Sit: TypeAlias = Callable[..., Seat]
 
@@ -52,15 +52,18 @@ def test_in_the_background_it_leaves_the_terminal_alone(sit: Sit) -> None:
     assert seat.restored
 
 
+@pytest.mark.parametrize("command", ["run", "attach"])
 @pytest.mark.parametrize("name", ["TSTP", "STOP"])
-def test_it_is_stopped_and_continued(sit: Sit, name: str) -> None:
+def test_it_is_stopped_and_continued(sit: Sit, here: Here, name: str, command: str) -> None:
     """A shell has its terminal meanwhile; continued in the foreground, it is raw again."""
+    program = "echo ready; read word; echo heard $word; exit 5"
+    session = f"attach {here.new(program)}" if command == "attach" else f"run -- sh -c '{program}'"
     script = (
-        'set -m; "$@" run -- sh -c "echo ready; read word; echo heard \\$word; exit 5" & '
+        f'set -m; "$@" {session} & '
         ' echo "pid $!"; fg >/dev/null; echo "stopped $?"; read line; echo "line $line";'
         ' bg >/dev/null; read line; echo "line $line"; fg >/dev/null; echo "status $?"'
     )
-    seat = sit(script=script)
+    seat = sit(script=script, here=here)
     seat.read_until("pid ")
     pid = int(seat.read_until("\r\n"))
     seat.read_until("ready")

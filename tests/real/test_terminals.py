@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import termios
 from typing import NoReturn
 
 import pytest
+import trio
 
 from ptykill import SpawnError
 from ptykill.command import Command
+from ptykill.pty.terminal import PtyTerminal
 from ptykill.pty.terminals import Terminals
 from tests.real.hosts import open_descriptors
 
@@ -58,3 +61,30 @@ async def test_there_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
         terminals.take(Command(("x",)))
     assert caught.value.errno == errno.EMFILE
     terminals.close()
+
+
+async def test_a_terminal_that_nobody_types_at() -> None:
+    """Every reader of a line finds the end, after a flush too; a reader of keys finds nothing."""
+    terminal = PtyTerminal.create()
+
+    async def read() -> bytes:
+        return await trio.to_thread.run_sync(os.read, terminal.slave, 100, abandon_on_cancel=True)
+
+    lines = termios.tcgetattr(terminal.slave)
+    keys = [*lines[:3], lines[3] & ~(termios.ICANON | termios.ECHO), *lines[4:]]
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(terminal.keep_at_end)
+            with trio.fail_after(30):
+                assert [await read(), await read()] == [b"", b""]
+                termios.tcsetattr(terminal.slave, termios.TCSAFLUSH, keys)
+                await trio.sleep(0.3)
+                assert not select.select([terminal.slave], [], [], 0)[0]
+                termios.tcsetattr(terminal.slave, termios.TCSAFLUSH, lines)
+                assert await read() == b""
+                os.write(terminal.master, b"a line\n")
+                assert b"a line\n" in (await read(), await read())
+                assert await read() == b""
+            nursery.cancel_scope.cancel()
+    finally:
+        terminal.hang_up()
