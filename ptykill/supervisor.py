@@ -123,15 +123,16 @@ class Supervisor:
     ) -> Session:
         """Start a program on a terminal of its own, and return its session, running.
 
-        ``env`` None is the host's environment, a mapping replaces it; the command is looked up in
-        *its* PATH. ``rows`` and ``cols`` are characters; ``echo`` is whether the terminal shows
-        what is typed, until a program has it otherwise (termios(3)). ``stdin`` is a descriptor, a
-        pipe or a file say, that the program gets as its descriptor 0 in place of the terminal,
-        which it still has as 1 and 2 and by ``/dev/tty``; the caller's own stays open.
-        ``attributes`` are its user, limits and the like, the host's if left out. ``plan``,
-        ``leftovers`` and ``signaller`` default to the supervisor's. Raises `SpawnError`,
-        `TooManySessions`, `InvalidArgument` or `SupervisorClosed`; then nothing is left of the
-        attempt.
+        ``env`` None is the host's environment, without what is untrue in the session: variables
+        that tell of the host's own terminal, and a ``PWD`` of another directory. A mapping replaces
+        all of it. The command is looked up in *its* PATH. ``rows`` and ``cols`` are characters;
+        ``echo`` is whether the terminal shows what is typed, until a program has it otherwise
+        (termios(3)). ``stdin`` is a descriptor, a pipe or a file say, that the program gets as its
+        descriptor 0 in place of the terminal, which it still has as 1 and 2 and by ``/dev/tty``;
+        the caller's own stays open. ``attributes`` are its user, limits and the like, the host's if
+        left out. ``plan``, ``leftovers`` and ``signaller`` default to the supervisor's. Raises
+        `SpawnError`, `TooManySessions`, `InvalidArgument` or `SupervisorClosed`; then nothing is
+        left of the attempt.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         checked = checked_command(

@@ -83,7 +83,14 @@ async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: b
     with tty.signals() as received, _Input(no_input=no_input) as given:
         async with open_supervisor(plan=plan, containment=containment) as supervisor:
             rows, cols = tty.window_size() or (24, 80)
-            session = await supervisor.spawn(command, rows=rows, cols=cols, stdin=given.fd)
+            session = await supervisor.spawn(
+                command,
+                # All of it: the terminal that the command is shown on is the one it tells of.
+                env=os.environ,
+                rows=rows,
+                cols=cols,
+                stdin=given.fd,
+            )
             given.release()
             relay = _Relay(session, ran, given)
             async with trio.open_nursery() as nursery:

@@ -31,7 +31,7 @@ class List:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Create:
-    """Start a session; ``env`` is laid over the host's environment."""
+    """Start a session; ``env`` is laid over the host's environment (`pty.environment`)."""
 
     command: tuple[str, ...]
     env: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)

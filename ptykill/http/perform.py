@@ -12,6 +12,7 @@ from ptykill.errors import InvalidToken
 from ptykill.http import schema
 from ptykill.http.api import Result
 from ptykill.http.operations import Attach, Create, Get, Kill, List, Operation, Resize
+from ptykill.pty.environment import inherited
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor
 
@@ -67,13 +68,26 @@ async def perform(supervisor: Supervisor, operation: Operation, tokens: Tokens) 
         case Create():
             session = await supervisor.spawn(
                 operation.command,
-                env={"TERM": "xterm-256color", **os.environ, **operation.env},
+                env=_environment(operation),
                 cwd=operation.working_dir,
                 rows=operation.rows,
                 cols=operation.cols,
             )
             return Performed(schema.Created(session.id, tokens.issue(session)), session)
     assert_never(operation)
+
+
+def _environment(asked: Create) -> dict[str, str]:
+    """Return what is laid over the host's environment, and that below it.
+
+    Whatever terminal the host has, or none, its clients' are of xterm's kind.
+    """
+    below = inherited(asked.working_dir).items()
+    return {
+        **{os.fsdecode(name): os.fsdecode(value) for name, value in below},
+        "TERM": "xterm-256color",
+        **asked.env,
+    }
 
 
 def find(supervisor: Supervisor, asked: Attach, tokens: Tokens) -> Session:

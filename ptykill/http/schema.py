@@ -49,13 +49,18 @@ class CreateBody(msgspec.Struct):
             dict[str, str],
             Meta(
                 max_length=_MOST_VARIABLES,
-                description="Laid over the daemon's own environment. `TERM` is"
-                " `xterm-256color` unless either has another.",
+                description="Laid over the daemon's own environment, without what tells of the"
+                " daemon's terminal. `TERM` is `xterm-256color` if left out.",
             ),
         ]
         | None
     ) = None
-    working_dir: Annotated[str, Meta(description="The daemon's own if left out.")] | None = None
+    working_dir: (
+        Annotated[
+            str, Meta(description="The daemon's own if left out. `PWD` is set to an absolute one.")
+        ]
+        | None
+    ) = None
     rows: (
         Annotated[
             int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}; 24 if left out.", examples=[24])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ptykill.command import Command
 from ptykill.errors import SpawnError
 from ptykill.kernel.birth import Order
+from ptykill.pty.environment import inherited
 
 __all__ = ["PATIENCE", "failed", "order", "standard_input", "working_directory"]
 
@@ -24,7 +25,7 @@ def order(command: Command) -> Order:
     name = attributes.death_signal
     return {
         "args": [os.fsencode(each) for each in command.args],
-        "env": _environment(command.env),
+        "env": _environment(command),
         "cwd": None if command.cwd is None else os.fsencode(command.cwd),
         "uid": attributes.uid,
         "gid": attributes.gid,
@@ -36,10 +37,10 @@ def order(command: Command) -> Order:
     }
 
 
-def _environment(given: Mapping[str, str] | None) -> dict[bytes, bytes]:
-    if given is None:  # As it is, in bytes: to decode and encode it takes as long as a small spawn.
-        return dict(os.environb)
-    return {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
+def _environment(command: Command) -> dict[bytes, bytes]:
+    if command.env is None:
+        return inherited(command.cwd)
+    return {os.fsencode(name): os.fsencode(value) for name, value in command.env.items()}
 
 
 def failed(number: int | None, stage: str, command: Command) -> SpawnError:
