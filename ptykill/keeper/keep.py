@@ -123,10 +123,12 @@ class Keeper:
     def _rehearse_birth(self, host: socket.socket) -> None:
         umask = os.umask(0)
         os.umask(umask)
-        # An empty file: it is found, and may be executed, and can't be (ENOEXEC).
+        # It is found, and may be executed, and can't be (ENOEXEC): a NUL is no program, nor a
+        # script.
         nothing = calls.nameless_file()
         root = os.open("/", os.O_PATH)
         try:
+            os.write(nothing, b"\0")
             order = {**_REHEARSED, "args": [b"%d" % nothing]}
             wire.send(host, (wire.ORDER, order, umask, *_LAST_WILL), [nothing, root])
             assert self._channel is not None

@@ -16,10 +16,11 @@ import resource
 import signal
 import stat
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fcntl import ioctl
-from typing import NoReturn, TypedDict
+from functools import partial
+from typing import NoReturn, TypedDict, TypeVar
 
 from ptykill.kernel import calls, spawn
 
@@ -34,9 +35,12 @@ __all__ = [
     "plain",
 ]
 
+T = TypeVar("T")
+
 STAGES = ("terminal", "limits", "user", "chdir", "exec")
 """What may fail, in the order of trying."""
 READY = b"ready "
+_SHELL = b"/bin/sh"
 _SIGNALS = signal.valid_signals()
 _EFFECTIVE = os.access in os.supports_effective_ids
 
@@ -89,21 +93,25 @@ def bear(order: Order, terminal: int, directory: int, stdin: int | None = None) 
             os.chdir(order["cwd"])
         stage = "exec"
         program = find_program(order["args"][0], order["env"].get(b"PATH"))
-        # The first terminal that a session leader opens is its controlling one (`kernel.spawn`).
-        return os.posix_spawn(
-            program,
-            [*order["args"]],
-            order["env"],
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, b"/dev/fd/%d" % terminal, os.O_RDWR, 0),
-                (os.POSIX_SPAWN_DUP2, 0, 1),
-                (os.POSIX_SPAWN_DUP2, 0, 2),
-                *([] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]),
-            ],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=_SIGNALS,
-        )
+
+        def start(file: bytes, arguments: Sequence[bytes]) -> int:
+            # A session leader's first terminal is its controlling one (`kernel.spawn`).
+            return os.posix_spawn(
+                file,
+                [*arguments],
+                order["env"],
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, b"/dev/fd/%d" % terminal, os.O_RDWR, 0),
+                    (os.POSIX_SPAWN_DUP2, 0, 1),
+                    (os.POSIX_SPAWN_DUP2, 0, 2),
+                    *([] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_SIGNALS,
+            )
+
+        return _by_shell_if_script(start, program, order["args"])
     except NotImplementedError:
         # This Python was built where the C library had no POSIX_SPAWN_SETSID (glibc before 2.26),
         # as are those that are to run everywhere; the one that it runs with may have it.
@@ -137,7 +145,11 @@ def bear_beside(
         try:
             inside = directory if held is None else held
             program = find_program(order["args"][0], order["env"].get(b"PATH"), inside)
-            return spawn.start(program, order["args"], order["env"], terminal, inside, stdin)
+
+            def start(file: bytes, arguments: Sequence[bytes]) -> int:
+                return spawn.start(file, arguments, order["env"], terminal, inside, stdin)
+
+            return _by_shell_if_script(start, program, order["args"], inside)
         except OSError as error:
             raise Failed(error.errno or errno.EIO, "exec") from None
     finally:
@@ -209,7 +221,7 @@ def be_born(
         program = find_program(order["args"][0], order["env"].get(b"PATH"))
         _forget_the_parent(told)
         os.write(told, READY)
-        os.execve(program, [*order["args"]], order["env"])  # noqa: S606 - no shell is wanted
+        _by_shell_if_script(partial(_execute, order["env"]), program, order["args"])
     except OSError as error:
         number = error.errno or errno.EIO
     except ValueError:  # setrlimit(2), EINVAL: a soft limit above the hard one, say.
@@ -237,6 +249,47 @@ def find_program(name: bytes, path: bytes | None, directory: int | None = None) 
                 return file
             number = errno.EACCES
     raise OSError(number, os.strerror(number))
+
+
+def _execute(
+    environment: Mapping[bytes, bytes], program: bytes, arguments: Sequence[bytes]
+) -> NoReturn:
+    os.execve(program, [*arguments], environment)  # noqa: S606 - no shell is wanted
+
+
+def _by_shell_if_script(
+    start: Callable[[bytes, Sequence[bytes]], T],
+    program: bytes,
+    arguments: Sequence[bytes],
+    directory: int | None = None,
+) -> T:
+    """Start a program; if it is a script that does not name its interpreter, start sh(1) with it.
+
+    So does execvp(3), and hence every shell; execve(2) and posix_spawn(3) say ENOEXEC. A binary
+    that this machine can't execute says the same, and is refused, as shells have it.
+    """
+    try:
+        return start(program, arguments)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC or not _is_text(program, directory):
+            raise
+    # Below the working directory, what begins with a dash would be an option.
+    script = b"./" + program if program.startswith(b"-") else program
+    return start(_SHELL, [_SHELL, script, *arguments[1:]])
+
+
+def _is_text(program: bytes, directory: int | None) -> bool:
+    """Return whether a file looks like a script: no NUL in its first line, as bash(1) has it."""
+    try:
+        file = os.open(program, os.O_RDONLY, dir_fd=directory)
+    except OSError:
+        return False  # sh(1) could not read it either.
+    try:
+        return b"\0" not in os.read(file, 256).partition(b"\n")[0]
+    except OSError:
+        return False
+    finally:
+        os.close(file)
 
 
 def may_execute(file: bytes | str, directory: int | None) -> bool:

@@ -150,6 +150,16 @@ class PtyTerminal:
         """Echo nothing of what is typed, until a program has it otherwise (termios(3))."""
         self._change_modes(3, off=termios.ECHO)
 
+    def give_to(self, uid: int) -> None:
+        """Make a user the owner of the terminal, who then may open it by its name, as at a login.
+
+        Programs do that which have lost their descriptors, or hand the name to others: screen(1),
+        gpg's pinentry. The group stays, which is the one that write(1) uses, if any (pty(7)).
+        """
+        # EPERM, EINVAL: the leader can't become that user either, and its spawn says so.
+        with contextlib.suppress(OSError):
+            os.fchown(self.slave, uid, -1)
+
     def foreground(self) -> int | None:
         """Return the number of the foreground process group; None if there is none.
 

@@ -31,6 +31,8 @@ class Terminals:
             terminal.resize(command.rows, command.cols)
             if not command.echo:
                 terminal.be_silent()
+            if command.attributes.uid is not None:
+                terminal.give_to(command.attributes.uid)
         except BaseException:
             terminal.hang_up()
             raise

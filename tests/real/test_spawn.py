@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     """Return a folder with files that can't be run."""
     (tmp_path / "plain").write_text("#!/bin/sh\n")
     (tmp_path / "nothing").touch(0o755)
-    (tmp_path / "nothing").write_text("neither a format nor an interpreter\n")
+    (tmp_path / "nothing").write_bytes(b"\x7fELF\0 of no machine there is\n")
     (tmp_path / "orphan").touch(0o755)
     (tmp_path / "orphan").write_text("#!/no/such/interpreter\n")
     (tmp_path / "folder").mkdir()
@@ -86,6 +86,50 @@ async def test_what_can_not_be_run(
 ) -> None:
     """A command that can't be run is an error with the kernel's errno."""
     assert await refused(supervisor, [command], folder) == failure
+
+
+@pytest.fixture(params=["plain", "embryo"])
+def attributes(request: pytest.FixtureRequest) -> Attributes:
+    """Take what posix_spawn(3) can do, and what it can't, in turn."""
+    return Attributes() if request.param == "plain" else Attributes(umask=0o22)
+
+
+@pytest.mark.parametrize("command", ["script", "./script", "-x", "-d/script"])
+async def test_a_script_that_names_no_interpreter(
+    supervisor: Supervisor, folder: Path, attributes: Attributes, command: str
+) -> None:
+    """It is run by sh(1), as execvp(3) has it, on its terminal and with its arguments."""
+    (folder / "-d").mkdir()
+    for name in "script", "-x", "-d/script":
+        (folder / name).touch(0o755)
+        (folder / name).write_text(': < /dev/tty && echo "$#" "$1" "$2"; exit 3\n')
+    session = await supervisor.spawn(
+        [command, "-c", "a b"], cwd=folder, env=os.environ | {"PATH": ""}, attributes=attributes
+    )
+    verdict = await session.wait()
+    assert await session.receive() == b"2 -c a b\r\n"
+    assert verdict.exit_status is not None
+    assert verdict.exit_status.code == 3
+
+
+async def test_a_script_of_nothing(
+    supervisor: Supervisor, folder: Path, attributes: Attributes
+) -> None:
+    """An empty file that may be executed is a script of no commands."""
+    (folder / "empty").touch(0o755)
+    session = await supervisor.spawn([str(folder / "empty")], attributes=attributes)
+    verdict = await session.wait()
+    assert verdict.exit_status is not None
+    assert verdict.exit_status.code == 0
+
+
+async def test_a_binary_that_can_not_be_run(
+    supervisor: Supervisor, folder: Path, attributes: Attributes
+) -> None:
+    """A program for another machine is refused, and no shell tries to read it."""
+    with pytest.raises(SpawnError) as caught:
+        await supervisor.spawn([str(folder / "nothing")], attributes=attributes)
+    assert (caught.value.errno, caught.value.stage) == (errno.ENOEXEC, "exec")
 
 
 async def test_too_long(supervisor: Supervisor, folder: Path) -> None:

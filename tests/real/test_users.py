@@ -160,6 +160,23 @@ async def test_a_session_of_another_user_ends(supervisor: Supervisor) -> None:
     assert verdict.exit_status == ExitStatus(signal=1)
 
 
+@ROOT_ONLY
+async def test_the_terminal_is_its_users(supervisor: Supervisor) -> None:
+    """A user may open the terminal by its name, and no other user may read from it."""
+    script = ': <> "$(tty)" && echo opened; stat -L -c "%u %a" "$(tty)"'
+    attributes = Attributes(uid=1234, gid=2345)
+    opened, owner, mode = await said(supervisor, script, attributes)
+    assert (opened, owner) == ("opened", "1234")
+    assert int(mode, 8) & 0o607 == 0o600
+
+
+@ROOT_ONLY
+async def test_a_terminal_is_no_later_users(supervisor: Supervisor) -> None:
+    """The next session's terminal is the host's again."""
+    await said(supervisor, "true", Attributes(uid=1234, gid=2345))
+    assert await said(supervisor, 'stat -L -c %u "$(tty)"', Attributes()) == ["0"]
+
+
 async def test_limits_and_the_like(supervisor: Supervisor) -> None:
     """Limits, niceness and the mask for new files are the leader's own."""
     attributes = Attributes(limits={"NOFILE": (50, 60), "CORE": (0, 0)}, nice=7, umask=0o027)
