@@ -65,7 +65,7 @@ Status: TypeAlias = tuple[int | None, int | None, bool, bool]
 
 _LONGEST = 65_536
 """Bytes of a message; a socket takes a little over 200,000 in all (unix(7), net.core.wmem_max)."""
-_MOST = 3
+_MOST = 4
 """So many descriptors come with a message, at the most."""
 _LARGE = b"large"
 

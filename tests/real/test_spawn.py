@@ -184,15 +184,21 @@ async def test_what_is_no_option(supervisor: Supervisor, options: dict[str, obje
 
 
 @pytest.mark.parametrize("attributes", [None, Attributes(umask=0o22)])
+@pytest.mark.parametrize("size", [0, 100_000])
 async def test_standard_input_of_its_own(
-    supervisor: Supervisor, attributes: Attributes | None
+    supervisor: Supervisor, attributes: Attributes | None, size: int
 ) -> None:
     """A program may have a pipe as its descriptor 0; its terminal is the rest, and /dev/tty."""
     source, sink = os.pipe()
     os.write(sink, b"a\3b\4c\n" + b"x" * 5000)
     os.close(sink)
     script = "cat; cat; tty <&1; tty <&2; tty; stty size </dev/tty; ls /dev/fd/ | tr '\n' ' '"
-    session = await supervisor.spawn(["sh", "-c", script], stdin=source, attributes=attributes)
+    session = await supervisor.spawn(
+        ["sh", "-c", script],
+        stdin=source,
+        attributes=attributes,
+        env=os.environ | {"A": "a" * size, "B": "b" * size},
+    )
     os.close(source)
     shown = b""
     while data := await session.receive():
