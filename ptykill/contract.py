@@ -135,8 +135,15 @@ class Containment(Protocol):
     def survivors(self) -> tuple[Survivor, ...]:
         """Who lives now, and why as far as can be told."""
 
+    @property
+    def killed(self) -> bool:
+        """Whether a member was sent SIGKILL though `kill` had not been called."""
+
     def caveats(self) -> frozenset[Caveat]:
-        """What this containment could not know about this session."""
+        """What this containment could not know about this session.
+
+        With `Caveat.UNPROVEN` among them, a session of which no member is found is not empty.
+        """
 
     def close(self) -> None:
         """Give back the descriptors. Signals nobody. May be called again."""

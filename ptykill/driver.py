@@ -101,6 +101,8 @@ class Driver:
         self._step_failed = False
         self._kills: _Kills | None = None
         self._empty = False
+        self._unproven = False
+        """Nobody is found any more, which is no proof."""
         self._broken = False
 
     @property
@@ -219,7 +221,8 @@ class Driver:
             self.exit_status = self.containment.exit_status()
             self._handle(Event.MEMBERS_FOUND, trio.current_time())
         else:
-            self._empty = True
+            self._unproven = Caveat.UNPROVEN in self.containment.caveats()
+            self._empty = not self._unproven
             self._handle(Event.SESSION_EMPTY, trio.current_time())
 
     def _be_in_time(self, now: float) -> None:
@@ -362,9 +365,10 @@ class Driver:
     def _finish(self) -> None:
         survivors = () if self._empty else self.containment.survivors()
         self.exit_status = self.containment.reap() or self.exit_status
+        killed = self._kills is not None and self._kills.record(self.began).reached
         if not self._empty:
-            outcome = Outcome.SPARED
-        elif self._kills is not None and self._kills.record(self.began).reached:
+            outcome = Outcome.UNPROVEN if self._unproven else Outcome.SPARED
+        elif killed or self.containment.killed:
             outcome = Outcome.KILLED
         else:
             outcome = Outcome.GRACEFUL if self._deliveries else Outcome.EXITED

@@ -19,6 +19,9 @@ class Outcome(enum.StrEnum):
     """SIGKILL was needed."""
     SPARED = "spared"
     """The leader ended by itself and its leftovers were left alone, as asked."""
+    UNPROVEN = "unproven"
+    """Nothing of it is found any more, but something may live that can't be found: see
+    `Caveat.UNPROVEN`. Nobody watches it any more."""
     STUCK = "stuck"
     """It has not ended: something outlived the kill bound."""
 
@@ -37,8 +40,11 @@ class Caveat(enum.StrEnum):
     status is unknown, and members could be told from strangers only while a known one lived."""
     KEEPER_LOST = "keeper lost"
     """The session's keeper died before the session did, killed by somebody: the leader was killed
-    with it, its status is unknown, and emptiness was seen by the weaker means of the session
-    containment."""
+    with it, its status is unknown, and what else there was became the warden's, which killed it."""
+    UNPROVEN = "unproven"
+    """The session's keeper is lost, and nobody can say that nothing is left: its warden, which
+    inherits what a dead keeper leaves, was killed as well, or has not answered. Whatever could be
+    found has been killed; the verdict is not empty."""
     INTERNAL_ERROR = "internal error"
     """ptykill itself failed while watching; the log has the traceback."""
 

@@ -6,12 +6,13 @@ be awake for that; SIGKILL is sent from both sides, until nobody is left.
 
 With a cgroup for each session, it is the cgroup tier: the same, and the kernel kills and counts.
 
-If the keeper itself is killed, its leader is killed too, and the warden kills the rest; all that is
-known of the session from then on is what the process table tells (`containment.session`).
+If the keeper itself is killed, its leader is killed too, and the warden kills the rest, and tells
+when it has (`containment.lost`).
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 from collections.abc import Callable, Iterator
@@ -24,16 +25,15 @@ import trio
 from ptykill import log
 from ptykill.command import Command
 from ptykill.containment.identity import identify
-from ptykill.containment.leader import Leader
+from ptykill.containment.lost import LostKeeper
 from ptykill.containment.process_table import ProcessTable, process_table
-from ptykill.containment.session import SessionContainment
-from ptykill.containment.warden import Kept, Stillborn, Warden, connected
+from ptykill.containment.warden import Kept, Stillborn, Warden, connected, is_stranger
 from ptykill.contract import Signalled, Spawned, Will
 from ptykill.errors import SpawnError
 from ptykill.keeper import wire
 from ptykill.keeper.alone import within
 from ptykill.kernel.births import Births
-from ptykill.kernel.cgroup import Cgroup, recover
+from ptykill.kernel.cgroup import Cgroup, can_be_left, recover, take_here
 from ptykill.kernel.descent import children, members
 from ptykill.kernel.handle import Pidfd, deliver, open_pidfd
 from ptykill.kernel.reserve import reserve
@@ -45,8 +45,16 @@ from ptykill.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["KeeperContainment", "KeeperTier"]
 
-_PAUSE = 0.01
-"""Seconds between two looks at a cgroup whose keeper is dead."""
+_TRIES = 20
+"""So many keepers are tried for one spawn, if one after the other is killed before its order."""
+_CLEARED = 2.0
+"""Seconds that a spawn which has failed waits for what may have been born to be gone."""
+_HELD_UP = 3
+"""So many rounds of SIGKILL in a row in which a keeper is held up, with nobody left but it."""
+
+
+_KILLED = (errno.EIO, errno.EPIPE, errno.ETIMEDOUT)
+"""How a warden tells that it was killed, or is held up, before it made a keeper."""
 
 
 class KeeperTier:
@@ -73,10 +81,7 @@ class KeeperTier:
         reserve.fill()
         terminal = self._terminals.take(command)
         try:
-            try:
-                kept = await self._born(command, terminal, will)
-            except Stillborn:  # Somebody had killed the one that was kept warm.
-                kept = await self._born(command, terminal, will)
+            kept = await self._try_until_born(command, terminal, will)
         except OSError as error:
             terminal.hang_up()
             if isinstance(error, SpawnError):
@@ -92,20 +97,60 @@ class KeeperTier:
             self._births,
             self._table,
             told_of_loss=command.attributes.death_signal is not None,
+            sealed=self._seals(command),
         )
         return Spawned(containment, terminal)
 
+    async def _try_until_born(self, command: Command, terminal: PtyTerminal, will: Will) -> Kept:
+        """Have the leader be born, by another keeper if one is killed before it knew its order.
+
+        A session may kill whatever keeper it sees; those after it find one in the end. But no order
+        is given twice that may have been obeyed: the command would run twice.
+        """
+        tries = _TRIES
+        while True:
+            tries -= 1
+            try:
+                return await self._born(command, terminal, will)
+            except Stillborn:
+                if not tries:
+                    raise
+
     async def _born(self, command: Command, terminal: PtyTerminal, will: Will) -> Kept:
-        warden = await self._usable_warden()
-        kept = warden.take()
+        try:
+            warden = await self._usable_warden()
+            kept = warden.take()
+        except OSError as error:
+            if error.errno in _KILLED:
+                raise Stillborn(error.errno, "keeper") from error
+            raise
         try:
             kept.ask(command, terminal.slave, _written(will))
             await kept.wait_born()
-        except BaseException:
+        except BaseException as error:
             kept.close()
             self._tidy = False  # It may have been killed.
+            if not isinstance(error, Stillborn) and not kept.clean:
+                await self._clear_up(kept)
             raise
         return kept
+
+    async def _clear_up(self, kept: Kept) -> None:
+        """Wait until nothing is left of what a lost keeper may have had born; bounded."""
+        answer = None
+        with suppress(OSError):
+            answer = kept.warden.ask_about(kept.pid)
+        if answer is None:
+            self._tidy_up()  # The cgroup is what is left to know it by.
+            return
+        with answer, trio.move_on_after(_CLEARED, shield=True):
+            kept.warden.hurry()
+            await trio.lowlevel.wait_readable(answer)
+
+    def _seals(self, command: Command) -> bool:
+        """Return whether no process of the session will be able to leave its cgroup."""
+        uid = command.attributes.uid
+        return self._groups is not None and uid is not None and not can_be_left(self._groups, uid)
 
     def prepare(self) -> None:
         """Have a keeper and a terminal ready for the next session."""
@@ -129,7 +174,7 @@ class KeeperTier:
     def _tidy_up(self) -> None:
         """End what dead keepers have left in their cgroups, and remove these."""
         if not self._tidy and self._groups is not None:
-            for path in recover(self._groups):
+            for path in recover(self._groups, is_stranger):
                 log.event(logging.WARNING, "cgroup.recovered", path=path)
         self._tidy = True
 
@@ -155,9 +200,12 @@ class KeeperContainment:
         table: ProcessTable,
         *,
         told_of_loss: bool,
+        sealed: bool,
     ) -> None:
         self.name: str = name
+        self.killed: bool = False
         self._told_of_loss = told_of_loss
+        self._sealed = sealed
         self._kept = kept
         self._leader = kept.leader
         self._terminal = terminal
@@ -169,8 +217,10 @@ class KeeperContainment:
         self._empty = False
         self._closed = False
         self._rounds = 0
+        self._held_up = 0
+        """Rounds of SIGKILL in a row in which nobody was left, and the keeper did not run."""
         self._pending: list[_Pending] = []
-        self._lost: SessionContainment | None = None
+        self._lost: LostKeeper | None = None
         """What is left to know the session by if its keeper is dead."""
 
     @property
@@ -234,23 +284,20 @@ class KeeperContainment:
         self._rounds += 1
         self._pending = []
         if self._lost is not None:
-            signalled = self._lost.kill()
-        else:
-            signalled = Signalled()
-            if not self._leader.dead():
-                self._send(signal.SIGKILL, self._leader, signalled)
-            alone = True
-            for member in self._members():
-                if member.pid != self.pid:
-                    alone = False
-                    self._send(signal.SIGKILL, member, signalled)
-            if self._rounds > 1 or not alone:
-                self._tell(wire.KILL)
-            if self._rounds > 1:
-                self._rouse()
-        if self._cgroup is not None and self._lost is not None:
-            self._cgroup.kill()  # While its keeper lives, that may be in it, and does this itself.
-            signalled.refused |= self._cgroup.kill_each()
+            return self._lost.kill()
+        signalled = Signalled()
+        if not self._leader.dead():
+            self._send(signal.SIGKILL, self._leader, signalled)
+        alone = True
+        for member in self._members():
+            if member.pid != self.pid:
+                alone = False
+                self._send(signal.SIGKILL, member, signalled)
+        if self._rounds > 1 or not alone:
+            self._tell(wire.KILL)
+        if self._rounds > 1:
+            self._rouse()
+            self._free(alone=alone)
         return signalled
 
     def _send(self, number: int, process: Pidfd, signalled: Signalled) -> None:
@@ -286,6 +333,28 @@ class KeeperContainment:
                 with suppress(PermissionError):
                     keeper.send(signal.SIGCONT)
 
+    def _free(self, *, alone: bool) -> None:
+        """Let a keeper go on that its session has frozen, or put where it can't run (cgroups(7)).
+
+        If nothing helps, end it: its warden inherits what it has, and tells of the end as well.
+        """
+        if self._cgroup is not None:
+            self._cgroup.thaw()
+        held_up = alone and self._leader.dead() and self._kept.held_up()
+        self._held_up = self._held_up + 1 if held_up else 0
+        if self._held_up < _HELD_UP:
+            return
+        with self._keeper() as keeper:
+            if keeper is None:
+                return
+            if self._held_up == _HELD_UP:
+                with suppress(OSError):  # It is not where we may take it from.
+                    take_here(keeper.pid)
+            else:
+                log.event(logging.ERROR, "keeper.held_up", pid=self.pid, keeper=keeper.pid)
+                with suppress(PermissionError):
+                    keeper.send(signal.SIGKILL)
+
     # --- the keeper -------------------------------------------------------------------------------
 
     def entrust(self, will: Will) -> None:
@@ -316,11 +385,13 @@ class KeeperContainment:
     def _lose(self) -> None:
         """Go on without the keeper, which is dead."""
         log.event(logging.ERROR, "keeper.lost", pid=self.pid, keeper=self._kept.pid)
-        if not self._told_of_loss:  # By a death signal of its own.
+        # First: while the leader lives, its number is known to be the session's.
+        self._lost = LostKeeper(
+            self._kept, self._terminal, self._table, self._cgroup, sealed=self._sealed
+        )
+        if not self._told_of_loss and not self._leader.dead():  # By a death signal of its own.
             with suppress(PermissionError):
-                self._leader.send(signal.SIGKILL)
-        leader = Leader.of_another(self._leader)
-        self._lost = SessionContainment(leader, self._terminal, self._table)
+                self.killed = self._leader.send(signal.SIGKILL)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while True:
@@ -347,7 +418,8 @@ class KeeperContainment:
         self._hear()
         if self._lost is not None:
             left = self._lost.members_left()
-            return left or (self._cgroup is not None and self._cgroup.populated())
+            self.killed |= self._lost.killed
+            return left
         if not self._empty:
             self.finish_signal()
         return not self._empty
@@ -356,10 +428,8 @@ class KeeperContainment:
         """Wait until nobody is left."""
         if self._lost is None:
             await self._until(lambda: self._empty)
-        elif self._lost.members_left():
-            await self._lost.wait_members()
         else:
-            await trio.sleep(_PAUSE)
+            await self._lost.wait_members()
 
     def reap(self) -> ExitStatus | None:
         """Leave those that are left alone, if there are any; return the leader's status."""
@@ -384,10 +454,7 @@ class KeeperContainment:
 
     def caveats(self) -> frozenset[Caveat]:
         """What could not be known about this session."""
-        if self._lost is None:
-            return frozenset()
-        # With a cgroup too: who may write to one above it can move out of it.
-        return self._lost.caveats() - {Caveat.REAPED_BY_OTHERS} | {Caveat.KEEPER_LOST}
+        return frozenset() if self._lost is None else self._lost.caveats()
 
     def close(self) -> None:
         """Give back the descriptors. A keeper that still keeps somebody goes on alone."""
@@ -396,8 +463,6 @@ class KeeperContainment:
             self._kept.close()
             if self._lost is not None:
                 self._lost.close()
-                if self._cgroup is not None:
-                    self._cgroup.remove()
 
 
 class _Pending(NamedTuple):

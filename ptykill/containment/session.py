@@ -84,6 +84,7 @@ class SessionContainment:
     """The members of one POSIX session, and of what it was seen to let go."""
 
     name: str = SessionTier.name
+    killed: bool = False
 
     def __init__(self, leader: Leader, terminal: PtyTerminal, table: ProcessTable) -> None:
         self._leader = leader

@@ -17,6 +17,7 @@ import sys
 import termios
 import weakref
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import trio
 
@@ -28,11 +29,12 @@ from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
 from ptykill.kernel import calls
 from ptykill.kernel.birth import Failed
-from ptykill.kernel.descent import stat
+from ptykill.kernel.descent import descends, stat
 from ptykill.kernel.handle import open_pidfd
+from ptykill.kernel.reserve import reserve
 from ptykill.pty.birth import PATIENCE, order, standard_input, working_directory
 
-__all__ = ["Kept", "Stillborn", "Warden", "unavailable"]
+__all__ = ["Kept", "Lost", "Stillborn", "Warden", "connected", "is_stranger", "unavailable"]
 
 _PATIENCE = 30.0
 """Seconds in which a warden or a keeper that is not held up answers, however busy the machine."""
@@ -71,6 +73,10 @@ class Kept:
         self.cgroup: str | None = None
         """The keeper's pid, and the path of its cgroup, if any, once there has been a birth."""
         self._over = False
+        self.clean: bool = False
+        """It has ended, or will, without anything of a session left."""
+        self._unread_at_death = False
+        """The keeper has died without having read all that it was told."""
         self._leader: PidfdProcess | None = None
         _all.add(self)
 
@@ -80,10 +86,18 @@ class Kept:
         assert self._leader is not None
         return self._leader
 
+    @property
+    def warden(self) -> Warden:
+        """Who forked it, and inherits what it leaves if it dies."""
+        return self._warden
+
     def ask(self, command: Command, terminal: int, will: wire.Will) -> None:
-        """Ask for a birth. Raises OSError."""
+        """Ask for a birth. Raises OSError; `Stillborn` if it was never told to the keeper."""
         with suppress(BlockingIOError):  # What its warden has said of a warm one.
-            self._take_in(*wire.receive(self.channel))
+            message, fds = wire.receive(self.channel)
+            if message[0] in (wire.BROKEN, wire.GONE):  # Killed, or failed, while it was waiting.
+                raise Stillborn(errno.EIO, "keeper")
+            self._take_in(message, fds)
         with working_directory(command) as here, standard_input(command) as stdin:
             message = wire.ORDER, order(command), self.umask, *will
             if not wire.send(self.channel, message, [terminal, here, *stdin]):
@@ -91,6 +105,9 @@ class Kept:
 
     async def wait_born(self) -> None:
         """Wait for the birth that was asked for. Raises OSError, and then there is none.
+
+        `Stillborn` is raised only with a proof that nothing was born: the keeper never read the
+        order. Otherwise the command may have run, and must not be run again.
 
         Bounded, whatever is done to the keeper. One that is slow is waited for; one that is held
         up, by SIGSTOP or a tracer, is made to go on, and given up if that does not help.
@@ -102,7 +119,7 @@ class Kept:
                 with trio.move_on_after(_LOOK):
                     await self._born()
                     return
-                held_up = held_up + 1 if self._held_up() else 0
+                held_up = held_up + 1 if self.held_up() else 0
         except (trio.Cancelled, OSError):
             await self._end(_FAREWELL)
             raise
@@ -124,22 +141,27 @@ class Kept:
                     raise Failed(errno.EMFILE, "keeper")
                 self._leader = PidfdProcess(leader, fds[0])
             case wire.FAILED, number, stage:
-                self._over = True
+                self._over = self.clean = True
                 raise Failed(number, stage)
+            case wire.BROKEN, text:
+                log.event(logging.ERROR, "keeper.broken", traceback=text)  # It dies of it.
             case _:
                 self._over = True
-                if message[0] == wire.BROKEN:
-                    log.event(logging.ERROR, "keeper.broken", traceback=message[1])
-                raise Stillborn(errno.EIO, "keeper")
+                # Told of nothing but the order, it has not read that. Else it may have obeyed.
+                raise (Stillborn if self._unread_at_death else Lost)(errno.EIO, "keeper")
 
     async def _next(self) -> tuple[wire.Message, list[int]]:
         """Wait for the keeper's next message."""
         while True:
             await trio.lowlevel.wait_readable(self.channel)
-            with suppress(BlockingIOError):
-                return wire.receive(self.channel)
+            try:
+                return wire.receive_or_reset(self.channel)
+            except ConnectionResetError:
+                self._unread_at_death = True
+            except BlockingIOError:
+                pass
 
-    def _held_up(self) -> bool:
+    def held_up(self) -> bool:
         """Return whether whoever has to answer does not run; and let it go on."""
         state = stat(self.pid or self._warden.pid)[:1]
         self._rouse()
@@ -187,7 +209,7 @@ class Kept:
             # If it is there still, it is no order any more: a keeper looks before it obeys.
             taken_back = self._unread() == both
         if taken_back:
-            self._over = True
+            self._over = self.clean = True
             self._signal(signal.SIGKILL)
             return True
         self._rouse()
@@ -203,7 +225,8 @@ class Kept:
         with trio.move_on_after(patience):
             while not self._over:
                 message, fds = await self._next()
-                self._over = message[0] in (wire.EMPTY, wire.FAILED, wire.GONE)
+                self.clean = message[0] in (wire.EMPTY, wire.FAILED)
+                self._over = self.clean or message[0] == wire.GONE
                 for fd in fds:
                     if message[0] == wire.BORN:
                         with suppress(OSError):
@@ -229,6 +252,10 @@ class Kept:
 
 class Stillborn(Failed):
     """The keeper died before anybody was born, so that another one may be tried."""
+
+
+class Lost(Failed):
+    """The keeper died when it had its order: whether anybody was born is not known."""
 
 
 class Warden:
@@ -300,6 +327,11 @@ class Warden:
         """
         return self._process is not None and self._rights.unchanged() and not self._process.dead()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it is there: not dead, nor closed."""
+        return self._process is not None and not self._process.dead()
+
     def take(self) -> Kept:
         """Return a keeper, the warm one if there is one. Raises OSError."""
         warm, self._warm = self._warm, None
@@ -322,6 +354,32 @@ class Warden:
                 ours.close()
                 raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
         return Kept(ours, self)
+
+    def ask_about(self, keeper: int) -> socket.socket | None:
+        """Ask about a keeper that died before its session did: `wire.CLEAR` is the proof.
+
+        Returns the socket on which it is told; None if the warden is dead, and nobody will know.
+        Raises OSError: there are no descriptors for it now.
+        """
+        if self._process is None or self._channel.fileno() < 0:
+            return None
+        pair = partial(socket.socketpair, socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = reserve.use(pair)
+        with theirs:
+            ours.settimeout(0)
+            self.signal(signal.SIGCONT)  # Somebody may have stopped it.
+            if not wire.send(self._channel, (wire.LOST, keeper), [theirs.fileno()]):
+                ours.close()
+                if self._process.dead():
+                    return None
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # No room, for now.
+        return ours
+
+    def hurry(self) -> None:
+        """Have it kill what lost keepers have left, now."""
+        if self._channel.fileno() >= 0:
+            self.signal(signal.SIGCONT)
+            wire.send(self._channel, (wire.HURRY,))
 
     def signal(self, number: int) -> None:
         """Send it a signal, if we still may: this host may have become another user."""
@@ -361,6 +419,20 @@ class Warden:
 
 
 _all: weakref.WeakSet[Kept | Warden] = weakref.WeakSet()
+
+
+def is_stranger(pid: int) -> bool:
+    """Return whether a process is no orphan of a dead keeper and warden, whatever cgroup it is in.
+
+    It is ourselves or one of our children and theirs; but where orphans may have become our own
+    children, only those that a living warden has.
+    """
+    ours = [os.getpid()]
+    if calls.inherits_orphans():
+        if pid in ours:
+            return True
+        ours = [each.pid for each in list(_all) if isinstance(each, Warden) and each.alive]
+    return descends(pid, *ours)
 
 
 def _forget_all() -> None:

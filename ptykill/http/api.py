@@ -28,10 +28,10 @@ from ptykill import log
 from ptykill.errors import InvalidArgument, InvalidGrace, PtykillError
 from ptykill.http import limits, openapi, schema
 from ptykill.http.auth import Bearer, Places
-from ptykill.http.messages import Request, Response, error_response, json_response
+from ptykill.http.messages import Headers, Request, Response, error_response, json_response
 from ptykill.http.operations import Attach, Get, Kill, List, Operation
 from ptykill.plan import checked_grace
-from ptykill.verdict import Survivor, Verdict
+from ptykill.verdict import Caveat, Survivor, Verdict
 
 __all__ = ["DEFAULT_PREFIX", "Api", "Result"]
 
@@ -266,15 +266,26 @@ _CODES = (
 
 def _answer_kill(verdict: Verdict) -> Response:
     """Answer 204 if, and only if, nothing of the session is left."""
+    caveats = _caveats(verdict)
     if verdict.empty:
         parts = (("hup", verdict.grace), ("kill", verdict.kill), ("total", verdict.took))
         timing = ", ".join(f"{name};dur={1000 * seconds:.3f}" for name, seconds in parts)
-        return Response(204, ((b"server-timing", timing.encode("ascii")),))
+        return Response(204, ((b"server-timing", timing.encode("ascii")), *caveats))
     survivors = verdict.survivors
     whys = [survivor.why for survivor in survivors]
     codes = (code for words, code in _CODES if any(words in why for why in whys))
     left = "; ".join(map(_told, survivors)) or "what is left of it could not be told"
-    return error_response(500, next(codes, "SESSION_NOT_EMPTY"), f"the session is not over: {left}")
+    unproven = Caveat.UNPROVEN in verdict.caveats and not survivors
+    if unproven:
+        left = "its keeper was killed, nothing of it is found any more, and nobody can prove it"
+    code = next(codes, "SESSION_UNPROVEN" if unproven else "SESSION_NOT_EMPTY")
+    return error_response(500, code, f"the session is not over: {left}", *caveats)
+
+
+def _caveats(verdict: Verdict) -> Headers:
+    """Return the header that tells what the verdict can't know, if there is anything."""
+    told = ", ".join(sorted(verdict.caveats))
+    return ((b"ptykill-caveats", told.encode("ascii")),) if told else ()
 
 
 def _told(survivor: Survivor) -> str:

@@ -67,6 +67,10 @@ CODES: Mapping[str, tuple[int, str]] = {
     "KILL_NOT_PERMITTED": (500, "A survivor may not be signalled by the daemon."),
     "KILL_UNINTERRUPTIBLE": (500, "A survivor is in uninterruptible sleep."),
     "LEADER_TRACED": (500, "The leader is dead, and a tracer keeps it from being reaped."),
+    "SESSION_UNPROVEN": (
+        500,
+        "Its keeper was killed, nothing of it is found any more, and nobody can prove it.",
+    ),
     "SESSION_NOT_EMPTY": (500, "Something is left, for another reason."),
     "SPAWN_FAILED": (500, "The program could not be started, which is not the request's fault."),
     "INTERPRETER_PATCHED": (500, "The server runs on gevent or eventlet, where no promise holds."),
@@ -140,13 +144,19 @@ _ROUTES = (
         "kill",
         "End a session: SIGHUP to all of it, a grace, SIGKILL for what is left. The answer comes"
         " when it is over, and 204 means that nothing of it is left.",
-        {204: _Answer("It is over. `Server-Timing` tells how long that took.")},
+        {
+            204: _Answer(
+                "It is over. `Server-Timing` tells how long that took, and `Ptykill-Caveats` what"
+                " could not be known, if anything."
+            )
+        },
         (
             *_FOUND,
             "INVALID_GRACE",
             "KILL_NOT_PERMITTED",
             "KILL_UNINTERRUPTIBLE",
             "LEADER_TRACED",
+            "SESSION_UNPROVEN",
             "SESSION_NOT_EMPTY",
             *_BODILESS,
         ),

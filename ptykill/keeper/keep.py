@@ -31,16 +31,21 @@ from ptykill.keeper.alone import Alone
 from ptykill.kernel import calls
 from ptykill.kernel.birth import Order, bear
 from ptykill.kernel.cgroup import Cgroup
-from ptykill.kernel.descent import children, members, stat
+from ptykill.kernel.descent import (
+    descends,
+    in_other_pid_namespace,
+    members,
+    read,
+    stat,
+)
 from ptykill.kernel.handle import Pidfd, open_pidfd
+from ptykill.kernel.offspring import WALL, Offspring
 
-__all__ = ["NAME", "WALL", "keep"]
+__all__ = ["NAME", "keep"]
 
 NAME = b"ptykill-keeper"
 """How ps(1) shows one that is ready; until then it has the warden's name."""
 
-WALL = 0x40000000
-"""wait(2), _WALL: children of any kind, also those that send no SIGCHLD when they die."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 1.0
 """Seconds between two rounds of SIGKILL while somebody lives: doubling, up to the longest."""
 _STAY = 0.05
@@ -77,6 +82,7 @@ class Keeper:
             # so is the warden from us, and we would be from the host, which finds members by us.
             calls.be_opened_up(True)  # noqa: FBT003
         self._deaths = calls.child_events()
+        self._offspring = Offspring()
         self._cgroup = None if groups is None else Cgroup.create(groups)
         self._inside = self._cgroup is not None
         if self._cgroup is not None:
@@ -87,6 +93,9 @@ class Keeper:
         self._failed: tuple[int | None, str] | None = None
         self._over = False
         self._killing = False
+        self._refused: set[int] = set()
+        """Who may not be sent SIGKILL, in the last round."""
+        self._spared = {os.getpid(), os.getppid(), _pid_of(host)}
         self._retry = _RETRY_FIRST
         self._due = math.inf
         self._will: wire.Will | None = None
@@ -279,21 +288,25 @@ class Keeper:
         """Return whether the session is empty, and so over."""
         if not self.leader or _somebody_lives() or not self._reap_all():
             return False
-        if self._cgroup is not None and self._others_inside():
-            # Somebody was put into our cgroup from outside, and is of the session, then.
+        if self._cgroup is not None and self._cgroup.any_of_ours(self._is_ours):
+            # It has lost its parent in another pid namespace.
             self._open(self._cgroup.events, self._somebody_died, select.POLLPRI)
-            if self._inside:  # As long as we are there too, there is no event when they go.
-                self._due = min(self._due, time.monotonic() + _STAY)
+            # As long as we are there too, or a stranger is, there is no event when it goes.
+            self._due = min(self._due, time.monotonic() + _STAY)
             return False
         self._over = True
         return True
 
-    def _others_inside(self) -> bool:
-        """Return whether somebody but us is in the cgroup."""
-        assert self._cgroup is not None
-        if self._inside:
-            return any(pid != os.getpid() for pid in self._cgroup.members())
-        return self._cgroup.populated()
+    def _is_ours(self, pid: int) -> bool:
+        """Return whether one in our cgroup is of the session, and was not moved in by it.
+
+        Whoever loses its parent becomes a child of ours, or of the first process of its pid
+        namespace, if that is not ours (Linux find_new_reaper). So anybody in our namespace who does
+        not descend from us never did; of the others the cgroup knows more than descent.
+        """
+        if pid in self._spared:
+            return False
+        return descends(pid, os.getpid()) or in_other_pid_namespace(pid)
 
     def _look_for_the_dead(self) -> None:
         """Reap orphans, until nobody has died, or the leader has.
@@ -315,7 +328,7 @@ class Keeper:
             self._told = True
             self._tell(wire.EXITED, self.status)
         # Behind the leader's zombie, waitid(2) does not show the others.
-        for pid in children(os.getpid()):
+        for pid in self._offspring.list():
             if pid != self.leader:
                 _reap(pid)
 
@@ -358,11 +371,7 @@ class Keeper:
         self._kill_children()
 
     def _kill_children(self) -> None:
-        if self._cgroup is not None and not self._inside:
-            self._cgroup.kill()
-        for pid in children(os.getpid()):
-            with suppress(OSError):  # EPERM: another user's. ESRCH: can't be.
-                os.kill(pid, signal.SIGKILL)
+        _, self._refused = self._offspring.kill()
 
     def _be_in_time(self) -> None:
         self._due = math.inf
@@ -377,16 +386,31 @@ class Keeper:
             self._due = min(self._due, due)
 
     def _kill_deep_down(self) -> None:
-        """Kill those below one that can't be killed, and so keeps its children from us."""
-        with suppress(OSError):  # EMFILE, ENOMEM: the next round may do better.
-            ourselves = open_pidfd(os.getpid())
-            assert ourselves is not None
-            with closing(ourselves):
-                for process in members(ourselves):
-                    with suppress(PermissionError):
-                        process.send(signal.SIGKILL)
+        """Kill those below one that can't be killed, and so keeps its children from us.
+
+        /proc is believed for that, on which root can mount what it likes: so a keeper of root's
+        does it only if a child has refused, which none does as long as root has its rights.
+        """
+        alive: set[int] = set()
+        if self._refused or os.geteuid():
+            with suppress(OSError):  # EMFILE, ENOMEM: the next round may do better.
+                ourselves = open_pidfd(os.getpid())
+                assert ourselves is not None
+                with closing(ourselves):
+                    for process in members(ourselves):
+                        alive.add(process.pid)
+                        try:
+                            process.send(signal.SIGKILL)
+                        except PermissionError:
+                            self._refused.add(process.pid)
         if self._cgroup is not None:
-            self._cgroup.kill_each()
+            self._refused |= self._cgroup.kill_each(self._is_ours)
+            if self._refused:
+                with suppress(OSError):
+                    # Those that may not be killed one by one. Nobody else of the session lives, who
+                    # could move a stranger in between this look and the kill.
+                    if self._refused.issuperset(alive.union(self._cgroup.members())):
+                        self._cgroup.kill()
 
 
 _LAST_WILL = wire.Will(wire.WILL, "", "", 0, 0.0, 0.0)
@@ -411,6 +435,14 @@ def _happened(channel: socket.socket, what: int) -> bool:
     poll = select.poll()
     poll.register(channel, what)
     return bool(poll.poll(0))
+
+
+def _pid_of(pidfd: int) -> int:
+    """Return the pid that a pidfd is for (pidfd_open(2), fdinfo); 0 if it can't be told."""
+    for line in read(f"/proc/self/fdinfo/{pidfd}").splitlines():
+        if line.startswith(b"Pid:"):
+            return int(line.split()[1])
+    return 0
 
 
 def _somebody_lives() -> bool:

@@ -3,6 +3,10 @@
 It is told over its socket to make a keeper, and has no other part in the sessions' lives, but one:
 it is a subreaper too. A keeper ends when its session has; if one dies before that, killed by
 whomever, its children become the warden's, which kills them soon: nobody else knows of them all.
+
+They become its children before the keeper can be reaped (Linux exit_notify). So when the keeper has
+been reaped, and no child is left but living keepers, nothing of the session is: that is a proof,
+and the host is told.
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ import time
 from contextlib import suppress
 
 from ptykill.keeper import wire
-from ptykill.keeper.keep import NAME, WALL, keep
+from ptykill.keeper.keep import NAME, keep
 from ptykill.kernel import calls
 from ptykill.kernel.descent import children, read
+from ptykill.kernel.offspring import WALL, Offspring
 
 __all__ = ["Warden"]
 
@@ -29,6 +34,8 @@ _MERCY = 0.5
 """Seconds that orphans are given: for what the leader's death signal, and the host, tell them."""
 _FAREWELL = 1.0
 """Seconds that it stays, when it is needed no more, for those that are about to go."""
+_MOST_CLEAR = 1000
+"""About so many lost keepers it is remembered whether an orphan of theirs was killed."""
 _KEPT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT}
 
 
@@ -40,7 +47,16 @@ class Warden:
         self._host = host
         self._keepers: set[int] = set()
         self._deaths = -1
+        self._offspring: Offspring | None = None
         self._orphans = False
+        self._killed = False
+        """One of the orphans, or of those that were there with them, has been sent SIGKILL."""
+        self._unclear: set[int] = set()
+        """Keepers that died before their time: some orphans may be theirs."""
+        self._clear: dict[int, bool] = {}
+        """Those whose orphans are all gone, and whether one of them was killed."""
+        self._lost: list[tuple[int, socket.socket]] = []
+        """Keepers about which the host wants to know, and where to tell it."""
         self._mercy = math.inf
         """Until when orphans may live, in monotonic seconds."""
         self._leaving = math.inf
@@ -55,6 +71,7 @@ class Warden:
         os.chdir("/")
         calls.set_name(b"ptykill-warden")
         calls.become_subreaper()
+        self._offspring = Offspring()
         # A member could take a keeper's socket otherwise, and tell the host that all is over.
         calls.be_opened_up(False)  # noqa: FBT003
         # What a terminal or a service manager sends to all of a host's processes is for the host:
@@ -71,7 +88,7 @@ class Warden:
         for fd in *doors, deaths:
             poll.register(fd, select.POLLIN)
         while not self._over:
-            busy = self._orphans or self._leaving < math.inf
+            busy = self._orphans or bool(self._lost) or self._leaving < math.inf
             ready = {fd for fd, _ in poll.poll(_RETRY if busy else None)}
             if deaths in ready or busy:
                 with suppress(BlockingIOError):
@@ -91,6 +108,14 @@ class Warden:
         match kind:
             case wire.KEEP:
                 self._make_keeper(socket.socket(fileno=fds[0]), about[0])
+            case wire.LOST if fds:
+                answer = socket.socket(fileno=fds[0])
+                answer.settimeout(0)
+                self._lost.append((about[0], answer))
+                self._see_to_the_dead()
+            case wire.HURRY:
+                self._mercy = 0.0
+                self._see_to_the_dead()
             case wire.LEAVE:
                 self._take_leave()
             case wire.GONE:
@@ -127,8 +152,13 @@ class Warden:
             if pid == 0:
                 self._channel.close()
                 os.close(self._deaths)
+                if self._offspring is not None:
+                    self._offspring.close()
+                for _, answer in self._lost:
+                    answer.close()
                 keep(channel, self._host, groups)
             self._keepers.add(pid)
+            self._clear.pop(pid, None)  # That was another one's.
             wire.send(channel, (wire.KEPT, pid))
         except OSError as error:
             wire.send(channel, (wire.FAILED, error.errno, "keeper"))
@@ -138,17 +168,40 @@ class Warden:
         """Reap; and kill the orphans of a keeper that died before its time, if there are any."""
         try:
             while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL)) is not None:
-                self._keepers.discard(found.si_pid)
+                if found.si_pid in self._keepers:
+                    self._keepers.discard(found.si_pid)
+                    if (found.si_code, found.si_status) != (os.CLD_EXITED, 0):
+                        self._unclear.add(found.si_pid)
         except ChildProcessError:
             self._over = self._alone
-        orphans = set(children(os.getpid())) - self._keepers
-        self._orphans = bool(orphans)
+        assert self._offspring is not None
+        # By their number: it is right whatever the numbers are that this /proc has for them.
+        orphans = self._orphans = len(self._offspring.list()) > len(self._keepers)
         now = time.monotonic()
         self._mercy = min(self._mercy, now + _MERCY) if orphans else math.inf
         if self._leaving < math.inf:
             self._mercy = now  # Nobody else will do it.
             self._over |= now >= self._leaving or not (orphans or self._idle())
         if now >= self._mercy:
-            for pid in orphans:
-                with suppress(OSError):  # EPERM: another user's.
-                    os.kill(pid, signal.SIGKILL)
+            reached, _ = self._offspring.kill(self._keepers)
+            self._killed |= bool(reached)
+        if not orphans:
+            if len(self._clear) > _MOST_CLEAR:  # Nobody has asked about them.
+                self._clear.clear()
+            self._clear |= dict.fromkeys(self._unclear, self._killed)
+            self._unclear.clear()
+            self._killed = False
+        self._tell_of_the_lost()
+
+    def _tell_of_the_lost(self) -> None:
+        """Tell the host about lost keepers of whom no orphan is left."""
+        assert self._offspring is not None
+        waiting = []
+        for keeper, answer in self._lost:
+            if keeper in self._keepers or keeper in self._unclear:
+                waiting.append((keeper, answer))
+                continue
+            if self._offspring.exact:
+                wire.send(answer, (wire.CLEAR, self._clear.pop(keeper, False)))
+            answer.close()
+        self._lost = waiting

@@ -5,7 +5,11 @@ ends are the same version of the same interpreter.
 
 To the warden:  ``(KEEP, groups)`` with the keeper's socket to the host; ``groups`` is the folder
                 in which it is to make a cgroup, or None. ``(LEAVE,)`` when it is needed no more.
-From it:        ``(READY,)`` once.
+                ``(LOST, its pid)`` about a keeper that died before its session did, with a socket
+                for the answer. ``(HURRY,)`` when the orphans of such keepers get no more time.
+From it:        ``(READY,)`` once. On the socket that came with ``LOST``: ``(CLEAR, killed)`` when
+                the keeper is reaped and no process is left that it or another lost keeper had;
+                ``killed`` says whether the warden had to kill any. Closed without it: not proven.
 To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal, the host's working directory
                 and, if the leader has another than the terminal, its descriptor 0; then `Will`,
                 ``(KILL,)``, ``(SPARE,)``. ``umask`` is the host's, or None.
@@ -35,14 +39,17 @@ from ptykill.kernel import calls, passing
 __all__ = [
     "BORN",
     "BROKEN",
+    "CLEAR",
     "EMPTY",
     "EXITED",
     "FAILED",
     "GONE",
+    "HURRY",
     "KEEP",
     "KEPT",
     "KILL",
     "LEAVE",
+    "LOST",
     "ORDER",
     "READY",
     "SPARE",
@@ -50,10 +57,12 @@ __all__ = [
     "Status",
     "Will",
     "receive",
+    "receive_or_reset",
     "send",
 ]
 
 KEEP, LEAVE, READY = "keep", "leave", "ready"
+LOST, HURRY, CLEAR = "lost", "hurry", "clear"
 ORDER, WILL, KILL, SPARE = "order", "will", "kill", "spare"
 KEPT, BORN, FAILED = "kept", "born", "failed"
 EXITED, EMPTY, BROKEN = "exited", "empty", "broken"
@@ -111,10 +120,17 @@ def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> b
 def receive(channel: socket.socket) -> tuple[Message, list[int]]:
     """Return the next message and its descriptors. Raises BlockingIOError if there is none yet."""
     try:
-        data, fds = passing.receive(channel, _LONGEST, _MOST)
-    except ConnectionResetError:
-        # The other end went with something of ours unread. What it had said before comes after.
-        data, fds = passing.receive(channel, _LONGEST, _MOST)
+        return receive_or_reset(channel)
+    except ConnectionResetError:  # What the other end had said before comes after.
+        return receive_or_reset(channel)
+
+
+def receive_or_reset(channel: socket.socket) -> tuple[Message, list[int]]:
+    """As `receive`, but raise ConnectionResetError, once, if the other end left ours unread.
+
+    The kernel tells it first, before what the other end had said (unix(7), unix_release_sock).
+    """
+    data, fds = passing.receive(channel, _LONGEST, _MOST)
     if data == _LARGE and fds:
         with open(fds.pop(), "rb") as file:
             file.seek(0)

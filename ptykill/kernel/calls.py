@@ -19,13 +19,15 @@ __all__ = [
     "become_subreaper",
     "child_events",
     "die_with_parent",
+    "inherits_orphans",
     "nameless_file",
     "pidfd_open",
     "pidfd_send_signal",
     "set_name",
 ]
 
-_SET_PDEATHSIG, _SET_DUMPABLE, _SET_NAME, _SET_CHILD_SUBREAPER = 1, 4, 15, 36
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_NAME = 1, 4, 15
+_SET_CHILD_SUBREAPER, _GET_CHILD_SUBREAPER = 36, 37
 """<linux/prctl.h>"""
 _CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK  # As SFD_*: signalfd(2).
 _SIGNAL_SET = 128
@@ -42,6 +44,16 @@ _library = ctypes.CDLL(None, use_errno=True)
 def become_subreaper() -> None:
     """Have every orphan among our descendants become our child (prctl(2), Linux 3.4)."""
     _checked(_library.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def inherits_orphans() -> bool:
+    """Return whether an orphan among our descendants may become our child: as above, or process 1.
+
+    The first process of a pid namespace gets those that no subreaper gets.
+    """
+    answer = ctypes.c_int(0)
+    _checked(_library.prctl(_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0))
+    return bool(answer.value) or os.getpid() == 1
 
 
 def be_opened_up(allowed: bool) -> None:  # noqa: FBT001 - a switch

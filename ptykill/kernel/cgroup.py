@@ -9,15 +9,26 @@ would have to be taken on the folder, which everybody may read, and so lock (flo
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 
 from ptykill.kernel.descent import read, stat
 from ptykill.kernel.handle import Pidfd, open_pidfd
 
-__all__ = ["Cgroup", "place", "recover", "unusable"]
+__all__ = [
+    "Cgroup",
+    "can_be_left",
+    "end",
+    "older",
+    "place",
+    "recover",
+    "take_here",
+    "unusable",
+]
 
 _NAME = re.compile(
     r"ptykill-(?P<numbering>[0-9.]+)-(?P<pid>[0-9]{1,9})-(?P<start>[0-9]+)-[0-9a-f]{16}"
@@ -53,46 +64,84 @@ class Cgroup:
         _write(f"{os.path.dirname(self.path)}/cgroup.procs", str(pid))
 
     def populated(self) -> bool:
-        """Return whether any process in it, or below it, is alive."""
-        if self.events >= 0:
-            with suppress(OSError):  # ENODEV: somebody has removed it, since it was empty.
-                return b"populated 1" in os.pread(self.events, 4096, 0)
-            return False
-        return b"populated 1" in read(f"{self.path}/cgroup.events")
+        """Return whether any process in it, or below it, is alive; True if that can't be read."""
+        try:
+            if self.events >= 0:
+                told = os.pread(self.events, 4096, 0)
+            else:
+                told = _read(f"{self.path}/cgroup.events")
+        except OSError as error:
+            return not _gone(error)
+        return b"populated 0" not in told
 
     def kill(self) -> None:
-        """Kill all that are in it, those being born too (Linux 5.14)."""
+        """Kill all that are in it, those being born too (Linux 5.14): strangers as well.
+
+        Whoever may write to it can have moved anybody into it: look first, and use it only for
+        processes that may not be killed one by one, when no other can move anybody any more.
+        """
         with suppress(OSError):  # ENOENT, ENODEV: it is gone, since it was empty.
             _write(f"{self.path}/cgroup.kill", "1")
 
-    def kill_each(self) -> set[int]:
-        """Send SIGKILL to each of them but ourselves; return those that refused.
+    def kill_each(self, ours: Callable[[int], bool] = lambda _: True) -> set[int]:
+        """Send SIGKILL to each of them that is ours, but not to ourselves; return who refused.
 
-        `kill` does not do for one whose main thread has exited: the signal stays pending on the
-        dead thread (Linux 6.18). One sent to the process does.
+        `ours` is asked about a pid while a handle on its process is held. `kill` would not do for
+        a process whose main thread has exited: the signal stays pending on the dead thread (Linux
+        6.18). One sent to the process does.
         """
-        rest = [pid for pid in self.members() if pid != os.getpid()]
         refused = set()
-        while rest:
-            handles, rest = _hold(rest)
-            # Whoever is in it now, and had its handle opened before, is whom the handle is on.
-            inside = set(self.members())
-            for handle in handles:
-                if handle.pid in inside:
-                    try:
-                        handle.send(_KILL)
-                    except PermissionError:
-                        refused.add(handle.pid)
-                handle.close()
+        with suppress(OSError):  # It can't be read: the next round may do better.
+            rest = [pid for pid in self.members() if pid != os.getpid()]
+            while rest:
+                handles, rest = _hold(rest)
+                # Whoever is in it now, and had its handle opened before, is whom the handle is on.
+                inside = set(self.members())
+                for handle in handles:
+                    if handle.pid in inside and ours(handle.pid):
+                        try:
+                            handle.send(_KILL)
+                        except PermissionError:
+                            refused.add(handle.pid)
+                    handle.close()
         return refused
 
+    def any_of_ours(self, ours: Callable[[int], bool]) -> bool:
+        """Return whether one that is ours is in it, or below it; True if that can't be read."""
+        if not self.populated():
+            return False
+        try:
+            return any(map(ours, self.members()))
+        except OSError:
+            return True
+
     def members(self) -> list[int]:
-        """Return the pids of those that are in it, or below it."""
-        found = []
-        for folder, _, _ in os.walk(self.path):
-            lines = read(f"{folder}/cgroup.procs").split()
-            found += [pid for pid in map(int, lines) if pid]  # 0: in a pid namespace not ours.
+        """Return the pids of those that are in it, or below it. Raises OSError."""
+        found: list[int] = []
+        for folder, _, _ in os.walk(self.path, onerror=_raise_unless_gone):
+            try:
+                lines = _read(f"{folder}/cgroup.procs").split()
+            except OSError as error:
+                _raise_unless_gone(error)
+            else:
+                found += [pid for pid in map(int, lines) if pid]  # 0: in another pid namespace.
         return found
+
+    def thaw(self) -> None:
+        """Let its processes run that were frozen (cgroups(7), cgroup.freeze), or those below it."""
+        for folder, _, _ in os.walk(self.path):
+            if read(f"{folder}/cgroup.freeze").startswith(b"1"):
+                with suppress(OSError):
+                    _write(f"{folder}/cgroup.freeze", "0")
+
+    @property
+    def began(self) -> int:
+        """When its maker started, in clock ticks since boot (proc(5), starttime): by its name.
+
+        A process of the session is younger than that.
+        """
+        words = _NAME.fullmatch(os.path.basename(self.path))
+        return int(words["start"]) if words is not None else 0
 
     def oom(self) -> bool:
         """Return whether the kernel's out-of-memory killer has been here (memory controller)."""
@@ -100,7 +149,14 @@ class Cgroup:
         return any(line.startswith(b"oom_kill ") and line.split()[1] != b"0" for line in lines)
 
     def remove(self) -> bool:
-        """Remove it, and what was made below it; return whether it is gone."""
+        """Remove it, and what was made below it; return whether it is gone.
+
+        Processes that are in it, strangers to the session, are moved to where it is.
+        """
+        with suppress(OSError):
+            for pid in self.members() if self.populated() else ():
+                with suppress(OSError):
+                    self.let_out(pid)
         for folder, _, _ in os.walk(self.path, topdown=False):
             with suppress(OSError):  # EBUSY: somebody is there.
                 os.rmdir(folder)
@@ -123,6 +179,28 @@ def place() -> str | None:
         if f"{own}/".startswith(f"{root.rstrip('/')}/"):
             return os.path.normpath(f"{target}/{os.path.relpath(own, root)}")
     return None
+
+
+def take_here(pid: int) -> None:
+    """Move a process to where this one is, which lets it go on if it was frozen. Raises OSError."""
+    parent = place()
+    if parent is not None:
+        _write(f"{parent}/cgroup.procs", str(pid))
+
+
+def can_be_left(parent: str, uid: int) -> bool:
+    """Return whether a user may move its processes out of a cgroup that is below that one.
+
+    To do that it has to write to the ``cgroup.procs`` of a cgroup above both (cgroups(7)).
+    """
+    if uid == 0:
+        return True
+    while os.path.exists(procs := f"{parent}/cgroup.procs"):
+        about = os.stat(procs)
+        if about.st_uid == uid or about.st_mode & 0o022:
+            return True
+        parent = os.path.dirname(parent)
+    return False
 
 
 def unusable() -> str | None:
@@ -153,22 +231,44 @@ def new_path(parent: str) -> str:
     return f"{parent}/ptykill-{_numbering()}-{pid}-{_start(stat(pid))}-{secrets.token_hex(8)}"
 
 
-def recover(parent: str) -> list[str]:
-    """End what dead keepers have left: kill all in their cgroups, and remove these.
+def recover(parent: str, spared: Callable[[int], bool] = lambda _: False) -> list[str]:
+    """End what dead keepers have left: kill all in their cgroups but strangers, and remove these.
 
-    Returns their paths. Those that can't be removed yet are left for the next time.
+    Whoever is older than the keeper is a stranger, and so is whom `spared` says: both have been
+    moved in. Returns the cgroups' paths. Those that can't be removed yet are left for later.
     """
     found = []
     try:
         for name in filter(_left, os.listdir(parent)):
             cgroup = Cgroup(f"{parent}/{name}")
             found.append(cgroup.path)
-            cgroup.kill()
-            cgroup.kill_each()
-            cgroup.remove()
+            end(cgroup, spared)
     except OSError:
         pass
     return found
+
+
+def end(cgroup: Cgroup, spared: Callable[[int], bool]) -> None:
+    """Kill all in a cgroup that the session's keeper has left, but strangers, and remove it.
+
+    It is not removed yet if any of them needs its time to die: nobody waits here.
+    """
+
+    def ours(pid: int) -> bool:
+        return not older(pid, cgroup.began) and not spared(pid)
+
+    refused = cgroup.kill_each(ours)
+    with suppress(OSError):
+        if refused and refused.issuperset(cgroup.members()):
+            cgroup.kill()
+    if not cgroup.any_of_ours(ours):
+        cgroup.remove()
+
+
+def older(pid: int, ticks: int) -> bool:
+    """Return whether a process started before that time, in clock ticks since boot."""
+    start = _start(stat(pid))
+    return bool(start) and int(start) < ticks
 
 
 def _left(name: str) -> bool:
@@ -223,6 +323,28 @@ def _hold(pids: list[int]) -> tuple[list[Pidfd], list[int]]:
         if handle is not None:
             held.append(handle)
     return held, pids[_BATCH:]
+
+
+def _read(path: str) -> bytes:
+    """Return what a file says, all of it. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        told = b""
+        while more := os.read(fd, 16_384):
+            told += more
+        return told
+    finally:
+        os.close(fd)
+
+
+def _gone(error: OSError) -> bool:
+    """Return whether a cgroup was removed, which it can only be when it is empty."""
+    return error.errno in (errno.ENOENT, errno.ENODEV)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not _gone(error):
+        raise error
 
 
 def _write(path: str, text: str) -> None:

@@ -17,8 +17,10 @@ from ptykill.kernel.reserve import reserve
 __all__ = [
     "Children",
     "children",
+    "descends",
     "foreground_of",
     "group_of",
+    "in_other_pid_namespace",
     "members",
     "parent",
     "read",
@@ -27,6 +29,8 @@ __all__ = [
 ]
 
 
+_DEEPEST = 100_000
+"""More generations than there are: parents may change while they are gone through."""
 _ONE_THREAD = 3
 """Links of a ``task`` folder: two, and one for each thread."""
 _FULL = 4_000
@@ -172,6 +176,25 @@ def parent(pid: int) -> int | None:
     """Return the pid of a process's parent; None if there is no such process."""
     fields = stat(pid)
     return int(fields[1]) if fields else None
+
+
+def descends(pid: int, *roots: int) -> bool:
+    """Return whether a process descends from one of those, as it looks now, or is one of them."""
+    for _ in range(_DEEPEST):
+        if pid in roots:
+            return True
+        pid = parent(pid) or 0
+        if pid == 0:
+            break
+    return False
+
+
+def in_other_pid_namespace(pid: int) -> bool:
+    """Return whether a process is in a pid namespace below that of /proc (proc(5), NSpid)."""
+    for line in read(f"/proc/{pid}/status").splitlines():
+        if line.startswith(b"NSpid:"):
+            return len(line.split()) > 2  # The word, and a number for each.
+    return False
 
 
 def foreground_of(pid: int) -> int:

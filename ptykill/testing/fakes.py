@@ -88,6 +88,7 @@ class FakeContainment:
     """A session of members that die by the clock. Follows `contract.Containment`."""
 
     name: str = FakeTier.name
+    killed: bool = False
 
     def __init__(self, pid: int, leader: Member, members: list[Member]) -> None:
         self.pid: int = pid

@@ -13,7 +13,7 @@ import pytest
 import trio.testing
 
 import ptykill
-from ptykill import ExitStatus, Outcome, SpawnError, Survivor, Verdict
+from ptykill import Caveat, ExitStatus, Outcome, SpawnError, Survivor, Verdict
 from ptykill.http import limits
 from ptykill.http.api import Api
 from ptykill.http.messages import Response
@@ -57,6 +57,7 @@ SURVIVED = {
     "KILL_UNINTERRUPTIBLE": "in uninterruptible sleep",
     "LEADER_TRACED": "dead, but held by the process that traces it, 7",
     "SESSION_NOT_EMPTY": "unknown",
+    "SESSION_UNPROVEN": "",
 }
 FAILED: dict[str, Exception] = {
     "INTERPRETER_PATCHED": ptykill.InterpreterPatched("gevent"),
@@ -111,9 +112,9 @@ def test_survivors_are_answered_so(code: str) -> None:
         empty=False,
         exit_status=ExitStatus(code=0),
         deliveries=(),
-        survivors=(Survivor(2, why=SURVIVED[code]),),
+        survivors=(Survivor(2, why=SURVIVED[code]),) if SURVIVED[code] else (),
         containment="fake",
-        caveats=frozenset(),
+        caveats=frozenset() if SURVIVED[code] else frozenset({Caveat.UNPROVEN}),
         took=math.pi,
         grace=0.0,
         kill=0.0,

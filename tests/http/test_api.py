@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ptykill
-from ptykill import Outcome, Survivor, Verdict
+from ptykill import Caveat, Outcome, Survivor, Verdict
 from ptykill.http.api import Api
 from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
 from ptykill.http.messages import Headers, Request, Response
@@ -590,6 +590,26 @@ def test_survivors_are_told(outcome: Outcome, whys: list[str], code: str) -> Non
     answer = api.answer(left)
     assert refused(answer) == (500, code)
     assert all(str(survivor.pid).encode() in answer.body for survivor in survivors)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_caveats_are_told(empty: bool) -> None:  # noqa: FBT001
+    """What the verdict can't know comes with the answer, be it a success or not."""
+    caveats = frozenset({Caveat.KEEPER_LOST, Caveat.ESCAPEES_UNKNOWN})
+    answer = api.answer(dataclasses.replace(VERDICT, empty=empty, caveats=caveats))
+    assert answer.status == (204 if empty else 500)
+    assert (b"ptykill-caveats", b"escapees unknown, keeper lost") in answer.headers
+
+
+def test_what_is_unproven_is_told() -> None:
+    """A session of which nothing is found, without a proof, is a failure with its own code."""
+    caveats = frozenset({Caveat.KEEPER_LOST, Caveat.UNPROVEN})
+    unproven = dataclasses.replace(
+        VERDICT, empty=False, outcome=Outcome.UNPROVEN, survivors=(), caveats=caveats
+    )
+    assert refused(api.answer(unproven)) == (500, "SESSION_UNPROVEN")
+    found = dataclasses.replace(unproven, survivors=(Survivor(4000, why="unknown"),))
+    assert refused(api.answer(found)) == (500, "SESSION_NOT_EMPTY")
 
 
 def test_records_and_tokens_are_told() -> None:

@@ -41,6 +41,7 @@ from ptykill.keeper import wire
 from ptykill.keeper.keep import NAME, keep
 from ptykill.kernel import calls, cgroup, spawn
 from ptykill.kernel.cgroup import Cgroup, new_path
+from ptykill.kernel.handle import open_pidfd
 from ptykill.pty.birth import order
 from ptykill.testing import process_table as processes
 
@@ -691,6 +692,57 @@ async def that_closes_everything(way: str, folder: str) -> None:
         Path("forked").touch()  # noqa: ASYNC240 - does not block
         os.closerange(3, 1000)
         time.sleep(30)  # noqa: ASYNC251 - there is no loop any more
+
+
+async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
+    """End a session that has moved this host and others into its cgroup, and a member out of it.
+
+    ``lost`` says who is killed before that: its keeper, and the warden.
+    """
+    place = cgroup.place()
+    assert place is not None
+    script = f"""
+    trap '' HUP TERM
+    (echo 0 > {place}/cgroup.procs; exec sleep 60) &
+    own={place}/$(sed -n 's:^0\\:\\:.*/::p' /proc/self/cgroup)
+    while read pid; do echo $pid > $own/cgroup.procs; done
+    echo $! moved; while :; do wait; done
+    """
+    async with ptykill.open_supervisor(
+        containment="cgroup", plan="HUP@session 50ms, KILL 5s"
+    ) as supervisor:
+        beside = await supervisor.spawn(["sleep", "60"])
+        session = await supervisor.spawn(["sh", "-c", script], echo=False)
+        keeper = session._driver.containment._kept  # type: ignore[attr-defined]
+        stranger = subprocess.Popen(["sleep", "60"], process_group=0)  # noqa: ASYNC220 - it is quick
+        for pid in os.getpid(), stranger.pid, beside.pid, keeper.warden.pid:
+            await session.send(b"%d\n" % pid)
+        await session.send(b"\x04")
+        said = b""
+        while b"moved" not in said:
+            said += await session.receive()
+        member = open_pidfd(int(said.split()[-2]))
+        assert member is not None
+        with contextlib.closing(member):
+            inside = Cgroup(keeper.cgroup).members()
+            mixed = member.pid not in inside and {os.getpid(), stranger.pid, beside.pid} < {*inside}
+            for pid in [{"keeper": keeper, "warden": keeper.warden}[each].pid for each in lost]:
+                os.kill(pid, signal.SIGKILL)
+            verdict = await session.terminate()
+            answer = {
+                **summary(verdict),
+                "mixed": mixed,
+                "stranger": stranger.poll(),
+                "beside": beside.exit_status,
+                "member": member.dead(),
+            }
+            member.send(signal.SIGKILL)
+            with trio.fail_after(30):
+                while Path(keeper.cgroup).exists():  # noqa: ASYNC110, ASYNC240 - it sets no event
+                    await trio.sleep(0.01)
+        stranger.kill()
+        stranger.wait()
+    return answer
 
 
 def that_kills_many(parent: str) -> list[int]:
