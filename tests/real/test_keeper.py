@@ -500,7 +500,7 @@ async def test_wardens_that_are_killed_in_a_row(
 
 def keepers() -> list[int]:
     """Return the pids of all keepers below this process, be they ready or not."""
-    return [each.pid for each in processes.descendants(warden())] if wardens() else []
+    return [each.pid for pid in wardens() for each in processes.descendants(pid)]
 
 
 async def test_what_is_held_up_is_called_off(supervisor: Supervisor, tmp_path: Path) -> None:
