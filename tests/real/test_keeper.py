@@ -464,7 +464,8 @@ async def test_keepers_that_are_killed_in_a_row(
 
     def ask_the_dead(self: Kept, *order: Any) -> None:  # noqa: ANN401 - handed on
         if len(killed) < 5:
-            kept = int(next(iter(set(keepers()) - {*killed})))
+            until_now(lambda: set(keepers()) - {*killed})
+            (kept,) = set(keepers()) - {*killed}
             os.kill(kept, signal.SIGKILL)
             killed.append(kept)
             until_now(lambda: not connected(self.channel))
