@@ -1,51 +1,59 @@
-"""The most recent output of a terminal, bounded."""
+"""A stretch of a stream of bytes, known by its offsets."""
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 __all__ = ["Backlog"]
 
+_BLOCK: Final = 65_536
+"""Bytes that one object holds, so that many small writes cost no object each."""
+
 
 class Backlog:
-    """A queue of bytes that forgets its oldest when it is full. Pure: it never waits.
+    """The bytes of a stream from offset ``start`` to offset ``end``. Pure: it never waits.
 
-    ``lost`` counts the bytes that were forgotten; ``limit``, from the next `put` on, is how many
-    are remembered.
+    `put` adds at the end, `forget` gives up the oldest. Beside the bytes themselves it takes an
+    eighth as much, by which a bytearray grows, and up to two blocks.
     """
 
-    def __init__(self, limit: float) -> None:
-        self.lost: int = 0
-        self.limit: float = limit
-        self._chunks: deque[bytes] = deque()
-        self._size = 0
+    def __init__(self, block: int = _BLOCK) -> None:
+        self.start: int = 0
+        self.end: int = 0
+        self._block = block
+        self._blocks: deque[bytearray] = deque()  # All but the last are full.
+        self._first = 0
+        """The offset at which the first block begins."""
 
     def __len__(self) -> int:
-        return self._size
+        return self.end - self.start
 
     def put(self, data: bytes) -> None:
-        """Add bytes at the end, at the cost of the oldest if there are too many."""
-        self._chunks.append(data)
-        self._size += len(data)
-        while self._size > self.limit:
-            over = int(self._size - self.limit)
-            oldest = self._chunks.popleft()
-            if len(oldest) > over:
-                self._chunks.appendleft(oldest[over:])
-            lost = min(over, len(oldest))
-            self._size -= lost
-            self.lost += lost
+        """Add bytes at the end."""
+        rest = memoryview(data)
+        while rest:
+            if not self._blocks or len(self._blocks[-1]) == self._block:
+                self._blocks.append(bytearray())
+            last = self._blocks[-1]
+            piece = rest[: self._block - len(last)]
+            last += piece
+            rest = rest[len(piece) :]
+        self.end += len(data)
 
-    def take(self, most: int) -> bytes:
-        """Remove and return up to ``most`` bytes from the front."""
-        taken: list[bytes] = []
-        while self._chunks and most > 0:
-            chunk = self._chunks.popleft()
-            if len(chunk) > most:
-                self._chunks.appendleft(chunk[most:])
-                chunk = chunk[:most]
-            taken.append(chunk)
-            most -= len(chunk)
-        data = b"".join(taken)
-        self._size -= len(data)
-        return data
+    def read(self, offset: int, most: int) -> bytes:
+        """Return up to ``most`` bytes from an offset on, or from the oldest byte there is."""
+        at, stop = max(offset, self.start), min(max(offset, self.start) + most, self.end)
+        pieces: list[bytearray] = []
+        while at < stop:
+            block, within = divmod(at - self._first, self._block)
+            pieces.append(self._blocks[block][within : within + stop - at])
+            at += len(pieces[-1])
+        return b"".join(pieces)
+
+    def forget(self, before: int) -> None:
+        """Give up what is before an offset."""
+        self.start = max(self.start, min(before, self.end))
+        while self._blocks and self._first + self._block <= self.start:
+            self._blocks.popleft()
+            self._first += self._block

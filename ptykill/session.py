@@ -107,7 +107,7 @@ class Session:
     @property
     def lost(self) -> int:
         """How many bytes of output were dropped because nobody received them in time."""
-        return self._output.kept.lost
+        return self._output.lost
 
     @property
     def ending(self) -> bool:
@@ -145,17 +145,17 @@ class Session:
             msg = f"at least one byte has to be asked for, not {most!r}"
             raise InvalidArgument(msg)
         await trio.lowlevel.checkpoint()
-        while not self._output.kept and not self._output.ended:
-            await self._output.some()
-        return self._output.kept.take(most)
+        return await self._output.receive(most)
 
     def attach(self, limit: int = 1 << 20, patience: float = 1.0) -> Attachment:
         """Receive everything that the terminal writes from now on, beside others who do.
 
-        What was kept while nobody was attached comes first. One who has ``limit`` bytes waiting
-        holds the program back, as a terminal does; for ``patience`` seconds in all, until it has
-        caught up. Then it is dropped. Nobody holds back a session that is being ended. Raises
-        `InvalidArgument`.
+        The newest output that is kept comes first, whether or not others have received it. One
+        who has not received ``limit`` bytes of what came after holds the program back, as a
+        terminal does: alone for as long as it likes, and while another attachment waits for
+        output for ``patience`` seconds in all, until it has caught up. Then it is dropped. So is
+        one that has held the program back for that long and never received anything. Nobody holds
+        back a session that is being ended. Raises `InvalidArgument`.
         """
         if limit < 1 or not patience >= 0:
             msg = f"at least one byte and no less than no time, not {limit!r} and {patience!r}"

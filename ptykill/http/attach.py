@@ -6,14 +6,16 @@ from its loop (`ptykill.crossing`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import trio
 
-from ptykill.errors import AttachmentDropped, SessionEnded
+from ptykill import log
+from ptykill.errors import AttachmentDropped
 from ptykill.http import frames, schema
+from ptykill.http.typed import TypedInput
 from ptykill.output import Attachment
 from ptykill.session import Session
 
@@ -27,102 +29,159 @@ _HELD_BACK = 1 << 20
 """Bytes that may wait for a client: until it is ready, and whenever it is slow."""
 _AT_ONCE = 8 * (frames.LARGEST - 1)
 _FAREWELL = 1.0
-"""Seconds that a client may take to be told that it is dropped, and to answer a goodbye."""
-_PARTING = 30.0
-"""Seconds that a client which has been told all may take to be told so."""
+"""Seconds of silence after which a client is not waited for that has been told goodbye."""
+_SILENCE = 60.0
+"""Seconds after which a client is dead that has taken nothing, and said nothing, meanwhile."""
 
-End: TypeAlias = Callable[[int, str, float], None]
-"""Have the conversation end with this code and reason, told within so many seconds."""
+
+class _Goodbye(NamedTuple):
+    """A WebSocket's close code and reason."""
+
+    code: int
+    reason: str
 
 
 async def converse(session: Session, receive: Receive, send: Send) -> None:
-    """Talk until the client goes away, or the session's leader is dead and all has been told."""
-    if await _talk(session, receive, send):
-        await _part(receive)
+    """Talk until the client goes away, or the session's leader is dead and all has been told.
 
-
-async def _talk(session: Session, receive: Receive, send: Send) -> bool:
-    """Talk, and return whether the client has been told goodbye, and is to answer it."""
-    with session.attach(_HELD_BACK) as attachment:
-        ready, silent = trio.Event(), trio.Event()
-        hearing, telling = trio.CancelScope(), trio.CancelScope()
-        goodbyes: list[tuple[int, str, float]] = []
-
-        def end(code: int, reason: str, seconds: float) -> None:
-            goodbyes.append((code, reason, seconds))
-            hearing.cancel()
-
-        async with trio.open_nursery() as nursery:
-
-            async def say(message: Message) -> None:
-                try:
-                    await send(message)
-                except OSError:  # The client has gone without a word (ASGI 2.4), as some do.
-                    nursery.cancel_scope.cancel()
-
-            async def tell() -> None:
-                with telling:
-                    await _tell(session, attachment, ready, say, end)
-                silent.set()
-
-            nursery.start_soon(_drop, attachment, end)
-            nursery.start_soon(tell)
-            with hearing:
-                await _hear(session, ready, receive, end)
-            # Not before nobody receives any more: until then granian sends no close. And not before
-            # nobody sends any more: for servers that is a mistake, after a close.
-            telling.cancel()
-            for code, reason, seconds in goodbyes[:1]:
-                with trio.move_on_after(seconds):
-                    await silent.wait()
-                    await say({"type": "websocket.close", "code": code, "reason": reason})
-            nursery.cancel_scope.cancel()
-    return bool(goodbyes)
-
-
-async def _hear(session: Session, ready: trio.Event, receive: Receive, end: End) -> None:
-    """Do what the client says, until it is gone, or can't be understood.
-
-    While the program does not read what is typed nothing more is received: the client has to wait.
+    What the client typed before that is still typed after it, if the program reads it.
     """
-    while True:
-        message = await receive()
-        if message["type"] == "websocket.disconnect":
-            return
-        data = message.get("bytes")
-        try:
-            frame = frames.read(message.get("text") or "" if data is None else data)
-        except frames.BadFrame as bad:
-            end(bad.code, bad.reason, _FAREWELL)
-            return
-        match frame:
-            case frames.Input(data):
-                with suppress(SessionEnded):  # It has been typed too late.
-                    await session.send(data)
-            case frames.Resized(rows, cols):
-                session.resize(*schema.size_within(rows, cols))
-            case frames.Ready():
-                ready.set()
+    typed = TypedInput(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(typed.run)
+        if await _Conversation(session, typed, receive, send).hold():
+            await _part(receive)
+        await typed.finish()
+        nursery.cancel_scope.cancel()
 
 
-async def _tell(
-    session: Session, attachment: Attachment, ready: trio.Event, send: Send, end: End
-) -> None:
-    """Tell all that the terminal writes, how the leader ended, and goodbye."""
-    await ready.wait()
-    try:
-        while output := await attachment.receive(_AT_ONCE):
-            for frame in frames.output(output):
-                await send(_binary(frame))
-    except AttachmentDropped:
-        return  # `_drop` tells.
-    status = await session.wait_exited()
-    code = None if status is None else status.shell
-    await send(_binary(frames.exit_frame(code)))
-    if session.ending:
-        end(1001, "session terminated", _PARTING)
-    else:
-        end(1000, f"exit:{-1 if code is None else code}", _PARTING)
+class _Conversation:
+    """One client that is attached to a session."""
+
+    def __init__(self, session: Session, typed: TypedInput, receive: Receive, send: Send) -> None:
+        self._session = session
+        self._typed = typed
+        self._receive = receive
+        self._send = send
+        self._attachment: Attachment = session.attach(_HELD_BACK)
+        self._goodbye: _Goodbye | None = None
+        self._ready = trio.Event()
+        self._silent = trio.Event()
+        self._hearing = trio.CancelScope()
+        self._telling = trio.CancelScope()
+        self._all = trio.CancelScope()
+        self._sending = trio.CancelScope()
+        self._line = trio.Lock()
+        """Held by whoever sends, so that no frame is cut off in its middle."""
+
+    async def hold(self) -> bool:
+        """Talk, and return whether the client has been told goodbye, and is to answer it."""
+        with self._attachment, self._all:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._drop)
+                nursery.start_soon(self._tell)
+                await self._hear()
+                self._attachment.close()  # From here on it holds nobody back.
+                # Not before nobody receives any more: until then granian sends no close. And not
+                # before nobody sends any more: for servers that is a mistake, after a close.
+                if self._goodbye is not None:
+                    with trio.move_on_after(_SILENCE):
+                        await self._say_goodbye(*self._goodbye)
+                nursery.cancel_scope.cancel()
+        return self._goodbye is not None and not self._all.cancelled_caught
+
+    def _end(self, code: int, reason: str) -> None:
+        """Have the conversation end with this code and reason; the first is the one."""
+        self._goodbye = self._goodbye or _Goodbye(code, reason)
+        self._hearing.cancel()
+
+    def _let_go(self, reason: str) -> None:
+        self._log_drop(1013, reason)
+        self._end(1013, reason)
+
+    def _log_drop(self, code: int, reason: str) -> None:
+        name = "client.dropped"
+        log.event(logging.WARNING, name, session_id=self._session.id, code=code, reason=reason)
+
+    async def _drop(self) -> None:
+        """Turn the client away when it is too slow, or was never ready."""
+        await self._attachment.dropped.wait()
+        self._let_go("too slow" if self._ready.is_set() else "never ready")
+
+    # --- from the client --------------------------------------------------------------------------
+
+    async def _hear(self) -> None:
+        """Do what the client says, until it is gone, or is to be told goodbye.
+
+        A close or a resize is seen at once, whatever was typed before it: typing goes on beside.
+        Only where very much was typed nothing more is received while the program reads it.
+        """
+        with self._hearing:
+            while True:
+                message = await self._receive()
+                self._sending.deadline = trio.current_time() + _SILENCE  # The client lives.
+                if message["type"] == "websocket.disconnect":
+                    return
+                data = message.get("bytes")
+                try:
+                    frame = frames.read(message.get("text") or "" if data is None else data)
+                except frames.BadFrame as bad:
+                    self._end(bad.code, bad.reason)
+                    return
+                match frame:
+                    case frames.Input(data):
+                        self._typed.put(data)
+                        if not await self._typed.has_room():
+                            self._let_go("the program does not read what is typed")
+                            return
+                    case frames.Resized(rows, cols):
+                        self._session.resize(*schema.size_within(rows, cols))
+                    case frames.Ready():
+                        self._ready.set()
+
+    # --- to the client ----------------------------------------------------------------------------
+
+    async def _tell(self) -> None:
+        """Tell all that the terminal writes, how the leader ended, and goodbye."""
+        with self._telling:
+            await self._ready.wait()
+            try:
+                while output := await self._attachment.receive(_AT_ONCE):
+                    for frame in frames.output(output):
+                        await self._say(_binary(frame))
+                if self._goodbye is None:  # The output is over, and not the conversation.
+                    await self._tell_exit()
+            except AttachmentDropped:
+                pass  # `_drop` tells.
+        self._silent.set()
+
+    async def _tell_exit(self) -> None:
+        status = await self._session.wait_exited()
+        code = None if status is None else status.shell
+        await self._say(_binary(frames.exit_frame(code)))
+        if self._session.ending:
+            self._end(1001, "session terminated")
+        else:
+            self._end(1000, f"exit:{-1 if code is None else code}")
+
+    async def _say_goodbye(self, code: int, reason: str) -> None:
+        """Close, after the frame that is on its way: a client that is slow has to take it first."""
+        async with self._line:
+            self._telling.cancel()
+        await self._silent.wait()
+        await self._say({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _say(self, message: Message) -> None:
+        """Send something; if nobody takes it, the conversation is over."""
+        async with self._line:
+            try:
+                with trio.move_on_after(_SILENCE) as self._sending:
+                    await self._send(message)
+            except OSError:  # The client has gone without a word (ASGI 2.4), as some do.
+                self._all.cancel()
+            if self._sending.cancelled_caught:
+                self._log_drop(1006, "silent")
+                self._all.cancel()
 
 
 async def _part(receive: Receive) -> None:
@@ -137,12 +196,6 @@ async def _part(receive: Receive) -> None:
             message = await receive()
         if silence.cancelled_caught:
             return
-
-
-async def _drop(attachment: Attachment, end: End) -> None:
-    """Turn a client away that is too slow, or was never ready."""
-    await attachment.dropped.wait()
-    end(1013, "too slow", _FAREWELL)
 
 
 def _binary(frame: bytes) -> Message:

@@ -1,4 +1,4 @@
-"""Who is attached gets all of the output, in order; the slow hold nobody up for long."""
+"""Who is attached gets all of the output, in order; the slow hold others up for a second."""
 
 from __future__ import annotations
 
@@ -47,30 +47,49 @@ async def stage(autojump_clock: MockClock) -> AsyncIterator[Stage]:
 
 
 async def test_all_who_are_attached_get_all(stage: Stage) -> None:
-    """What was kept goes to the first; from then on each gets everything, in order."""
+    """What was kept goes to each first; from then on each gets everything, in order."""
     await stage.write(b"before ")
     with stage.session.attach() as first, stage.session.attach() as second:
         await stage.write(b"and ")
         await stage.write(b"after")
         assert await first.receive() == b"before and after"
-        assert await second.receive() == b"and after"
+        assert await second.receive() == b"before and after"
         with pytest.raises(ptykill.InvalidArgument):
             await second.receive(0)
 
 
-async def test_what_the_last_has_not_received_is_kept(stage: Stage) -> None:
-    """Who attaches again goes on where the last left off, with what was written meanwhile."""
+async def test_who_attaches_later_gets_the_newest_first(stage: Stage) -> None:
+    """Whether or not others have received it; `Session.receive` goes on where they left off."""
     with stage.session.attach() as first:
         await stage.write(b"0123456789")
         assert await first.receive(4) == b"0123"
     await stage.write(b"abc")
     with stage.session.attach() as second, stage.session.attach() as third:
-        assert await second.receive() == b"456789abc"
+        assert await second.receive() == b"0123456789abc"
         third.close()
+        assert await third.receive() == b""
         await stage.write(b"d")
         assert await second.receive() == b"d"
     await stage.write(b"e")
     assert await stage.session.receive() == b"e"
+    await stage.write(b"x" * 5000 + b"newest")
+    assert stage.session.lost == 6
+    with stage.session.attach() as late:
+        assert await late.receive() == b"x" * 4994 + b"newest"
+
+
+async def test_nothing_is_received_elsewhere_while_one_is_attached(stage: Stage) -> None:
+    """`Session.receive` waits until nobody is attached, and gets what they have left."""
+    attachment = stage.session.attach()
+    async with trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            assert await stage.session.receive() == b"st"
+
+        nursery.start_soon(wait)
+        await stage.write(b"first")
+        assert await attachment.receive(3) == b"fir"
+        attachment.close()
 
 
 async def test_the_end_is_told_to_all(stage: Stage) -> None:
@@ -81,7 +100,7 @@ async def test_the_end_is_told_to_all(stage: Stage) -> None:
         await stage.session.wait()
         assert [await first.receive(), await first.receive()] == [b"last words", b""]
     with stage.session.attach() as late:
-        assert await late.receive() == b""
+        assert [await late.receive(), await late.receive()] == [b"last words", b""]
 
 
 async def test_one_who_waits_is_told_that_it_was_closed(stage: Stage) -> None:
@@ -107,8 +126,8 @@ async def test_a_full_one_holds_the_program_back(stage: Stage) -> None:
         assert await attachment.receive(10 * LIMIT) == b"y" * LIMIT
 
 
-async def test_one_who_receives_nothing_is_dropped(stage: Stage, autojump_clock: MockClock) -> None:
-    """After a second without any progress it is let go, and the session goes on."""
+async def test_one_who_never_begins_is_dropped(stage: Stage, autojump_clock: MockClock) -> None:
+    """Though alone, it is let go after a second; what it has not received is kept."""
     with stage.session.attach(LIMIT) as attachment:
         await stage.write(b"x" * LIMIT)
         began = trio.current_time()
@@ -117,21 +136,58 @@ async def test_one_who_receives_nothing_is_dropped(stage: Stage, autojump_clock:
         with pytest.raises(ptykill.AttachmentDropped):
             await attachment.receive()
         await stage.write(b"more")
-    assert await stage.session.receive() == b"more"
+    assert await stage.session.receive() == b"x" * LIMIT + b"more"
 
 
-async def test_the_only_one_may_be_as_slow_as_it_likes(
+async def test_the_only_one_may_pause_for_as_long_as_it_likes(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
-    """Who makes progress is kept, however long it takes in all."""
+    """It holds the program back for an hour, and receives everything then."""
     with stage.session.attach(LIMIT) as attachment:
-        received = 0
-        for _ in range(50):
-            stage.terminal.write(b"x" * LIMIT)
-            await trio.sleep(0.8 * PATIENCE)
-            received += len(await attachment.receive(LIMIT))
-        assert received == 50 * LIMIT
-        assert not attachment.dropped.is_set()
+        await stage.write(b"x" * LIMIT)
+        received = await attachment.receive(1)
+        await stage.write(b"y" * LIMIT)
+        stage.terminal.write(b"z")
+        await trio.sleep(3600)
+        assert attachment.waiting == 2 * LIMIT - 1
+        while not received.endswith(b"z"):
+            received += await attachment.receive()
+        assert received == b"x" * LIMIT + b"y" * LIMIT + b"z"
+
+
+async def test_two_who_pause_are_both_kept(stage: Stage, autojump_clock: MockClock) -> None:
+    """Nobody is held up by the other, until one of them waits for output."""
+    with stage.session.attach(LIMIT) as one, stage.session.attach(LIMIT) as other:
+        for each in one, other:
+            await stage.write(b"x")
+            assert await each.receive(1) == b"x"
+        await stage.write(b"y" * (2 * LIMIT))
+        await trio.sleep(3600)
+        stage.terminal.write(b"z")
+        await trio.sleep(3600)
+        assert not one.dropped.is_set()
+        assert not other.dropped.is_set()
+        began = trio.current_time()
+        received = b""
+        while not received.endswith(b"z"):
+            received += await one.receive()
+        assert trio.current_time() - began == pytest.approx(PATIENCE)
+        assert other.dropped.is_set()
+        assert received == b"x" + b"y" * (2 * LIMIT) + b"z"
+    with stage.session.attach() as late:  # What the other one had not received is there still.
+        assert (await late.receive()).endswith(b"y" * (2 * LIMIT) + b"z")
+
+
+async def test_who_attaches_does_not_count_what_was_there_before(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Output from before holds nobody back, however much of it there is to be received."""
+    await stage.write(b"x" * (4 * LIMIT))
+    with stage.session.attach(LIMIT) as attachment:
+        await stage.write(b"y" * (LIMIT - 1))
+        await stage.write(b"z")
+        assert not stage.held_back()
+        assert await attachment.receive() == b"x" * (4 * LIMIT) + b"y" * (LIMIT - 1) + b"z"
 
 
 async def test_a_slow_one_beside_a_fast_one_is_dropped(
@@ -188,7 +244,7 @@ async def test_nobody_holds_a_clean_up_back(stage: Stage, autojump_clock: MockCl
         assert await attachment.receive() == b""
         assert not attachment.dropped.is_set()
     with stage.session.attach() as late:
-        assert await late.receive() == b""
+        assert (await late.receive()).endswith(b"yyythe end")
 
 
 async def test_who_asked_for_the_end_is_known(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -97,6 +98,21 @@ def test_the_async_client(base: str, mark: str) -> None:
     assert (code, killed) == (5, 137)
     assert b"got abc" in output
     assert [each for each in processes.marked(mark) if each.name in {"sh", "sleep"}] == []
+
+
+def test_a_sync_client_that_pauses(base: str) -> None:
+    """With an ``on_data`` that sleeps for three seconds, all of 5 MB and the exit code arrive."""
+    sizes: list[int] = []
+
+    def sleep_once(data: bytes) -> None:
+        if not sizes:
+            time.sleep(3)
+        sizes.append(len(data))
+
+    program = "stty -opost; head -c 5000000 /dev/zero; exit 7"
+    pty = sandbox(base).create_pty("sh", ["-c", program], on_data=sleep_once)
+    assert pty.wait(PATIENCE) == 7
+    assert sum(sizes) == 5_000_000
 
 
 def test_silence_is_no_end(base: str) -> None:

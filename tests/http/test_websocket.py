@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import socket
@@ -21,11 +22,14 @@ from websockets.sync.client import ClientConnection
 
 from ptykill.testing import process_table as processes
 from tests.http.conftest import KEY, Server
+from tests.waiting import wait_until
 
 _PATIENCE = 20.0
 """Seconds that a busy machine may take for what is due at once."""
 READY = b"\x02"
 LARGEST = 32_768
+RAW = "stty raw -echo; : > ready"
+"""What has every byte that is typed reach the program, or wait for it."""
 
 
 class Seat:
@@ -42,6 +46,10 @@ class Seat:
         created = self.client.post(self.server.url, json=body)
         assert created.status_code == 201, created.text
         return created.json()["session_id"], created.json()["token"]
+
+    def wait_for(self, name: str) -> None:
+        """Wait until the program has made a file."""
+        wait_until((self.folder / name).exists)
 
     def show(self, session_id: str) -> dict[str, Any]:
         """Return what is told of a session."""
@@ -77,12 +85,12 @@ def rest(socket: ClientConnection) -> tuple[bytes, int | None, int, str]:
 
 def until_seen(socket: ClientConnection, text: bytes) -> bytes:
     """Receive output until some text is in it."""
-    output = b""
-    while text not in output:
+    output = bytearray()
+    while text not in output[-len(text) - LARGEST :]:
         frame = socket.recv(_PATIENCE)
         assert isinstance(frame, bytes)
         output += frame[1:]
-    return output
+    return bytes(output)
 
 
 def test_a_conversation(seat: Seat) -> None:
@@ -143,18 +151,18 @@ def test_a_kill_is_told(seat: Seat) -> None:
 
 
 def test_attaching_after_the_end(seat: Seat) -> None:
-    """What was written is kept for the first who comes; the exit code is told to all."""
+    """What was written last, and the exit code, are told to all who come."""
     session, token = seat.create("echo bye; exit 3")
     while seat.show(session)["is_alive"]:
         time.sleep(0.01)
-    for output in b"bye\r\n", b"":
+    for _ in range(2):
         with seat.server.attached(session, token) as socket:
             socket.send(READY)
-            assert rest(socket) == (output, 3, 1000, "exit:3")
+            assert rest(socket) == (b"bye\r\n", 3, 1000, "exit:3")
 
 
 def test_attaching_again(seat: Seat) -> None:
-    """Who comes back gets what was written meanwhile; the session goes on all along."""
+    """Who comes back gets the newest output first; the session goes on all along."""
     session, token = seat.create("echo one; while [ ! -e go ]; do sleep 0.01; done; echo two; cat")
     with seat.server.attached(session, token) as socket:
         socket.send(READY)
@@ -162,7 +170,7 @@ def test_attaching_again(seat: Seat) -> None:
     (seat.folder / "go").touch()
     with seat.server.attached(session, token) as socket:
         socket.send(READY)
-        assert b"two" in until_seen(socket, b"two")
+        assert until_seen(socket, b"two") == b"one\r\ntwo\r\n"
         socket.send(b"\x00\x04")
         assert rest(socket)[1:] == (0, 1000, "exit:0")
 
@@ -213,32 +221,127 @@ def test_much_input_waits_for_the_program(seat: Seat) -> None:
     assert (seat.folder / "copy").read_bytes() == data
 
 
-def test_a_program_that_does_not_read_holds_up_its_client_alone(seat: Seat) -> None:
-    """The kill of a session whose input is stuck is as quick as any; so is another session."""
-    session, token = seat.create("stty raw -echo; : > ready; sleep 60")
+def test_a_program_that_does_not_read_holds_up_nobody(
+    seat: Seat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who types on and on is told that nobody reads it; kills are as quick as any meanwhile."""
+    session, token = seat.create(f"{RAW}; sleep 60")
     with seat.server.attached(session, token) as socket:
         socket.send(READY)
-        while not (seat.folder / "ready").exists():
-            time.sleep(0.01)
+        seat.wait_for("ready")
         stuck = threading.Thread(target=_send_much, args=(socket,), daemon=True)
         stuck.start()
-        time.sleep(0.2)
         other, _ = seat.create("sleep 60")
         assert seat.client.delete(f"{seat.server.url}/{other}").status_code == 204
+        why = "the program does not read what is typed"
+        assert rest(socket)[2:] == (1013, why)
         assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
-        assert rest(socket)[1:] == (129, 1001, "session terminated")
     stuck.join(_PATIENCE)
     assert not stuck.is_alive()
+    assert [why in each.getMessage() for each in dropped(caplog)] == [True]
+
+
+def test_what_was_typed_holds_up_no_resize_and_no_close(seat: Seat) -> None:
+    """With half a megabyte that nobody reads before them, both are done at once."""
+    session, token = seat.create(f"{RAW}; sleep 60")
+    with seat.server.attached(session, token) as socket:
+        socket.send(READY)
+        seat.wait_for("ready")
+        socket.send(b"\x00" + b"x" * 500_000)
+        socket.send(b"\x01" + struct.pack(">HH", 120, 40))
+        wait_until(lambda: seat.show(session)["rows"] == 40)
+        began = time.monotonic()
+        socket.close()
+        assert time.monotonic() - began < 5
+    assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
+
+
+def test_what_was_typed_before_a_close_is_read(seat: Seat) -> None:
+    """A client that types much and goes has had it typed, if the program reads it."""
+    data = os.urandom(500_000)
+    session, token = seat.create(f"{RAW}; head -c {len(data)} > copy; : > done; sleep 60")
+    with seat.server.attached(session, token) as socket:
+        seat.wait_for("ready")
+        socket.send(b"\x00" + data)
+    seat.wait_for("done")
+    assert (seat.folder / "copy").read_bytes() == data
+    assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
+
+
+def test_more_input_than_may_wait_is_read_at_the_programs_pace(seat: Seat) -> None:
+    """Five megabytes in one go, to a program that reads them, are no reason to be let go."""
+    data = os.urandom(5_000_000)
+    session, token = seat.create(f"{RAW}; head -c {len(data)} > copy; echo done; sleep 60")
+    with seat.server.attached(session, token) as socket:
+        socket.send(READY)
+        seat.wait_for("ready")
+        for start in range(0, len(data), 100_000):
+            socket.send(b"\x00" + data[start : start + 100_000])
+        until_seen(socket, b"done")
+    assert (seat.folder / "copy").read_bytes() == data
+    assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
+
+
+def test_the_only_client_may_pause(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
+    """It holds the program back, and gets everything, and the exit code, when it reads again."""
+    lines = 100_000
+    program = f"stty -opost; read x; seq -f %099.0f {lines}; : > done; exit 4"
+    session, token = seat.create(program)
+    with _bare(seat.server, session, token, small=True) as client:
+        client.sendall(_masked(0x82, READY) + _masked(0x82, b"\x00\n"))
+        assert not _appears(seat.folder / "done", 2.5)
+        output, code, how = _read_to_the_end(client)
+    assert (len(output), code) == (1 + 100 * lines, 4)
+    assert how == struct.pack(">H", 1000) + b"exit:4"
+    assert dropped(caplog) == []
+
+
+def test_a_slow_client_among_others_is_let_go_and_told(
+    seat: Seat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The fast one waits for a second; the slow one is told when it reads, and lost nothing."""
+    lines = 200_000
+    session, token = seat.create(f"stty -opost; read x; seq -f %099.0f {lines}; read x; exit 4")
+    with (
+        _bare(seat.server, session, token, small=True) as slow,
+        seat.server.attached(session, token) as fast,
+    ):
+        slow.sendall(_masked(0x82, READY))
+        fast.send(READY)
+        fast.send(b"\x00\n")
+        until_seen(fast, b"%099d" % lines)
+        wait_until(lambda: dropped(caplog) != [])
+        assert len(dropped(caplog)) == 1
+        assert "too slow" in dropped(caplog)[0].getMessage()
+        output, code, how = _read_to_the_end(slow)
+        assert (code, how) == (None, struct.pack(">H", 1013) + b"too slow")
+        assert output.startswith(b"\n" + b"%099d" % 1)
+        fast.send(b"\x00\n")
+        assert rest(fast)[1:] == (4, 1000, "exit:4")
+    with seat.server.attached(session, token) as again:
+        again.send(READY)
+        newest, code, _, _ = rest(again)
+    assert code == 4
+    assert len(newest) == 1 << 20
+    assert b"%099d" % (lines - 1) in newest
+
+
+def test_one_who_is_never_ready_is_let_go(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
+    """Once the program can't write on for its sake."""
+    session, token = seat.create("exec yes")
+    with seat.server.attached(session, token) as socket:
+        assert rest(socket)[2:] == (1013, "never ready")
+    assert len(dropped(caplog)) == 1
+    assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
 
 
 def test_a_client_that_is_told_goodbye_while_much_is_on_its_way(seat: Seat) -> None:
     """All of it is taken, and the connection is closed once the client has answered."""
-    session, token = seat.create("stty raw -echo; : > ready; sleep 60")
+    session, token = seat.create(f"{RAW}; sleep 60")
     with _bare(seat.server, session, token) as client:
         client.sendall(_masked(0x82, READY))
-        while not (seat.folder / "ready").exists():
-            time.sleep(0.01)
-        keys = memoryview(_masked(0x82, b"\x00x") * 100_000)
+        seat.wait_for("ready")
+        keys = memoryview(_masked(0x82, b"\x00x") * 50_000)
         client.settimeout(0.5)
         with contextlib.suppress(TimeoutError):
             while keys:
@@ -254,9 +357,44 @@ def test_a_client_that_is_told_goodbye_while_much_is_on_its_way(seat: Seat) -> N
     assert told.endswith(b"\x82\x05\x03\0\0\0\x81" + bytes([0x88, len(goodbye)]) + goodbye)
 
 
-def _bare(server: Server, session: str, token: str) -> socket.socket:
+def dropped(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return the events that tell of a client that was let go."""
+    return [each for each in caplog.records if "client.dropped" in each.getMessage()]
+
+
+def _appears(path: Path, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not path.exists():
+        time.sleep(0.01)
+    return path.exists()
+
+
+def _read_to_the_end(client: socket.socket) -> tuple[bytes, int | None, bytes]:
+    """Read until the server closes: the output, the exit code, and what the close frame holds."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    client.settimeout(_PATIENCE)
+    output, code = bytearray(), None
+    with client.makefile("rb") as stream:
+        while True:
+            opcode, size = stream.read(2)
+            if size > 125:
+                size = int.from_bytes(stream.read({126: 2, 127: 8}[size]))
+            payload = stream.read(size)
+            if opcode & 15 == 8:
+                return bytes(output), code, payload
+            if opcode & 15 == 2 and payload[0] == 0:
+                output += payload[1:]
+            elif opcode & 15 == 2:
+                (code,) = struct.unpack(">i", payload[1:])
+
+
+def _bare(server: Server, session: str, token: str, *, small: bool = False) -> socket.socket:
     """Attach without a library, which would not send what can't be sent, or read meanwhile."""
-    client = socket.create_connection(("127.0.0.1", server.port), _PATIENCE)
+    client = socket.socket()
+    if small:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    client.settimeout(_PATIENCE)
+    client.connect(("127.0.0.1", server.port))
     path = httpx.URL(f"{server.url}/{session}/ws").path
     client.sendall(
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"

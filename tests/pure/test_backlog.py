@@ -1,31 +1,54 @@
-"""The backlog: the newest bytes, in order, and a true count of the lost ones."""
+"""The backlog: the bytes between two offsets, in order, whatever the pieces they came in."""
 
 from __future__ import annotations
+
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptykill.backlog import Backlog
 
-
-@given(
-    limit=st.integers(1, 20),
-    moves=st.lists(st.binary(min_size=1, max_size=30) | st.integers(1, 30), max_size=30),
+MOVES = st.lists(
+    st.tuples(st.just("put"), st.binary(max_size=30))
+    | st.tuples(st.just("read"), st.tuples(st.integers(0, 400), st.integers(1, 60)))
+    | st.tuples(st.just("forget"), st.integers(0, 400)),
+    max_size=40,
 )
-def test_it_keeps_the_newest_bytes_in_order(limit: int, moves: list[bytes | int]) -> None:
-    """Compared, move by move, with a plain string of bytes that is cut at its front."""
-    backlog = Backlog(limit)
-    model = b""
-    lost = 0
+
+
+@given(block=st.integers(1, 20), moves=MOVES)
+def test_it_is_a_stretch_of_the_stream(block: int, moves: list[tuple[str, object]]) -> None:
+    """Compared, move by move, with the whole stream and an offset before which it is forgotten."""
+    backlog = Backlog(block)
+    stream, start = b"", 0
     for move in moves:
-        if isinstance(move, int):
-            assert backlog.take(move) == model[:move]
-            model = model[move:]
-        else:
-            backlog.put(move)
-            model += move
-            over = max(0, len(model) - limit)
-            model = model[over:]
-            lost += over
-        assert len(backlog) == len(model)
-        assert backlog.lost == lost
+        match move:
+            case ("put", bytes(data)):
+                backlog.put(data)
+                stream += data
+            case ("read", (int(offset), int(most))):
+                at = max(start, offset)
+                assert backlog.read(offset, most) == stream[at : at + most]
+            case ("forget", int(before)):
+                backlog.forget(before)
+                start = max(start, min(before, len(stream)))
+        assert (backlog.start, backlog.end) == (start, len(stream))
+        assert len(backlog) == len(stream) - start
+        assert backlog.read(0, len(stream) + 1) == stream[start:]
+
+
+def test_small_writes_cost_no_object_each() -> None:
+    """What is kept of 100,000 writes of two bytes takes little more than their bytes."""
+    limit = 1 << 17
+    tracemalloc.start()
+    try:
+        backlog = Backlog()
+        for _ in range(100_000):
+            backlog.put(b"ab")
+            backlog.forget(backlog.end - limit)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(backlog) == limit
+    assert limit <= taken < 2 * limit
