@@ -1,0 +1,160 @@
+"""A conversation on a virtual clock: how long a client is taken for alive."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+import ptykill
+from ptykill.http import frames
+from ptykill.http.attach import Message, converse
+from ptykill.testing import FakeTier
+
+MINUTE = 60.0
+FLOOD = 4 << 20
+
+
+class Client:
+    """The server's side of a client: takes ``takes`` frames, and none after them."""
+
+    def __init__(self, takes: float = math.inf) -> None:
+        self.takes = takes
+        self.told: list[Message] = []
+        self._says, self._heard = trio.open_memory_channel[Message](math.inf)
+
+    def say(self, frame: bytes) -> None:
+        """Send something to the app."""
+        self._says.send_nowait({"type": "websocket.receive", "bytes": frame})
+
+    def leave(self) -> None:
+        """Go away."""
+        self._says.send_nowait({"type": "websocket.disconnect", "code": 1000})
+
+    async def receive(self) -> Message:
+        """Return what the client has said."""
+        return await self._heard.receive()
+
+    async def send(self, message: Message) -> None:
+        """Take a message, if the client still does."""
+        if len(self.told) >= self.takes:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        self.told.append(message)
+
+
+@pytest.fixture
+async def stage(autojump_clock: MockClock) -> AsyncIterator[tuple[ptykill.Session, FakeTier]]:
+    """Spawn one session, whose terminal is the tier's."""
+    tier = FakeTier()
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        yield await supervisor.spawn(["bash"]), tier
+
+
+async def test_a_dead_client_is_detached(
+    stage: tuple[ptykill.Session, FakeTier],
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """After a minute in which it has taken nothing, and said nothing; its output is kept."""
+    session, tier = stage
+    client = Client(takes=3)
+    client.say(frames.READY)
+    tier.spawned[0].terminal.write(b"x" * 500_000)
+    began = trio.current_time()
+    await converse(session, client.receive, client.send)
+    assert trio.current_time() - began == pytest.approx(MINUTE, abs=3)
+    assert "reason='silent'" in caplog.text
+    with session.attach() as attachment:
+        assert await attachment.receive(FLOOD) == b"x" * 500_000
+
+
+async def test_a_client_that_says_something_lives(
+    stage: tuple[ptykill.Session, FakeTier],
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """For as long as it does, though it takes nothing; and it goes when it wants to."""
+    session, tier = stage
+    client = Client(takes=3)
+    client.say(frames.READY)
+    tier.spawned[0].terminal.write(b"x" * 500_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(converse, session, client.receive, client.send)
+        for _ in range(10):
+            await trio.sleep(0.9 * MINUTE)
+            client.say(frames.typed(b"y"))
+        await wait_all_tasks_blocked()
+        assert "client.dropped" not in caplog.text
+        client.leave()
+    assert tier.spawned[0].terminal.typed == b"y" * 10
+
+
+async def test_a_client_with_nothing_to_be_told_is_left_alone(
+    stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+) -> None:
+    """Silence on both sides is the server's to judge, by its PINGs."""
+    session, tier = stage
+    client = Client()
+    client.say(frames.READY)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(converse, session, client.receive, client.send)
+        await trio.sleep(1000 * MINUTE)
+        tier.spawned[0].exit()
+    exit_frame = {"type": "websocket.send", "bytes": struct.pack(">Bi", 3, 0)}
+    assert client.told == [
+        exit_frame,
+        {"type": "websocket.close", "code": 1000, "reason": "exit:0"},
+    ]
+
+
+async def test_a_client_that_is_dropped_is_told_when_it_takes_its_last_frame(
+    stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+) -> None:
+    """Within a minute, while the others go on; no frame is cut off in its middle."""
+    session, tier = stage
+    took = trio.Event()
+    client = Client(takes=0)
+
+    async def send_late(message: Message) -> None:
+        await took.wait()
+        client.told.append(message)
+
+    client.say(frames.READY)
+    with session.attach() as other:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(converse, session, client.receive, send_late)
+            await wait_all_tasks_blocked()
+            received = 0
+            while received < FLOOD:
+                tier.spawned[0].terminal.write(b"x" * 65_536)
+                received += len(await other.receive(FLOOD))
+            await trio.sleep(0.9 * MINUTE)
+            took.set()
+    assert [each["type"] for each in client.told] == ["websocket.send", "websocket.close"]
+    assert (client.told[1]["code"], client.told[1]["reason"]) == (1013, "too slow")
+
+
+async def test_a_client_that_is_dropped_and_takes_nothing(
+    stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+) -> None:
+    """It can't be told; after a minute it is left."""
+    session, tier = stage
+    client = Client(takes=0)
+    client.say(frames.READY)
+    with session.attach() as other:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(converse, session, client.receive, client.send)
+            await wait_all_tasks_blocked()
+            began = trio.current_time()
+            received = 0
+            while received < FLOOD:
+                tier.spawned[0].terminal.write(b"x" * 65_536)
+                received += len(await other.receive(FLOOD))
+            assert trio.current_time() - began == pytest.approx(1.0)
+        assert trio.current_time() - began == pytest.approx(MINUTE, abs=3)
+    assert client.told == []
