@@ -82,3 +82,14 @@ def test_it_is_stopped_and_continued(sit: Sit, here: Here, name: str, command: s
     seat.read_until("status 5\r\n")
     assert seat.wait() == 0
     assert seat.restored
+
+
+def test_without_input_the_terminal_keeps_its_mode(sit: Sit) -> None:
+    """Nothing is read there, so Ctrl-C is the terminal's own, and ends it."""
+    seat = sit("run", "-n", "--", "sh", "-c", "cat; echo over; sleep 99")
+    seat.type("for the shell\n")
+    seat.read_until("over")
+    assert not seat.raw
+    seat.type("\x03")
+    assert seat.wait() == -signal.SIGINT
+    assert seat.restored
