@@ -18,6 +18,9 @@ from contextlib import suppress
 
 import trio
 
+from ptykill.kernel.again import close
+from ptykill.readiness import readable
+
 __all__ = ["Alarm"]
 
 _CLOCK_MONOTONIC = 1
@@ -48,7 +51,8 @@ class Alarm:
     def ring_at(self, when: float, call: Callable[[], None]) -> bool:
         """Have something called at a time of trio's clock, which should be near.
 
-        It must not raise. False if it won't be called.
+        It must not raise. False if it won't be called; and True is no promise, so a deadline has to
+        be set as well.
         """
         if self._fd < 0:
             return False
@@ -59,21 +63,22 @@ class Alarm:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Ring, until cancelled."""
+        """Ring, until cancelled. If this ends by an error, deadlines have to do."""
         if self._fd < 0:
             return
         try:
             while True:
-                await trio.lowlevel.wait_readable(self._fd)
-                with suppress(BlockingIOError):
+                await readable(self._fd)
+                with suppress(OSError):  # EAGAIN; or it is readable still.
                     os.read(self._fd, 8)
                 while self._rings and self._rings[0][0] <= trio.current_time():
                     heapq.heappop(self._rings)[2]()
                 if self._rings:
                     self._arm()
         finally:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            self._rings.clear()
+            close(fd)
 
     def _arm(self) -> None:
         # Never early, since the loop would then go back to sleep for a millisecond, and never

@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import trio
 
@@ -32,6 +32,8 @@ from ptykill.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Ver
 
 __all__ = ["Driver", "Shared"]
 
+T = TypeVar("T")
+
 _LINGER = 0.002
 """Seconds that a leader is given to die before the others are looked for and signalled."""
 _EARLY = 0.003
@@ -40,6 +42,16 @@ _LATE = 0.001
 """Seconds after which the deadline comes in its place: in a loop that is held up, say."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 0.1
 """Seconds between two rounds of SIGKILL while something lives: doubling, up to the longest."""
+_STUCK_LONGEST = 5.0
+"""The same, once the kill bound has passed: what was in the way may be gone some time."""
+_PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 1.0
+"""Seconds from a failure of our own to the next try: doubling, up to the longest."""
+_FINISHES = 8
+"""So often it is tried to reap the leader when all is over; that takes some 0.6 s."""
+_FAILURES = 16
+"""So many different failures of our own are logged for one session."""
+_ROUNDS = 16
+"""So many rounds of SIGKILL are told apart: a stuck session may see very many."""
 
 
 class Shared(NamedTuple):
@@ -103,7 +115,11 @@ class Driver:
         self._empty = False
         self._unproven = False
         """Nobody is found any more, which is no proof."""
-        self._broken = False
+        self._failure: str | None = None
+        """What failed of our own since the session was last seen as it is."""
+        self._logged: set[str] = set()
+        self._pause = _PAUSE_FIRST
+        self._finishes = 0
 
     @property
     def state(self) -> State:
@@ -128,7 +144,7 @@ class Driver:
                 # Whoever waits for another session's verdict goes first.
                 await self._shared.lull.wait()
         except Exception as error:  # noqa: BLE001 - no session may take the others down
-            self._break(error)
+            self._fail(error)
         finally:
             self._closed = True
             if self.ours:
@@ -137,7 +153,7 @@ class Driver:
                     try:
                         give_back()
                     except Exception as error:  # noqa: BLE001 - as above
-                        self._break(error)
+                        self._fail(error)
             self._let_go()
 
     @trio.lowlevel.enable_ki_protection
@@ -150,7 +166,7 @@ class Driver:
             msg = "this process was forked: the session is its parent's"
             raise SupervisorClosed(msg)
         if self._closed:
-            return  # Over, broken or abandoned: the verdict stands.
+            return  # Over or abandoned: the verdict stands.
         now = trio.current_time()
         if self.state in (State.RUNNING, State.SWEEPING):
             self._machine.choose(plan)
@@ -196,18 +212,67 @@ class Driver:
     # --- what is observed -------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Wait for what happens to the session, and see to the plan's times, until it is over."""
-        while self.state is not State.ENDED:
-            with trio.CancelScope(deadline=self._wake_at) as self._wait:
-                if self.exited.is_set():
-                    await self.containment.wait_members()
-                else:
-                    await self.containment.wait_exited()
-                self._look()
-                if self.over.is_set():
-                    await _after_those_who_wait()
-                continue
-            self._be_in_time(trio.current_time())
+        """Wait for what happens to the session, and see to the plan's times, until it is over.
+
+        A failure of our own, such as a system call for which there is no memory, gives nobody up:
+        after a pause it is tried again, and what is due by the plan is done meanwhile.
+        """
+        failed = False
+        while not self.over.is_set():
+            try:
+                if failed:
+                    await self._hold_on()
+                    if self._due <= trio.current_time():
+                        self._be_in_time(trio.current_time())
+                    if self.exited.is_set() and self.state is not State.ENDED:
+                        self._look()  # What was waited for has happened, perhaps.
+                        failed = False
+                        continue
+                await self._watch_once()
+                failed = False
+            except Exception as error:  # noqa: BLE001 - whatever it is, somebody has to be ended
+                failed = True
+                self._fail(error)
+
+    async def _watch_once(self) -> None:
+        """Wait for the next thing to happen, or to be due."""
+        if self.state is State.ENDED:
+            self._finish()  # Again: it failed.
+            return
+        with trio.CancelScope(deadline=self._wake_at) as self._wait:
+            if self.exited.is_set():
+                await self.containment.wait_members()
+            else:
+                await self.containment.wait_exited()
+            self._look()
+            if self.over.is_set():
+                await _after_those_who_wait()
+            return
+        self._be_in_time(trio.current_time())
+
+    async def _hold_on(self) -> None:
+        """Pause after a failure, longer after each in a row, but not beyond what is due."""
+        now = trio.current_time()
+        until = max(now + _PAUSE_FIRST, min(now + self._pause, self._wake_at))
+        self._pause = min(self._pause * 2, _PAUSE_LONGEST)
+        with trio.CancelScope(deadline=until) as self._wait:
+            await trio.sleep_forever()
+
+    def _fail(self, error: Exception) -> None:
+        """Note a failure of our own. Each is logged once, however often it comes."""
+        failure = self._failure = f"{type(error).__name__}: {error}"
+        if failure in self._logged or len(self._logged) == _FAILURES:
+            return
+        self._logged.add(failure)
+        with suppress(Exception):  # A logger may be what fails.
+            log.event(
+                logging.ERROR,
+                "session.broken",
+                session_id=self.session_id,
+                pid=self.pid,
+                state=self.state.value,
+                exc_info=error,
+            )
 
     def _look(self) -> None:
         """See who is left, now that the leader is dead, or others are, and tell the machine."""
@@ -216,7 +281,10 @@ class Driver:
             self.began = min(self.began, now)
             self.exited.set()
             self._handle(Event.LEADER_EXITED, now)
-        if self.containment.members_left():
+        left = self.containment.members_left()
+        self._failure = None  # The session was seen as it is.
+        self._pause = _PAUSE_FIRST
+        if left:
             self._on_exit()
             self.exit_status = self.containment.exit_status()
             self._handle(Event.MEMBERS_FOUND, trio.current_time())
@@ -238,6 +306,8 @@ class Driver:
         elif self.state is State.KILLING:
             late = now >= self._kill_until
             self._handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE, now)
+        elif self.state is State.STUCK:
+            self._handle(Event.RETRY_DUE, now)
 
     def _look_ahead(self, now: float) -> None:
         """Do what is to be done before the plan's next step is due."""
@@ -261,8 +331,7 @@ class Driver:
             # In that task's context: a log has what was bound when the session was spawned.
             self._context.run(self._be_in_time, trio.current_time())
         except Exception as error:  # noqa: BLE001 - no session may take the others down
-            self._break(error)
-            self._shield.cancel()
+            self._fail(error)
         self._wait.deadline = self._wake_at
 
     def _be_due(self, when: float, now: float) -> None:
@@ -283,18 +352,26 @@ class Driver:
         if self.state is not before:
             self._enter(now)
         # What is done comes first, and the log last: a signal does not wait for a line of text.
+        # What is not done for a failure of our own is made up for: a step by the next, SIGKILL by
+        # the next round, and the end by `_watch_once`.
         for action in actions:
-            match action:
-                case Action.DELIVER:
-                    self._deliver(self._machine.step, now)
-                case Action.KILL:
-                    self._kill(now)
-                case Action.REPORT:
-                    self._publish(Outcome.STUCK)
-                case Action.FINISH:
-                    self._finish()
+            try:
+                self._do(action, now)
+            except Exception as error:  # noqa: BLE001 - whoever asked, or has rung, can't help it
+                self._fail(error)
         if self.state is not before:
             self._log(logging.WARNING if self.state is State.STUCK else logging.INFO, now)
+
+    def _do(self, action: Action, now: float) -> None:
+        match action:
+            case Action.DELIVER:
+                self._deliver(self._machine.step, now)
+            case Action.KILL:
+                self._kill(now)
+            case Action.REPORT:
+                self._publish(Outcome.STUCK)
+            case Action.FINISH:
+                self._finish()
 
     def _enter(self, now: float) -> None:
         """Take in a change of state."""
@@ -308,7 +385,7 @@ class Driver:
             self._retry = _RETRY_FIRST
             self._call_off()
         elif self.state is State.STUCK:
-            self._due = self._wake_at = math.inf
+            self._due = self._wake_at = now + self._retry
 
     def _deliver(self, step: Step, now: float) -> None:
         """Have a step delivered: at once by a plain signaller, in its own task by another.
@@ -354,17 +431,36 @@ class Driver:
         """Send SIGKILL to all, and again soon."""
         if self._kills is None:
             self._kills = _Kills(now)
-        self._kills.rounds.append(self.containment.kill())
-        if self.state is State.KILLING:
+        try:
+            self._kills.add(self.containment.kill())
+        except Exception as error:  # noqa: BLE001 - there is another round
+            self._fail(error)
+            self._kills.failure = self._failure
+        else:
+            self._kills.failure = None
+        finally:
             now = trio.current_time()  # Many may have had to be looked for.
-            self._be_due(min(now + self._retry, self._kill_until), now)
-            self._retry = min(self._retry * 2, _RETRY_LONGEST)
+            if self.state is State.KILLING:
+                self._be_due(min(now + self._retry, self._kill_until), now)
+                self._retry = min(self._retry * 2, _RETRY_LONGEST)
+            elif self.state is State.STUCK:
+                self._be_due(now + self._retry, now)
+                self._retry = min(self._retry * 2, _STUCK_LONGEST)
         if len(self._kills.rounds) == 1 and log.wanted(logging.INFO):
             self._log_delivery(logging.INFO, self._kills.record(self.began), None)
 
     def _finish(self) -> None:
-        survivors = () if self._empty else self.containment.survivors()
-        self.exit_status = self.containment.reap() or self.exit_status
+        survivors: tuple[Survivor, ...] = ()
+        self._finishes += 1
+        try:
+            survivors = () if self._empty else self.containment.survivors()
+            self.exit_status = self.containment.reap() or self.exit_status
+        except Exception as error:
+            if self._finishes < _FINISHES:
+                raise
+            self._fail(error)
+        else:
+            self._failure = None
         killed = self._kills is not None and self._kills.record(self.began).reached
         if not self._empty:
             outcome = Outcome.UNPROVEN if self._unproven else Outcome.SPARED
@@ -388,7 +484,11 @@ class Driver:
         deliveries = [delivery.record() for delivery in self._deliveries]
         if self._kills is not None:
             deliveries.append(self._kills.record(began))
-        caveats = self.containment.caveats()
+        if not self._empty and self._kills is not None and self._kills.failure is not None:
+            self._failure = self._failure or self._kills.failure
+        caveats = self._told(self.containment.caveats) or frozenset()
+        if survivors is None:
+            survivors = self._told(self.containment.survivors) or ()
         self.verdict = Verdict(
             session_id=self.session_id,
             pid=self.pid,
@@ -396,34 +496,22 @@ class Driver:
             empty=self._empty,
             exit_status=self.exit_status,
             deliveries=tuple(deliveries),
-            survivors=self.containment.survivors() if survivors is None else survivors,
+            survivors=survivors,
             containment=self.containment.name,
-            caveats=caveats | {Caveat.INTERNAL_ERROR} if self._broken else caveats,
+            caveats=caveats | {Caveat.INTERNAL_ERROR} if self._failure else caveats,
             took=now - began,
             grace=kill_began - began,
             kill=now - kill_began,
         )
         self._settled.set()
 
-    def _break(self, error: Exception) -> None:
-        """Our own code failed: kill what can be killed, and claim nothing. A verdict stands."""
-        if not self.over.is_set():
-            self._broken = True
-            self._empty = False
-            survivors: tuple[Survivor, ...] = ()
-            with suppress(Exception):
-                self.containment.kill()
-                survivors = self.containment.survivors()
-            self.exited.set()
-            self._end(Outcome.STUCK, survivors)
-        log.event(
-            logging.ERROR,
-            "session.broken",
-            session_id=self.session_id,
-            pid=self.pid,
-            state=self.state.value,
-            exc_info=error,
-        )
+    def _told(self, ask: Callable[[], T]) -> T | None:
+        """Return what the containment says; None if that fails, which the verdict tells then."""
+        try:
+            return ask()
+        except Exception as error:  # noqa: BLE001 - a verdict there has to be
+            self._fail(error)
+            return None
 
     # --- what is logged ---------------------------------------------------------------------------
 
@@ -462,13 +550,22 @@ class _Kills:
 
     def __init__(self, began: float) -> None:
         self.rounds: list[Signalled] = []
+        self.failure: str | None = None
+        """Why the last round failed, if it did."""
         self._began = began
+
+    def add(self, signalled: Signalled) -> None:
+        """Take in one more round; of the oldest of very many, only whom they reached is kept."""
+        self.rounds.append(signalled)
+        if len(self.rounds) > _ROUNDS:
+            self.rounds[0].reached |= self.rounds.pop(1).reached
 
     def record(self, began: float) -> Delivery:
         """Return how many processes took it in any round, and which refused it in the last."""
         return Delivery(
             what=f"KILL@{Reach.ALL}",
             at=self._began - began,
+            error=self.failure,
             reached=len(_all(_reached, self.rounds)),
             refused=tuple(sorted(self.rounds[-1].refused)) if self.rounds else (),
         )

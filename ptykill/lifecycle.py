@@ -39,7 +39,7 @@ class State(enum.StrEnum):
     KILLING = "killing"
     """SIGKILL to every member until none is left, within the kill bound."""
     STUCK = "stuck"
-    """The kill bound has passed and something lives. It is still watched."""
+    """The kill bound has passed and something lives. It is watched, and killed now and then."""
     ENDED = "ended"
     """It is over."""
 
@@ -123,6 +123,7 @@ TABLE: dict[State, dict[Event, Row]] = {
         _E.KILL_REQUESTED: Row(_S.KILLING, (_A.KILL,)),
         _E.LEADER_EXITED: Row(_S.STUCK),
         _E.MEMBERS_FOUND: Row(_S.STUCK, (_A.KILL,)),
+        _E.RETRY_DUE: Row(_S.STUCK, (_A.KILL,)),
         _E.SESSION_EMPTY: Row(_S.ENDED, (_A.FINISH,)),
     },
     State.ENDED: {

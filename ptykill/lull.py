@@ -54,7 +54,8 @@ class Lull:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Tell those who wait when there is one, until cancelled."""
+        """Tell those who wait when there is one, until cancelled. May be called again then."""
+        self._closed = False
         try:
             while True:
                 soon = trio.current_time() + _QUIET if self._waiting else math.inf

@@ -13,12 +13,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import trio
 
 from ptykill.crossing import Errand
+from ptykill.kernel.again import again, close
+from ptykill.readiness import readable
 
 __all__ = ["Runners", "open_runners"]
 
@@ -46,11 +48,16 @@ class Runners:
         with self._lock:  # The pipe's number could become another's.
             if not self._open:
                 raise trio.RunFinishedError
-            self._given.append((errand, context))
+            given = errand, context
+            self._given.append(given)
             try:
-                os.write(self._bell, b"\0")
+                again(lambda: os.write(self._bell, b"\0"))
             except BlockingIOError:
                 return  # It is full: it rings.
+            except OSError:
+                with suppress(ValueError):  # It has been begun, for another that rang.
+                    self._given.remove(given)
+                    raise
 
     def close(self) -> None:
         """Refuse what has not begun, and what comes later."""
@@ -61,8 +68,8 @@ class Runners:
 
     def give_back(self) -> None:
         """Close the pipe, when there is no task any more."""
-        os.close(self._heard)
-        os.close(self._bell)
+        close(self._heard)
+        close(self._bell)
 
     async def _stand_by(self) -> None:
         """Lead, run what there is, follow; and leave if somebody else follows by then."""
@@ -84,9 +91,10 @@ class Runners:
 
     async def _errand_given(self) -> None:
         while not self._given:
-            await trio.lowlevel.wait_readable(self._heard)
+            await readable(self._heard)
             # Before the look: what is given after that rings again.
-            os.read(self._heard, 4096)
+            with suppress(OSError):  # EAGAIN; or it rings on.
+                os.read(self._heard, 4096)
 
     def _let_another_lead(self) -> None:
         if self._follower is None:

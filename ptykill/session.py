@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ __all__ = ["Session"]
 
 _SLACK = 1.0
 """Seconds that a shield may outlast the plan that it protects."""
+_PAUSE_FIRST, _PAUSE_LONGEST = 0.01, 1.0
+"""Seconds from a read that failed to the next: doubling, up to the longest."""
 _LARGEST = 65_535
 """A window has at most so many rows and columns (struct winsize, tty_ioctl(4))."""
 
@@ -163,13 +166,16 @@ class Session:
         return self._output.attach(limit, patience)
 
     def resize(self, rows: int, cols: int) -> None:
-        """Set the window's size in characters; the foreground process group gets SIGWINCH."""
+        """Set the window's size in characters; the foreground process group gets SIGWINCH.
+
+        Raises `InvalidArgument`, and `SessionEnded` if the terminal can't be resized any more.
+        """
         for count in (rows, cols):
             if not isinstance(count, int) or not 0 < count <= _LARGEST:
                 msg = f"rows and columns are 1 to {_LARGEST}, not {count!r}"
                 raise InvalidArgument(msg)
-        self.rows, self.cols = rows, cols
         self._driver.terminal.resize(rows, cols)
+        self.rows, self.cols = rows, cols
 
     async def wait(self) -> Verdict:
         """Wait until the session is over, however it ends, and return its verdict.
@@ -244,12 +250,22 @@ class Session:
     async def _drain(self) -> None:
         """Read the terminal all along: a full one keeps a program from cleaning up."""
         with trio.CancelScope(shield=True):  # Until the driver has closed the terminal.
-            try:
-                while data := await self._driver.terminal.receive_some():
-                    self._output.put(data)
-                    await self._output.paced()
-            except OSError as error:
-                self._unreadable(error)
+            pause = _PAUSE_FIRST
+            while True:
+                try:
+                    while data := await self._driver.terminal.receive_some():
+                        pause = _PAUSE_FIRST
+                        self._output.put(data)
+                        await self._output.paced()
+                    break
+                except OSError as error:
+                    if pause == _PAUSE_FIRST:
+                        self._unreadable(error)
+                    if error.errno == errno.EBADF or not self._driver.terminal.open:
+                        break  # The host has closed it.
+                # Undrained, the program would wait for room, so it is tried again all along.
+                await trio.sleep(pause)
+                pause = min(2 * pause, _PAUSE_LONGEST)
         self._output.end()
 
     def _end_output(self) -> None:

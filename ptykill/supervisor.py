@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
@@ -40,6 +40,8 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EAGAIN, errno.ENOM
 """What the kernel says when there are no more descriptors, terminals or processes to be had."""
 _SETTLE = 0.05
 """Seconds that a program just spawned is left to itself before the next spawn is prepared."""
+_MEND_FIRST, _MEND_LONGEST = 0.1, 10.0
+"""Seconds after which a helper that failed is started again: doubling, up to the longest."""
 _PAUSE = 0.001
 """Seconds between two looks at what tells nobody."""
 
@@ -69,12 +71,16 @@ class Supervisor:
         self._live: dict[str, Session] = {}
         self._records = Records(keep_seconds, keep_records)
         self._numbers = itertools.count(1)
-        self._shared = Shared(nursery.start_soon, Alarm(), Lull())
-        nursery.start_soon(self._shared.alarm.run)
-        nursery.start_soon(self._shared.lull.run)
-        nursery.start_soon(self._records.run)
+        self._nursery = nursery
+        self._shared = Shared(self._start_soon, Alarm(), Lull())
         self._spawned = trio.lowlevel.ParkingLot()
-        nursery.start_soon(self._stay_ready)
+        for helper in (
+            self._shared.alarm.run,
+            self._shared.lull.run,
+            self._records.run,
+            self._stay_ready,
+        ):
+            nursery.start_soon(_kept_up, helper)
         self._spawning = 0
         self._longest = plan.longest
         self._closed = False
@@ -221,6 +227,10 @@ class Supervisor:
         for session in list(self._live.values()):
             session.abandon()
 
+    def _start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Start a task whose failure is logged, and ends neither the supervisor nor sessions."""
+        self._nursery.start_soon(_contained, task, *args)
+
     async def _born(self, command: Command, will: Will) -> Spawned:
         try:
             return await self._tier.spawn(command, will)
@@ -307,24 +317,57 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
         failure = failure or KeyboardInterrupt()  # It came while the nursery was being left.
     finally:
         if owner == os.getpid():  # A forked child's copy is not to send the warden away.
-            interrupt = await _uninterrupted(tier.close)
+            try:
+                interrupt = await _uninterrupted(tier.close)
+            except Exception as error:  # noqa: BLE001 - all sessions are over
+                log.event(logging.WARNING, "supervisor.unclosed", exc_info=error)
     failure = failure or interrupt
     if failure is not None:
         raise failure
 
 
+async def _contained(task: Callable[..., Awaitable[None]], *args: object) -> None:
+    """Run a task whose failure is logged, and takes nobody down."""
+    try:
+        await task(*args)
+    except Exception as error:  # noqa: BLE001 - it may be anybody's: a tier's, a terminal's
+        _log_failure(task, error)
+
+
+async def _kept_up(helper: Callable[[], Awaitable[None]]) -> None:
+    """Run a helper of all sessions, and again after a pause whenever it fails."""
+    pause = _MEND_FIRST
+    while True:
+        try:
+            await helper()
+        except Exception as error:  # noqa: BLE001 - as above
+            _log_failure(helper, error)
+        else:
+            return
+        await trio.sleep(pause)
+        pause = min(pause * 2, _MEND_LONGEST)
+
+
+def _log_failure(task: Callable[..., object], error: Exception) -> None:
+    name = getattr(task, "__qualname__", repr(task))
+    with suppress(Exception):  # A logger may be what fails.
+        log.event(logging.ERROR, "supervisor.task_failed", task=name, exc_info=error)
+
+
 async def _end_unwatched(spawned: Spawned) -> None:
     """End a session that nobody can watch any more; bounded, and not to be cancelled."""
     containment = spawned.containment
-    containment.kill()
     with trio.move_on_after(_SLACK, shield=True):
-        await containment.wait_exited()
-        while containment.members_left():
-            containment.kill()
+        while True:
+            with suppress(OSError):  # It is tried again until the bound.
+                containment.kill()
+                await containment.wait_exited()
+                if not containment.members_left():
+                    break
             await trio.sleep(_PAUSE)
-    containment.reap()
-    spawned.terminal.hang_up()
-    containment.close()
+    for give_back in containment.reap, spawned.terminal.hang_up, containment.close:
+        with suppress(OSError):
+            give_back()
 
 
 async def _uninterrupted(

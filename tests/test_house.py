@@ -20,7 +20,7 @@ FLOORS = [
     {"errors", "plan", "lifecycle", "verdict", "backlog", "command", "caller"},
     {"kernel"},
     {"keeper"},
-    {"contract", "log"},
+    {"contract", "log", "readiness"},
     {"pty"},
     {"containment", "signalling", "alarm", "lull"},
     {"driver", "output", "session", "records", "supervisor"},
@@ -49,6 +49,7 @@ ROOMS_OF = {
     "trio": {
         "alarm",
         "lull",
+        "readiness",
         "containment",
         "pty",
         "crossing",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,7 @@ from ptykill.plan import Reach
 from ptykill.pty.birth import failed
 from ptykill.pty.terminal import PtyTerminal
 from ptykill.pty.terminals import Terminals
+from ptykill.readiness import readable
 from ptykill.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["KeeperContainment", "KeeperTier"]
@@ -145,7 +147,8 @@ class KeeperTier:
             return
         with answer, trio.move_on_after(_CLEARED, shield=True):
             kept.warden.hurry()
-            await trio.lowlevel.wait_readable(answer)
+            while not await readable(answer):
+                pass
 
     def _seals(self, command: Command) -> bool:
         """Return whether no process of the session will be able to leave its cgroup."""
@@ -294,7 +297,8 @@ class KeeperContainment:
                 alone = False
                 self._send(signal.SIGKILL, member, signalled)
         if self._rounds > 1 or not alone:
-            self._tell(wire.KILL)
+            with suppress(OSError):  # It is told in the next round.
+                self._tell(wire.KILL)
         if self._rounds > 1:
             self._rouse()
             self._free(alone=alone)
@@ -306,6 +310,10 @@ class KeeperContainment:
                 signalled.reached.add(process.pid)
         except PermissionError:
             signalled.refused.add(process.pid)
+        except OSError:
+            if number != signal.SIGKILL:
+                raise
+            # The others are killed all the same, and this one in the next round.
 
     def _members(self) -> Iterator[Pidfd]:
         """Yield a handle on each living member."""
@@ -330,7 +338,7 @@ class KeeperContainment:
         """Let a keeper go on that somebody has stopped."""
         with self._keeper() as keeper:
             if keeper is not None:
-                with suppress(PermissionError):
+                with suppress(OSError):
                     keeper.send(signal.SIGCONT)
 
     def _free(self, *, alone: bool) -> None:
@@ -359,11 +367,14 @@ class KeeperContainment:
 
     def entrust(self, will: Will) -> None:
         """Tell the keeper what is left to be done if this host dies."""
-        wire.send(self._kept.channel, _written(will))
+        with suppress(OSError):  # What it was told before has to do.
+            wire.send(self._kept.channel, _written(will))
         self._rouse()  # It should have told of a death by now, if there was one.
 
     def _tell(self, what: str) -> None:
-        wire.send(self._kept.channel, (what,))
+        """Tell the keeper something. Raises OSError if that can't be done now."""
+        if not wire.send(self._kept.channel, (what,)) and connected(self._kept.channel):
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), what)
 
     def _hear(self) -> None:
         """Take in what the keeper has said."""
@@ -398,7 +409,7 @@ class KeeperContainment:
             self._hear()
             if self._lost is not None or condition():
                 return
-            await trio.lowlevel.wait_readable(self._kept.channel)
+            await readable(self._kept.channel)
 
     # --- its end ----------------------------------------------------------------------------------
 

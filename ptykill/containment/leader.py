@@ -21,6 +21,7 @@ import trio
 from ptykill.containment.process import PidfdProcess, Process, open_process
 from ptykill.errors import SpawnError
 from ptykill.kernel import calls
+from ptykill.kernel.again import again
 from ptykill.kernel.reserve import reserve
 from ptykill.verdict import ExitStatus
 
@@ -65,7 +66,9 @@ class Leader:
         self.pid = process.pid
         self.pinned, self.lost = False, True
         self._status = None
-        self._process = PidfdProcess(process.pid, reserve.use(lambda: os.dup(process.fd)))
+        self._process = PidfdProcess(
+            process.pid, reserve.use(lambda: again(lambda: os.dup(process.fd)))
+        )
         return self
 
     def send(self, number: int) -> bool:
@@ -146,9 +149,10 @@ class Leader:
         try:
             if by_pidfd:
                 assert isinstance(self._process, PidfdProcess)
-                found = os.waitid(calls.P_PIDFD, self._process.fd, os.WEXITED | how)
+                fd = self._process.fd
+                found = again(lambda: os.waitid(calls.P_PIDFD, fd, os.WEXITED | how))
             else:
-                found = os.waitid(os.P_PID, self.pid, os.WEXITED | how)
+                found = again(lambda: os.waitid(os.P_PID, self.pid, os.WEXITED | how))
         except ChildProcessError:
             self.pinned, self.lost = False, True
             return None

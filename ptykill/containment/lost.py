@@ -25,6 +25,7 @@ from ptykill.kernel.descent import children, in_other_pid_namespace, read
 from ptykill.kernel.handle import open_pidfd
 from ptykill.plan import Reach
 from ptykill.pty.terminal import PtyTerminal
+from ptykill.readiness import readable
 from ptykill.verdict import Caveat, Survivor
 
 __all__ = ["LostKeeper"]
@@ -102,7 +103,7 @@ class LostKeeper:
     async def wait_members(self) -> None:
         """Wait until it is worthwhile to look again."""
         if self._answer is not None:
-            await trio.lowlevel.wait_readable(self._answer)
+            await readable(self._answer)
         elif self._mute and self._session.members_left():
             await self._session.wait_members()
         else:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Protocol
 
 import psutil
 import trio
 
 from ptykill.kernel import calls
+from ptykill.kernel.again import again
 from ptykill.kernel.handle import Pidfd, Signallable
 from ptykill.kernel.reserve import reserve
+from ptykill.readiness import readable
 
 __all__ = ["NumberedProcess", "PidfdProcess", "Process", "open_process"]
 
@@ -39,9 +41,11 @@ class PidfdProcess(Pidfd):
 
     __slots__ = ()
 
-    def wait_dead(self) -> Coroutine[Any, Any, None]:
-        """Wait until it is dead: an event, no polling."""
-        return trio.lowlevel.wait_readable(self.fd)  # noqa: ASYNC105 - by who asked
+    async def wait_dead(self) -> None:
+        """Wait until it is dead: an event, no polling, if there is any way to have it."""
+        while not await readable(self.fd):
+            if self.dead():
+                return
 
 
 class NumberedProcess:
@@ -97,10 +101,9 @@ def open_process(pid: int, *, spare: bool = True) -> Process | None:
     ``spare`` allows the descriptors that are kept back for a kill to be used for it (`reserve`).
     Who it is has to be checked *after* this: from here on the handle can't change its owner.
     """
+    opening = functools.partial(calls.pidfd_open, pid)
     try:
-        return PidfdProcess(
-            pid, reserve.use(lambda: calls.pidfd_open(pid)) if spare else calls.pidfd_open(pid)
-        )
+        return PidfdProcess(pid, reserve.use(lambda: again(opening)) if spare else again(opening))
     except OSError as error:
         # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):

@@ -10,8 +10,14 @@ from __future__ import annotations
 import os
 import re
 import resource
+from collections.abc import Callable
+from typing import TypeVar
+
+from ptykill.kernel.again import again, close
 
 __all__ = ["Rights"]
+
+T = TypeVar("T")
 
 _SELF = "/proc/thread-self"
 """Most of it is each thread's own (credentials(7), capabilities(7)): that of ours is handed on."""
@@ -51,37 +57,56 @@ class Rights:
         self._status = self._namespaces = -1
         for fd in held:
             if fd >= 0:
-                os.close(fd)
+                close(fd)
 
     def _now(self) -> tuple[object, ...]:
-        status = b"" if self._status < 0 else os.pread(self._status, _PAGE, 0)
+        status = b""
+        if self._status >= 0:
+            status = _told(lambda: os.pread(self._status, _PAGE, 0)) or b""
         # The mask can be asked for in no other way without changing it for a moment (umask(2)).
         mask = _MASK.search(status)
         self.umask = None if mask is None else int(mask[1], 8)
-        root = os.stat("/")
         return (
             *_RIGHTS.findall(status),
             *self._told_namespaces(),
-            *map(resource.getrlimit, _LIMITS),
+            *(_told(lambda: resource.getrlimit(limit)) for limit in _LIMITS),  # noqa: B023 - at once
             os.getresuid(),
             os.getresgid(),
-            os.getgroups(),
-            os.getpriority(os.PRIO_PROCESS, 0),
-            (root.st_dev, root.st_ino),
+            _told(os.getgroups),
+            _told(lambda: os.getpriority(os.PRIO_PROCESS, 0)),
+            _told(_root),
         )
 
     def _told_namespaces(self) -> list[str]:
         if self._namespaces < 0:
             return []
         try:
-            return [os.readlink(name, dir_fd=self._namespaces) for name in _NAMESPACES]
+            return again(
+                lambda: [os.readlink(name, dir_fd=self._namespaces) for name in _NAMESPACES]
+            )
         except OSError:  # A kernel without such namespaces.
             return []
+
+
+def _root() -> tuple[int, int]:
+    root = os.stat("/")
+    return root.st_dev, root.st_ino
+
+
+def _told(ask: Callable[[], T]) -> T | None:
+    """Return what the kernel says; None if it does not, as in a sandbox that refuses the call.
+
+    What it says at one time and not at another counts as changed: another warden is no risk.
+    """
+    try:
+        return again(ask)
+    except (OSError, ValueError):  # getrlimit says ValueError for what it can't ask.
+        return None
 
 
 def _opened(name: str, how: int) -> int:
     """Open what /proc says of this thread; -1 where it says nothing."""
     try:
-        return os.open(f"{_SELF}/{name}", how)
+        return again(lambda: os.open(f"{_SELF}/{name}", how))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return -1

@@ -474,6 +474,10 @@ class SessionContainment:
                     signalled.reached.add(process.pid)
             except PermissionError:
                 signalled.refused.add(process.pid)
+            except OSError:
+                if number != signal.SIGKILL:
+                    raise
+                # The others are killed all the same, and this one in the next round.
         return signalled
 
     def _signal_group(self, number: Signals) -> Signalled:

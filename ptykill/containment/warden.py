@@ -16,8 +16,8 @@ import socket
 import sys
 import termios
 import weakref
-from contextlib import ExitStack, suppress
-from functools import partial
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import trio
 
@@ -28,11 +28,13 @@ from ptykill.containment.rights import Rights
 from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
 from ptykill.kernel import calls
+from ptykill.kernel.again import again, close
 from ptykill.kernel.birth import Failed
 from ptykill.kernel.descent import descends, stat
 from ptykill.kernel.handle import open_pidfd
 from ptykill.kernel.reserve import reserve
 from ptykill.pty.birth import PATIENCE, order, standard_input, working_directory
+from ptykill.readiness import readable
 
 __all__ = ["Kept", "Lost", "Stillborn", "Warden", "connected", "is_stranger", "unavailable"]
 
@@ -51,7 +53,7 @@ def unavailable() -> str | None:
     if sys.platform != "linux":
         return f"{sys.platform} has no subreapers: keepers need Linux"
     try:
-        os.close(calls.pidfd_open(os.getpid()))
+        close(again(lambda: calls.pidfd_open(os.getpid())))
     except OSError as error:
         return f"pidfd_open is refused: {error.strerror} (it came with Linux 5.3)"
     if not os.path.exists("/proc/self/stat"):
@@ -97,6 +99,8 @@ class Kept:
             message, fds = wire.receive(self.channel)
             if message[0] in (wire.BROKEN, wire.GONE):  # Killed, or failed, while it was waiting.
                 raise Stillborn(errno.EIO, "keeper")
+            if message[0] == wire.FAILED:  # It could not get ready; another may do better.
+                raise Stillborn(message[1] or errno.EIO, message[2])
             self._take_in(message, fds)
         with working_directory(command) as here, standard_input(command) as stdin:
             message = wire.ORDER, order(command), self.umask, *will
@@ -153,7 +157,7 @@ class Kept:
     async def _next(self) -> tuple[wire.Message, list[int]]:
         """Wait for the keeper's next message."""
         while True:
-            await trio.lowlevel.wait_readable(self.channel)
+            await readable(self.channel)
             try:
                 return wire.receive_or_reset(self.channel)
             except ConnectionResetError:
@@ -200,7 +204,8 @@ class Kept:
         if self._over:
             return False
         order = self._unread()
-        wire.send(self.channel, (wire.KILL,))
+        with suppress(OSError):
+            wire.send(self.channel, (wire.KILL,))
         both = self._unread()
         taken_back = False
         if both > order > 0:  # Otherwise it has been read.
@@ -224,14 +229,18 @@ class Kept:
         """Wait until the session is over, or the keeper dead; so long."""
         with trio.move_on_after(patience):
             while not self._over:
-                message, fds = await self._next()
+                try:
+                    message, fds = await self._next()
+                except OSError:  # What can't be received now may be the next time.
+                    await trio.sleep(_LOOK)
+                    continue
                 self.clean = message[0] in (wire.EMPTY, wire.FAILED)
                 self._over = self.clean or message[0] == wire.GONE
                 for fd in fds:
                     if message[0] == wire.BORN:
                         with suppress(OSError):
                             calls.pidfd_send_signal(fd, signal.SIGKILL)
-                    os.close(fd)
+                    close(fd)
 
     def close(self) -> None:
         """Give the descriptors back. A keeper that has no session ends by that."""
@@ -284,14 +293,14 @@ class Warden:
         with ExitStack() as undone:
             rights = Rights()  # Before: what is given up meanwhile is seen to be.
             undone.callback(rights.close)
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            undone.enter_context(ours)
-            with theirs:
-                host = calls.pidfd_open(os.getpid())
+            ours, theirs = again(_pair)
+            undone.callback(_shut, ours)
+            with _held(theirs):
+                host = again(lambda: calls.pidfd_open(os.getpid()))
                 try:
                     pid = start_beside("warden", theirs.fileno(), host)
                 finally:
-                    os.close(host)
+                    close(host)
             ours.settimeout(0)
             self = cls(pid, ours, groups, rights)
             undone.pop_all()
@@ -308,14 +317,15 @@ class Warden:
         return self
 
     async def _hear_ready(self) -> None:
-        waiting = True
-        while waiting:
-            with trio.move_on_after(_LOOK):
-                await trio.lowlevel.wait_readable(self._channel)
-                waiting = False
-            if waiting:
+        told = None
+        while told is None:
+            with trio.move_on_after(_LOOK) as scope:
+                await readable(self._channel)
+            if scope.cancelled_caught:
                 self.signal(signal.SIGCONT)  # Somebody may have stopped it.
-        if wire.receive(self._channel)[0][0] != wire.READY:
+            with suppress(BlockingIOError):
+                told = wire.receive(self._channel)[0][0]
+        if told != wire.READY:
             raise OSError(errno.EIO, "the warden died at its start", sys.executable)
 
     @property
@@ -346,13 +356,18 @@ class Warden:
                 self._warm = self._ask_for_keeper()
 
     def _ask_for_keeper(self) -> Kept:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        ours, theirs = again(_pair)
+        with _held(theirs):
             ours.settimeout(0)
             self.signal(signal.SIGCONT)  # Somebody may have stopped it.
-            if not wire.send(self._channel, (wire.KEEP, self._groups), [theirs.fileno()]):
-                ours.close()
-                raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
+            sent = False
+            try:
+                sent = wire.send(self._channel, (wire.KEEP, self._groups), [theirs.fileno()])
+            finally:
+                if not sent:
+                    ours.close()
+        if not sent:
+            raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
         return Kept(ours, self)
 
     def ask_about(self, keeper: int) -> socket.socket | None:
@@ -363,23 +378,28 @@ class Warden:
         """
         if self._process is None or self._channel.fileno() < 0:
             return None
-        pair = partial(socket.socketpair, socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours, theirs = reserve.use(pair)
-        with theirs:
+        ours, theirs = reserve.use(lambda: again(_pair))
+        sent = False
+        with _held(theirs):
             ours.settimeout(0)
             self.signal(signal.SIGCONT)  # Somebody may have stopped it.
-            if not wire.send(self._channel, (wire.LOST, keeper), [theirs.fileno()]):
-                ours.close()
-                if self._process.dead():
-                    return None
-                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # No room, for now.
-        return ours
+            try:
+                sent = wire.send(self._channel, (wire.LOST, keeper), [theirs.fileno()])
+            finally:
+                if not sent:
+                    _shut(ours)
+        if sent:
+            return ours
+        if self._process.dead():
+            return None
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # No room, for now.
 
     def hurry(self) -> None:
         """Have it kill what lost keepers have left, now."""
         if self._channel.fileno() >= 0:
             self.signal(signal.SIGCONT)
-            wire.send(self._channel, (wire.HURRY,))
+            with suppress(OSError):  # It is told in the next round.
+                wire.send(self._channel, (wire.HURRY,))
 
     def signal(self, number: int) -> None:
         """Send it a signal, if we still may: this host may have become another user."""
@@ -394,20 +414,22 @@ class Warden:
             self._warm.close()
             self._warm = None
         if self._channel.fileno() >= 0:
-            wire.send(self._channel, (wire.LEAVE,))
+            with suppress(OSError):  # It is hung up all the same.
+                wire.send(self._channel, (wire.LEAVE,))
             _hang_up(self._channel)
-        if self._process is not None:
-            self.signal(signal.SIGCONT)  # Somebody may have stopped it.
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL) as scope:
-                await trio.lowlevel.wait_readable(self._process.fd)
-            if scope.cancelled_caught:  # Stopped, say. It has nothing to lose.
-                self.signal(signal.SIGKILL)
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
-                    await trio.lowlevel.wait_readable(self._process.fd)
-            with suppress(ChildProcessError):  # Somebody else has reaped it.
-                os.waitid(calls.P_PIDFD, self._process.fd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
-            self._process.close()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            for number in signal.SIGCONT, signal.SIGKILL:  # Stopped, say. It has nothing to lose.
+                with suppress(OSError):
+                    process.send(number)
+                with trio.move_on_after(_FAREWELL, shield=True) as scope:
+                    while not await readable(process.fd):
+                        pass  # It is reaped below, if it is dead.
+                if not scope.cancelled_caught:
+                    break
+            with suppress(OSError):  # Somebody else has reaped it.
+                again(lambda: _reaped(process.fd))
+            process.close()
 
     def forget(self) -> None:
         """Close the copies that a forked child has: it must neither end the warden nor wait."""
@@ -451,11 +473,33 @@ def connected(channel: socket.socket) -> bool:
         return False
     poll = select.poll()
     poll.register(channel, 0)  # POLLHUP is told unasked.
-    return not poll.poll(0)
+    return not again(lambda: poll.poll(0))
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+@contextmanager
+def _held(channel: socket.socket) -> Iterator[None]:
+    """Close a socket at the end, whatever close(2) says (`again.close`)."""
+    try:
+        yield
+    finally:
+        _shut(channel)
+
+
+def _shut(channel: socket.socket) -> None:
+    with suppress(OSError):
+        channel.close()
 
 
 def _hang_up(channel: socket.socket) -> None:
     """Close a socket, and whatever copies of it a child has that was forked in another way."""
     with suppress(OSError):  # ENOTCONN: the other end has gone.
         channel.shutdown(socket.SHUT_RDWR)
-    channel.close()
+    _shut(channel)
+
+
+def _reaped(pidfd: int) -> None:
+    os.waitid(calls.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)

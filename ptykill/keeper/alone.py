@@ -102,7 +102,7 @@ class Alone:
             # Whoever has had its SIGHUP from the kernel is not to clean up twice.
             heard = number == signal.SIGHUP and member.pid == leader and terminal == 0
             if not heard and within(reach, member.pid, leader, front):
-                with suppress(PermissionError):
+                with suppress(OSError):  # EPERM: another user's.
                     deliver(number, member.send)
         ourselves.close()
 

@@ -15,6 +15,7 @@ session's plan by itself (`alone`).
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import select
@@ -29,6 +30,7 @@ from typing import NoReturn
 from ptykill.keeper import wire
 from ptykill.keeper.alone import Alone
 from ptykill.kernel import calls
+from ptykill.kernel.again import again, close
 from ptykill.kernel.birth import Order, bear
 from ptykill.kernel.cgroup import Cgroup
 from ptykill.kernel.descent import (
@@ -38,7 +40,7 @@ from ptykill.kernel.descent import (
     read,
     stat,
 )
-from ptykill.kernel.handle import Pidfd, open_pidfd
+from ptykill.kernel.handle import open_pidfd
 from ptykill.kernel.offspring import WALL, Offspring
 
 __all__ = ["NAME", "keep"]
@@ -48,6 +50,8 @@ NAME = b"ptykill-keeper"
 
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 1.0
 """Seconds between two rounds of SIGKILL while somebody lives: doubling, up to the longest."""
+_PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 0.5
+"""Seconds from a system call that failed to the next try: doubling, up to the longest."""
 _STAY = 0.05
 """Seconds for which a keeper stays in its session's cgroup: shorter sessions need not wait."""
 _FAREWELL = 1000
@@ -101,6 +105,8 @@ class Keeper:
         self._will: wire.Will | None = None
         self._heard = 0.0
         self._alone: Alone | None = None
+        self._unsent: list[tuple[wire.Message, Sequence[int]]] = []
+        """What the host has still to be told, with its descriptors."""
         self._host = host
         self._poll = select.poll()
         self._doors: dict[int, Callable[[], None]] = {}
@@ -127,6 +133,7 @@ class Keeper:
                 self._tell(wire.EMPTY, self._status_of(_HUNG_UP))
             self._shut(theirs.fileno())
         self._channel, self._will, self._failed = channel, None, None
+        self._unsent.clear()
         self.leader, self._over = 0, False
 
     def _rehearse_birth(self, host: socket.socket) -> None:
@@ -142,9 +149,9 @@ class Keeper:
             wire.send(host, (wire.ORDER, order, umask, *_LAST_WILL), [nothing, root])
             assert self._channel is not None
             self._open(self._channel.fileno(), self._hear)
-            self._see_to_it()
-            with closing(Pidfd(0, calls.pidfd_open(os.getpid()))) as ourselves:
-                self._tell(wire.BORN, 0, os.getpid(), None, fds=[ourselves.fd])
+            while not self._over:
+                self._see_once()
+            self._tell(wire.BORN, 0, os.getpid(), None, fds=[calls.pidfd_open(os.getpid())])
         finally:
             os.close(nothing)
             os.close(root)
@@ -158,13 +165,34 @@ class Keeper:
         self._take_leave()
 
     def _see_to_it(self) -> None:
+        """Do what there is to do, until the session is over.
+
+        A system call that fails, for want of memory say, is made again after a pause: a keeper
+        that ended by it would lose hold of its session.
+        """
+        pause = _PAUSE_FIRST
         while not self._over:
-            left = self._due - time.monotonic()
-            for fd, _ in self._poll.poll(None if left == math.inf else max(0, 1000 * left)):
-                if fd in self._doors:
-                    self._doors[fd]()
-            if not self._over and time.monotonic() >= self._due:
-                self._be_in_time()
+            try:
+                self._see_once()
+            except OSError:
+                time.sleep(pause)
+                if self.leader:
+                    # All is looked at again: not everything would be told a second time.
+                    self._due = min(self._due, time.monotonic())
+                pause = min(2 * pause, _PAUSE_LONGEST)
+            else:
+                pause = _PAUSE_FIRST
+
+    def _see_once(self) -> None:
+        left = self._due - time.monotonic()
+        if self._unsent:
+            left = min(left, _PAUSE_FIRST)
+        for fd, _ in self._poll.poll(None if left == math.inf else max(0, 1000 * left)):
+            if fd in self._doors:
+                self._doors[fd]()
+        self._send_the_rest()
+        if not self._over and time.monotonic() >= self._due:
+            self._be_in_time()
 
     def _open(self, fd: int, door: Callable[[], None], when: int = select.POLLIN) -> None:
         self._doors[fd] = door
@@ -184,6 +212,9 @@ class Keeper:
             return
         match message[0]:
             case wire.ORDER if self._taken_back():
+                self._over = True
+            case wire.ORDER if not fds:  # We have none left, so they were dropped on their way.
+                self._failed = errno.EMFILE, "keeper"
                 self._over = True
             case wire.ORDER:
                 order, umask, *will = message[1:]
@@ -209,7 +240,7 @@ class Keeper:
         """Have the leader be born, and tell how that went. A failure is the end of this keeper."""
         try:
             self.leader = bear(order, terminal, directory, stdin)
-            pidfd = calls.pidfd_open(self.leader)
+            pidfd = again(lambda: calls.pidfd_open(self.leader))
         except OSError as error:
             self._failed = error.errno, getattr(error, "stage", "keeper")
             if self.leader:  # EMFILE: nobody could hold it, so it is not to live on.
@@ -218,13 +249,11 @@ class Keeper:
                 self._over = True
             return
         finally:
-            os.close(terminal)
-            os.close(directory)
-            if stdin is not None:
-                os.close(stdin)
+            for fd in terminal, directory, stdin:
+                if fd is not None:
+                    close(fd)
         path = None if self._cgroup is None else self._cgroup.path
         self._tell(wire.BORN, self.leader, os.getpid(), path, fds=[pidfd])
-        os.close(pidfd)
         if self._inside:
             self._due = time.monotonic() + _STAY
 
@@ -240,16 +269,32 @@ class Keeper:
                 self._inside = False
 
     def _tell(self, what: str, *about: object, fds: Sequence[int] = ()) -> None:
-        if self._channel is not None:
-            wire.send(self._channel, (what, *about), fds)
+        """Tell the host something; now or, if that can't be, soon. The descriptors become ours."""
+        self._unsent.append(((what, *about), fds))
+        self._send_the_rest()
+
+    def _send_the_rest(self) -> None:
+        """Send what could not be sent before, in its order; the host waits for it."""
+        while self._unsent:
+            message, fds = self._unsent[0]
+            if self._channel is not None:
+                try:
+                    if not wire.send(self._channel, message, fds) and _there(self._channel):
+                        return
+                except OSError:
+                    return
+            del self._unsent[0]
+            for fd in fds:
+                close(fd)
 
     def _hang_up(self) -> None:
         """Have no more to do with the host."""
         if self._channel is not None:
             self._shut(self._channel.fileno())
             self._shut(self._host)
-            self._channel.close()
-            self._channel = None
+            channel, self._channel = self._channel, None
+            with suppress(OSError):  # See `again.close`.
+                channel.close()
 
     def _go_on_alone(self) -> None:
         """The host is dead, or has given this session up: end it as it would have."""
@@ -350,7 +395,12 @@ class Keeper:
                 self._tell(wire.EMPTY, self.status)
             # The host first: our own end would keep it waiting, on the processor that woke it.
             self._shut(self._deaths)
-            self._poll.poll(_FAREWELL)
+            until = time.monotonic() + _FAREWELL / 1000
+            while self._unsent and time.monotonic() < until:
+                time.sleep(_PAUSE_FIRST)
+                self._send_the_rest()
+            with suppress(OSError):
+                again(lambda: self._poll.poll(_FAREWELL))
         if self._cgroup is not None:
             self._come_out()
             self._cgroup.remove()
@@ -434,7 +484,12 @@ _REHEARSED: Order = {
 def _happened(channel: socket.socket, what: int) -> bool:
     poll = select.poll()
     poll.register(channel, what)
-    return bool(poll.poll(0))
+    return bool(again(lambda: poll.poll(0)))
+
+
+def _there(channel: socket.socket) -> bool:
+    """Return whether the other end is open (POLLHUP is told unasked)."""
+    return not _happened(channel, 0)
 
 
 def _pid_of(pidfd: int) -> int:

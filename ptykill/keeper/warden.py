@@ -23,6 +23,7 @@ from contextlib import suppress
 from ptykill.keeper import wire
 from ptykill.keeper.keep import NAME, keep
 from ptykill.kernel import calls
+from ptykill.kernel.again import again, close
 from ptykill.kernel.descent import children, read
 from ptykill.kernel.offspring import WALL, Offspring
 
@@ -87,26 +88,32 @@ class Warden:
         doors = {self._channel.fileno(): self._serve, self._host: self._lose_host}
         for fd in *doors, deaths:
             poll.register(fd, select.POLLIN)
+        failed = False
         while not self._over:
-            busy = self._orphans or bool(self._lost) or self._leaving < math.inf
-            ready = {fd for fd, _ in poll.poll(_RETRY if busy else None)}
-            if deaths in ready or busy:
-                with suppress(BlockingIOError):
-                    os.read(deaths, 4096)
-                self._see_to_the_dead()
-            for fd in ready & doors.keys():
-                doors[fd]()
-                if self._alone:
-                    for each in doors:
-                        poll.unregister(each)
-                    doors.clear()
-                    break
+            busy = failed or self._orphans or bool(self._lost) or self._leaving < math.inf
+            try:
+                ready = {fd for fd, _ in poll.poll(_RETRY if busy else None)}
+                if deaths in ready or busy:
+                    with suppress(BlockingIOError):
+                        os.read(deaths, 4096)
+                    self._see_to_the_dead()
+                for fd in ready & doors.keys():
+                    doors[fd]()
+                    if self._alone:
+                        for each in doors:
+                            poll.unregister(each)
+                        doors.clear()
+                        break
+                failed = False
+            except OSError:  # ENOMEM, say. Whom we keep must not lose us by it.
+                time.sleep(_RETRY / 1000)
+                failed = True
 
     def _serve(self) -> None:
         """Take one message."""
         (kind, *about), fds = wire.receive(self._channel)
         match kind:
-            case wire.KEEP:
+            case wire.KEEP if fds:  # Or else we have none left, and who asked sees it closed.
                 self._make_keeper(socket.socket(fileno=fds[0]), about[0])
             case wire.LOST if fds:
                 answer = socket.socket(fileno=fds[0])
@@ -147,22 +154,29 @@ class Warden:
         ]
 
     def _make_keeper(self, channel: socket.socket, groups: str | None) -> None:
+        message: wire.Message
         try:
-            pid = os.fork()
+            pid = again(os.fork)
+        except OSError as error:
+            message = wire.FAILED, error.errno, "keeper"
+        else:
             if pid == 0:
-                self._channel.close()
-                os.close(self._deaths)
-                if self._offspring is not None:
-                    self._offspring.close()
-                for _, answer in self._lost:
-                    answer.close()
+                with suppress(OSError):  # See `again.close`.
+                    self._channel.close()
+                close(self._deaths)
+                with suppress(OSError):
+                    if self._offspring is not None:
+                        self._offspring.close()
+                    for _, answer in self._lost:
+                        answer.close()
                 keep(channel, self._host, groups)
             self._keepers.add(pid)
             self._clear.pop(pid, None)  # That was another one's.
-            wire.send(channel, (wire.KEPT, pid))
-        except OSError as error:
-            wire.send(channel, (wire.FAILED, error.errno, "keeper"))
-        channel.close()
+            message = wire.KEPT, pid
+        try:
+            wire.send(channel, message)
+        finally:
+            channel.close()
 
     def _see_to_the_dead(self) -> None:
         """Reap; and kill the orphans of a keeper that died before its time, if there are any."""

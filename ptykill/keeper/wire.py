@@ -29,12 +29,12 @@ memory killer; or None.
 from __future__ import annotations
 
 import marshal
-import os
 import socket
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from ptykill.kernel import calls, passing
+from ptykill.kernel.again import again, close
 
 __all__ = [
     "BORN",
@@ -95,7 +95,17 @@ class Will(NamedTuple):
 
 
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool:
-    """Send a message; False if there is nobody to read it, or no room for it. Raises OSError."""
+    """Send a message; False if there is nobody to read it, or no room for it. Raises OSError.
+
+    It is tried twice: see `kernel.again`. Whatever it says but True, the message was not sent.
+    """
+    try:
+        return again(lambda: _send(channel, message, fds))
+    except (BrokenPipeError, ConnectionResetError, BlockingIOError):
+        return False  # It is gone; or it is stopped, and has been for long.
+
+
+def _send(channel: socket.socket, message: Message, fds: Sequence[int]) -> bool:
     data = marshal.dumps(tuple(message))
     held = -1
     try:
@@ -104,17 +114,19 @@ def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> b
             with open(held, "wb", closefd=False) as file:
                 file.write(data)
             fds, data = (*fds, held), _LARGE
-        try:
-            if fds:
-                socket.send_fds(channel, [data], fds)
-            else:
-                channel.send(data)
-        except (BrokenPipeError, ConnectionResetError, BlockingIOError):
-            return False  # It is gone; or it is stopped, and has been for long.
+        if fds:
+            socket.send_fds(channel, [data], fds)
+        else:
+            channel.send(data)
     finally:
         if held >= 0:
-            os.close(held)
+            close(held)
     return True
+
+
+def _whole(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]]:
@@ -133,6 +145,5 @@ def receive_or_reset(channel: socket.socket) -> tuple[Message, list[int]]:
     data, fds = passing.receive(channel, _LONGEST, _MOST)
     if data == _LARGE and fds:
         with open(fds.pop(), "rb") as file:
-            file.seek(0)
-            data = file.read()
+            data = again(lambda: _whole(file))
     return (marshal.loads(data) if data else (GONE,)), fds  # noqa: S302 - from our own processes

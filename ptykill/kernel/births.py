@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Collection
 
+from ptykill.kernel.again import close
 from ptykill.kernel.descent import read
 
 __all__ = ["Births"]
@@ -33,7 +34,12 @@ class Births:
 
     def last(self) -> int:
         """Return the number that was given out last; -1 if that is not told."""
-        return int(os.pread(self._fd, 16, 0)) if self._fd >= 0 else -1
+        if self._fd < 0:
+            return -1
+        try:
+            return int(os.pread(self._fd, 16, 0))
+        except OSError:
+            return int(os.pread(self._fd, 16, 0))  # See `again`, which would cost a kill time.
 
     def since(self, last: int, margin: int = 0) -> Collection[int]:
         """Return the numbers given out since that was the last, and so many before it."""
@@ -49,5 +55,5 @@ class Births:
     def close(self) -> None:
         """Give the descriptor back."""
         if self._fd >= 0:
-            os.close(self._fd)
+            close(self._fd)
             self._fd = -1

@@ -11,6 +11,7 @@ import os
 from collections.abc import Container, Iterator
 from contextlib import suppress
 
+from ptykill.kernel.again import again, close
 from ptykill.kernel.handle import Pidfd, open_pidfd
 from ptykill.kernel.reserve import reserve
 
@@ -119,7 +120,7 @@ def children(pid: int) -> list[int]:
         return [each for each in pids() if parent(each) == pid]
     folder = f"/proc/{pid}/task"
     try:
-        threads = [str(pid)] if _alone(pid) else reserve.use(lambda: os.listdir(folder))
+        threads = [str(pid)] if _alone(pid) else reserve.use(lambda: _listed(folder))
     except OSError:
         return []
     return [
@@ -157,7 +158,7 @@ class Children:
     def close(self) -> None:
         """Give the descriptor back."""
         if self._fd >= 0:
-            os.close(self._fd)
+            close(self._fd)
             self._fd = -1
 
 
@@ -221,7 +222,11 @@ def group_of(pid: int) -> int:
 
 def pids() -> Iterator[int]:
     """Return the numbers of all processes that are shown to us."""
-    return (int(name) for name in reserve.use(lambda: os.listdir("/proc")) if name.isdigit())
+    return (int(name) for name in reserve.use(lambda: _listed("/proc")) if name.isdigit())
+
+
+def _listed(folder: str) -> list[str]:
+    return again(lambda: os.listdir(folder))
 
 
 def stat(pid: int) -> list[bytes]:
@@ -235,18 +240,27 @@ def read(path: str, full: int = _FULL) -> bytes:
 
     ``full`` is 1 for a file whose records are long: a page ends early where the next would not fit.
     """
-    data = b""
     try:
-        fd = reserve.use(lambda: os.open(path, os.O_RDONLY))
+        return _read(path, full)
+    except (FileNotFoundError, ProcessLookupError):  # There is no such process.
+        return b""
     except OSError:
-        return data
+        with suppress(OSError):  # It was no lasting failure: see `again`.
+            return _read(path, full)
+    return b""
+
+
+def _read(path: str, full: int) -> bytes:
+    data = b""
+    fd = reserve.use(lambda: os.open(path, os.O_RDONLY))
     try:
         while more := os.read(fd, 16_384):
             data += more
             if len(more) < full:
                 break
     except OSError:
-        pass
+        if not data:
+            raise
     finally:
-        os.close(fd)
+        close(fd)
     return data

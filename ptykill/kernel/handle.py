@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ptykill.kernel import calls
+from ptykill.kernel.again import again, close
 from ptykill.kernel.reserve import reserve
 
 __all__ = ["Pidfd", "Signallable", "deliver", "open_pidfd"]
@@ -54,7 +55,39 @@ class Pidfd:
             calls.pidfd_send_signal(self.fd, number)
         except ProcessLookupError:
             return False
+        except OSError:
+            return self._send_again(number)
         return True
+
+    def _send_again(self, number: int) -> bool:
+        """Send a signal that could not be sent; by the process's number if it has to be.
+
+        A sandbox may refuse pidfd_send_signal(2), by EPERM too, and allow kill(2).
+        """
+        try:
+            calls.pidfd_send_signal(self.fd, number)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            # Asked last: for the number to be another's, the process would have to die and be
+            # reaped, and all other numbers be given out, between this and the signal.
+            if not self._has_number():
+                raise
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                return False
+        return True
+
+    def _has_number(self) -> bool:
+        """Return whether the kernel says that this process has our number for it (proc(5))."""
+        try:
+            if self.pid <= 0 or os.readlink("/proc/self") != str(os.getpid()):
+                return False  # The numbers of this /proc are those of another pid namespace.
+            with open(f"/proc/self/fdinfo/{self.fd}", encoding="ascii") as about:
+                return f"Pid:\t{self.pid}\n" in about
+        except OSError:
+            return False
 
     def there(self) -> bool:
         """Return whether it has not been reaped, so that its number is its own."""
@@ -70,13 +103,16 @@ class Pidfd:
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self.fd, select.POLLIN)
-        return bool(self._poll.poll(0))
+        try:
+            return bool(self._poll.poll(0))
+        except OSError:  # ENOMEM: see `again`.
+            return bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Close the descriptor, whose number may be anybody's from then on. May be repeated."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            close(fd)
 
 
 def open_pidfd(pid: int) -> Pidfd | None:
@@ -85,7 +121,7 @@ def open_pidfd(pid: int) -> Pidfd | None:
     Who it is has to be checked *after* this: from here on the handle can't change its owner.
     """
     try:
-        return Pidfd(pid, reserve.use(lambda: calls.pidfd_open(pid)))
+        return Pidfd(pid, reserve.use(lambda: again(lambda: calls.pidfd_open(pid))))
     except OSError as error:
         # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from ptykill.kernel.again import close
+
 __all__ = ["reserve"]
 
 T = TypeVar("T")
@@ -38,7 +40,7 @@ class Reserve:
     def empty(self) -> None:
         """Hold none: there is nobody to end."""
         while self._held:
-            os.close(self._held.pop())
+            close(self._held.pop())
 
     def use(self, opening: Callable[[], T]) -> T:
         """Return what ``opening`` opens, at the cost of the reserve if there is no other way."""
@@ -51,7 +53,7 @@ class Reserve:
                 if not self._held:
                     self.refusals += 1
                     raise
-                os.close(self._held.pop())
+                close(self._held.pop())
 
 
 reserve: Reserve = Reserve()

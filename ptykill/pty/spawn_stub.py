@@ -17,8 +17,10 @@ import trio
 from ptykill.command import Command
 from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
+from ptykill.kernel.again import again
 from ptykill.kernel.birth import Failed, Order, outcome
 from ptykill.pty.birth import PATIENCE, standard_input, working_directory
+from ptykill.readiness import readable
 
 __all__ = ["start"]
 
@@ -60,12 +62,13 @@ def _reap(pid: int) -> None:
 
 
 async def _told(embryo: socket.socket, order: Order, fds: list[int]) -> bytes:
-    wire.send(embryo, (wire.ORDER, order), fds)
+    if not wire.send(embryo, (wire.ORDER, order), fds):
+        return b""  # It died, or will: its end of the socket is about to be all it has.
     said = b""
     while True:
-        await trio.lowlevel.wait_readable(embryo)
+        await readable(embryo)
         try:
-            more = embryo.recv(256)
+            more = again(lambda: embryo.recv(256))
         except BlockingIOError:
             continue
         except ConnectionResetError:  # It died before it had read the order.

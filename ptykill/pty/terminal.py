@@ -15,6 +15,8 @@ import weakref
 import trio
 
 from ptykill.errors import SessionEnded, SpawnError
+from ptykill.kernel.again import again, close
+from ptykill.readiness import readable, writable
 
 __all__ = ["PtyTerminal"]
 
@@ -46,15 +48,17 @@ class PtyTerminal:
     def create(cls) -> PtyTerminal:
         """Open a pair, which echoes what is typed. Raises `SpawnError` if there is none left."""
         try:
-            master, slave = os.openpty()  # both close-on-exec, PEP 446
+            master, slave = again(os.openpty)  # both close-on-exec, PEP 446
         except OSError as error:
-            number = error.errno or errno.EIO
-            raise SpawnError(number, os.strerror(number), "terminal", "/dev/ptmx") from error
+            raise _unopened(error.errno) from error
         self = cls(master, slave)
         try:
             os.set_blocking(master, False)
             if sys.platform == "linux":
                 self._change_modes(0, on=_IUTF8)
+        except OSError as error:
+            self.hang_up()
+            raise _unopened(error.errno) from error
         except BaseException:
             self.hang_up()
             raise
@@ -75,7 +79,7 @@ class PtyTerminal:
             except BlockingIOError:
                 _flooded.discard(self)
                 with contextlib.suppress(trio.ClosedResourceError):
-                    await trio.lowlevel.wait_readable(self.master)
+                    await readable(self.master)
                 continue
             return self._with_what_follows(piece)
         return b""
@@ -102,12 +106,15 @@ class PtyTerminal:
                     msg = "the terminal has been hung up"
                     raise SessionEnded(msg)
                 try:
-                    rest = rest[os.write(self.master, rest) :]
+                    rest = rest[self._write(rest) :]
                 except BlockingIOError:
                     try:
-                        await trio.lowlevel.wait_writable(self.master)
+                        await writable(self.master)
                     except trio.ClosedResourceError:
                         continue
+                except OSError as error:  # EIO: it was hung up.
+                    msg = f"the terminal can't be written to: {error.strerror}"
+                    raise SessionEnded(msg) from error
 
     async def keep_at_end(self) -> None:
         """Have everybody who reads a line there find the end of the input, until it is hung up.
@@ -130,9 +137,17 @@ class PtyTerminal:
                 os.write(self.master, end)
 
     def resize(self, rows: int, cols: int) -> None:
-        """Set the window's size in characters; the foreground process group gets SIGWINCH."""
-        if self.open:
-            fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+        """Set the window's size in characters; the foreground process group gets SIGWINCH.
+
+        Raises `SessionEnded` if the terminal has no size any more.
+        """
+        size = struct.pack("HHHH", rows, cols, 0, 0)
+        try:
+            if self.open:
+                again(lambda: fcntl.ioctl(self.master, termios.TIOCSWINSZ, size))
+        except OSError as error:  # EIO: it was hung up (Linux tty_jobctrl). EBADF: by the host.
+            msg = f"the terminal can't be resized: {error.strerror}"
+            raise SessionEnded(msg) from error
 
     def resume_output(self) -> None:
         """Let the program write again, if Ctrl-S (VSTOP) or tcflow(3) has stopped the output.
@@ -176,9 +191,9 @@ class PtyTerminal:
         _flooded.discard(self)
         if master >= 0:
             trio.lowlevel.notify_closing(master)
-            os.close(master)
+            close(master)
         if slave >= 0:
-            os.close(slave)
+            close(slave)
 
     def forget(self) -> None:
         """Close the copies that a forked child has: as long as it has them, nothing hangs up."""
@@ -188,9 +203,12 @@ class PtyTerminal:
                 os.close(fd)
 
     def _change_modes(self, which: int, on: int = 0, off: int = 0) -> None:
-        modes = termios.tcgetattr(self.slave)
-        modes[which] = modes[which] & ~off | on
-        termios.tcsetattr(self.slave, termios.TCSANOW, modes)
+        try:
+            modes = termios.tcgetattr(self.slave)
+            modes[which] = modes[which] & ~off | on
+            termios.tcsetattr(self.slave, termios.TCSANOW, modes)
+        except termios.error as error:  # It is no OSError.
+            raise OSError(*error.args) from error
 
     def _with_what_follows(self, piece: bytes) -> bytes:
         """Return what was read, and more if it was so much that there may be more.
@@ -209,15 +227,33 @@ class PtyTerminal:
             left -= len(piece)
         return b"".join(pieces)
 
+    def _write(self, data: memoryview) -> int:
+        try:
+            return os.write(self.master, data)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return os.write(self.master, data)
+
     def _read(self) -> bytes:
         try:
             return os.read(self.master, _CHUNK)
-        except OSError as error:
-            if error.errno == errno.EIO:
-                # Never on Linux while the slave is held here. Elsewhere the leader's death revokes
-                # it, and nothing can come any more.
-                return b""
+        except BlockingIOError:
             raise
+        except OSError:
+            try:
+                return os.read(self.master, _CHUNK)
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    # Never on Linux while the slave is held here. Elsewhere the leader's death
+                    # revokes it, and nothing can come any more.
+                    return b""
+                raise
+
+
+def _unopened(number: int | None) -> SpawnError:
+    number = number or errno.EIO
+    return SpawnError(number, os.strerror(number), "terminal", "/dev/ptmx")
 
 
 _all: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
 from ptykill.command import Command
-from ptykill.errors import SpawnError
+from ptykill.errors import SessionEnded, SpawnError
 from ptykill.pty.terminal import PtyTerminal
 
 __all__ = ["Terminals"]
@@ -33,6 +34,11 @@ class Terminals:
                 terminal.be_silent()
             if command.attributes.uid is not None:
                 terminal.give_to(command.attributes.uid)
+        except (SessionEnded, OSError) as error:
+            terminal.hang_up()
+            cause = error if isinstance(error, OSError) else error.__cause__
+            number = getattr(cause, "errno", None) or errno.EIO
+            raise SpawnError(number, os.strerror(number), "terminal", "/dev/ptmx") from error
         except BaseException:
             terminal.hang_up()
             raise

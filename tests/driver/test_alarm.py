@@ -83,7 +83,7 @@ async def test_a_kill_that_fails_takes_nobody_down(caplog: pytest.LogCaptureFixt
             raise ZeroDivisionError
 
         tier.spawned[0].kill = broken  # type: ignore[method-assign]
-        session.request_end(grace=GRACE)
+        session.request_end(plan=f"HUP {GRACE}s, KILL 300ms")
         other.request_end(grace=GRACE)
         with trio.fail_after(10):
             verdict, another = await session.settled(), await other.settled()

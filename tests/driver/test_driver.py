@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import pytest
 import structlog
@@ -566,24 +567,70 @@ async def test_a_bad_grace_signals_nobody(grace: float) -> None:
         assert tier.spawned[0].leader.got == []
 
 
+def broken(*_: object) -> NoReturn:
+    """Be a part of our own that fails."""
+    raise ZeroDivisionError
+
+
 async def test_our_own_failure_is_told_and_takes_nobody_down(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A session whose watching breaks is killed and called not empty; the others live on."""
+    """A session that can't be watched is called stuck at its bound; the next request tries anew."""
     tier = FakeTier()
-    async with ptykill.open_supervisor(containment=tier) as supervisor:
+    async with ptykill.open_supervisor(containment=tier, plan="HUP 1s, KILL 2s") as supervisor:
         other = await supervisor.spawn(["x"])
         session = await supervisor.spawn(["x"])
-
-        def broken() -> bool:
-            raise ZeroDivisionError
-
+        healthy = tier.spawned[1].members_left
         tier.spawned[1].members_left = broken  # type: ignore[method-assign]
+        began = trio.current_time()
         verdict = await session.terminate()
-        assert not verdict.empty
+        assert trio.current_time() - began == pytest.approx(3, abs=0.01)
+        assert (verdict.outcome, verdict.empty) == (Outcome.STUCK, False)
         assert ptykill.Caveat.INTERNAL_ERROR in verdict.caveats
-        assert (await session.terminate()) is verdict
+        tier.spawned[1].members_left = healthy  # type: ignore[method-assign]
+        verdict = await session.terminate()
+        assert verdict.empty
+        assert ptykill.Caveat.INTERNAL_ERROR not in verdict.caveats
         assert other.state is State.RUNNING
+    assert caplog.text.count("session.broken") == 1
+
+
+@pytest.mark.parametrize("part", ["wait_exited", "wait_members", "members_left", "kill", "reap"])
+async def test_a_part_that_fails_for_a_while_gives_nobody_up(
+    autojump_clock: trio.testing.MockClock, part: str
+) -> None:
+    """Whatever it is, it is tried again, and the session's end is as it would have been."""
+    tier = FakeTier(Member(), members=[Member(dies_of={"KILL": 0.2})])
+    async with ptykill.open_supervisor(containment=tier, plan="HUP 1s, KILL 5s") as supervisor:
+        session = await supervisor.spawn(["x"])
+        containment = tier.spawned[0]
+        healthy, tries = getattr(containment, part), []
+
+        def fails_thrice(*arguments: object) -> object:
+            tries.append(arguments)
+            if len(tries) <= 3:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            return healthy(*arguments)
+
+        setattr(containment, part, fails_thrice)
+        verdict = await session.terminate()
+        assert len(tries) > 3
+        assert (verdict.outcome, verdict.empty) == (Outcome.KILLED, True)
+        assert verdict.caveats == containment.caveats()
+
+
+async def test_a_stuck_session_is_killed_now_and_then(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What kept it alive may go without an event: nobody has to ask again."""
+    tier = FakeTier(Member(refuses=True))
+    async with ptykill.open_supervisor(containment=tier, plan="KILL 1s") as supervisor:
+        session = await supervisor.spawn(["x"])
+        assert (await session.terminate()).outcome is Outcome.STUCK
+        tier.spawned[0].leader.refuses = False
+        tier.spawned[0].leader.dies_of = {"KILL": 0.0}
+        with trio.fail_after(60):
+            assert (await session.wait()).empty
 
 
 @pytest.mark.parametrize("asked", [True, False])

@@ -45,7 +45,6 @@ REFUSED = {
         Event.DELIVERY_FAILED,
         Event.GRACE_EXPIRED,
         Event.SPARE_REQUESTED,
-        Event.RETRY_DUE,
         Event.KILL_BOUND_PASSED,
     },
     State.ENDED: set(Event) - {Event.STOP_REQUESTED, Event.KILL_REQUESTED},

@@ -1,0 +1,115 @@
+"""Which calls of which process may fail, and how; and the most telling of all these faults."""
+
+from __future__ import annotations
+
+from tests.faults.trial import Fault
+
+__all__ = ["CALLS", "ERRORS", "PHASES", "SHORT", "TIERS"]
+
+TIERS = ("keeper", "session", "cgroup")
+PHASES = ("open", "spawn", "live", "kill", "close")
+
+CALLS = {
+    "host": (
+        "pread64",
+        "read",
+        "write",
+        "poll",
+        "recvmsg",
+        "sendto",
+        "sendmsg",
+        "epoll_ctl",
+        "timerfd_settime",
+        "pidfd_open",
+        "pidfd_send_signal",
+        "close",
+        "openat",
+        "ioctl",
+        "prlimit64",
+        "socketpair",
+        "waitid",
+        "getdents64",
+        "fcntl",
+    ),
+    "keeper": (
+        "poll",
+        "recvmsg",
+        "sendto",
+        "sendmsg",
+        "read",
+        "close",
+        "waitid",
+        "kill",
+        "openat",
+        "pidfd_open",
+        "pidfd_send_signal",
+    ),
+    "warden": ("poll", "recvmsg", "sendto", "read", "close", "waitid", "kill", "openat", "clone"),
+}
+"""The calls of each process that matter, by their names on x86-64."""
+
+ERRORS = {
+    "pread64": ("EIO", "ENOMEM"),
+    "read": ("EIO", "ENOMEM"),
+    "write": ("EIO", "ENOSPC"),
+    "poll": ("ENOMEM",),
+    "recvmsg": ("EIO", "ENOMEM", "ENOBUFS", "EAGAIN"),
+    "sendto": ("EIO", "ENOBUFS", "EAGAIN", "EPIPE", "EPERM"),
+    "sendmsg": ("EIO", "ENOBUFS", "EAGAIN", "EPIPE", "EPERM"),
+    "epoll_ctl": ("ENOSPC", "ENOMEM"),
+    "timerfd_settime": ("EIO",),
+    "pidfd_open": ("ENOMEM", "EPERM", "EMFILE"),
+    "pidfd_send_signal": ("EPERM", "ENOMEM", "EIO"),
+    "close": ("EIO",),
+    "openat": ("EIO", "ENOMEM", "EMFILE", "EPERM"),
+    "ioctl": ("EIO",),
+    "prlimit64": ("EPERM",),
+    "socketpair": ("ENOMEM", "EMFILE"),
+    "waitid": ("EIO", "ENOMEM"),
+    "getdents64": ("EIO",),
+    "fcntl": ("EIO",),
+    "kill": ("EPERM",),
+    "clone": ("EAGAIN", "ENOMEM"),
+}
+
+SHORT = [
+    Fault(*line.split())
+    for line in """
+    keeper host open prlimit64 EPERM
+    keeper host open epoll_ctl ENOSPC
+    keeper host open pidfd_open ENOMEM
+    keeper host spawn recvmsg EIO
+    keeper host spawn epoll_ctl ENOSPC
+    keeper host spawn sendmsg EAGAIN
+    keeper host spawn prlimit64 EPERM 1+
+    keeper host live epoll_ctl ENOSPC 1+
+    keeper host live ioctl EIO
+    keeper host live read EIO
+    keeper host kill poll ENOMEM
+    keeper host kill recvmsg ENOBUFS
+    keeper host kill sendto EPERM
+    keeper host kill pread64 EIO
+    keeper host kill epoll_ctl ENOMEM
+    keeper host kill pidfd_send_signal EPERM 1+
+    keeper host kill pidfd_send_signal ENOMEM
+    keeper host kill close EIO
+    keeper host close waitid EIO
+    keeper host close poll ENOMEM
+    keeper keeper spawn recvmsg ENOMEM
+    keeper keeper spawn sendmsg EAGAIN 1
+    keeper keeper spawn poll ENOMEM
+    keeper keeper kill poll ENOMEM
+    keeper keeper kill sendto EPIPE
+    keeper keeper kill waitid ENOMEM
+    keeper warden kill recvmsg ENOMEM
+    keeper warden kill poll ENOMEM
+    keeper warden close poll ENOMEM
+    session host kill pread64 EIO
+    session host kill pidfd_send_signal EPERM 1+
+    session host kill epoll_ctl ENOSPC
+    session host live read EIO
+    cgroup host kill recvmsg EIO
+    cgroup keeper kill openat ENOMEM
+    """.strip().splitlines()
+]
+"""Each was seen to go wrong once, or stands for a kind; together they take half a minute."""

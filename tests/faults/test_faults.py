@@ -1,0 +1,19 @@
+"""One failing system call gives no session up: the most telling rows of the table."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.table import SHORT
+from tests.faults.trial import Fault, run, unavailable
+
+REASON = unavailable()
+
+
+@pytest.mark.skipif(REASON is not None, reason=str(REASON))
+@pytest.mark.parametrize("fault", SHORT, ids=str)
+def test_one_failing_call_gives_no_session_up(fault: Fault) -> None:
+    """The session ends as it should, others and the next go on, and nothing is left."""
+    result = run(fault)
+    assert result.wrong == []
+    assert result.hit, "the call that was to fail was not made: the row tells nothing"
