@@ -116,7 +116,7 @@ class Life:
 
     def wait_for_another(self, before: set[int]) -> None:
         """Wait until a keeper is kept ready for the next session, if there are any."""
-        until = time.monotonic() + 2
+        until = time.monotonic() + 20
         while before and set(helpers("keeper")) <= before and time.monotonic() < until:
             time.sleep(0.01)
 
