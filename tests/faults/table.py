@@ -103,7 +103,7 @@ SHORT = [
     keeper keeper kill waitid ENOMEM
     keeper warden kill recvmsg ENOMEM
     keeper warden kill poll ENOMEM
-    keeper warden close poll ENOMEM
+    keeper warden close waitid ENOMEM
     session host kill pread64 EIO
     session host kill pidfd_send_signal EPERM 1+
     session host kill epoll_ctl ENOSPC
