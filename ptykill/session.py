@@ -168,12 +168,16 @@ class Session:
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH.
 
-        Raises `InvalidArgument`, and `SessionEnded` if the terminal can't be resized any more.
+        Raises `InvalidArgument`, and `SessionEnded` once the session is over, its terminal was hung
+        up, or can't be resized any more: the record keeps the last size that there was.
         """
         for count in (rows, cols):
             if not isinstance(count, int) or not 0 < count <= _LARGEST:
                 msg = f"rows and columns are 1 to {_LARGEST}, not {count!r}"
                 raise InvalidArgument(msg)
+        if self._driver.over.is_set() or not self._driver.terminal.open:
+            msg = "the session has no terminal any more"
+            raise SessionEnded(msg)
         self._driver.terminal.resize(rows, cols)
         self.rows, self.cols = rows, cols
 

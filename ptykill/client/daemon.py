@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 import trio
+from msgspec import UNSET
 
 from ptykill.errors import InvalidArgument, PtykillError
 from ptykill.http.api import DEFAULT_PREFIX
@@ -124,7 +125,14 @@ class Daemon:
 
     async def list(self) -> list[SessionRecord]:
         """Return all sessions that are known there, the oldest first."""
-        return _told(await self._ask("GET", ""), Sessions).sessions
+        sessions: list[SessionRecord] = []
+        query = ""
+        while True:
+            page = _told(await self._ask("GET", query), Sessions)
+            sessions += page.sessions
+            if page.next is UNSET:
+                return sessions
+            query = f"?after={page.next}"
 
     async def get(self, session_id: str) -> SessionRecord:
         """Return one session."""

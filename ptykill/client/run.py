@@ -243,7 +243,8 @@ class _Relay:
     def _follow_size(self) -> None:
         size = None if self._near is None else self._near.size()
         if size is not None:
-            self._session.resize(*size)
+            with suppress(SessionEnded):
+                self._session.resize(*size)
 
     # --- the session's end ------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
@@ -41,6 +42,7 @@ Result = Verdict | schema.SessionRecord | schema.Sessions | schema.Created | Non
 
 _SECONDS = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 """What a grace looks like. Python's float() takes more: nan, inf, 1_0, spaces, other digits."""
+_DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.ASCII)
 
 
@@ -198,7 +200,9 @@ class Api:
             case "DELETE", _:
                 return Kill(place.session_id, self._grace(request.query))
             case _, _Place("", _):
-                return List()
+                after = _number(request.query, "after", 0, sys.maxsize)
+                limit = _number(request.query, "limit", 1, schema.MOST_LISTED)
+                return List(after or 0, limit or schema.MOST_LISTED)
             case _, _Place(_, "ws"):
                 return error_response(
                     426,
@@ -252,6 +256,17 @@ _NOTHING_HERE = error_response(404, "NOT_FOUND", "there is nothing here")
 
 def _values(query: str, name: str) -> list[str]:
     return [value for each, value in parse_qsl(query, keep_blank_values=True) if each == name]
+
+
+def _number(query: str, name: str, least: int, most: int) -> int | None:
+    """Return the number that a query has by this name. Raises `InvalidArgument`."""
+    values = _values(query, name)
+    if not values:
+        return None
+    if len(values) > 1 or not _DIGITS.fullmatch(values[0]) or not least <= int(values[0]) <= most:
+        msg = f"{name} is a number from {least} to {most}"
+        raise InvalidArgument(msg)
+    return int(values[0])
 
 
 # --- how a kill is told ---------------------------------------------------------------------------

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
 import trio
 
 from ptykill import log
-from ptykill.errors import AttachmentDropped
+from ptykill.errors import AttachmentDropped, SessionEnded
 from ptykill.http import frames, schema
 from ptykill.http.typed import TypedInput
 from ptykill.output import Attachment
@@ -135,7 +136,8 @@ class _Conversation:
                             self._let_go("the program does not read what is typed")
                             return
                     case frames.Resized(rows, cols):
-                        self._session.resize(*schema.size_within(rows, cols))
+                        with suppress(SessionEnded):  # It has come too late.
+                            self._session.resize(*schema.size_within(rows, cols))
                     case frames.Ready():
                         self._ready.set()
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ptykill.http.schema import (
+    MOST_LISTED,
     CreateBody,
     Created,
     Error,
@@ -41,7 +42,10 @@ class _Route(NamedTuple):
 CODES: Mapping[str, tuple[int, str]] = {
     "INVALID_REQUEST": (
         400,
-        "The body is no JSON, lacks a field, has a wrong type, is longer than 1 MiB, or has a NUL.",
+        (
+            "The body is no JSON, lacks a field, has a wrong type, is longer than 1 MiB, or has a"
+            " NUL; or `limit` or `after` is not a number that it can be."
+        ),
     ),
     "INVALID_GRACE": (400, "`grace` is not a number from 0 to its maximum, or is there twice."),
     "COMMAND_NOT_FOUND": (400, "There is no such command."),
@@ -60,6 +64,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "SESSION_NOT_FOUND": (404, "The id was never given out, or its record has been dropped."),
     "METHOD_NOT_ALLOWED": (405, "The path does not have this method; `Allow` names those it has."),
     "BODY_TIMEOUT": (408, "The body did not arrive within 20 s."),
+    "SESSION_ENDED": (409, "The session is over: it has no terminal whose size could be set."),
     "BODY_TOO_LARGE": (413, "A request that needs no body has one longer than 1 MiB."),
     "UNSUPPORTED_MEDIA_TYPE": (415, "A body says that it is something else than JSON."),
     "UPGRADE_REQUIRED": (426, "There is a WebSocket here, and nothing else."),
@@ -125,9 +130,23 @@ _ROUTES = (
         "get",
         "",
         "list",
-        "Show all sessions.",
-        {200: _Answer("All.", Sessions)},
-        (*_PLACE, *_BODILESS),
+        "Show all sessions, the oldest first.",
+        {200: _Answer("Those that there are, or the first of them.", Sessions)},
+        (*_PLACE, "INVALID_REQUEST", *_BODILESS),
+        parameters=(
+            {
+                "name": "limit",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED},
+                "description": f"How many are shown at most; {MOST_LISTED} if left out.",
+            },
+            {
+                "name": "after",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 0},
+                "description": "What a list has told as `next`.",
+            },
+        ),
     ),
     _Route(
         "get",
@@ -168,7 +187,7 @@ _ROUTES = (
         "resize",
         "Set the size of the terminal's window; its foreground processes get SIGWINCH.",
         {204: _Answer("Done.")},
-        (*_FOUND, *_BODY, *_FAILED),
+        (*_FOUND, *_BODY, "SESSION_ENDED", *_FAILED),
         ResizeBody,
         parameters=(_SESSION,),
     ),

@@ -26,7 +26,10 @@ class Get:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class List:
-    """Show all sessions."""
+    """Show the oldest ``limit`` sessions of those numbered above ``after``."""
+
+    after: int = 0
+    limit: int = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

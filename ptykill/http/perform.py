@@ -59,9 +59,9 @@ async def perform(supervisor: Supervisor, operation: Operation, tokens: Tokens) 
             return Performed(await supervisor.terminate(session_id, grace=grace))
         case Get(session_id):
             return Performed(schema.record_of(supervisor.get(session_id)))
-        case List():
-            listed = [schema.record_of(each) for each in supervisor.sessions]
-            return Performed(schema.Sessions(listed))
+        case List(after, limit):
+            wanted = [each for each in supervisor.sessions if each.number > after]
+            return Performed(schema.page_of(wanted, limit))
         case Resize(session_id, rows, cols):
             supervisor.get(session_id).resize(rows, cols)
             return Performed(None)

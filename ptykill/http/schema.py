@@ -5,6 +5,7 @@ This is what msgspec (the extra ``http``) is for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -15,12 +16,14 @@ from ptykill.http.operations import Create, Resize
 from ptykill.session import Session
 
 __all__ = [
+    "MOST_LISTED",
     "CreateBody",
     "Created",
     "Error",
     "ResizeBody",
     "SessionRecord",
     "Sessions",
+    "page_of",
     "read_create",
     "read_resize",
     "record_of",
@@ -29,6 +32,10 @@ __all__ = [
 
 _MOST_ROWS, _MOST_COLS = 500, 1000
 _MOST_ARGS, _MOST_VARIABLES = 4096, 4096
+MOST_LISTED = 1000
+"""So many sessions are in one answer to a list."""
+_MOST_TOLD = 1024
+"""So many characters of a session's arguments are in a list."""
 _WHEN = "milliseconds since the epoch"
 
 Rows = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}.", examples=[24])]
@@ -95,7 +102,10 @@ class SessionRecord(msgspec.Struct):
     session_id: Annotated[str, Meta(description="What the create told.")]
     pid: Annotated[int, Meta(description="The session leader's.")]
     command: Annotated[str, Meta(description="As it was asked for.")]
-    args: Annotated[list[str], Meta(description="As they were asked for.")]
+    args: Annotated[
+        list[str],
+        Meta(description=f"As they were asked for; the first {_MOST_TOLD} characters in a list."),
+    ]
     rows: Annotated[int, Meta(description="The window's, in characters.")]
     cols: Annotated[int, Meta(description="The window's, in characters.")]
     created_at: Annotated[int, Meta(description=f"In {_WHEN}.")]
@@ -123,12 +133,25 @@ class SessionRecord(msgspec.Struct):
         ]
         | UnsetType
     ) = UNSET
+    args_cut: (
+        Annotated[
+            bool,
+            Meta(description="Only there, and true, in a list that does not tell all of `args`."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Sessions(msgspec.Struct):
-    """All sessions that are known, the oldest first."""
+    """Sessions that are known, the oldest first."""
 
     sessions: Annotated[list[SessionRecord], Meta(description="Live ones and ended ones.")]
+    next: (
+        Annotated[
+            int, Meta(description="Only there if there are more: the `after` that lists these.")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Error(msgspec.Struct):
@@ -187,6 +210,31 @@ def record_of(session: Session) -> SessionRecord:
         is_alive=ended is None,
         oom_killed=True if status is not None and status.oom_killed else UNSET,
     )
+
+
+def page_of(sessions: Sequence[Session], limit: int) -> Sessions:
+    """Return the first of these sessions as a list tells them: bounded, whatever they are."""
+    page = Sessions([_listed(each) for each in sessions[:limit]])
+    if len(sessions) > limit:
+        page.next = sessions[limit - 1].number
+    return page
+
+
+def _listed(session: Session) -> SessionRecord:
+    record = record_of(session)
+    if sum(map(len, record.args)) > _MOST_TOLD:
+        record.args = list(_cut(record.args))
+        record.args_cut = True
+    return record
+
+
+def _cut(args: Sequence[str]) -> Iterator[str]:
+    left = _MOST_TOLD
+    for each in args:
+        if left <= 0:
+            return
+        yield each[:left]
+        left -= len(each)
 
 
 def _read(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:

@@ -36,6 +36,12 @@ _SPAWNING = {
 _ALL = "http://here/s"
 Ask = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
 
+
+async def _resized_too_late(client: httpx.AsyncClient, session: str) -> httpx.Response:
+    await client.delete(session)
+    return await client.post(f"{session}/resize", json={"rows": 1, "cols": 1})
+
+
 ASKED: dict[str, Ask] = {
     "INVALID_REQUEST": lambda client, _: client.post(_ALL, content=b"{"),
     "UNSUPPORTED_MEDIA_TYPE": lambda client, _: client.post(_ALL, data={"command": "x"}),
@@ -47,6 +53,7 @@ ASKED: dict[str, Ask] = {
     "NOT_FOUND": lambda client, one: client.get(f"{one}/x/y"),
     "SESSION_NOT_FOUND": lambda client, _: client.get(f"{_ALL}/another"),
     "METHOD_NOT_ALLOWED": lambda client, one: client.put(one),
+    "SESSION_ENDED": _resized_too_late,
     "BODY_TOO_LARGE": lambda client, _: client.request("GET", _ALL, content=bytes((1 << 20) + 1)),
     "BODY_TIMEOUT": lambda client, _: client.post(_ALL, content=_stalled()),
     "TOO_MANY_BODIES": lambda client, _: _crowded(client),

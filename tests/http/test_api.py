@@ -82,6 +82,7 @@ def create(**fields: object) -> object:
     ("asked", "operation"),
     [
         (request("GET"), List()),
+        (request("GET", query="after=17&limit=20&x=y"), List(17, 20)),
         (request("GET", f"{PREFIX}/abc"), Get("abc")),
         (request("DELETE", f"{PREFIX}/abc"), Kill("abc", None)),
         (request("DELETE", f"{PREFIX}/abc", "grace=1.5"), Kill("abc", 1.5)),
@@ -93,6 +94,18 @@ def create(**fields: object) -> object:
 def test_reads_what_is_asked_for(asked: Request, operation: object) -> None:
     """Each endpoint is read as its operation; parameters that are not known are ignored."""
     assert api.read(asked) == operation
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=", "limit=1&limit=2", "limit=x", "after=-1", "after=1.0",
+     "after=" + "9" * 5000, "after=%D9%A1"],
+)  # fmt: skip
+def test_what_is_no_page(query: str) -> None:
+    """A limit or a place that can't be is refused."""
+    answer = api.read(request("GET", query=query))
+    assert isinstance(answer, Response)
+    assert (answer.status, json.loads(answer.body)["code"]) == (400, "INVALID_REQUEST")
 
 
 @pytest.mark.parametrize(

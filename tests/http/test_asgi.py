@@ -88,6 +88,71 @@ async def test_an_out_of_memory_kill_is_told(autojump_clock: MockClock) -> None:
             assert (told["exit_code"], told.get("oom_killed")) == (137, killed or None)
 
 
+async def test_a_list_comes_in_pages(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """Each session is told once, in order, also if some end and are forgotten meanwhile."""
+    app = ptykill.asgi_app(mortal, key=None)
+    sessions = [await mortal.spawn([str(number)]) for number in range(5)]
+    told, query = [], b"limit=2"
+    while True:
+        status, page = await ask(app, "GET", query_string=query)
+        assert (status, len(page["sessions"]) <= 2) == (200, True)
+        told += [each["command"] for each in page["sessions"]]
+        if "next" not in page:
+            break
+        query = f"limit=2&after={page['next']}".encode()
+        await sessions[int(told[-1])].kill()
+        await trio.sleep(301)
+    assert told == ["0", "1", "2", "3", "4"]
+    assert len((await ask(app, "GET"))[1]["sessions"]) == 3
+
+
+async def test_a_list_is_bounded_whatever_is_in_it(
+    autojump_clock: MockClock, mortal: Supervisor
+) -> None:
+    """Long arguments are cut in a list, which says so; the session itself tells all of them."""
+    app = ptykill.asgi_app(mortal, key=None)
+    args = ["a" * 1000, "é" * 1000, "b"]
+    session = await mortal.spawn(["x", *args])
+    await mortal.spawn(["x", "a" * 1024])
+    _, told = await ask(app, "GET")
+    long, short = told["sessions"]
+    assert (long["args"], long["args_cut"]) == (["a" * 1000, "é" * 24], True)
+    assert "args_cut" not in short
+    _, record = await ask(app, "GET", f"{PREFIX}/{session.id}")
+    assert (record["args"], "args_cut" in record) == (args, False)
+
+
+async def test_an_ended_session_keeps_its_size(
+    autojump_clock: MockClock, mortal: Supervisor
+) -> None:
+    """A size that comes too late is refused by request, ignored by WebSocket, and not kept."""
+    app = ptykill.asgi_app(mortal, key=None)
+    session = await mortal.spawn(["bash"], rows=20, cols=70)
+    await session.terminate()
+    with pytest.raises(ptykill.SessionEnded):
+        session.resize(1, 1)
+    size = {"type": "http.request", "body": b'{"rows": 1, "cols": 1}'}
+    client = Client(app, size)
+    path = f"{PREFIX}/{session.id}"
+    start, body = await client.run("http", method="POST", path=f"{path}/resize", headers=[])
+    assert (start["status"], json.loads(body["body"])["code"]) == (409, "SESSION_ENDED")
+    token = (await app.issue_token(session.id)).encode()
+    frames = [b"\x01\0\x01\0\x01", b"\x02"]
+    messages = [{"type": "websocket.receive", "bytes": frame} for frame in frames]
+    client = Client(app, {"type": "websocket.connect"}, *messages)
+
+    async def receive() -> dict[str, Any]:
+        if not client.messages:
+            await trio.sleep_forever()
+        return await client.receive()
+
+    scope = {"path": f"{path}/ws", "headers": [(b"x-pty-token", token)]}
+    await app({"type": "websocket", **scope}, receive, client.send)
+    assert [each.get("bytes") for each in client.sent[1:]] == [b"\x03\0\0\0\x81", None]
+    _, told = await ask(app, "GET", path)
+    assert (told["rows"], told["cols"]) == (20, 70)
+
+
 async def test_a_cancelled_handler_changes_nothing(
     autojump_clock: MockClock, mortal: Supervisor
 ) -> None:
