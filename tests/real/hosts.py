@@ -745,6 +745,28 @@ async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
     return answer
 
 
+async def whose_keeper_is_lied_to(way: str, folder: str) -> dict[str, Any]:
+    """End a session that has /proc say that this host's child is the keeper's; root, in private."""
+    stranger = subprocess.Popen(["sleep", "60"], process_group=0)  # noqa: ASYNC220 - it is quick
+    lie = Path(folder) / "children"
+    lie.write_text(f"{stranger.pid} ")
+    async with ptykill.open_supervisor(
+        plan="HUP@session 100ms, KILL 5s", containment=choose_spawn(way)
+    ) as supervisor:
+        script = f"""
+        trap '' HUP
+        mount --bind {lie} /proc/$PPID/task/$PPID/children && echo lied
+        while :; do sleep 60 & wait; done
+        """
+        session = await supervisor.spawn(["sh", "-c", script])
+        said = await session.receive()
+        verdict = await session.terminate()
+    alive = stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+    return {**summary(verdict), "said": said.decode().strip(), "alive": alive}
+
+
 def that_kills_many(parent: str) -> list[int]:
     """Kill more members of a cgroup than this process may have descriptors, in one go."""
     group = Cgroup(new_path(parent))

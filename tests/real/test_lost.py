@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
+import os
+import signal
+from pathlib import Path
+from typing import cast
 
+import httpx
+import pytest
+import trio
+
+import ptykill
+from ptykill import KILL_NOW, Caveat, ExitStatus, Outcome, Supervisor
 from ptykill.containment import why_not
+from ptykill.containment.keeper import KeeperContainment
+from ptykill.kernel import cgroup
+from ptykill.testing import process_table as processes
+from ptykill.testing.adversaries import python
 from tests.real.hosts import run_host
+from tests.real.scene import PATIENCE, start, until
 
 needs_cgroup = pytest.mark.skipif(why_not("cgroup") is not None, reason="no cgroup")
 both = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
@@ -22,3 +37,175 @@ def test_strangers_in_the_cgroup(lost: tuple[str, ...]) -> None:
         assert answer["member"]
     assert answer["outcome"] == ("unproven" if "warden" in lost else "killed")
     assert answer["empty"] == ("warden" not in lost)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@both
+def test_a_keeper_that_is_lied_to(tier: str, tmp_path: Path) -> None:
+    """What is mounted over the list of its children gets no stranger killed."""
+    wrapper = ("unshare", "-m", "--propagation", "private")
+    answer = run_host("whose_keeper_is_lied_to", tier, str(tmp_path), wrapper=wrapper)
+    assert answer["said"] == "lied"
+    assert answer["alive"]
+    assert (answer["empty"], answer["outcome"]) == (True, "killed")
+
+
+def test_a_cgroup_that_cannot_be_read(tmp_path: Path) -> None:
+    """It counts as populated; one that has been removed does not."""
+    for name in "cgroup.events", "cgroup.procs":
+        (tmp_path / name).mkdir()  # EISDIR, for root too.
+    unreadable = cgroup.Cgroup(str(tmp_path))
+    assert unreadable.populated()
+    assert unreadable.any_of_ours(lambda _: False)
+    assert unreadable.kill_each() == set()
+    gone = cgroup.Cgroup(str(tmp_path / "gone"))
+    assert not gone.populated()
+    assert not gone.any_of_ours(lambda _: True)
+
+
+KILLS_ITS_KEEPER = python(
+    "kills its keeper",
+    "has a deaf daemon that kills its keeper when it is told to, and the warden if it is to",
+    """
+    def daemon():
+        os.setsid()
+        deaf()
+        fork(lambda: (deaf(), say("ready"), attack()))
+        os._exit(0)
+    def parent(pid):
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    keeper = os.getppid()
+    warden = parent(keeper)
+    def attack():
+        while not os.path.exists("go") and not os.path.exists("both"):
+            time.sleep(0.005)
+        if os.path.exists("both"):
+            os.kill(warden, signal.SIGKILL)
+        os.kill(keeper, signal.SIGKILL)
+        idle()
+    deaf()
+    os.waitpid(fork(daemon), 0)
+    idle()
+    """,
+    Outcome.KILLED,
+    ExitStatus(signal=signal.SIGKILL),
+)
+
+
+@both
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_keeper_that_its_session_kills(
+    supervisor: Supervisor,
+    tmp_path: Path,
+    asked: bool,  # noqa: FBT001
+) -> None:
+    """The escaped daemon is dead when the verdict comes, which says that SIGKILL was needed."""
+    scene = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
+    scene.tell("go")
+    with trio.fail_after(PATIENCE):
+        if asked:
+            await trio.sleep(0.01)
+            verdict = await scene.session.terminate(plan=KILL_NOW)
+        else:
+            verdict = await scene.session.wait()
+    assert scene.marked() == []
+    assert verdict.empty
+    assert verdict.outcome is Outcome.KILLED
+    assert verdict.caveats <= {Caveat.KEEPER_LOST}
+    session = await supervisor.spawn(["true"])
+    assert (await session.wait()).caveats == frozenset()
+
+
+@both
+async def test_a_keeper_and_a_warden_that_a_session_kills(
+    supervisor: Supervisor, tmp_path: Path, tier: str
+) -> None:
+    """DELETE is told that nobody can prove the end, each time; what the cgroup knows is dead."""
+    scene = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
+    app = ptykill.asgi_app(supervisor, key=None)
+    path = f"http://localhost/api/v1/pty/{scene.session.id}"
+    scene.tell("both")
+    with trio.fail_after(PATIENCE):
+        await scene.session.wait_exited()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            answers = [await client.delete(path), await client.delete(path)]
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (500, "SESSION_UNPROVEN")
+        assert "keeper lost" in answer.headers["ptykill-caveats"]
+    left = processes.marked(scene.mark)
+    assert len(left) == (tier == "keeper")  # It has left all that could be looked at.
+    for survivor in left:
+        processes.end(survivor.pid)
+    session = await supervisor.spawn(["true"])
+    assert (await session.wait()).empty
+
+
+FREEZES = python(
+    "freezes itself",
+    "freezes its cgroup, with its keeper in it or below it, or where nobody looks for it",
+    """
+    where = os.environ["PTYKILL_TEST_PLACE"]
+    with open("/proc/self/cgroup") as told:
+        (own,) = [line.strip().rsplit("/", 1)[1] for line in told if line.startswith("0::")]
+    own = f"{where}/{own}"
+    folder = {"own": own, "below": f"{own}/below", "beside": f"{where}/beside-{os.getpid()}"}[kind]
+    if kind != "own":
+        os.mkdir(folder)
+    if kind == "beside":
+        with open("beside", "w") as file:
+            file.write(folder)
+    def write(name, what):
+        with open(f"{folder}/{name}", "w") as file:
+            file.write(str(what))
+    write("cgroup.max.descendants", 0)
+    write("cgroup.procs", os.getppid())
+    deaf()
+    say("ready")
+    write("cgroup.freeze", 1)
+    idle()
+    """,
+    Outcome.KILLED,
+    ExitStatus(signal=signal.SIGKILL),
+)
+
+
+@needs_cgroup
+@pytest.mark.parametrize("tier", ["cgroup"], indirect=True)
+@pytest.mark.parametrize("kind", ["own", "below", "beside"])
+async def test_a_frozen_keeper(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """It is made to go on when its session is to end, and leaves no cgroup."""
+    place = cgroup.place()
+    assert place is not None
+    monkeypatch.setenv("PTYKILL_TEST_PLACE", place)
+    program = dataclasses.replace(FREEZES, source=f"kind = {kind!r}\n{FREEZES.source}")
+    scene = await start(supervisor, program, tmp_path)
+    kept = cast(KeeperContainment, scene.session._driver.containment)._kept
+    assert kept.cgroup is not None
+    events = Path(f"/proc/{kept.pid}/cgroup")
+    await until(lambda: frozen(place, events), "the keeper to be frozen")
+    try:
+        verdict = await scene.session.terminate(plan="HUP@session 100ms, KILL 15s")
+        assert verdict.empty
+        assert verdict.outcome is Outcome.KILLED
+        assert verdict.caveats == frozenset()
+        await until(lambda: not Path(kept.cgroup or "").exists(), "its cgroup to be removed")
+    finally:
+        if kind == "beside":
+            await until(lambda: not Path(f"/proc/{kept.pid}").exists(), "the keeper to leave")
+            remove((scene.folder / "beside").read_text())
+
+
+def remove(folder: str) -> None:
+    """Remove a cgroup."""
+    Path(folder).rmdir()
+
+
+def frozen(place: str, told: Path) -> bool:
+    """Return whether a process's cgroup is frozen."""
+    own = told.read_text().split("0::")[1].strip()
+    host = Path("/proc/self/cgroup").read_text().split("0::")[1].strip()
+    events = Path(place) / os.path.relpath(own, host) / "cgroup.events"
+    return events.exists() and "frozen 1" in events.read_text()
