@@ -108,8 +108,9 @@ class Errand(Generic[T]):
     def result(self) -> T:
         """Return or raise what it did; once, and after the ring."""
         error, self._error = self._error, None
-        value, self._value = self._value, None
-        self._taken = True
+        value = self._value
+        self._taken = True  # An interrupt before this finds the value where it was.
+        self._value = None
         if error is None:
             return cast(T, value)
         try:
@@ -119,15 +120,13 @@ class Errand(Generic[T]):
 
 
 def _discard(value: object, mark: object) -> None:
-    """End what was made for a caller who is gone, if it is, or is in, what a function returned."""
-    match value:
-        case Session() if value.made_for is mark:
-            end_undelivered(value)
-        case Attachment() if value.made_for is mark:
-            value.close()
-        case tuple() | list():
-            for each in value:
-                _discard(each, mark)
+    """End what was made for a caller who is gone: what a function returned, or what is in that."""
+    for each in value if isinstance(value, tuple | list) else (value,):
+        match each:
+            case Session() if each.made_for is mark:
+                end_undelivered(each)
+            case Attachment() if each.made_for is mark:
+                each.close()
 
 
 def end_undelivered(session: Session) -> None:
