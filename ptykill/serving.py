@@ -23,13 +23,15 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from ptykill import log
 from ptykill.gate import Gate
 from ptykill.http import limits
-from ptykill.http.attach import Message, Receive, Send
+from ptykill.http.attach import SILENT, Message, Receive, Send
 
 __all__ = ["Server"]
 
 _SLACK = 1.0
 """Seconds that answers may take to be sent once all sessions have ended."""
 _TICK = 1.0
+_UNSENT = 65_536
+"""Bytes that the kernel takes for a client beyond what it has sent (Linux 3.12)."""
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
@@ -181,6 +183,11 @@ class _WebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._heard = self.loop.time()
+        # A client that is slow, and its PINGs, would be behind megabytes; and the socket is said to
+        # be writable only when a third of them have gone (Linux sk_stream_is_writeable).
+        with contextlib.suppress(OSError, AttributeError):  # A UNIX socket; not Linux.
+            stream = self.transport.get_extra_info("socket")
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         if not self._gate.upgrade(self):
             self._refuse(503, "TOO_MANY_CONNECTIONS", "there are too many WebSockets here")
 
@@ -218,17 +225,33 @@ class _WebSocket(WebSocketsSansIOProtocol):
         # client that is as slow as they are.
         self.ping_timer = self.loop.call_later(limits.PING_SECONDS, self.send_keepalive_ping)
 
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        # A client that is slow comes to a PING only after all that was sent before it.
+        self._heard = self.loop.time()
+
     def send_keepalive_ping(self) -> None:
         now = self.loop.time()
+        if self.close_sent or self.transport.is_closing():
+            return
         if self.read_paused:
             self._heard = now  # It is we who do not listen.
         if now - self._heard > limits.SILENCE_SECONDS:
-            log.event(logging.INFO, "attach.silent", seconds=round(now - self._heard))
-            self.transport.abort()
+            self._give_up()
         elif self.writable.is_set():
             super().send_keepalive_ping()
         else:
             self.schedule_ping()  # It has more to read than it does already.
+
+    def _give_up(self) -> None:
+        """Detach a client from which nothing was heard; the gate aborts what it does not take.
+
+        uvicorn tells the app only when everything is sent, and a dead client takes nothing.
+        """
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1013, "reason": SILENT})
+        self.conn.send_close(1013, SILENT)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.close()
 
 
 def _abort(transport: asyncio.Transport, error: Exception) -> None:

@@ -20,7 +20,7 @@ from ptykill.http.typed import TypedInput
 from ptykill.output import Attachment
 from ptykill.session import Session
 
-__all__ = ["Message", "Receive", "Send", "converse"]
+__all__ = ["SILENT", "Message", "Receive", "Send", "converse"]
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -33,6 +33,8 @@ _FAREWELL = 1.0
 """Seconds of silence after which a client is not waited for that has been told goodbye."""
 _SILENCE = 60.0
 """Seconds after which a client is dead that has taken nothing, and said nothing, meanwhile."""
+SILENT = "silent"
+"""Why a dead client is let go, in a server's message of its disconnect as well."""
 
 
 class _Goodbye(NamedTuple):
@@ -122,6 +124,8 @@ class _Conversation:
                 message = await self._receive()
                 self._sending.deadline = trio.current_time() + _SILENCE  # The client lives.
                 if message["type"] == "websocket.disconnect":
+                    if (message.get("code"), message.get("reason")) == (1013, SILENT):
+                        self._log_drop(1013, SILENT)  # `ptykill serve` has told it.
                     return
                 data = message.get("bytes")
                 try:
@@ -182,7 +186,7 @@ class _Conversation:
             except OSError:  # The client has gone without a word (ASGI 2.4), as some do.
                 self._all.cancel()
             if self._sending.cancelled_caught:
-                self._log_drop(1006, "silent")
+                self._log_drop(1006, SILENT)
                 self._all.cancel()
 
 

@@ -1,0 +1,120 @@
+"""Which clients ``ptykill serve`` takes for dead: real connections, with other numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+import ptykill
+from ptykill.http import frames, limits
+from ptykill.serving import Server
+from tests.waiting import PATIENCE, wait_until
+
+PATH = "/api/v1/pty"
+UPGRADE = [
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: c2l4dGVlbiBieXRlcyAhIQ==",
+]
+TOLD = b"\x88\x08\x03\xf5silent"
+"""The server's close, with 1013 and the reason."""
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """Serve as the daemon does, with seconds of silence in place of a minute."""
+    monkeypatch.setattr(limits, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "SILENCE_SECONDS", 2.5)
+    stop: list[Any] = []
+
+    async def main() -> None:
+        server = Server(cast(Any, ptykill.asgi_app(host, key=None, spawning=True)))
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: asyncio.run_coroutine_threadsafe(server.finish(), loop))
+        await server.run_at(listener)
+
+    with ptykill.Host() as host, socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: asyncio.run(main()))
+        thread.start()
+        wait_until(lambda: stop)
+        yield listener.getsockname()
+        stop[0]()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def start(address: tuple[str, int], program: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Start a shell program; return where to attach to it, and the header to do it with."""
+    body = {"command": "sh", "args": ["-c", program], "working_dir": str(folder)}
+    place = f"{address[0]}:{address[1]}{PATH}"
+    told = httpx.post(f"http://{place}", json=body, trust_env=False).json()
+    return f"{place}/{told['session_id']}/ws", {"X-PTY-Token": told["token"]}
+
+
+@contextmanager
+def deaf(address: tuple[str, int], program: str, folder: Path) -> Iterator[socket.socket]:
+    """Attach to a program, by a client that answers no PING and reads nothing by itself."""
+    place, headers = start(address, program, folder)
+    with socket.create_connection(address, PATIENCE) as client:
+        lines = [f"GET {place[place.index('/') :]} HTTP/1.1", f"Host: {address[0]}", *UPGRADE]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        client.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += client.recv(1)
+        assert b" 101 " in answer
+        client.sendall(b"\x82\x81\0\0\0\0" + frames.READY)
+        yield client
+
+
+def test_a_silent_client_is_told(
+    address: tuple[str, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that answers no PING, and has nothing to read, is closed with a reason, and logged."""
+    with deaf(address, "sleep 600", tmp_path) as client:
+        told = b""
+        while more := client.recv(65_536):
+            told += more
+    assert told.endswith(TOLD)
+    wait_until(lambda: "reason='silent'" in caplog.text)
+    assert "code=1013" in caplog.text
+
+
+def test_a_slow_client_is_not_silent(
+    address: tuple[str, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that reads on, and comes to no PING for all the output before it, stays."""
+    place, headers = start(address, "yes", tmp_path)
+    stream = socket.socket()
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    stream.connect(address)
+    with connect(
+        f"ws://{place}", sock=stream, additional_headers=headers, max_queue=1, close_timeout=0.1
+    ) as client:
+        client.send(frames.READY)
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            client.recv(PATIENCE)
+            time.sleep(0.2)
+        assert "client.dropped" not in caplog.text
+
+
+def test_a_dead_client_holds_nothing_back(
+    address: tuple[str, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that takes nothing is detached in time, though the server can't send what it has."""
+    program = "head -c 20000000 /dev/zero; : > done; sleep 600"
+    with deaf(address, program, tmp_path):
+        wait_until((tmp_path / "done").exists)
+        assert caplog.text.count("reason='silent'") == 1
