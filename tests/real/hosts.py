@@ -384,6 +384,35 @@ async def that_hurries(way: str, folder: str) -> None:
         await trio.sleep(60)
 
 
+async def with_stopped_output(way: str, folder: str) -> None:
+    """Stop the output of a program that writes in its clean-up, and wait to be killed."""
+    os.chdir(folder)
+    program = """
+import os, select, signal, time
+
+def clean_up(*_):
+    try:
+        os.write(1, b"x" * 9000)
+    except OSError:
+        pass
+    open("cleaned", "w").close()
+    os._exit(0)
+
+signal.signal(signal.SIGHUP, clean_up)
+while select.select([], [1], [], 0)[1]:
+    time.sleep(0.01)
+open("stopped", "w").close()
+while True:
+    signal.pause()
+"""
+    async with ptykill.open_supervisor(
+        plan="HUP@session 50s, KILL 5s", containment=choose_spawn(way)
+    ) as supervisor:
+        session = await supervisor.spawn(["python3", "-c", program])
+        await session.send(b"\x13")
+        await trio.sleep(60)
+
+
 async def with_a_foreign_member(way: str, program: str) -> dict[str, Any]:
     """End a session that has a member of another user, whom this host may not signal."""
     command = f"trap '' HUP; {program} --reuid 0 --regid 0 --clear-groups sleep 60 & sleep 60"

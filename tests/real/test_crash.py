@@ -78,6 +78,16 @@ def test_killed_while_in_a_hurry(mark: str, tier: str, tmp_path: Path) -> None:
         assert processes.left(mark, GRACE + SLACK) == []
 
 
+def test_killed_while_output_is_stopped(mark: str, tier: str, tmp_path: Path) -> None:
+    """After Ctrl-S, a clean-up that writes is not held up: the terminal is gone with the host."""
+    with host("with_stopped_output", tier, str(tmp_path)) as process:
+        wait_for(tmp_path / "stopped", process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert processes.left(mark, 10 * SLACK) == []
+    assert (tmp_path / "cleaned").exists()
+
+
 def test_killed_while_a_fork_lives(mark: str, tier: str, tmp_path: Path) -> None:
     """A child that the host had forked holds its sockets, and its terminals, and does no harm."""
     with host("with_a_fork", tier, str(tmp_path)) as process:
