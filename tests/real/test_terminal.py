@@ -292,5 +292,7 @@ async def test_sending_to_the_dead(supervisor: Supervisor) -> None:
     with pytest.raises(SessionEnded) as caught:
         await session.send(b"hello?\n")
     assert (caught.value.code, caught.value.status) == ("SESSION_ENDED", 409)
-    session.resize(rows=10, cols=10)  # Nobody is there to be told, and that is all.
+    with pytest.raises(SessionEnded):
+        session.resize(rows=10, cols=10)
+    assert (session.rows, session.cols) == (24, 80)
     assert await session.receive() == b""
