@@ -184,15 +184,16 @@ class _Talk:
 
     async def _type(self, websocket: WebSocketConnection, near: tty.Near) -> None:
         """Send what is typed. Where it comes from a pipe, its end leaves us looking on."""
-        key = self._key if near.interactive else None
+        watch = keys.Watch(self._key if near.interactive else None)
         while True:
             try:
-                data, pressed = keys.upto(await near.receive(), key)
+                data = await near.receive()
             except OSError as error:
                 self._part(_unusable("input", error))
                 return
-            if not data and not pressed:
+            if not data:
                 break
+            data, pressed = watch.upto(data)
             try:
                 if data:
                     await websocket.send_message(frames.typed(data))

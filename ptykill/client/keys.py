@@ -1,15 +1,19 @@
-r"""The key that detaches. Pure.
+r"""The key that detaches, in each of the ways in which terminals send it. Pure.
 
 It is Ctrl-] unless told otherwise, as with telnet. Programs hardly ever want that one, whereas
 Ctrl-\ (dtach's) is the key for SIGQUIT: by it a person gets a stack dump out of a program that
 hangs, which is just when one is attached to it.
+
+A program may have asked the terminal for another encoding of keys (kitty's keyboard protocol,
+xterm's modifyOtherKeys). Then Ctrl-] comes as ``CSI 93;5u``, or as ``CSI 27;5;93~``.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-__all__ = ["DEFAULT", "parse", "upto"]
+__all__ = ["DEFAULT", "Watch", "parse"]
 
 DEFAULT: Final = "ctrl-]"
 
@@ -33,9 +37,63 @@ def parse(text: str) -> bytes | None:
     raise ValueError(msg)
 
 
-def upto(data: bytes, key: bytes | None) -> tuple[bytes, bool]:
-    """Return what is typed before the key, and whether it was pressed."""
-    if key is None:
-        return data, False
-    before, found, _ = data.partition(key)
-    return before, bool(found)
+_ENCODED = re.compile(
+    rb"\x1b\[(?:(\d{1,7})(?::(\d{0,7}))?[\d:]{0,32};(\d{1,3})(?::([123]))?(?:;[\d:]{0,32})?u"
+    rb"|27;(\d{1,3});(\d{1,7})~)"
+)
+"""A key with its modifiers: code, shifted code, modifiers and event; or modifiers and code."""
+_CUT_OFF = re.compile(rb"\x1b\[\d[\d:;]{0,64}\Z")
+"""What may become such a key with the next bytes. An ESC by itself is a key, and not held back."""
+_STARTS: Final = (b"\x1b[", b"\x1b")
+"""What is sent at once though more may come: somebody may wait for the key Escape."""
+_SHIFT, _CONTROL, _LOCKS = 1, 4, 64 | 128
+_RELEASED = b"3"
+
+
+class Watch:
+    """Watches what is typed for the key that detaches; None is for no key."""
+
+    def __init__(self, key: bytes | None) -> None:
+        self._key = key
+        self._codes: set[int] = set()
+        if key is not None:
+            name = _CONTROLS[key[0]]
+            self._codes = {ord(name), ord(name.upper())}
+        self._tail = b""
+        """The end of what was typed before, if a key may have begun there."""
+        self._sent = 0
+        """How many bytes of it were told."""
+
+    def upto(self, data: bytes) -> tuple[bytes, bool]:
+        """Return what is typed before the key, and whether it was pressed.
+
+        The first bytes of a key that is sent as several are held back until the others come.
+        """
+        if self._key is None:
+            return data, False
+        data, sent = self._tail + data, self._sent
+        until, pressed = len(data), False
+        if (raw := data.find(self._key)) >= 0:
+            until, pressed = raw, True
+        for encoded in _ENCODED.finditer(data, 0, until):
+            if self._is_pressed(encoded):
+                until, pressed = encoded.start(), True
+                break
+        if cut_off := None if pressed else _CUT_OFF.search(data):
+            until = cut_off.start()
+            self._tail, self._sent = cut_off[0], max(sent - until, 0)
+        else:
+            self._tail = next((each for each in _STARTS if data.endswith(each)), b"")
+            self._sent = len(self._tail)
+        return data[sent : max(until, sent)], pressed
+
+    def _is_pressed(self, encoded: re.Match[bytes]) -> bool:
+        code, shifted, modifiers, event, other_modifiers, other_code = encoded.groups()
+        if event == _RELEASED:
+            return False
+        codes = {int(each) for each in (code, shifted, other_code) if each}
+        held = (int(modifiers or other_modifiers) - 1) & ~_LOCKS
+        # Shift is needed for some of them: Ctrl-_ is Ctrl, Shift and the minus on most keyboards.
+        letter = self._key is not None and 1 <= self._key[0] <= 26
+        allowed = (_CONTROL,) if letter else (_CONTROL, _CONTROL | _SHIFT)
+        return held in allowed and not codes.isdisjoint(self._codes)

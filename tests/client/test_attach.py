@@ -52,7 +52,10 @@ def test_the_window_is_followed(here: Here, sit: Sit) -> None:
     assert seat.wait() == 0
 
 
-@pytest.mark.parametrize(("options", "key"), [([], "\x1d"), (["--detach-key", "ctrl-a"], "\x01")])
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [([], "\x1d"), ([], "\x1b[93;5u"), (["--detach-key", "ctrl-a"], "\x01")],
+)
 def test_detaching_and_coming_back(here: Here, sit: Sit, options: list[str], key: str) -> None:
     """The detach key leaves the session running, and `attach` needs its id alone to come back."""
     seat = sit("new", *options, "--", "sh", "-c", STAYS, here=here)

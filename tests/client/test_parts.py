@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ptykill.client import keys, tokens, tty
+from ptykill.client import tokens, tty
 from ptykill.client.daemon import Daemon, DaemonError
-from ptykill.client.modes import Modes
 from ptykill.http import frames
 
 
@@ -26,54 +25,6 @@ def test_both_ends_have_the_same_frames() -> None:
     assert frames.read_told(frames.exit_frame(None)) == frames.Exit(None)
     for unknown in (b"", b"\x09new", "text", b"\x03"):
         assert frames.read_told(unknown) == b""
-
-
-@pytest.mark.parametrize(
-    ("text", "byte"),
-    [
-        ("ctrl-]", b"\x1d"),
-        ("Ctrl-A", b"\x01"),
-        ("^\\", b"\x1c"),
-        ("ctrl-@", b"\x00"),
-        ("c-_", b"\x1f"),
-        ("none", None),
-    ],
-)
-def test_keys_have_names(text: str, byte: bytes | None) -> None:
-    """A key is named as people name it."""
-    assert keys.parse(text) == byte
-
-
-@pytest.mark.parametrize("text", ["", "a", "ctrl-", "ctrl-1", "f1", "^^^"])
-def test_what_is_no_key_is_refused(text: str) -> None:
-    """A key that no terminal sends as one byte is none."""
-    with pytest.raises(ValueError, match="detach key"):
-        keys.parse(text)
-
-
-def test_what_is_typed_before_the_key_is_typed() -> None:
-    """And what comes after it is not."""
-    assert keys.upto(b"ab\x1dcd", b"\x1d") == (b"ab", True)
-    assert keys.upto(b"abcd", b"\x1d") == (b"abcd", False)
-    assert keys.upto(b"ab\x1dcd", None) == (b"ab\x1dcd", False)
-
-
-def test_modes_are_followed_in_pieces_of_any_size() -> None:
-    """What is set and not turned back is undone, wherever the output was cut."""
-    output = b"x\x1b[?1049h\x1b[?25l\x1b[?1000;1006h\x1b[31mtext\x1b[?1000l\x1b[?7777h"
-    for size in range(1, len(output) + 1):
-        modes = Modes()
-        for start in range(0, len(output), size):
-            modes.see(output[start : start + size])
-        assert modes.undo() == b"\x1b[?1049l\x1b[?1006l\x1b[?25h\x1b[0m"
-        assert modes.undo() == b""
-
-
-def test_nothing_is_undone_where_nothing_was_done() -> None:
-    """A terminal that is as it should be is not written to."""
-    modes = Modes()
-    modes.see(b"\x1b[?1049h\x1b[?25l full screen \x1b[?25h\x1b[?1049l plain \x1b[?")
-    assert modes.undo() == b""
 
 
 def test_tokens_are_pruned(home: Path) -> None:

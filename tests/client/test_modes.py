@@ -1,0 +1,193 @@
+"""What a session switches on the terminal, and how a client turns it back."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ptykill.client.modes import Modes
+from tests.client.seat import Here, eventually
+
+SWITCHES = {
+    b"\x1b[?1049h": b"\x1b[?1049l",
+    b"\x1b[?1h": b"\x1b[?1l",
+    b"\x1b[?6h": b"\x1b[?6l",
+    b"\x1b[?25l": b"\x1b[?25h",
+    b"\x1b[?7l": b"\x1b[?7h",
+    b"\x1b[?1004h": b"\x1b[?1004l",
+    b"\x1b[?2004h": b"\x1b[?2004l",
+    b"\x1b[?2026h": b"\x1b[?2026l",
+    b"\x1b[4h": b"\x1b[4l",
+    b"\x1b=": b"\x1b>",
+    b"\x1b[4 q": b"\x1b[0 q",
+    b"\x1b[3;10r": b"\x1b7\x1b[r\x1b8",
+    b"\x1b(0": b"\x1b(B",
+    b"\x0e": b"\x0f",
+    b"\x1b[>1u": b"\x1b[<1u",
+    b"\x1b[>1u\x1b[>5u": b"\x1b[<2u",
+    b"\x1b[=5u": b"\x1b[=0u",
+    b"\x1b[=1;2u": b"\x1b[=0u",
+    b"\x1b[>4;2m": b"\x1b[>4m",
+    b"\x1b[>1;2m": b"\x1b[>1m",
+    b"\x1b[22;0t": b"\x1b[23;0t",
+    b"\x1b[22;2t\x1b[22;1t": b"\x1b[23;1t\x1b[23;2t",
+    b"\x1b]8;;http://a/\x07": b"\x1b]8;;\x1b\\",
+    b"\x1b[31m": b"",
+    b"\x1b[38;5;0m": b"",
+    b"\x1b[48;2;0;0;0m": b"",
+    b"\x1b[4:3m": b"",
+}
+"""What a program writes, and what undoes it; a reset of colours follows each."""
+
+PLAIN = (
+    b"",
+    b"text\r\n",
+    b"\x1b[31mred\x1b[0m\x1b[1;38;5;0mbold\x1b[m\x1b[4m\x1b[0;0m",
+    b"\x1b[?1049h\x1b[?25l full screen \x1b[?25h\x1b[?1049l plain \x1b[?",
+    b"\x1b=keypad\x1b>",
+    b"\x1b[2 q\x1b[ q",
+    b"\x1b[2;5r\x1b[r",
+    b"\x1b(0qqq\x1b(B\x0eqqq\x0f",
+    b"\x1b[4hinsert\x1b[4l",
+    b"\x1b[>1u\x1b[<u\x1b[=5u\x1b[=0u\x1b[<9u",
+    b"\x1b[>1u\x1b[?1049h\x1b[>5u\x1b[<u\x1b[?1049l\x1b[<1u",
+    b"\x1b[>4;1m\x1b[>4;0m\x1b[>4;2m\x1b[>4m\x1b[>4;2m\x1b[>m",
+    b"\x1b[22;0t\x1b]0;title\x07\x1b[23;0t\x1b[23t",
+    b"\x1b]8;id=1;http://a/\x1b\\link\x1b]8;;\x1b\\",
+    b"\x1b]0;no \x0e switch, nor [4h\x07\x1bPq\x0e[4h\x1b\\",
+    b"\x1b[?1000h\x1b[>4;2m\x1b[4h\x1b=\x1b[3;4r\x1b[31m\x1bc",
+    b"\x1b[?6h\x1b[?1h\x1b[4h\x1b=\x1b(0\x1b[3;4r\x1b[?25l\x1b[31m\x1b[!p",
+    b"\x1b[6n\x1b[c\x1b[?u\x1b[>q\x1b[?4m\x1b[18t\x1b[>4n\x1b[?2026$p\x1b(B\x1b)0",
+    "\u00e4\u4e2d\U0001f600".encode(),
+)
+"""Output after which there is nothing to undo."""
+
+
+def seen(output: bytes, cuts: Iterator[int] | None = None) -> Modes:
+    """Return what follows output that came in one piece, or in those that are given."""
+    modes, at = Modes(), 0
+    for size in cuts or iter(()):
+        modes.see(output[at : at + size])
+        at += size
+        if at >= len(output):
+            return modes
+    modes.see(output[at:])
+    return modes
+
+
+@pytest.mark.parametrize(("switch", "undone"), SWITCHES.items(), ids=repr)
+def test_what_is_switched_is_turned_back(switch: bytes, undone: bytes) -> None:
+    """Each by its own sequence, once, wherever the output was cut."""
+    for size in range(1, len(switch) + 5):
+        modes = seen(b"x" + switch + b"y", iter([size, 1, 1, 2]))
+        assert modes.undo() == undone + b"\x1b[0m"
+        assert modes.undo() == b""
+
+
+@pytest.mark.parametrize("output", PLAIN, ids=repr)
+def test_nothing_is_undone_where_nothing_was_done(output: bytes) -> None:
+    """A terminal that is as it should be is not written to."""
+    for size in range(1, max(len(output), 2)):
+        modes = Modes()
+        for start in range(0, len(output), size):
+            modes.see(output[start : start + size])
+        assert modes.undo() == b"", size
+
+
+def test_each_screen_has_key_flags_of_its_own() -> None:
+    """Those of the alternate screen are popped before it is left, the others afterwards."""
+    modes = seen(b"\x1b[>1u\x1b[?1049h\x1b[>5u\x1b[>7u")
+    assert modes.undo() == b"\x1b[<2u\x1b[?1049l\x1b[<1u\x1b[0m"
+
+
+def test_a_string_that_is_not_finished_swallows_nothing() -> None:
+    """One detaches in the midst of a title, and what undoes the rest is not part of it."""
+    for string in (b"\x1b]0;half a tit", b"\x1bPq#0", b"\x1b_Gi=1;AAAA"):
+        assert seen(b"\x1b[?25l" + string).undo() == b"\x18\x1b\\\x1b[?25h\x1b[0m"
+
+
+def test_long_strings_are_not_kept() -> None:
+    """An image of many megabytes is a string as well."""
+    modes = Modes()
+    modes.see(b"\x1b_G")
+    for _ in range(100):
+        modes.see(b"A" * 65_536)
+    modes.see(b"\x1b\\\x1b[?25l")
+    assert modes.undo() == b"\x1b[?25h\x1b[0m"
+
+
+def test_any_output_in_any_pieces() -> None:
+    """Pieces make no difference, and after what undoes it nothing is left to undo."""
+    chance = random.Random(15)
+    parts = [*SWITCHES, *SWITCHES.values(), *PLAIN, b"\x1b", b"\x1b[", b"\x18", b"\x1b]0;x", b";5m"]
+    for _ in range(300):
+        output = b"".join(chance.choices(parts, k=chance.randrange(1, 12)))
+        undone = seen(output).undo()
+        pieces = seen(output, iter(lambda: chance.randrange(1, 9), None))
+        assert pieces.undo() == undone
+        assert seen(output + undone).undo() == b"", output
+
+
+# --- a real terminal ------------------------------------------------------------------------------
+
+FLAGS = (
+    "alternate_on",
+    "cursor_flag",
+    "insert_flag",
+    "keypad_cursor_flag",
+    "keypad_flag",
+    "mouse_any_flag",
+    "mouse_sgr_flag",
+    "origin_flag",
+    "wrap_flag",
+    "scroll_region_upper",
+    "scroll_region_lower",
+)
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Return what asks a tmux server of our own."""
+    if shutil.which("tmux") is None:
+        pytest.skip("there is no tmux")
+
+    def ask(*arguments: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-f", "/dev/null", "-S", str(tmp_path / "tmux"), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+        return done.stdout.rstrip("\n")
+
+    ask("new-session", "-d", "-x", "80", "-y", "24", "cat")
+    yield ask
+    ask("kill-server")
+
+
+def test_a_real_terminal_is_as_it_was(here: Here, tmux: Callable[..., str], tmp_path: Path) -> None:
+    """The terminal of tmux tells its modes: none of them is another after detaching than before."""
+    switches = b"".join(each for each in SWITCHES if b"\x1b(0" not in each and each != b"\x0e")
+    switches += b"\x1b[?1000;1006h\x1b[?66hswitched"
+    (tmp_path / "switches").write_bytes(switches)
+    client = f"{sys.executable} -m ptykill new -- sh -c 'cat {tmp_path}/switches; sleep 1000'"
+    (tmp_path / "script").write_text(f"{client}\necho $? >{tmp_path}/status\nexec sleep 1000\n")
+    env = [part for name, value in here.env.items() for part in ("-e", f"{name}={value}")]
+
+    def modes() -> str:
+        return tmux("display-message", "-p", " ".join(f"#{{{flag}}}" for flag in FLAGS))
+
+    before = modes()
+    tmux("respawn-pane", "-k", *env, f"sh {tmp_path}/script")
+    eventually(lambda: "switched" in tmux("capture-pane", "-p"))
+    assert modes() != before
+    tmux("send-keys", "-l", "\x1d")
+    eventually((tmp_path / "status").exists)
+    assert modes() == before
