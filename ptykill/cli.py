@@ -5,6 +5,7 @@ It needs the extra ``server``, the demonstration the extra ``demo``; without the
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -24,6 +25,7 @@ except ModuleNotFoundError:
     sys.exit("ptykill's command line needs more: pip install 'ptykill[server]'")
 
 from ptykill.client.commands import COMMANDS
+from ptykill.client.telling import interrupted
 from ptykill.descriptors import open_missing
 from ptykill.extras import needing
 from ptykill.key_file import read_key
@@ -33,11 +35,30 @@ __all__ = ["main"]
 KEY_VARIABLE = "PTYKILL_API_KEY"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Main(click.Group):
+    """The commands, whatever the locale, and ended by Ctrl-C as others are."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - as click has it
+        """Run a command."""
+        open_missing()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # What the locale's encoding lacks is escaped: no UnicodeEncodeError.
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
+        """Run a command; Ctrl-C is one sentence."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            interrupted()
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(ptykill.__version__, prog_name="ptykill")
 def main() -> None:
     """End terminal sessions, and know that they have ended."""
-    open_missing()
 
 
 def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import resource
 import signal
+import sys
 from collections.abc import Mapping
 
 from ptykill.errors import InvalidArgument
 
-__all__ = ["Attributes", "Command"]
+__all__ = ["Attributes", "Command", "as_bytes"]
 
 _LARGEST_ID = 2**32 - 2
 """The largest uid or gid; the number above it means "leave it as it is" (setresuid(2))."""
@@ -86,3 +87,16 @@ class Command:
     echo: bool = True
     attributes: Attributes = Attributes()
     stdin: int | None = None
+
+
+def as_bytes(text: str) -> bytes:
+    """Return what the system gets for an argument, a variable or a path.
+
+    That is the locale's encoding, as with `os.fsencode`, and UTF-8 for what that does not have: in
+    the C locale it is ASCII alone. A byte that no encoding has stays what it was (PEP 383). Raises
+    UnicodeEncodeError for any other lone surrogate.
+    """
+    try:
+        return text.encode(sys.getfilesystemencoding(), "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")

@@ -15,7 +15,7 @@ import trio
 from ptykill import containment as tiers
 from ptykill import log
 from ptykill.alarm import Alarm
-from ptykill.command import Attributes, Command
+from ptykill.command import Attributes, Command, as_bytes
 from ptykill.contract import Signaller, Spawned, Tier, Will
 from ptykill.driver import Shared
 from ptykill.errors import (
@@ -416,9 +416,7 @@ def checked_command(  # noqa: PLR0913, PLR0917 - as `spawn` has them
         raise InvalidArgument(msg)
     folder = None if cwd is None else os.fspath(cwd)
     for text in (*command, *itertools.chain(*(variables or {}).items()), folder or ""):
-        if "\0" in text:
-            msg = f"a NUL byte can't be passed to a program: {text!r}"
-            raise InvalidArgument(msg)
+        _check_text(text)
     for count in (rows, cols):
         if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= 65_535:
             msg = f"rows and columns are 1 to 65535, not {count!r}"
@@ -434,3 +432,15 @@ def _check_descriptor(stdin: int | None) -> None:
         except (OSError, TypeError, OverflowError):
             msg = f"stdin is no open descriptor: {stdin!r}"
             raise InvalidArgument(msg) from None
+
+
+def _check_text(text: str) -> None:
+    """Raise `InvalidArgument` for what is no argument, variable or path of any program."""
+    if "\0" in text:
+        msg = f"a NUL byte can't be passed to a program: {text!r}"
+        raise InvalidArgument(msg)
+    try:
+        as_bytes(text)
+    except UnicodeEncodeError:
+        msg = f"a lone surrogate stands for no byte, and can't be passed on: {text!a}"
+        raise InvalidArgument(msg) from None

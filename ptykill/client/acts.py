@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-import click
 import msgspec
 import trio
 
@@ -19,7 +18,9 @@ from ptykill.client import table, tokens, tty
 from ptykill.client.attach import Detached, Ended, Lost, Parting, Signalled
 from ptykill.client.attach import attach as converse
 from ptykill.client.daemon import Daemon, DaemonError, Killed, read_key
-from ptykill.client.telling import fail, printable, say
+from ptykill.client.kills import Kills
+from ptykill.client.telling import OUT, fail, interrupted, out, printable, say, unwritten
+from ptykill.client.traffic import write_all
 from ptykill.http.schema import Created
 
 __all__ = ["Place", "attach", "kill", "list_sessions", "new"]
@@ -65,11 +66,19 @@ def new(  # noqa: PLR0913 - the options of one command
     except OSError as error:
         say(f"its token could not be remembered: {error.strerror}; take it from --json")
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(created)))
+        _hand_over(created, json.dumps(msgspec.to_builtins(created)))
     elif detached or not tty.is_terminal():
-        click.echo(created.session_id)
+        _hand_over(created, created.session_id)
     else:
         _converse(place, created.session_id, created.token, key=key, redraw=False)
+
+
+def _hand_over(created: Created, told: str) -> None:
+    """Write what `new` has started; it runs, so its id is told though nobody takes it."""
+    try:
+        write_all(OUT, f"{told}\n".encode("ascii"))
+    except OSError as error:
+        fail(f"the session {created.session_id} is started, but {unwritten(error)}")
 
 
 def attach(place: Place, session_id: str, token: str | None, *, key: bytes | None) -> None:
@@ -84,7 +93,7 @@ def list_sessions(place: Place, *, live: bool, as_json: bool) -> None:
     """List sessions, live and ended."""
     sessions = [each for each in _ask(place, Daemon.list) if each.is_alive or not live]
     if as_json:
-        click.echo(json.dumps({"sessions": msgspec.to_builtins(sessions)}))
+        out(json.dumps({"sessions": msgspec.to_builtins(sessions)}))
     else:
         table.show(sessions)
 
@@ -92,11 +101,25 @@ def list_sessions(place: Place, *, live: bool, as_json: bool) -> None:
 def kill(
     place: Place, session_ids: Sequence[str], *, every: bool, grace: float | None, as_json: bool
 ) -> None:
-    """End sessions, all at once, and tell how it went; exit with 1 unless all of them are over."""
-    kills = _ask(place, partial(_kill_all, session_ids, every=every, grace=grace, quiet=as_json))
+    """End sessions, all at once, and tell how it went; exit with 1 unless all of them are over.
+
+    What can't be told changes neither what is done nor the exit status.
+    """
+    kills = Kills(grace, quiet=as_json)
+    try:
+        _ask(place, partial(kills.run, session_ids, every=every))
+    except KeyboardInterrupt:
+        interrupted(kills.so_far())
+    error = kills.unwritten
     if as_json:
-        click.echo(json.dumps({"sessions": [_as_json(*each) for each in kills]}))
-    sys.exit(0 if all(isinstance(outcome, Killed) for _, outcome in kills) else 1)
+        told = json.dumps({"sessions": [_as_json(*each) for each in kills.outcomes.items()]})
+        try:
+            write_all(OUT, f"{told}\n".encode("ascii"))
+        except OSError as failed:
+            error = failed
+    if error is not None and not isinstance(error, BrokenPipeError):
+        say(unwritten(error))
+    sys.exit(0 if all(isinstance(each, Killed) for each in kills.outcomes.values()) else 1)
 
 
 # --- attaching ------------------------------------------------------------------------------------
@@ -126,54 +149,6 @@ def _converse(
             fail(reason)
 
 
-# --- killing --------------------------------------------------------------------------------------
-
-
-async def _kill_all(
-    session_ids: Sequence[str], daemon: Daemon, *, every: bool, grace: float | None, quiet: bool
-) -> list[tuple[str, Killed | DaemonError]]:
-    wanted = list(dict.fromkeys(session_ids))
-    if every:
-        live = [each.session_id for each in await daemon.list() if each.is_alive]
-        wanted += [each for each in live if each not in wanted]
-    outcomes: dict[str, Killed | DaemonError] = {}
-
-    async def end(session_id: str) -> None:
-        outcome: Killed | DaemonError
-        try:
-            outcome = await daemon.kill(session_id, grace)
-        except DaemonError as error:
-            outcome = error
-        else:
-            with suppress(OSError):
-                tokens.forget(session_id)
-        outcomes[session_id] = outcome
-        if not quiet and outcome not in _useless(outcomes):
-            _tell(session_id, outcome)
-
-    async with trio.open_nursery() as nursery:
-        for session_id in wanted:
-            nursery.start_soon(end, session_id)
-    for error in _useless(outcomes):
-        raise error  # Once is enough, however many there were.
-    return [(session_id, outcomes[session_id]) for session_id in wanted]
-
-
-def _useless(outcomes: Mapping[str, Killed | DaemonError]) -> list[DaemonError]:
-    """Return the errors that are about the daemon, or our key, and not about a session."""
-    errors = [each for each in outcomes.values() if isinstance(each, DaemonError)]
-    return [each for each in errors if each.status in (0, 401, 403)]
-
-
-def _tell(session_id: str, outcome: Killed | DaemonError) -> None:
-    name = printable(session_id)
-    if isinstance(outcome, DaemonError):
-        click.echo(f"{name}  {printable(str(outcome))}", err=True)
-    else:
-        took = "" if outcome.took is None else f" in {_duration(outcome.took)}"
-        click.echo(f"{name}  ended{took}")
-
-
 def _as_json(session_id: str, outcome: Killed | DaemonError) -> dict[str, object]:
     if isinstance(outcome, DaemonError):
         return {
@@ -184,10 +159,6 @@ def _as_json(session_id: str, outcome: Killed | DaemonError) -> dict[str, object
         }
     took = None if outcome.took is None else round(1000 * outcome.took, 3)
     return {"session_id": session_id, "ended": True, "took_ms": took}
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
 
 
 # --- the rest -------------------------------------------------------------------------------------
@@ -203,4 +174,8 @@ def _ask(place: Place, ask: Callable[[Daemon], Awaitable[T]]) -> T:
     try:
         return trio.run(asking)
     except DaemonError as error:
-        fail(printable(str(error)))
+        fail(str(error))
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        raise KeyboardInterrupt from None

@@ -7,24 +7,35 @@ import errno
 import math
 import signal
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Final, TypeAlias
 
 import trio
-import trio_websocket
-from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
-from wsproto.utilities import ProtocolError
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from ptykill.client import keys, tty
-from ptykill.client.daemon import Daemon, DaemonError
+from ptykill.client.daemon import Daemon, DaemonError, below
+from ptykill.client.link import FAREWELL, linked
+from ptykill.client.telling import announce
 from ptykill.client.traffic import reason
+from ptykill.client.typed import Typed
 from ptykill.http import frames
 
 __all__ = ["Detached", "Ended", "Lost", "Parting", "Signalled", "attach"]
 
-_PATIENCE: Final = 10.0
-"""Seconds that a connection may take."""
-_FAREWELL: Final = 1.0
-"""Seconds that a goodbye may take, on either side."""
+GIVE_UP: Final = 120.0
+"""Seconds after which a connection that was lost is not tried again."""
+NOBODY: Final = 3.0
+"""Seconds for that if nobody listens there: the daemon is dead, and its sessions with it."""
+_PAUSES: Final = (0.2, 10.0)
+"""Seconds before the first try, and at most; each pause is twice as long as the one before."""
+_STEADY: Final = 10.0
+"""Seconds after which a connection counts as one that holds."""
+_LOST: Final = (1006, 1012, 1013)
+"""Close codes after which one comes back: none came, a restart, too slow (RFC 6455, IANA)."""
+_PASSING: Final = (0, 429, 502, 503, 504)
+"""Statuses of a daemon, or of a proxy before it, that may be better in a moment; 0 is none."""
+_CTRL_C: Final = b"\x03"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,8 +77,9 @@ async def attach(
 ) -> Parting:
     """Talk until the session ends, the key is pressed, or a signal comes.
 
-    The terminal is in raw mode meanwhile, and as it was when this returns or raises. ``key`` None
-    has no key detach. ``redraw`` has a full-screen program draw anew. Raises `DaemonError`.
+    A connection that is lost is made anew, for as long as that makes sense. The terminal is in raw
+    mode meanwhile, and as it was when this returns or raises. ``key`` None has no key detach.
+    ``redraw`` has a full-screen program draw anew. Raises `DaemonError`.
     """
     talk = _Talk(daemon, session_id, token, key, redraw=redraw)
     with tty.signals() as received:
@@ -85,12 +97,19 @@ class _Talk:
         self, daemon: Daemon, session_id: str, token: str, key: bytes | None, *, redraw: bool
     ) -> None:
         self._daemon = daemon
-        self._resource = f"{daemon.path}/{session_id}/ws"
-        self._headers = [*daemon.headers.items(), (b"x-pty-token", token.encode("utf-8"))]
+        self._resource = f"{daemon.path}{below(session_id)}/ws"
+        bearer = token.encode("utf-8", "surrogateescape")
+        self._headers = [*daemon.headers.items(), (b"x-pty-token", bearer)]
         self._key = key
         self._redraw = redraw
-        self._stream: trio.abc.Stream | None = None
         self._near: tty.Near | None = None
+        """This end, from the first connection until the end."""
+        self._terminal = ExitStack()
+        self._typing = trio.CancelScope()
+        self._typing_over = trio.Event()
+        self._typed = Typed()
+        self._since: float | None = None
+        """When the connection was made, if there is one."""
         self._resized = trio.Event()
         self._scope = trio.CancelScope()
         self._parting: Parting | DaemonError | None = None
@@ -122,55 +141,92 @@ class _Talk:
     async def hold(self) -> None:
         """Connect, talk, and say goodbye; never raises what the other side did."""
         try:
-            async with trio.open_nursery() as nursery:
-                websocket: WebSocketConnection | None = None
-                with self._scope:
-                    websocket = await self._connect(nursery)
-                    await self._talk(websocket)
-                if websocket is not None:
-                    with trio.move_on_after(_FAREWELL):
-                        await websocket.aclose()
-                nursery.cancel_scope.cancel()
-        except* ConnectionRejected as refused:
-            rejected = _first(refused)
-            assert isinstance(rejected, ConnectionRejected)
-            self._part(self._daemon.refusal(rejected.status_code, rejected.body or b""))
-        except* DaemonError as failed:
-            error = _first(failed)
-            assert isinstance(error, DaemonError)
-            self._part(error)
-        except* (ProtocolError, trio.TooSlowError):
-            self._part(
-                DaemonError(f"the daemon at {self._daemon.url} does not answer as it should")
-            )
-        finally:
-            if self._stream is not None:
-                await trio.aclose_forcefully(self._stream)
-
-    async def _connect(self, nursery: trio.Nursery) -> WebSocketConnection:
-        with trio.fail_after(_PATIENCE):
-            self._stream = await self._daemon.stream()
-            return await trio_websocket.wrap_client_stream(
-                nursery,
-                self._stream,  # type: ignore[arg-type] # any stream does, as its docstring says
-                self._daemon.authority,
-                self._resource,
-                extra_headers=self._headers,
-            )
-
-    async def _talk(self, websocket: WebSocketConnection) -> None:
-        with tty.near() as near:
-            self._near = near
-            try:
-                await self._begin(websocket, near)
+            with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._type, websocket, near)
-                    nursery.start_soon(self._follow_size, websocket, near)
-                    await self._show(websocket, near)
-            except ConnectionClosed:
-                self._part(Lost("the daemon went away"))
-            finally:
-                self._near = None
+                    await self._stay(nursery)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._leave_terminal()
+
+    # --- connections ------------------------------------------------------------------------------
+
+    async def _stay(self, nursery: trio.Nursery) -> None:
+        """Talk over one connection after the other, until there is nothing more to say."""
+
+        async def talk(websocket: WebSocketConnection) -> None:
+            if self._near is None:
+                near = self._near = self._terminal.enter_context(tty.near())
+                nursery.start_soon(self._type, near)
+            else:
+                near = self._near
+                await announce("connected again", raw=near.interactive)
+            await self._talk(websocket, near)
+
+        pause, alone_since = _PAUSES[0], math.inf
+        while True:
+            failure: DaemonError | None = None
+            try:
+                await linked(self._daemon, self._resource, self._headers, talk)
+            except DaemonError as error:
+                failure = error
+            if self._parting is not None:
+                return
+            now = trio.current_time()
+            if self._since is not None:
+                pause = _PAUSES[0] if now - self._since > _STEADY else pause
+                self._since, alone_since = None, now
+                await self._tell_loss()
+            self._judge(failure, now - alone_since)
+            await trio.sleep(pause)
+            pause = min(2 * pause, _PAUSES[1])
+
+    async def _tell_loss(self) -> None:
+        assert self._near is not None
+        if not self._near.interactive and not self._typed.all_sent:
+            self._part(Lost("the connection was lost, and some of the input with it, perhaps"))
+            return
+        self._typed.clear()  # Keys that nobody has seen the effect of.
+        how = " (Ctrl-C gives up)" if self._near.interactive else ""
+        lost = f"the connection to {self._daemon.url} is lost; connecting again"
+        await announce(f"{lost}{how}", raw=self._near.interactive)
+
+    def _judge(self, failure: DaemonError | None, alone: float) -> None:
+        """Give up if there is no sense in another try, having been alone for so many seconds."""
+        if failure is None:
+            return
+        if self._near is None:
+            self._part(failure)
+        elif failure.status == 404:
+            self._part(Ended(None, killed=False))
+        elif failure.status not in _PASSING:
+            self._part(failure)
+        elif alone >= NOBODY and failure.errno in (errno.ECONNREFUSED, errno.ENOENT):
+            self._part(Lost("the daemon went away"))
+        elif alone >= GIVE_UP:
+            self._part(Lost(f"the connection was lost, and {failure}"))
+
+    async def _talk(self, websocket: WebSocketConnection, near: tty.Near) -> None:
+        self._since = trio.current_time()
+        try:
+            await self._begin(websocket, near)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_typed, websocket)
+                nursery.start_soon(self._follow_size, websocket, near)
+                await self._show(websocket, near)
+                nursery.cancel_scope.cancel()
+        except ConnectionClosed:
+            pass
+        finally:
+            self._redraw = True
+            if self._parting is not None:  # Before the goodbye, which takes its time.
+                self._typing.cancel()
+                with trio.CancelScope(shield=True):  # It is over as soon as it may run.
+                    await self._typing_over.wait()
+                self._leave_terminal()
+
+    def _leave_terminal(self) -> None:
+        self._near = None
+        self._terminal.close()
 
     async def _begin(self, websocket: WebSocketConnection, near: tty.Near) -> None:
         size = near.size()
@@ -182,8 +238,17 @@ class _Talk:
             await websocket.send_message(frames.resized(rows, cols))
         await websocket.send_message(frames.READY)
 
-    async def _type(self, websocket: WebSocketConnection, near: tty.Near) -> None:
-        """Send what is typed. Where it comes from a pipe, its end leaves us looking on."""
+    # --- what is typed ----------------------------------------------------------------------------
+
+    async def _type(self, near: tty.Near) -> None:
+        try:
+            with self._typing:
+                await self._take_in(near)
+        finally:
+            self._typing_over.set()
+
+    async def _take_in(self, near: tty.Near) -> None:
+        """Take what is typed. Where it comes from a pipe, its end leaves us looking on."""
         watch = keys.Watch(self._key if near.interactive else None)
         while True:
             try:
@@ -194,16 +259,24 @@ class _Talk:
             if not data:
                 break
             data, pressed = watch.upto(data)
-            try:
-                if data:
-                    await websocket.send_message(frames.typed(data))
-            except ConnectionClosed:
-                return  # `_show` tells why.
+            if near.interactive and self._since is None:
+                pressed, data = pressed or _CTRL_C in data, b""
+            await self._typed.put(data)
             if pressed:
+                with trio.move_on_after(FAREWELL):
+                    await self._typed.wait_sent()
                 self._part(Detached())
                 return
+        self._typed.end()
         if near.interactive:  # A terminal in raw mode has no end but that it was hung up.
             self._part(Detached())
+
+    async def _send_typed(self, websocket: WebSocketConnection) -> None:
+        try:
+            async for data in self._typed:
+                await websocket.send_message(frames.typed(data))
+        except ConnectionClosed:
+            return  # `_show` tells why.
 
     async def _follow_size(self, websocket: WebSocketConnection, near: tty.Near) -> None:
         while True:
@@ -216,8 +289,10 @@ class _Talk:
             except ConnectionClosed:
                 return
 
+    # --- what is shown ----------------------------------------------------------------------------
+
     async def _show(self, websocket: WebSocketConnection, near: tty.Near) -> None:
-        """Show what the session writes, until it ends or the daemon is gone."""
+        """Show what the session writes, until it ends or the connection does."""
         ended: frames.Exit | None = None
         try:
             # Once the exit is told, a goodbye follows, and it is not waited for for long.
@@ -226,7 +301,7 @@ class _Talk:
                     told = frames.read_told(await websocket.get_message())
                     if isinstance(told, frames.Exit):
                         ended = told
-                        waiting.deadline = trio.current_time() + _FAREWELL
+                        waiting.deadline = trio.current_time() + FAREWELL
                     elif told:
                         await near.send(told)
         except BrokenPipeError:
@@ -240,9 +315,7 @@ class _Talk:
         closed = websocket.closed
         if ended is not None:
             self._part(Ended(ended.code, closed is not None and closed.code == 1001))
-        elif closed is None or closed.code == 1006:
-            self._part(Lost("the daemon went away"))
-        else:
+        elif closed is not None and closed.code not in _LOST:
             self._part(Lost(f"the daemon hung up: {closed.reason or closed.code}"))
 
     def _part(self, parting: Parting | DaemonError) -> None:
@@ -257,10 +330,3 @@ def _unusable(which: str, error: OSError) -> Parting:
     if error.errno == errno.EIO and tty.is_terminal(1 if which == "output" else 0):
         return Detached()  # It was hung up.
     return Lost(f"standard {which}: {reason(error)}")
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -98,13 +98,30 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     acts = needing("ptykill.client.acts", "server")
     acts.new(
         acts.Place(url, key_file),
-        command or (os.environ.get("SHELL") or "sh",),
-        env=env,
-        working_dir=working_dir,
+        [_as_text(each) for each in command or (os.environ.get("SHELL") or "sh",)],
+        env={_as_text(name): _as_text(value) for name, value in env.items()},
+        working_dir=None if working_dir is None else _as_text(working_dir),
         key=key,
         detached=detached,
         as_json=as_json,
     )
+
+
+def _as_text(argument: str) -> str:
+    """Return an argument as JSON can carry it, in whatever locale this process is.
+
+    Python keeps bytes that the locale's encoding does not have as lone surrogates (PEP 383); in the
+    C locale that is every letter beyond ASCII.
+    """
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:
+        try:
+            return os.fsencode(argument).decode("utf-8")
+        except UnicodeError:
+            message = f"what is not UTF-8 can't be sent to a daemon: {argument!a}"
+            raise click.UsageError(message) from None
+    return argument
 
 
 @click.command("list")

@@ -21,7 +21,7 @@ from ptykill.http.api import DEFAULT_PREFIX
 from ptykill.http.auth import checked_key
 from ptykill.http.schema import Created, SessionRecord, Sessions
 
-__all__ = ["Daemon", "DaemonError", "Killed", "read_key"]
+__all__ = ["Daemon", "DaemonError", "Killed", "below", "read_key"]
 
 T = TypeVar("T")
 
@@ -35,13 +35,21 @@ _PATIENCE: Final = 30.0
 class DaemonError(PtykillError):
     """The daemon did not do it; the message is for people.
 
-    ``code`` and ``status`` are its answer's: ``"UNREACHABLE"`` and 0 if there was none.
+    ``code`` and ``status`` are its answer's: ``"UNREACHABLE"`` and 0 if there was none. ``errno``
+    is the kernel's reason for that, None if it gave none.
     """
 
-    def __init__(self, message: str, code: str = "UNREACHABLE", status: int = 0) -> None:
+    def __init__(
+        self,
+        message: str,
+        code: str = "UNREACHABLE",
+        status: int = 0,
+        errno: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.status = status
+        self.errno = errno
 
 
 class Killed(NamedTuple):
@@ -64,7 +72,8 @@ class Daemon:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError:
+            (parts.hostname or "").encode("idna")
+        except ValueError:  # UnicodeError is one.
             raise DaemonError(msg) from None
         self._socket = parts.path if parts.scheme == "unix" else None
         if not (self._socket or (parts.scheme in ("http", "https") and parts.hostname)):
@@ -136,11 +145,11 @@ class Daemon:
 
     async def get(self, session_id: str) -> SessionRecord:
         """Return one session."""
-        return _told(await self._ask("GET", _below(session_id)), SessionRecord)
+        return _told(await self._ask("GET", below(session_id)), SessionRecord)
 
     async def resize(self, session_id: str, rows: int, cols: int) -> None:
         """Set the size of a session's window, in characters."""
-        await self._ask("POST", f"{_below(session_id)}/resize", {"rows": rows, "cols": cols})
+        await self._ask("POST", f"{below(session_id)}/resize", {"rows": rows, "cols": cols})
 
     async def kill(self, session_id: str, grace: float | None = None) -> Killed:
         """End a session, and return when it is over. Takes as long as the daemon's plan does.
@@ -148,7 +157,7 @@ class Daemon:
         ``grace`` is in seconds, None for what the daemon says.
         """
         query = "" if grace is None else f"?grace={grace!r}"
-        answer = await self._ask("DELETE", f"{_below(session_id)}{query}", bounded=False)
+        answer = await self._ask("DELETE", f"{below(session_id)}{query}", bounded=False)
         return Killed(session_id, _total(answer.headers.get("server-timing", "")))
 
     # --- for the WebSocket ------------------------------------------------------------------------
@@ -200,10 +209,11 @@ class Daemon:
         return answer
 
     def _unreachable(self, error: Exception) -> DaemonError:
-        reason = _reason(error)
+        number, told = _reason(error)
         return DaemonError(
-            f"no daemon answers at {self.url}{reason}: start one with `ptykill serve`, or set"
-            f" {URL_VARIABLE} to where it is"
+            f"no daemon answers at {self.url}{told and f' ({told})'}: start one with `ptykill"
+            f" serve`, or set {URL_VARIABLE} to where it is",
+            errno=number,
         )
 
 
@@ -218,8 +228,9 @@ def read_key(file: Path | None) -> str | None:
         raise DaemonError(msg) from None
 
 
-def _below(session_id: str) -> str:
-    return f"/{quote(session_id, safe='')}"
+def below(session_id: str) -> str:
+    """Return the path of a session below the API's; anything may have been given as its id."""
+    return f"/{quote(session_id, safe='', errors='surrogateescape')}"
 
 
 def _told(answer: httpx.Response, kind: type[T]) -> T:
@@ -243,16 +254,19 @@ def _total(timing: str) -> float | None:
     return None
 
 
-def _reason(error: BaseException) -> str:
-    """Return what the system says of a failed connection, in brackets; "" if it says nothing."""
+def _reason(error: BaseException) -> tuple[int | None, str]:
+    """Return the errno of a failed connection, and what the system says of it; None and "" if none.
+
+    A look-up that failed has numbers of its own, which are no errno.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno:
-            # trio puts the address into its message; a failed look-up has numbers of its own.
-            told = os.strerror(seen.errno) if seen.errno > 0 else seen.strerror
-            return f" ({told})"
+            if seen.errno > 0:  # trio puts the address into its message.
+                return seen.errno, os.strerror(seen.errno)
+            return None, seen.strerror or ""
         if isinstance(seen, ExceptionGroup):
             seen = seen.exceptions[0]
         else:
             seen = seen.__cause__ or seen.__context__
-    return ""
+    return None, ""

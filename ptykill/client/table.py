@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ptykill.client.telling import printable
+from ptykill.client.telling import out, printable
 from ptykill.http.schema import SessionRecord
 
 __all__ = ["show"]
@@ -25,8 +25,7 @@ def show(sessions: Sequence[SessionRecord]) -> None:
     """Print a table; to what is no terminal, lines with a tab between the columns."""
     rows = [_row(session) for session in sessions]
     if not sys.stdout.isatty():
-        for row in (_HEADS, *rows):
-            print("\t".join(row))  # noqa: T201 - this is what was asked for
+        out("\n".join("\t".join(row) for row in (_HEADS, *rows)))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for head in _HEADS:
@@ -39,7 +38,10 @@ def show(sessions: Sequence[SessionRecord]) -> None:
     for session, row in zip(sessions, rows, strict=True):
         style = "" if session.is_alive else "dim"
         table.add_row(*(Text(cell, style) for cell in row))
-    Console().print(table)
+    console = Console()
+    with console.capture() as capture:
+        console.print(table)
+    out(capture.get().rstrip("\n"))
 
 
 def _row(session: SessionRecord) -> tuple[str, ...]:

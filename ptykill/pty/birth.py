@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ptykill.command import Command
+from ptykill.command import Command, as_bytes
 from ptykill.errors import SpawnError
 from ptykill.kernel.birth import Order
 from ptykill.pty.environment import inherited
@@ -24,9 +24,9 @@ def order(command: Command) -> Order:
     attributes = command.attributes
     name = attributes.death_signal
     return {
-        "args": [os.fsencode(each) for each in command.args],
+        "args": [as_bytes(each) for each in command.args],
         "env": _environment(command),
-        "cwd": None if command.cwd is None else os.fsencode(command.cwd),
+        "cwd": None if command.cwd is None else as_bytes(command.cwd),
         "uid": attributes.uid,
         "gid": attributes.gid,
         "groups": attributes.groups,
@@ -40,7 +40,7 @@ def order(command: Command) -> Order:
 def _environment(command: Command) -> dict[bytes, bytes]:
     if command.env is None:
         return inherited(command.cwd)
-    return {os.fsencode(name): os.fsencode(value) for name, value in command.env.items()}
+    return {as_bytes(name): as_bytes(value) for name, value in command.env.items()}
 
 
 def failed(number: int | None, stage: str, command: Command) -> SpawnError:

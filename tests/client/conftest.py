@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,15 +77,8 @@ def sit() -> Iterator[Callable[..., Seat]]:
     """Return what starts a command at a terminal, as `Seat` does."""
     seats: list[Seat] = []
 
-    def sit(
-        *arguments: str,
-        here: Here | None = None,
-        rows: int = 24,
-        cols: int = 80,
-        script: str | None = None,
-    ) -> Seat:
-        env = here.env if here is not None else None
-        seats.append(Seat(*arguments, rows=rows, cols=cols, env=env, script=script))
+    def sit(*arguments: str, here: Here | None = None, **options: Any) -> Seat:  # noqa: ANN401 - Seat's
+        seats.append(Seat(*arguments, env=here.env if here is not None else None, **options))
         return seats[-1]
 
     yield sit

@@ -25,7 +25,7 @@ a shell that is interrupted on the way to it waits for a `cat` that nobody has i
 
 _SIT_DOWN = (
     "import fcntl, os, runpy, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    " runpy.run_module('ptykill', run_name='__main__', alter_sys=True)"
+    " %s runpy.run_module('ptykill', run_name='__main__', alter_sys=True)"
 )
 
 
@@ -39,6 +39,7 @@ class Seat:
     """One command at a terminal of its own. ``before`` are the terminal's modes, to be restored.
 
     With ``script``, it is a shell script, in which ``"$@"`` is ``ptykill``.
+    ``first`` is code that runs before the command does.
     """
 
     def __init__(
@@ -48,13 +49,14 @@ class Seat:
         cols: int = 80,
         env: Mapping[str, str] | None = None,
         script: str | None = None,
+        first: str = "",
     ) -> None:
         self.master, self.slave = os.openpty()
         self.resize(rows, cols)
         self.before = termios.tcgetattr(self.slave)
         self.seen = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _SIT_DOWN, *arguments]
+            [sys.executable, "-c", _SIT_DOWN % first, *arguments]
             if script is None
             else [sys.executable, "-c", _EXECUTE, "bash", "-c", script, "bash", *PTYKILL],
             stdin=self.slave,

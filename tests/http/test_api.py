@@ -524,6 +524,8 @@ def test_sizes_are_clamped(asked: tuple[int, int], given_: tuple[int, int]) -> N
         b'{"command": "bash", "rows": 1.5}',
         b'{"command": "bash", "working_dir": 1}',
         b'{"command": "bash"} x',
+        b'{"command": "\\ud800"}',
+        b'{"command": "bash", "args": ["\\udcff"]}',
         b'{"command": "bash", "x": ' + b"[" * 400 + b"]" * 399,
         b'{"command": "' + b"x" * LIMIT + b'"}',
     ],

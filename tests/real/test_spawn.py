@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,7 +148,9 @@ async def test_working_directory(supervisor: Supervisor, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], [""], ["a\0b"], ["true", "\0"], "true", [b"true"]], ids=repr
+    "command",
+    [[], [""], ["a\0b"], ["true", "\0"], "true", [b"true"], ["\ud800"], ["true", "a\udfff"]],
+    ids=ascii,
 )
 async def test_what_is_no_command(supervisor: Supervisor, command: list[str]) -> None:
     """An empty command, or a NUL byte in it, is refused before anything has happened."""
@@ -168,13 +171,16 @@ async def test_what_is_no_command(supervisor: Supervisor, command: list[str]) ->
         {"stdin": -1},
         {"stdin": 1 << 30},
         {"stdin": "/dev/null"},
+        {"env": {"A": "\ud800"}},
+        {"env": {"\ud800": "A"}},
+        {"cwd": "/tmp/\ud800"},
         {"rows": 0},
         {"rows": 65_536},
         {"cols": -1},
         {"cols": 1.5},
         {"cols": True},
     ],
-    ids=repr,
+    ids=ascii,
 )
 async def test_what_is_no_option(supervisor: Supervisor, options: dict[str, object]) -> None:
     """A name, a value or a size that can't be is refused before anything has happened."""
@@ -207,6 +213,15 @@ async def test_standard_input_of_its_own(
     assert got == "a\3b\4c"
     assert one.startswith("x" * 5000 + "/dev/pts/")
     assert rest == [one.lstrip("x"), "not a tty", "24 80", "0 1 2 3 "]
+
+
+async def test_bytes_that_are_no_text(supervisor: Supervisor) -> None:
+    """A byte that no encoding has comes as a lone surrogate, and is that byte for the program."""
+    script = "import os, sys; sys.exit(os.fsencode(sys.argv[1]) != b'\\xff\\xc3\\xa9')"
+    session = await supervisor.spawn([sys.executable, "-c", script, "\udcff\xe9"])
+    status = await session.wait_exited()
+    assert status is not None
+    assert status.code == 0
 
 
 async def test_looked_up_in_its_own_path(supervisor: Supervisor, folder: Path) -> None:

@@ -1,0 +1,237 @@
+"""What is told never cancels what is done, and no locale makes it fail."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+from click.testing import CliRunner
+
+from ptykill.cli import main
+from tests.client.conftest import KEY, serving
+from tests.client.seat import PATIENCE, Here, eventually
+
+C_LOCALE = {
+    "LC_ALL": "C",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONUTF8": "0",
+    "PYTHONIOENCODING": "ascii:strict",
+}
+"""A locale of ASCII alone, which Python is not to mend (PEP 538, PEP 540)."""
+
+DEAF = "trap '' HUP; echo ready; while :; do sleep 1; done"
+
+
+@pytest.fixture
+def many(here: Here) -> list[str]:
+    """Return the ids of many sessions."""
+    code = (
+        "import sys, trio\n"
+        "from ptykill.client.daemon import Daemon\n"
+        "async def main():\n"
+        "    async with Daemon(sys.argv[1], sys.argv[2]) as daemon:\n"
+        "        for _ in range(12):\n"
+        "            print((await daemon.create(['sleep', '1000'])).session_id)\n"
+        "trio.run(main)\n"
+    )
+    command = [sys.executable, "-c", code, here.env["PTYKILL_URL"], KEY]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def shell(here: Here, script: str, env: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Run a script in which ``$1 -m ptykill`` is the command; return what it writes."""
+    done = subprocess.run(
+        ["bash", "-c", f'ptykill() {{ "$python" -m ptykill "$@"; }}\n{script}'],
+        env={**os.environ, **here.env, "python": sys.executable, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=2 * PATIENCE,
+        check=True,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout, done.stderr
+
+
+def alive(here: Here) -> list[str]:
+    """Return the ids of the sessions that are not over."""
+    sessions = json.loads(here.ask("list", "--json").stdout)["sessions"]
+    return [each["session_id"] for each in sessions if each["is_alive"]]
+
+
+# --- what can't be told ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("ptykill kill --all | head -n 1 >/dev/null; echo ${PIPESTATUS[0]}", ""),
+        ("ptykill kill --all >/dev/full; echo $?", "No space left on device"),
+        ("ptykill kill --all --json >/dev/full; echo $?", "No space left on device"),
+        ("ptykill kill --all nowhere >&- 2>/dev/full; echo $(($? - 1))", ""),
+    ],
+)
+def test_all_are_killed_though_nobody_is_told(
+    here: Here, many: list[str], script: str, told: str
+) -> None:
+    """The exit status says what became of the sessions, and one sentence what was not written."""
+    assert len(many) == 12
+    out, err = shell(here, script)
+    assert alive(here) == []
+    assert out.split() == ["0"]
+    assert len(err.splitlines()) == bool(told)
+    assert told in err
+
+
+@contextmanager
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """Return the two ends of a pipe that takes no more."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"\n" * 4096)
+    yield reader, writer
+    os.close(reader)
+
+
+def test_a_reader_that_does_not_read_holds_no_kill_up(here: Here) -> None:
+    """All are killed while what is told of them waits, and nothing of that is lost."""
+    sessions = {here.new("sleep 1000") for _ in range(3)}
+    with full_pipe() as (reader, writer):
+        command = [sys.executable, "-m", "ptykill", "kill", "--all"]
+        with subprocess.Popen(command, stdout=writer, env=os.environ | here.env) as process:
+            os.close(writer)
+            eventually(lambda: alive(here) == [])
+            assert process.poll() is None
+            with open(reader, "rb", closefd=False) as told:
+                ended = {line.split()[0].decode() for line in told if line.strip()}
+        assert process.returncode == 0
+    assert ended == sessions
+
+
+def test_what_is_listed_or_started_is_told_or_fails(here: Here) -> None:
+    """A command that is there to write something does not succeed without."""
+    out, err = shell(here, "ptykill list >/dev/full; echo $?")
+    assert (out, len(err.splitlines())) == ("1\n", 1)
+    out, err = shell(here, "ptykill new -d sleep 1000 >/dev/full; echo $?")
+    (session_id,) = alive(here)
+    assert out == "1\n"
+    assert session_id in err
+    out, err = shell(here, "ptykill list | true; echo ${PIPESTATUS[0]}")
+    assert (out, err) in (("141\n", ""), ("0\n", ""))
+
+
+def test_standard_output_may_be_non_blocking(here: Here) -> None:
+    """Somebody else's O_NONBLOCK on a shared pipe is waited out."""
+    session_id = here.new("exit 0")
+    with full_pipe() as (reader, writer):
+        os.set_blocking(writer, False)
+        command = [sys.executable, "-m", "ptykill", "list"]
+        with subprocess.Popen(command, stdout=writer, env=os.environ | here.env) as process:
+            os.close(writer)
+            with open(reader, "rb", closefd=False) as told:
+                assert session_id.encode() in told.read()
+        assert process.returncode == 0
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_is_one_sentence() -> None:
+    """A daemon that does not answer is waited for until then, and a shell sees the status 130."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for command, told in (
+            (["kill", "x"], "interrupted: 0 of 1 sessions are known to be over"),
+            (["list"], "interrupted"),
+            (["attach", "--token", "x", "y"], ""),
+        ):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ptykill", *command],
+                env={**os.environ, "PTYKILL_URL": url},
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            peer, _ = listener.accept()
+            assert peer.recv(100)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE)
+            peer.close()
+            assert process.returncode == -signal.SIGINT
+            assert told in err
+            assert len(err.splitlines()) == bool(told)
+
+
+# --- locales --------------------------------------------------------------------------------------
+
+
+def test_no_locale_makes_a_command_fail(here: Here) -> None:
+    """What the encoding lacks is escaped in what is told, and sent as UTF-8."""
+    out, err = shell(
+        here,
+        "id=$(ptykill new -d --env 'NAME=\u00fc' -- sh -c 'printf %s \"$NAME$1\"; exit 3' sh"
+        " '\u00e9\u20ac')\n"
+        "ptykill list; ptykill attach $id </dev/null; echo; echo $?\n"
+        "ptykill kill '\u00e9' $'\\xff' $id; echo $?; ptykill attach --token '\u00e9' '\u00e9'\n"
+        "ptykill '\u00e9'; ptykill new -d '\u00e9'; ptykill list --url 'http://\u00e9:1'\n"
+        "ptykill new -d -- echo $'\\xff'; true",
+        C_LOCALE,
+    )
+    (listed,) = json.loads(here.ask("list", "--json").stdout)["sessions"]
+    assert listed["args"][-1] == "\u00e9\u20ac"
+    assert "\u00fc\u00e9\u20ac" in out
+    assert "what is not UTF-8 can't be sent" in err
+
+
+CODE = (
+    "import os, sys; print(*(each.hex() for each in ("
+    "os.fsencode(sys.argv[1]), os.environb['N\\xc4ME'.encode()], os.getcwdb())))"
+)
+
+
+@pytest.fixture
+def in_the_c_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    """Return the clients of a daemon that was started in the C locale."""
+    path = tmp_path / "socket"
+    with monkeypatch.context() as changed:
+        for name, value in C_LOCALE.items():
+            changed.setenv(name, value)
+        process = serving("--uds", str(path))
+        started = process.__enter__()
+    stdout: IO[str] | None = started.stdout
+    assert stdout is not None
+    stdout.readline()
+    yield Here(f"unix:{path}", KEY)
+    process.__exit__(None, None, None)
+
+
+def test_a_daemon_in_the_c_locale_takes_any_text(in_the_c_locale: Here, tmp_path: Path) -> None:
+    """Arguments, variables and the working directory are UTF-8 for the programs that get them."""
+    folder = tmp_path / "\u00fc"
+    folder.mkdir()
+    here = in_the_c_locale
+    options = ["--env", "N\u00c4ME=\u00e4", "--cwd", str(folder)]
+    created = json.loads(
+        here.ask("new", "--json", *options, "--", "python3", "-c", CODE, "\u00e9").stdout
+    )
+    done = here.ask("attach", "--token", created["token"], created["session_id"])
+    assert done.stdout.split() == [
+        each.encode().hex() for each in ("\u00e9", "\u00e4", str(folder))
+    ]
+
+
+def test_help_is_told_in_any_encoding() -> None:
+    """Nothing in it has to be escaped."""
+    for command in ([], ["new"], ["attach"], ["list"], ["kill"], ["run"], ["serve"]):
+        assert CliRunner().invoke(main, [*command, "--help"]).output.isascii()
