@@ -6,7 +6,6 @@ It needs the extra ``server``, the demonstration the extra ``demo``; without the
 from __future__ import annotations
 
 import io
-import os
 import re
 import sys
 import tomllib
@@ -154,6 +153,8 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     multiple=True,
     help="A pattern of what pages may ask (Origin), beside those of loopback and of this host.",
 )
+@click.option("--user", help="Run sessions as this user, not as the daemon's own; takes root.")
+@click.option("--uid", type=click.IntRange(min=0), help="The same, by number.")
 @click.option(
     "--token-suffices",
     is_flag=True,
@@ -172,13 +173,14 @@ def serve(
     SIGTERM or Ctrl-C ends every session by the plan, and then the server; a second one kills.
     """
     server = needing("ptykill.server", "server")
+    take_variable = needing("ptykill.separation", "server").take_variable
     try:
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
-        # Taken out of the environment, which sessions inherit. Empty, a variable is as good as not
-        # set; a file is a mistake, and said to be one.
-        from_variable = os.environ.pop(KEY_VARIABLE, "") or None
+        # Taken out of the environment, which sessions inherit, or may look at. Empty, a variable is
+        # as good as not set; a file is a mistake, and said to be one.
+        from_variable = take_variable(KEY_VARIABLE) or None
         told = server.Settings(
             key=from_variable if key_file is None else read_key(key_file),
             plan=chosen,

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import ptykill
+from ptykill import separation
 from ptykill.daemon_log import logging_to_stderr
 from ptykill.errors import InvalidArgument
 from ptykill.host import Host
@@ -46,8 +47,9 @@ class Settings:
 
     It listens at ``uds``, the path of a UNIX socket with the permissions ``uds_mode``, or else at
     ``host`` and ``port``. ``key`` None has one made and shown, on loopback only. ``hosts`` None
-    takes, on loopback, what this machine is called there, and elsewhere anything; the rest is as
-    for `ptykill.asgi_app` and `ptykill.open_supervisor`.
+    takes, on loopback, what this machine is called there, and elsewhere anything. ``user`` or
+    ``uid`` is whose the sessions are, the daemon's own if both are None. The rest is as for
+    `ptykill.asgi_app` and `ptykill.open_supervisor`.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +63,8 @@ class Settings:
     hosts: Sequence[str] | None = None
     origins: Sequence[str] = ()
     token_suffices: bool = False
+    user: str | None = None
+    uid: int | None = None
 
 
 def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
@@ -69,6 +73,8 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
     ``say`` shows a line to whoever started the server. Raises `PtykillError`, and OSError if the
     address can't be bound.
     """
+    separation.close_up()  # Before a key is made.
+    owner = separation.owner_of(settings.user, settings.uid)
     made = secrets.token_urlsafe(32) if settings.key is None else None
     hosts = settings.hosts
     with (
@@ -89,11 +95,15 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
             origins=settings.origins,
             program_hosts=program_hosts,
         )
-        asyncio.run(_serve(listener, api, settings, partial(say, _greeting(listener, made))))
+        greet = partial(say, _greeting(listener, made))
+        asyncio.run(_serve(listener, partial(Site, api, owner=owner), settings, greet))
 
 
 async def _serve(
-    listener: socket.socket, api: Api, settings: Settings, greet: Callable[[], object]
+    listener: socket.socket,
+    site: Callable[[Host], Site],
+    settings: Settings,
+    greet: Callable[[], object],
 ) -> None:
     received: asyncio.Queue[None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -104,7 +114,7 @@ async def _serve(
     async with Host(
         plan=settings.plan, max_sessions=settings.max_sessions, containment=settings.containment
     ) as host:
-        server = Server(cast(Any, Site(api, host)))
+        server = Server(cast(Any, site(host)))
         greet()  # Now that signals are taken, and clients can connect.
         stopping = asyncio.create_task(_stop(received, host, server))
         await server.run_at(listener)

@@ -28,6 +28,7 @@ FLOORS = [
     {"http", "host", "testing"},
     {
         "server",
+        "separation",
         "serving",
         "gate",
         "key_file",
@@ -76,7 +77,7 @@ ROOMS_OF = {
     "httpx": {"client"},
     "trio_websocket": {"client"},
     "wsproto": {"client"},
-    "ctypes": {"alarm", "kernel", "pty", "demo"},
+    "ctypes": {"alarm", "kernel", "pty", "demo", "separation"},
 }
 """Where a dependency may be imported, so that it could be replaced by looking at few files."""
 

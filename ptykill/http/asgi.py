@@ -19,7 +19,7 @@ from ptykill.http.leaving import watch_client
 from ptykill.http.limits import Bodies, BodyRoom, TooManyBodies
 from ptykill.http.messages import Request, Response, error_response
 from ptykill.http.operations import Attach, Create, Operation
-from ptykill.http.perform import Performed, Tokens, find, perform
+from ptykill.http.perform import THE_HOST, Owner, Performed, Tokens, find, perform
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor
 
@@ -34,8 +34,9 @@ _WRONG_LOOP = "a Supervisor is for servers that run on trio; give asgi_app a Hos
 class Application:
     """Made by `ptykill.asgi_app`."""
 
-    def __init__(self, api: Api, target: Supervisor | Host) -> None:
+    def __init__(self, api: Api, target: Supervisor | Host, owner: Owner = THE_HOST) -> None:
         self._api = api
+        self._owner = owner
         self._target = target
         self._tokens = Tokens()
         self._bodies = Bodies()
@@ -136,7 +137,7 @@ class Application:
         return self._api.answer(performed.result), performed.created
 
     async def _perform(self, operation: Operation, supervisor: Supervisor) -> Performed:
-        return await perform(supervisor, operation, self._tokens)
+        return await perform(supervisor, operation, self._tokens, self._owner)
 
     def _end_undelivered(self, session: Session) -> None:
         if isinstance(self._target, Host):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import os
 import secrets
+from collections.abc import Mapping
 from typing import NamedTuple, assert_never
 from weakref import WeakKeyDictionary
 
+from ptykill.command import Attributes
 from ptykill.errors import InvalidToken
 from ptykill.http import schema
 from ptykill.http.api import Result
@@ -16,7 +19,23 @@ from ptykill.pty.environment import inherited
 from ptykill.session import Session
 from ptykill.supervisor import Supervisor
 
-__all__ = ["Performed", "Tokens", "find", "perform"]
+__all__ = ["THE_HOST", "Owner", "Performed", "Tokens", "find", "perform"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose the sessions are that clients create, which no client can change: the host's if empty.
+
+    ``variables`` are there in place of the host's, and ``working_dir`` where none is asked for.
+    """
+
+    attributes: Attributes | None = None
+    variables: Mapping[str, str] | None = None
+    working_dir: str | None = None
+
+
+THE_HOST = Owner()
+"""Sessions are the host's own."""
 
 
 class Performed(NamedTuple):
@@ -52,8 +71,13 @@ class Tokens:
             raise InvalidToken("the session's token is missing or wrong")
 
 
-async def perform(supervisor: Supervisor, operation: Operation, tokens: Tokens) -> Performed:
-    """Carry an operation out, in the supervisor's own trio run. Raises what the supervisor does."""
+async def perform(
+    supervisor: Supervisor, operation: Operation, tokens: Tokens, owner: Owner = THE_HOST
+) -> Performed:
+    """Carry an operation out, in the supervisor's own trio run. Raises what the supervisor does.
+
+    ``owner`` is whose a session is that is created.
+    """
     match operation:
         case Kill(session_id, grace):
             return Performed(await supervisor.terminate(session_id, grace=grace))
@@ -68,23 +92,30 @@ async def perform(supervisor: Supervisor, operation: Operation, tokens: Tokens) 
         case Create():
             session = await supervisor.spawn(
                 operation.command,
-                env=_environment(operation),
-                cwd=operation.working_dir,
+                env=_environment(operation, owner),
+                cwd=operation.working_dir or owner.working_dir,
                 rows=operation.rows,
                 cols=operation.cols,
+                attributes=owner.attributes,
             )
             return Performed(schema.Created(session.id, tokens.issue(session)), session)
     assert_never(operation)
 
 
-def _environment(asked: Create) -> dict[str, str]:
-    """Return what is laid over the host's environment, and that below it.
+def _environment(asked: Create, owner: Owner) -> dict[str, str]:
+    """Return what is laid over the host's environment, or the owner's, and that below it.
 
     Whatever terminal the host has, or none, its clients' are of xterm's kind.
     """
-    below = inherited(asked.working_dir).items()
+    if owner.variables is None:
+        below = {
+            os.fsdecode(name): os.fsdecode(value)
+            for name, value in inherited(asked.working_dir).items()
+        }
+    else:
+        below = dict(owner.variables)
     return {
-        **{os.fsdecode(name): os.fsdecode(value) for name, value in below},
+        **below,
         "TERM": "xterm-256color",
         **asked.env,
     }

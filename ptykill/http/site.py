@@ -10,6 +10,7 @@ from ptykill.http.api import Api
 from ptykill.http.asgi import Application, Scope, send_response
 from ptykill.http.attach import Receive, Send
 from ptykill.http.messages import Response, error_response, json_response
+from ptykill.http.perform import THE_HOST, Owner
 from ptykill.supervisor import Supervisor
 
 __all__ = ["Site"]
@@ -18,8 +19,8 @@ __all__ = ["Site"]
 class Site:
     """An ASGI app: ``/healthz``, ``/readyz`` and ``/openapi.json``, without a key; and the API."""
 
-    def __init__(self, api: Api, target: Supervisor | Host) -> None:
-        self._app = Application(api, target)
+    def __init__(self, api: Api, target: Supervisor | Host, owner: Owner = THE_HOST) -> None:
+        self._app = Application(api, target, owner)
         self._target = target
         self._document = api.openapi(ptykill.__version__)
 

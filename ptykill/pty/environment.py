@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from ptykill.command import as_bytes
+
 __all__ = ["inherited"]
 
 _OF_THE_TERMINAL = (
@@ -46,7 +48,7 @@ def inherited(directory: str | None) -> dict[bytes, bytes]:
         environment.pop(b"PWD", None)
         if os.path.isabs(directory) and os.path.normpath(directory) == directory:
             with suppress(UnicodeEncodeError):  # It can't be: the spawn will say so.
-                environment[b"PWD"] = os.fsencode(directory)
+                environment[b"PWD"] = as_bytes(directory)
     elif b"PWD" in environment and not _is_here(environment[b"PWD"]):
         del environment[b"PWD"]
     return environment
