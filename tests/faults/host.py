@@ -188,6 +188,8 @@ class Life:
         began = time.monotonic()
         try:
             another = self.spawn("another")
+            # Ready, or else its escapee may escape the session containment, which says so.
+            self.host.call(another.receive)
             verdict = self.host.terminate(another.id, grace=0)
         except (ptykill.PtykillError, OSError) as error:
             tell("again", error=f"{type(error).__name__}: {error}", empty=False)
