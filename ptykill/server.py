@@ -24,10 +24,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import trio
+
 import ptykill
 from ptykill import separation
 from ptykill.daemon_log import logging_to_stderr
-from ptykill.errors import InvalidArgument
+from ptykill.errors import InvalidArgument, SupervisorClosed
 from ptykill.host import Host
 from ptykill.http.api import DEFAULT_PREFIX, Api
 from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
@@ -117,8 +119,23 @@ async def _serve(
         server = Server(cast(Any, site(host)))
         greet()  # Now that signals are taken, and clients can connect.
         stopping = asyncio.create_task(_stop(received, host, server))
+        lost = asyncio.create_task(_stop_if_lost(host, server))
         await server.run_at(listener)
         stopping.cancel()
+        if not lost.cancel():
+            await lost
+
+
+async def _stop_if_lost(host: Host, server: Server) -> None:
+    """Stop the server, and raise, if the sessions' thread ends by a mistake: all would be refused.
+
+    Whatever has started the daemon (systemd) is to start it again.
+    """
+    try:
+        await host.acall(trio.sleep_forever)
+    except SupervisorClosed:
+        await server.finish()
+        raise RuntimeError("the thread that has the sessions is gone: the log says why") from None
 
 
 async def _stop(received: asyncio.Queue[None], host: Host, server: Server) -> None:

@@ -32,6 +32,10 @@ _SLACK = 1.0
 _TICK = 1.0
 _UNSENT = 65_536
 """Bytes that the kernel takes for a client beyond what it has sent (Linux 3.12)."""
+_BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+_AT_ONCE = 8
+"""Connections that are accepted before the loop does anything else, such as close others."""
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
@@ -51,6 +55,7 @@ class Server(uvicorn.Server):
                 ws_per_message_deflate=False,
                 h11_max_incomplete_event_size=limits.HEADER,
                 timeout_keep_alive=limits.KEEP_ALIVE_SECONDS,
+                backlog=_AT_ONCE,
                 loop="asyncio",
                 lifespan="off",
                 workers=1,
@@ -62,6 +67,7 @@ class Server(uvicorn.Server):
                 access_log=False,
             )
         )
+        self._listening = asyncio.Event()
         self._stop = asyncio.Event()
 
     async def run_at(self, listener: socket.socket) -> None:
@@ -75,11 +81,19 @@ class Server(uvicorn.Server):
         finally:
             gate.close()
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)
+        self._listening.set()
+
     async def finish(self) -> None:
         """Stop: accept no more, let what is being answered come to its end, and cut off the rest.
 
         It takes two seconds at most, whatever the clients do.
         """
+        await self._listening.wait()
         for server in self.servers:
             server.close()
         await self._wait_answered()

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, cast
 
@@ -16,14 +16,16 @@ __all__ = ["serving"]
 
 
 @contextmanager
-def serving(*options: str, key: str) -> Iterator[str]:
-    """Run ``ptykill serve``, and yield its host and port."""
+def serving(
+    *options: str, key: str, prefix: Sequence[str] = (), log: IO[str] | None = None
+) -> Iterator[str]:
+    """Run ``ptykill serve``, by way of ``prefix``, and yield its host and port."""
     listen = () if "--uds" in options else ("--port", "0")
     with subprocess.Popen(
-        [sys.executable, "-m", "ptykill", "serve", *listen, *options],
+        [*prefix, sys.executable, "-m", "ptykill", "serve", *listen, *options],
         env={**os.environ, "PTYKILL_API_KEY": key},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=log or subprocess.DEVNULL,
         text=True,
     ) as daemon:
         try:

@@ -1,0 +1,373 @@
+"""What clients may take of a daemon: connections, descriptors, memory, and time."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import httpx
+import pytest
+
+import ptykill
+from ptykill.gate import Gate
+from ptykill.http import frames, limits
+from ptykill.serving import Server
+from tests.daemon import serving
+from tests.waiting import PATIENCE
+
+KEY = "key-for-limits"
+PATH = "/api/v1/pty"
+BEARER = f"Authorization: Bearer {KEY}\r\n"
+
+
+def few(descriptors: int) -> list[str]:
+    """Return the beginning of a command that may have so many descriptors."""
+    return ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"]
+
+
+def client(address: str) -> httpx.Client:
+    """Return a client that bears the key."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return httpx.Client(
+        base_url=f"http://{address}", headers=headers, timeout=PATIENCE, trust_env=False
+    )
+
+
+def connect(address: str) -> socket.socket:
+    """Connect to a daemon."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), PATIENCE)
+
+
+def attach(address: str, session: dict[str, Any], query: str = "") -> socket.socket:
+    """Attach by a bare socket, and say that it is ready."""
+    stream = connect(address)
+    stream.sendall(
+        f"GET {PATH}/{session['session_id']}/ws{query} HTTP/1.1\r\nHost: localhost\r\n{BEARER}"
+        f"X-PTY-Token: {session['token']}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyAhIQ==\r\n\r\n".encode()
+    )
+    said = b""
+    while not said.endswith(b"\r\n\r\n"):
+        said += stream.recv(1)
+    assert b" 101 " in said
+    stream.sendall(b"\x82\x81\0\0\0\0" + frames.READY)
+    return stream
+
+
+def start(api: httpx.Client, *command: str) -> dict[str, Any]:
+    """Create a session."""
+    body = {"command": command[0], "args": command[1:]}
+    told: dict[str, Any] = api.post(PATH, json=body).raise_for_status().json()
+    return told
+
+
+def test_idle_connections_lock_nobody_out() -> None:
+    """With more of them than there are descriptors, health and DELETE are answered at once."""
+    with ExitStack() as stack:
+        address = stack.enter_context(serving(key=KEY, prefix=few(128)))
+        with client(address) as api:
+            session = start(api, "sleep", "600")["session_id"]
+        for number in range(200):
+            stream = stack.enter_context(connect(address))
+            if number % 2:
+                stream.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+        with client(address) as api:
+            assert api.get("/healthz").status_code == 200
+            assert api.delete(f"{PATH}/{session}").status_code == 204
+
+
+def test_sessions_that_have_all_descriptors_can_be_ended() -> None:
+    """So it is where the sessions have the descriptors, and idle connections what is left."""
+    with ExitStack() as stack:
+        address = stack.enter_context(serving(key=KEY, prefix=few(72)))
+        sessions = []
+        with client(address) as api:
+            while (
+                created := api.post(PATH, json={"command": "sleep", "args": ["600"]})
+            ).is_success:
+                sessions.append(created.json()["session_id"])
+            assert created.json()["code"] == "SPAWN_FAILED"
+        for _ in range(12):
+            stack.enter_context(connect(address))
+        with client(address) as api:
+            assert api.get("/healthz").status_code == 200
+        for session in sessions[:2]:
+            with client(address) as api:  # A connection for each.
+                assert api.delete(f"{PATH}/{session}").status_code == 204
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Run a daemon with a short grace."""
+    with serving("--plan", "HUP@session 300ms, KILL 15s", key=KEY) as address:
+        yield address
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("Host: localhost\r\nAuthorization: Bearer x\r\nContent-Length: 100000000\r\n", 401),
+        ("Host: localhost\r\nAuthorization: Bearer x\r\nTransfer-Encoding: chunked\r\n", 401),
+        (f"Host: evil.example\r\n{BEARER}Content-Length: 5\r\n", 403),
+        (f"Host: localhost\r\n{BEARER}Content-Length: 5\r\nContent-Type: text/plain\r\n", 415),
+        (f"Host: localhost\r\n{BEARER}Content-Length: 1048577\r\n", 400),
+        (f"Host: localhost\r\n{BEARER}Content-Length: 1{'0' * 40}\r\n", 400),
+    ],
+)
+def test_what_is_refused_is_refused_before_the_body(address: str, head: str, status: int) -> None:
+    """The answer does not wait for a single byte of it."""
+    with connect(address) as stream:
+        stream.sendall(f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode())
+        assert stream.recv(1 << 16).startswith(f"HTTP/1.1 {status}".encode())
+
+
+def test_long_messages_are_refused_at_their_first_bytes(address: str) -> None:
+    """A frame that says how long it is going to be is closed with 1009, and its session lives."""
+    with client(address) as api:
+        session = start(api, "cat")
+        for opcode in 0x82, 0x81:
+            with attach(address, session) as stream:
+                stream.sendall(struct.pack(">BBQ", opcode, 0xFF, 300 << 20) + bytes(4))
+                told = b""
+                while more := stream.recv(1 << 16):
+                    told += more
+                assert struct.pack(">H", 1009) in told
+        assert api.get(f"{PATH}/{session['session_id']}").json()["is_alive"]
+        assert api.delete(f"{PATH}/{session['session_id']}?grace=0").status_code == 204
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_client_that_does_not_read_delays_no_end(signals: int) -> None:
+    """The daemon ends within its plan, and some seconds, though its clients take nothing."""
+    with ExitStack() as stack:
+        with serving("--plan", "HUP@session 300ms, KILL 15s", key=KEY) as address:
+            with client(address) as api:
+                session = start(api, "yes")
+                stack.enter_context(attach(address, session))
+                quiet = start(api, "sleep", "600")
+                stack.enter_context(attach(address, quiet))
+                big = stack.enter_context(connect(address))
+                big.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n".encode())
+            if signals == 2:
+                time.sleep(0.3)  # It has nothing more to send, and no room to.
+            began = time.monotonic()
+        assert time.monotonic() - began < 0.3 + 10
+
+
+def test_tokens_are_in_no_log() -> None:
+    """Neither of those who attach, nor of those who are turned away, nor the key."""
+    with tempfile.TemporaryFile("w+") as log:
+        with serving(key=KEY, log=log) as address, client(address) as api:
+            session = start(api, "sleep", "600")
+            with attach(address, session, f"?token={session['token']}"):
+                pass
+            for path in "x/ws", session["session_id"], "%", f"{session['session_id']}/ws/":
+                api.get(f"{PATH}/{path}", params={"token": session["token"]})
+            with connect(address) as stream:
+                told = f"?token={session['token']} HTTP/1.1\r\nHost: \xff\r\n\xff\r\n\r\n"
+                stream.sendall(f"GET {PATH}/x/ws{told}".encode("latin-1"))
+                while stream.recv(1 << 16):
+                    pass
+        log.seek(0)
+        text = log.read()
+    assert session["session_id"] in text
+    assert session["token"] not in text
+    assert KEY not in text
+
+
+# --- in this process, with other numbers ----------------------------------------------------------
+
+
+@contextmanager
+def served(host: ptykill.Host) -> Iterator[str]:
+    """Serve a host as the daemon does, in a thread; yield the address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stop: list[Any] = []
+
+    async def main() -> None:
+        server = Server(cast(Any, ptykill.asgi_app(host, key=KEY, spawning=True)))
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: asyncio.run_coroutine_threadsafe(server.finish(), loop))
+        await server.run_at(listener)
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stop[0]()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def test_silence_is_the_end_of_a_websocket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that answers no PING is dropped; one that does, and says nothing else, is not."""
+    monkeypatch.setattr(limits, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "SILENCE_SECONDS", 0.5)
+    with ptykill.Host() as host, served(host) as address, client(address) as api:
+        session = start(api, "sleep", "600")
+        with attach(address, session) as silent, attach(address, session) as answering:
+            silent.settimeout(PATIENCE)
+            gone = threading.Thread(target=lambda: list(iter(lambda: _received(silent), b"")))
+            gone.start()
+            while gone.is_alive():
+                assert answering.recv(2) == b"\x89\x04"  # A PING.
+                answering.sendall(b"\x8a\x84\0\0\0\0" + answering.recv(4))
+            answering.sendall(b"\x88\x80\0\0\0\0")
+            while answering.recv(1 << 16):
+                pass
+
+
+def _received(stream: socket.socket) -> bytes:
+    try:
+        return stream.recv(1 << 16)
+    except ConnectionError:
+        return b""
+
+
+def test_half_a_request_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection on which no request begins is closed; one that waits for an answer is not."""
+    monkeypatch.setattr(limits, "HEADER_SECONDS", 0.2)
+    plan = ptykill.Plan.parse("HUP@session 2500ms, KILL 15s")
+    with ptykill.Host(plan=plan) as host, served(host) as address, client(address) as api:
+        session = start(api, "sh", "-c", "trap '' HUP; while :; do sleep 1; done")
+        with connect(address) as half, connect(address) as silent:
+            half.sendall(b"GET / HTTP/1.1\r\nHost")
+            assert api.delete(f"{PATH}/{session['session_id']}").status_code == 204
+            assert half.recv(1) == silent.recv(1) == b""
+
+
+@contextmanager
+def _never_whole() -> Iterator[Any]:
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        if told:
+            await asyncio.Event().wait()
+        told.append(1)
+        return {"type": "http.request", "body": b"{", "more_body": True}
+
+    told: list[int] = []
+    yield receive
+
+
+def test_a_body_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stops in the middle is answered with 408, in asyncio as well."""
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.1)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - whatever ASGI has
+        sent.append(message)
+
+    with ptykill.Host() as host, _never_whole() as receive:
+        app = ptykill.asgi_app(host, key=None, spawning=True)
+        scope = {"type": "http", "method": "POST", "path": PATH, "headers": []}
+        asyncio.run(cast(Any, app)(scope, receive, send))
+    assert sent[0]["status"] == 408
+
+
+# --- the gate -------------------------------------------------------------------------------------
+
+
+class Guest:
+    """A connection that is none; idle since the time that it is given."""
+
+    def __init__(self, idle_since: float | None, peer: str = "127.0.0.1") -> None:
+        self.idle_since = idle_since
+        self.closed = False
+        self.peer = peer
+        self.aborted = 0
+        self.transport: Any = self  # It is its own.
+
+    def is_closing(self) -> bool:
+        """Return whether it is closed, or about to be."""
+        return self.closed
+
+    def abort(self) -> None:
+        """Close it."""
+        self.closed = True
+        self.aborted += 1
+
+    def get_extra_info(self, _: str) -> tuple[str, int]:
+        """Return the address of the client."""
+        return self.peer, 1
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """Return a gate for four."""
+    gate = Gate(4)
+    yield gate
+    gate.close()
+
+
+def test_the_longest_idle_goes_for_a_newcomer(gate: Gate) -> None:
+    """One with a request under way is never closed; without an idle one, no other is let in."""
+    guests = [Guest(3.0), Guest(1.0), Guest(None), Guest(2.0)]
+    assert all(map(gate.let_in, guests))
+    newcomer = Guest(None)
+    assert gate.let_in(newcomer)
+    assert [guest.closed for guest in guests] == [False, True, False, False]
+    gate.let_out(guests[1])
+    assert gate.let_in(Guest(None))
+    assert gate.let_in(Guest(None))
+    assert not gate.let_in(Guest(5.0))
+    assert not newcomer.closed
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"])
+def test_one_address_has_at_most_half(gate: Gate, peer: str) -> None:
+    """Its own connections are closed for it; those of this machine are not told apart."""
+    mine = [Guest(1.0, peer), Guest(None, peer)]
+    assert all(map(gate.let_in, mine))
+    assert gate.let_in(Guest(None, peer))
+    assert [guest.closed for guest in mine] == [True, False]
+    assert not gate.let_in(Guest(None, peer))
+    assert gate.let_in(Guest(None, "198.51.100.1"))
+
+
+def test_some_connections_are_no_websockets(gate: Gate) -> None:
+    """WebSockets last, and leave some for requests."""
+    guests = [Guest(None) for _ in range(4)]
+    assert all(map(gate.let_in, guests))
+    assert [gate.upgrade(guest) for guest in guests] == [True, True, True, False]
+
+
+def test_a_close_has_its_time(gate: Gate) -> None:
+    """A connection whose client does not take the last bytes is cut off."""
+    guest = Guest(None)
+    assert gate.let_in(guest)
+    guest.closed = True
+    for now, aborted in (1.0, 0), (5.0, 0), (20.0, 1):
+        gate.sweep(now)
+        assert guest.aborted == aborted
+
+
+def test_a_daemon_without_its_sessions_thread_ends() -> None:
+    """It would refuse everything; its status says that it is to be started again."""
+    program = """
+import ptykill.server as server
+class Host(server.Host):
+    async def __aenter__(self):
+        host = await super().__aenter__()
+        def crash():
+            raise ZeroDivisionError
+        self._thread.token.run_sync_soon(crash)
+        return host
+server.Host = Host
+server.serve(server.Settings(port=0, key="k"))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, timeout=PATIENCE, check=False
+    )
+    assert ended.returncode == 1
+    assert b"the thread that has the sessions is gone" in ended.stderr
