@@ -7,24 +7,25 @@ which a daemon escapes, and end it.
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import resource
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import closing
 
 import trio
 
 from ptykill.containment import why_not
-from ptykill.errors import PtykillError
+from ptykill.errors import ContainmentUnavailable, PtykillError
 from ptykill.kernel import cgroup
+from ptykill.kernel.births import Births
 from ptykill.kernel.descent import read
+from ptykill.kernel.proc_view import proc
 from ptykill.plan import Plan
 from ptykill.supervisor import open_supervisor
 
-__all__ = ["Finding", "Trial", "examine", "try_tier"]
+__all__ = ["Finding", "Trial", "examine", "taken_by_auto", "try_tier"]
 
 _PATIENCE = 60.0
 """Seconds that a trial may take."""
@@ -96,19 +97,32 @@ async def try_tier(name: str) -> Trial:
     return Trial(name, "", holds, ended, opened - began, spawned - opened, took)
 
 
+async def taken_by_auto() -> str:
+    """Return the containment that ``auto`` takes; "" if there is none."""
+    try:
+        async with open_supervisor() as supervisor:
+            return supervisor.containment
+    except ContainmentUnavailable:
+        return ""
+
+
 def _proc() -> Finding:
-    if not Path("/proc/self/stat").exists():
-        return Finding("/proc", "not mounted", "no process can be found by its descent")
-    if not Path("/proc/1").exists():
+    lacking = proc.find()
+    if lacking is not None:
+        return Finding("/proc", "tells nothing of our processes", lacking)
+    if proc.hides:
         return Finding("/proc", "hides others' processes (hidepid)", "members of other users too")
-    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+    if not proc.tells_children:
         return Finding("/proc", "tells no children", "every look reads the whole process table")
+    if not proc.at_proc:
+        return Finding("/proc", "not mounted, or not of our pid namespace: we have one of our own")
     return Finding("/proc", "tells children, shows all processes")
 
 
 def _births() -> Finding:
-    last = read("/proc/sys/kernel/ns_last_pid")
-    if last:
+    with closing(Births()) as births:
+        known = births.known
+    if known:
         return Finding("births", "told by ns_last_pid")
     return Finding("births", "not told", "members are looked for before the first is signalled")
 

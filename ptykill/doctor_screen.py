@@ -11,16 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from ptykill.containment import STRONGEST_FIRST
-from ptykill.doctor import Finding, Trial, examine, try_tier
+from ptykill.doctor import Finding, Trial, examine, taken_by_auto, try_tier
 
 __all__ = ["show"]
 
 
 def show(*, as_json: bool) -> str:
-    """Look, try, and print; return the containment that ``auto`` takes here."""
+    """Look, try, and print; return the containment that ``auto`` takes here, "" if it fails."""
     findings = list(examine())
     trials = [trio.run(try_tier, name) for name in STRONGEST_FIRST]
-    taken = next((trial.tier for trial in trials if trial.ended), "")
+    taken = trio.run(taken_by_auto)
+    works = any(trial.tier == taken and trial.ended for trial in trials)
     if as_json:
         found = {
             "auto": taken,
@@ -30,7 +31,7 @@ def show(*, as_json: bool) -> str:
         Console().print_json(json.dumps(found))
     else:
         _print(findings, trials, taken)
-    return taken
+    return taken if works else ""
 
 
 def _print(findings: list[Finding], trials: list[Trial], taken: str) -> None:
@@ -60,5 +61,5 @@ def _print(findings: list[Finding], trials: list[Trial], taken: str) -> None:
     console.print(tiers)
     console.print()
     console.print(
-        Text.assemble("auto takes ", (taken or "nothing: no session can be ended", "bold"))
+        Text.assemble("auto takes ", (taken or "nothing: no session can be contained", "bold"))
     )

@@ -6,6 +6,7 @@ import logging
 
 from ptykill import log
 from ptykill.containment.keeper import KeeperTier
+from ptykill.containment.process_table import unusable
 from ptykill.containment.session import SessionTier
 from ptykill.containment.warden import unavailable
 from ptykill.contract import Tier
@@ -50,8 +51,11 @@ async def _open(name: str) -> Tier:
 
 
 def why_not(name: str) -> str | None:
-    """Say why a tier can't be had here, as far as can be told without a warden; None if it can."""
+    """Say why a tier can't be had here, as far as can be told without a warden; None if it can.
+
+    Raises OSError.
+    """
     if name == "session":
-        return None
+        return unusable()
     reason = unavailable()
     return cgroup.unusable() if reason is None and name == "cgroup" else reason

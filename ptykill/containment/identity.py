@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
 import psutil
 
+from ptykill.kernel.descent import stat, told
 from ptykill.kernel.handle import Signallable
+from ptykill.kernel.proc_view import proc
 from ptykill.verdict import Survivor
 
 __all__ = ["identify"]
@@ -30,6 +33,8 @@ _LETTERS = {
 def identify(pid: int, process: Signallable) -> Survivor:
     """Describe a process that is alive; what can't be read stays ``?``."""
     survivor = Survivor(pid, why=_why(pid, process))
+    if not proc.at_proc:  # Which psutil reads.
+        return _identified_elsewhere(survivor)
     with contextlib.suppress(psutil.Error):
         known = psutil.Process(pid)
         with known.oneshot():
@@ -52,21 +57,38 @@ def _why(pid: int, process: Signallable) -> str:
     except PermissionError:
         return "not permitted to signal it"
     tracer = _tracer(pid)
-    with contextlib.suppress(psutil.Error):
-        status = psutil.Process(pid).status()
-        if status == psutil.STATUS_ZOMBIE and tracer:
-            return f"dead, but held by the process that traces it, {tracer}"
-        if status == psutil.STATUS_DISK_SLEEP:
-            return "in uninterruptible sleep"
+    state = _state(pid)
+    if state == psutil.STATUS_ZOMBIE and tracer:
+        return f"dead, but held by the process that traces it, {tracer}"
+    if state == psutil.STATUS_DISK_SLEEP:
+        return "in uninterruptible sleep"
     return "unknown"
+
+
+def _state(pid: int) -> str | None:
+    if not proc.at_proc:
+        letter = b"".join(stat(pid)[:1]).decode()
+        return next((status for status, each in _LETTERS.items() if each == letter), None)
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status()
+    return None
+
+
+def _identified_elsewhere(survivor: Survivor) -> Survivor:
+    pid = survivor.pid
+    return dataclasses.replace(
+        survivor,
+        name=told(f"{pid}/comm").decode(errors="replace").strip() or "?",
+        state=_LETTERS.get(_state(pid) or "", "?"),
+        command=told(f"{pid}/cmdline").decode(errors="replace").strip("\0").replace("\0", " "),
+    )
 
 
 def _tracer(pid: int) -> int:
     """Return the pid of who traces it (proc(5), TracerPid); 0 if nobody does."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="utf-8") as status:
-        for line in status:
-            if line.startswith("TracerPid:"):
-                return int(line.split()[1])
+    for line in told(f"{pid}/status").splitlines():
+        if line.startswith(b"TracerPid:"):
+            return int(line.split()[1])
     return 0
 
 

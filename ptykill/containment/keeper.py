@@ -75,7 +75,7 @@ class KeeperTier:
 
     @classmethod
     async def open(cls, groups: str | None = None) -> KeeperTier:
-        """Start the warden. Raises OSError."""
+        """Start the warden. Raises OSError, or `ContainmentUnavailable`."""
         return cls(await Warden.start(groups), groups)
 
     async def spawn(self, command: Command, will: Will) -> Spawned:

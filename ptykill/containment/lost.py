@@ -21,7 +21,7 @@ from ptykill.containment.warden import Kept, is_stranger
 from ptykill.contract import Signalled
 from ptykill.keeper import wire
 from ptykill.kernel.cgroup import Cgroup, older
-from ptykill.kernel.descent import children, in_other_pid_namespace, read
+from ptykill.kernel.descent import children, in_other_pid_namespace, told
 from ptykill.kernel.handle import open_pidfd
 from ptykill.plan import Reach
 from ptykill.pty.terminal import PtyTerminal
@@ -118,7 +118,7 @@ class LostKeeper:
             handle = open_pidfd(pid)
             if handle is None:
                 continue
-            ours = not read(f"/proc/{pid}/comm").startswith(b"ptykill-")
+            ours = not told(f"{pid}/comm").startswith(b"ptykill-")
             if ours and pid not in found and not handle.dead():
                 found[pid] = identify(pid, handle)
             handle.close()

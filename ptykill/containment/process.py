@@ -13,6 +13,7 @@ import trio
 from ptykill.kernel import calls
 from ptykill.kernel.again import again
 from ptykill.kernel.handle import Pidfd, Signallable
+from ptykill.kernel.proc_view import proc
 from ptykill.kernel.reserve import reserve
 from ptykill.readiness import readable
 
@@ -108,7 +109,8 @@ def open_process(pid: int, *, spare: bool = True) -> Process | None:
         # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
             return None
-        if error.errno not in (errno.ENOSYS, errno.EPERM):  # An old kernel, or a sandbox's.
+        # An old kernel, or a sandbox's. A start is told by /proc, if that is of our own pids.
+        if error.errno not in (errno.ENOSYS, errno.EPERM) or not proc.at_proc:
             raise
     try:
         return NumberedProcess(pid, psutil.Process(pid))

@@ -16,11 +16,12 @@ from typing import NamedTuple, Protocol
 
 import psutil
 
-from ptykill.kernel import descent
+from ptykill.kernel import calls, descent
 from ptykill.kernel.births import Births
 from ptykill.kernel.descent import session_of
+from ptykill.kernel.proc_view import proc
 
-__all__ = ["LinuxTable", "Mark", "PortableTable", "ProcessTable", "process_table"]
+__all__ = ["LinuxTable", "Mark", "PortableTable", "ProcessTable", "process_table", "unusable"]
 
 
 class Mark(NamedTuple):
@@ -72,8 +73,8 @@ class ProcessTable(Protocol):
     def children(self, pid: int) -> list[int]:
         """Return the pids of a process's children."""
 
-    def parent(self, pid: int) -> int | None:
-        """Return the pid of a process's parent; None if there is no such process."""
+    def is_child(self, pid: int, of: int) -> bool:
+        """Return whether a process is a child of another, which is there."""
 
     def close(self) -> None:
         """Give back what is held."""
@@ -124,12 +125,12 @@ class PortableTable:
         except psutil.Error:
             return []
 
-    def parent(self, pid: int) -> int | None:
-        """Return the pid of a process's parent."""
+    def is_child(self, pid: int, of: int) -> bool:
+        """Return whether a process is a child of another."""
         try:
-            return psutil.Process(pid).ppid()
+            return psutil.Process(pid).ppid() == of
         except psutil.Error:
-            return None
+            return False
 
     def close(self) -> None:
         """Nothing is held."""
@@ -161,10 +162,12 @@ class LinuxTable:
         self._last = -1
         self._looked = float("-inf")
         self._births = Births()
-        self._probe = os.open(os.devnull, os.O_RDONLY)
+        self._probe = os.open("/", os.O_RDONLY)  # Any file will do, and this one there is.
         # Nobody has the highest number that there can be (pid_max is one more than that).
         self._knows_use = self.in_use(os.getpid()) and not self.in_use(2**22)
-        self._hides = not os.path.exists("/proc/1")
+        self._hides = proc.hides
+        self._found: dict[int, set[int]] = {}
+        """Members that only the slow look has found, by their sessions."""
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._trust = min(self._births.highest / self._FASTEST, 1.0)
 
@@ -179,11 +182,19 @@ class LinuxTable:
         """Return the pids of a session."""
         if hidden and self._hides:
             # Mounted with hidepid=2 (proc(5)). getsid(2) answers all the same.
-            return [pid for pid in range(1, self._births.highest) if session_of(pid) == sid]
+            found = [pid for pid in range(1, self._births.highest) if session_of(pid) == sid]
+            # Who was found by this, is to be found by the next, which may be to signal them.
+            self._found[sid] = set(found)
+            return found
         if afresh or not self._catch_up():
             self._look_at_all()
             self._catch_up()
-        return [pid for pid in self._sessions.get(sid, ()) if session_of(pid) == sid]
+        listed = self._sessions.get(sid, set())
+        hidden_ones = self._found.pop(sid, set())
+        found = [pid for pid in listed | hidden_ones if session_of(pid) == sid]
+        if hidden_ones.intersection(found):
+            self._found[sid] = hidden_ones.intersection(found)
+        return found
 
     def mark(self) -> Mark | None:
         """Return where the kernel is in giving out the numbers of this pid namespace."""
@@ -235,9 +246,9 @@ class LinuxTable:
         """Return the pids of a process's children, of all its threads (proc(5))."""
         return descent.children(pid)
 
-    def parent(self, pid: int) -> int | None:
-        """Return the pid of a process's parent."""
-        return descent.parent(pid)
+    def is_child(self, pid: int, of: int) -> bool:
+        """Return whether a process is a child of another, even if it is hidden itself."""
+        return descent.is_child(pid, of)
 
     def _look_at_all(self) -> None:
         self._last = self._births.last()
@@ -284,5 +295,18 @@ class LinuxTable:
 
 def process_table() -> ProcessTable:
     """Return the table that this system has."""
-    linux = sys.platform == "linux" and os.path.exists("/proc/self/stat")
-    return LinuxTable() if linux else PortableTable()
+    return LinuxTable() if sys.platform == "linux" else PortableTable()
+
+
+def unusable() -> str | None:
+    """Say why sessions' members can't be found here; None if they can. Raises OSError."""
+    if sys.platform != "linux":
+        return None
+    lacking = proc.find()
+    if proc.at_proc:
+        return None
+    try:
+        os.close(calls.pidfd_open(os.getpid()))
+    except OSError as error:
+        return lacking or f"/proc is not of our pids, and pidfd_open is refused: {error.strerror}"
+    return lacking

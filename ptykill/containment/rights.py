@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ptykill.kernel.again import again, close
+from ptykill.kernel.proc_view import proc
 
 __all__ = ["Rights"]
 
 T = TypeVar("T")
 
-_SELF = "/proc/thread-self"
+_SELF = "thread-self"
 """Most of it is each thread's own (credentials(7), capabilities(7)): that of ours is handed on."""
 _RIGHTS = re.compile(rb"^(?:Uid|Gid|Groups|Cap[A-Za-z]+|NoNewPrivs|Seccomp\w*):.*", re.MULTILINE)
 _MASK = re.compile(rb"^Umask:\s*([0-7]+)", re.MULTILINE)
@@ -107,6 +108,6 @@ def _told(ask: Callable[[], T]) -> T | None:
 def _opened(name: str, how: int) -> int:
     """Open what /proc says of this thread; -1 where it says nothing."""
     try:
-        return again(lambda: os.open(f"{_SELF}/{name}", how))
+        return again(lambda: proc.open(f"{_SELF}/{name}", how))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return -1

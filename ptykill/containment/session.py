@@ -356,7 +356,7 @@ class SessionContainment:
                 # Opened first, checked then. The child's number may have changed hands before it
                 # was opened, the parent's before its children were listed: it had not if both are
                 # as they should be now.
-                if self._table.parent(pid) == one.pid and _there(one):
+                if self._table.is_child(pid, one.pid) and _there(one):
                     self._escaped[pid] = child
                     parents.append(child)
                 else:

@@ -25,6 +25,7 @@ from ptykill import log
 from ptykill.command import Command
 from ptykill.containment.process import PidfdProcess
 from ptykill.containment.rights import Rights
+from ptykill.errors import ContainmentUnavailable
 from ptykill.keeper import wire
 from ptykill.keeper.start import start_beside
 from ptykill.kernel import calls
@@ -32,6 +33,7 @@ from ptykill.kernel.again import again, close
 from ptykill.kernel.birth import Failed
 from ptykill.kernel.descent import descends, stat
 from ptykill.kernel.handle import open_pidfd
+from ptykill.kernel.proc_view import proc
 from ptykill.kernel.reserve import reserve
 from ptykill.pty.birth import PATIENCE, order, standard_input, working_directory
 from ptykill.readiness import readable
@@ -49,15 +51,16 @@ _LOOKS = 40
 
 
 def unavailable() -> str | None:
-    """Say why there can be no keepers here; None if nothing speaks against it."""
+    """Say why there can be no keepers here; None if nothing speaks against it. Raises OSError."""
     if sys.platform != "linux":
         return f"{sys.platform} has no subreapers: keepers need Linux"
     try:
         close(again(lambda: calls.pidfd_open(os.getpid())))
     except OSError as error:
         return f"pidfd_open is refused: {error.strerror} (it came with Linux 5.3)"
-    if not os.path.exists("/proc/self/stat"):
-        return "/proc is not mounted"
+    lacking = proc.find()
+    if lacking is not None:
+        return lacking
     if getattr(sys, "frozen", False) or not sys.executable:
         return "this program has no Python interpreter to start a warden with"
     return None
@@ -288,7 +291,7 @@ class Warden:
     async def start(cls, groups: str | None) -> Warden:
         """Start one; each of its keepers gets a cgroup in the folder ``groups``, if that is given.
 
-        Raises OSError.
+        Raises OSError; `ContainmentUnavailable` if its keepers could not keep anybody.
         """
         with ExitStack() as undone:
             rights = Rights()  # Before: what is given up meanwhile is seen to be.
@@ -324,9 +327,12 @@ class Warden:
             if scope.cancelled_caught:
                 self.signal(signal.SIGCONT)  # Somebody may have stopped it.
             with suppress(BlockingIOError):
-                told = wire.receive(self._channel)[0][0]
-        if told != wire.READY:
+                told = wire.receive(self._channel)[0]
+        kind, *about = told
+        if kind != wire.READY:
             raise OSError(errno.EIO, "the warden died at its start", sys.executable)
+        if about[0] is not None:
+            raise ContainmentUnavailable(about[0])
 
     @property
     def usable(self) -> bool:

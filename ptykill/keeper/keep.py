@@ -37,8 +37,8 @@ from ptykill.kernel.descent import (
     descends,
     in_other_pid_namespace,
     members,
-    read,
     stat,
+    told,
 )
 from ptykill.kernel.handle import open_pidfd
 from ptykill.kernel.offspring import WALL, Offspring
@@ -494,7 +494,7 @@ def _there(channel: socket.socket) -> bool:
 
 def _pid_of(pidfd: int) -> int:
     """Return the pid that a pidfd is for (pidfd_open(2), fdinfo); 0 if it can't be told."""
-    for line in read(f"/proc/self/fdinfo/{pidfd}").splitlines():
+    for line in told(f"self/fdinfo/{pidfd}").splitlines():
         if line.startswith(b"Pid:"):
             return int(line.split()[1])
     return 0

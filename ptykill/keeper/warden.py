@@ -24,8 +24,9 @@ from ptykill.keeper import wire
 from ptykill.keeper.keep import NAME, keep
 from ptykill.kernel import calls
 from ptykill.kernel.again import again, close
-from ptykill.kernel.descent import children, read
+from ptykill.kernel.descent import children, told
 from ptykill.kernel.offspring import WALL, Offspring
+from ptykill.kernel.proc_view import proc
 
 __all__ = ["Warden"]
 
@@ -70,6 +71,9 @@ class Warden:
         os.closerange(self._host + 1, os.sysconf("SC_OPEN_MAX"))
         os.setsid()  # Out of reach of the host's terminal.
         os.chdir("/")
+        lacking = proc.find()
+        if os.getppid() == 0:
+            lacking = "this program starts children in another pid namespace than its own"
         calls.set_name(b"ptykill-warden")
         calls.become_subreaper()
         self._offspring = Offspring()
@@ -83,7 +87,7 @@ class Warden:
         # A collection would touch, and so copy, pages that the keepers share.
         gc.disable()
         gc.freeze()
-        wire.send(self._channel, (wire.READY,))
+        wire.send(self._channel, (wire.READY, lacking))
         poll = select.poll()
         doors = {self._channel.fileno(): self._serve, self._host: self._lose_host}
         for fd in *doors, deaths:
@@ -148,9 +152,7 @@ class Warden:
         """Return the keepers that have no session: none yet, or none any more."""
         # Before it has its name, a keeper has children that are no session's: it rehearses.
         return [
-            pid
-            for pid in self._keepers
-            if read(f"/proc/{pid}/comm").strip() != NAME or not children(pid)
+            pid for pid in self._keepers if told(f"{pid}/comm").strip() != NAME or not children(pid)
         ]
 
     def _make_keeper(self, channel: socket.socket, groups: str | None) -> None:

@@ -7,9 +7,10 @@ To the warden:  ``(KEEP, groups)`` with the keeper's socket to the host; ``group
                 in which it is to make a cgroup, or None. ``(LEAVE,)`` when it is needed no more.
                 ``(LOST, its pid)`` about a keeper that died before its session did, with a socket
                 for the answer. ``(HURRY,)`` when the orphans of such keepers get no more time.
-From it:        ``(READY,)`` once. On the socket that came with ``LOST``: ``(CLEAR, killed)`` when
-                the keeper is reaped and no process is left that it or another lost keeper had;
-                ``killed`` says whether the warden had to kill any. Closed without it: not proven.
+From it:        ``(READY, lacking)`` once: why its keepers could not keep anybody, or None. On the
+                socket that came with ``LOST``: ``(CLEAR, killed)`` when the keeper is reaped and no
+                process is left that it or another lost keeper had; ``killed`` says whether the
+                warden had to kill any. Closed without it: not proven.
 To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal, the host's working directory
                 and, if the leader has another than the terminal, its descriptor 0; then `Will`,
                 ``(KILL,)``, ``(SPARE,)``. ``umask`` is the host's, or None.

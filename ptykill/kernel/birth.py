@@ -84,7 +84,8 @@ def bear(order: Order, terminal: int, directory: int, stdin: int | None = None) 
     place of the terminal. Blocks until the exec is done; for a process with one
     thread, no descriptor that is inherited, and no use for its working directory.
     """
-    if not plain(order):
+    path = spawn.terminal_path(terminal)
+    if path is None or not plain(order):
         return _fork_embryo(order, terminal, directory, stdin)
     stage = "chdir"
     try:
@@ -101,7 +102,7 @@ def bear(order: Order, terminal: int, directory: int, stdin: int | None = None) 
                 [*arguments],
                 order["env"],
                 file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, b"/dev/fd/%d" % terminal, os.O_RDWR, 0),
+                    (os.POSIX_SPAWN_OPEN, 0, path, os.O_RDWR, 0),
                     (os.POSIX_SPAWN_DUP2, 0, 1),
                     (os.POSIX_SPAWN_DUP2, 0, 2),
                     *([] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]),
@@ -116,18 +117,34 @@ def bear(order: Order, terminal: int, directory: int, stdin: int | None = None) 
         # This Python was built where the C library had no POSIX_SPAWN_SETSID (glibc before 2.26),
         # as are those that are to run everywhere; the one that it runs with may have it.
         if spawn.available():
-            return bear_beside(order, terminal, directory, stdin)
+            return bear_beside(order, path, directory, stdin)
         return _fork_embryo(order, terminal, directory, stdin)
     except OSError as error:
-        raise Failed(error.errno or errno.EIO, stage) from None
+        raise _failed(error, stage, path) from None
     finally:
         os.chdir("/")
 
 
+def _failed(error: OSError, stage: str, terminal: bytes) -> Failed:
+    """Return what a failure means: posix_spawn(3) does not tell which of its parts failed."""
+    number = error.errno or errno.EIO
+    if stage == "exec":
+        try:
+            os.close(os.open(terminal, os.O_RDWR | os.O_NOCTTY))
+        except OSError as refused:
+            # Here it may be for want of descriptors; there it had them.
+            if refused.errno == number:
+                stage = "terminal"
+    return Failed(number, stage)
+
+
 def bear_beside(
-    order: Order, terminal: int, directory: int | None, stdin: int | None = None
+    order: Order, terminal: bytes, directory: int | None, stdin: int | None = None
 ) -> int:
-    """As `bear`, for a plain order, and any process, whatever it has and does: `kernel.spawn`."""
+    """As `bear`, for a plain order, and any process, whatever it has and does: `kernel.spawn`.
+
+    ``terminal`` is the path of the slave.
+    """
     held = None
     try:
         if order["cwd"] is not None:
@@ -151,7 +168,7 @@ def bear_beside(
 
             return _by_shell_if_script(start, program, order["args"], inside)
         except OSError as error:
-            raise Failed(error.errno or errno.EIO, "exec") from None
+            raise _failed(error, "exec", terminal) from None
     finally:
         if held is not None:
             os.close(held)

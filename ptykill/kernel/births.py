@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Collection
+from contextlib import suppress
 
 from ptykill.kernel.again import close
-from ptykill.kernel.descent import read
+from ptykill.kernel.descent import told
+from ptykill.kernel.proc_view import proc
 
 __all__ = ["Births"]
+
+_PID_MAX_LIMIT = 2**22
+"""No pid is higher, on any system (Linux threads.h)."""
 
 
 class Births:
@@ -22,9 +26,9 @@ class Births:
 
     def __init__(self) -> None:
         self._fd = -1
-        with contextlib.suppress(OSError):
-            self._fd = os.open("/proc/sys/kernel/ns_last_pid", os.O_RDONLY)
-        self.highest: int = int(read("/proc/sys/kernel/pid_max") or b"32768")
+        with suppress(OSError):
+            self._fd = proc.open("sys/kernel/ns_last_pid")
+        self.highest: int = int(told("sys/kernel/pid_max") or _PID_MAX_LIMIT)
         """One more than the highest number."""
 
     @property

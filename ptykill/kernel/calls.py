@@ -18,7 +18,9 @@ __all__ = [
     "be_opened_up",
     "become_subreaper",
     "child_events",
+    "detached_procfs",
     "die_with_parent",
+    "file_system",
     "inherits_orphans",
     "nameless_file",
     "pidfd_open",
@@ -34,7 +36,11 @@ _SIGNAL_SET = 128
 """Bytes of the C library's sigset_t (glibc, musl)."""
 
 _PIDFD_SEND_SIGNAL, _PIDFD_OPEN = 424, 434
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 """On x86, ARM, POWER, RISC-V and s390: since Linux 5.1 numbers are given out for all at once."""
+_FSOPEN_CLOEXEC, _FSCONFIG_CMD_CREATE, _FSMOUNT_CLOEXEC = 1, 6, 1
+_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
+"""<linux/mount.h>"""
 P_PIDFD: int = getattr(os, "P_PIDFD", 3)
 """waitid(2): the child is named by a pidfd."""
 
@@ -101,6 +107,29 @@ def nameless_file() -> int:
     return os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o700)  # noqa: S108 - it has no name there
 
 
+def file_system(fd: int) -> int:
+    """Return the number of the kind of file system that a file is on (statfs(2), f_type)."""
+    told = ctypes.create_string_buffer(512)
+    _checked(_library.fstatfs(fd, told))
+    # Of four bytes, or of eight.
+    short, long = (int.from_bytes(told.raw[:size], sys.byteorder) for size in (4, 8))
+    return short or long
+
+
+def detached_procfs() -> int:
+    """Return the folder of a new procfs of our pid namespace, which is mounted nowhere.
+
+    fsopen(2), fsmount(2): Linux 5.2. Needs CAP_SYS_ADMIN over the pid and mount namespaces. Raises
+    OSError.
+    """
+    context = _called(_FSOPEN, b"proc", _FSOPEN_CLOEXEC)
+    try:
+        _called(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _called(_FSMOUNT, context, _FSMOUNT_CLOEXEC, _NOSUID_NODEV_NOEXEC)
+    finally:
+        os.close(context)
+
+
 def _pidfd_open(pid: int) -> int:
     return _called(_PIDFD_OPEN, pid, 0)
 
@@ -115,11 +144,14 @@ pidfd_send_signal: Callable[..., None] = getattr(signal, "pidfd_send_signal", _p
 """pidfd_send_signal(2), Linux 5.1. Raises OSError."""
 
 
-def _called(number: int, *arguments: int | None) -> int:
+def _called(number: int, *arguments: int | bytes | None) -> int:
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    longs = [ctypes.c_long(0 if each is None else each) for each in (number, *arguments)]
-    return _checked(_library.syscall(*longs))
+    given = [
+        ctypes.c_char_p(each) if isinstance(each, bytes) else ctypes.c_long(each or 0)
+        for each in (number, *arguments)
+    ]
+    return _checked(_library.syscall(*given))
 
 
 def _checked(result: int) -> int:

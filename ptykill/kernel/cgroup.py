@@ -16,8 +16,9 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 
-from ptykill.kernel.descent import read, stat
+from ptykill.kernel.descent import read, stat, told
 from ptykill.kernel.handle import Pidfd, open_pidfd
+from ptykill.kernel.proc_view import proc
 
 __all__ = [
     "Cgroup",
@@ -168,10 +169,10 @@ def place() -> str | None:
 
     The hierarchy may be mounted anywhere, and a part of it only (proc(5), mountinfo).
     """
-    own = next((line[3:] for line in _lines("/proc/self/cgroup") if line.startswith("0::/")), None)
+    own = next((line[3:] for line in _lines("self/cgroup") if line.startswith("0::/")), None)
     if own is None or ".." in own:  # Outside of this cgroup namespace (cgroup_namespaces(7)).
         return None
-    for line in _lines("/proc/self/mountinfo"):
+    for line in _lines("self/mountinfo"):
         mount, _, kind = line.partition(" - ")
         if not kind.startswith("cgroup2 "):
             continue
@@ -291,15 +292,14 @@ def _left(name: str) -> bool:
 def _numbering() -> str:
     """Name what a pid, and a time since the start of the system, are counted in (namespaces(7)).
 
-    Where /proc shows another numbering than our own, nobody can be looked up in it.
+    Where no procfs shows our own numbering, nobody can be looked up in it.
     """
     try:
-        shown = os.readlink("/proc/self") == str(os.getpid())
-        kinds = [kind for kind in ("pid", "time") if os.path.exists(f"/proc/self/ns/{kind}")]
-        numbers = [str(os.stat(f"/proc/self/ns/{kind}").st_ino) for kind in kinds]
+        kinds = [kind for kind in ("pid", "time") if proc.exists(f"self/ns/{kind}")]
+        numbers = [str(proc.stat(f"self/ns/{kind}").st_ino) for kind in kinds]
     except OSError:
         return "none"
-    return ".".join(numbers) if shown and numbers else "none"
+    return ".".join(numbers) or "none"
 
 
 def _start(fields: list[bytes]) -> str:
@@ -356,7 +356,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _lines(path: str) -> list[str]:
-    return read(path, 1).decode(errors="surrogateescape").splitlines()
+    return told(path, 1).decode(errors="surrogateescape").splitlines()
 
 
 def _unescaped(path: str) -> str:

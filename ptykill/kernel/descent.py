@@ -6,13 +6,13 @@ that nobody is left.
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 
 from ptykill.kernel.again import again, close
 from ptykill.kernel.handle import Pidfd, open_pidfd
+from ptykill.kernel.proc_view import proc
 from ptykill.kernel.reserve import reserve
 
 __all__ = [
@@ -22,11 +22,13 @@ __all__ = [
     "foreground_of",
     "group_of",
     "in_other_pid_namespace",
+    "is_child",
     "members",
     "parent",
     "read",
     "session_of",
     "stat",
+    "told",
 ]
 
 
@@ -63,7 +65,7 @@ def members(root: Pidfd) -> Iterator[Pidfd]:
             if process is None:
                 continue
             # Opened first, checked then: the number may have changed hands before it was opened.
-            one = above.get(parent(pid) or 0)
+            one = above.get(_parent_of(pid, rest[-1].pid))
             if one is None or not one.there() or process.dead():
                 process.close()
                 continue
@@ -116,15 +118,15 @@ def _open(pid: int) -> Pidfd | None:
 
 def children(pid: int) -> list[int]:
     """Return the pids of a process's children, of all its threads (proc(5))."""
-    if not _tells_children():
+    if not proc.tells_children:
         return [each for each in pids() if parent(each) == pid]
-    folder = f"/proc/{pid}/task"
+    folder = f"{pid}/task"
     try:
         threads = [str(pid)] if _alone(pid) else reserve.use(lambda: _listed(folder))
     except OSError:
         return []
     return [
-        int(child) for thread in threads for child in read(f"{folder}/{thread}/children").split()
+        int(child) for thread in threads for child in told(f"{folder}/{thread}/children").split()
     ]
 
 
@@ -138,9 +140,9 @@ class Children:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._fd = -1
-        if _tells_children():
+        if proc.tells_children:
             with suppress(OSError):  # EMFILE, or it is gone: it will do without.
-                self._fd = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY)
+                self._fd = proc.open(f"{pid}/task/{pid}/children")
 
     def list(self) -> list[int]:
         """Return their pids; none once it is dead, when they are others' children."""
@@ -164,13 +166,7 @@ class Children:
 
 def _alone(pid: int) -> bool:
     """Return whether a process has one thread. Raises OSError if it is gone."""
-    return os.stat(f"/proc/{pid}/task").st_nlink == _ONE_THREAD
-
-
-@functools.cache
-def _tells_children() -> bool:
-    """Return whether this kernel has CONFIG_PROC_CHILDREN."""
-    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+    return proc.stat(f"{pid}/task").st_nlink == _ONE_THREAD
 
 
 def parent(pid: int) -> int | None:
@@ -192,10 +188,27 @@ def descends(pid: int, *roots: int) -> bool:
 
 def in_other_pid_namespace(pid: int) -> bool:
     """Return whether a process is in a pid namespace below that of /proc (proc(5), NSpid)."""
-    for line in read(f"/proc/{pid}/status").splitlines():
+    for line in told(f"{pid}/status").splitlines():
         if line.startswith(b"NSpid:"):
             return len(line.split()) > 2  # The word, and a number for each.
     return False
+
+
+def is_child(pid: int, of: int) -> bool:
+    """Return whether a process is a child of another, which is there."""
+    return _parent_of(pid, of) == of
+
+
+def _parent_of(pid: int, supposed: int) -> int:
+    """Return the pid of a process's parent; 0 if it is gone.
+
+    What is told of a process may be hidden (proc(5), hidepid: it has another user, or is not
+    dumpable), but not from the list of its parent's children.
+    """
+    told = parent(pid)
+    if told is None and pid in children(supposed):
+        return supposed
+    return told or 0
 
 
 def foreground_of(pid: int) -> int:
@@ -222,37 +235,50 @@ def group_of(pid: int) -> int:
 
 def pids() -> Iterator[int]:
     """Return the numbers of all processes that are shown to us."""
-    return (int(name) for name in reserve.use(lambda: _listed("/proc")) if name.isdigit())
+    try:
+        names = reserve.use(lambda: _listed("."))
+    except FileNotFoundError:  # /proc has gone since it was looked at.
+        return iter(())
+    return (int(name) for name in names if name.isdigit())
 
 
 def _listed(folder: str) -> list[str]:
-    return again(lambda: os.listdir(folder))
+    return again(lambda: proc.list(folder))
 
 
 def stat(pid: int) -> list[bytes]:
     """Return the fields of /proc/PID/stat from the third on; none if there is no such process."""
     # The second, the name in parentheses, may itself hold spaces and parentheses (proc(5)).
-    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return told(f"{pid}/stat").rpartition(b")")[2].split()
+
+
+def told(path: str, full: int = _FULL) -> bytes:
+    """Return what a file of /proc says, by its path below that; as `read`."""
+    return _tried(lambda: proc.open(path), full)
 
 
 def read(path: str, full: int = _FULL) -> bytes:
-    """Return what a file of /proc says, as far as it can be read; b"" if it can't.
+    """Return what a file of the kernel's says, as far as it can be read; b"" if it can't.
 
     ``full`` is 1 for a file whose records are long: a page ends early where the next would not fit.
     """
+    return _tried(lambda: os.open(path, os.O_RDONLY), full)
+
+
+def _tried(opening: Callable[[], int], full: int) -> bytes:
     try:
-        return _read(path, full)
+        return _read(opening, full)
     except (FileNotFoundError, ProcessLookupError):  # There is no such process.
         return b""
     except OSError:
         with suppress(OSError):  # It was no lasting failure: see `again`.
-            return _read(path, full)
+            return _read(opening, full)
     return b""
 
 
-def _read(path: str, full: int) -> bytes:
+def _read(opening: Callable[[], int], full: int) -> bytes:
     data = b""
-    fd = reserve.use(lambda: os.open(path, os.O_RDONLY))
+    fd = reserve.use(opening)
     try:
         while more := os.read(fd, 16_384):
             data += more

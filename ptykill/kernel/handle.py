@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ptykill.kernel import calls
 from ptykill.kernel.again import again, close
+from ptykill.kernel.proc_view import proc
 from ptykill.kernel.reserve import reserve
 
 __all__ = ["Pidfd", "Signallable", "deliver", "open_pidfd"]
@@ -82,10 +83,9 @@ class Pidfd:
     def _has_number(self) -> bool:
         """Return whether the kernel says that this process has our number for it (proc(5))."""
         try:
-            if self.pid <= 0 or os.readlink("/proc/self") != str(os.getpid()):
-                return False  # The numbers of this /proc are those of another pid namespace.
-            with open(f"/proc/self/fdinfo/{self.fd}", encoding="ascii") as about:
-                return f"Pid:\t{self.pid}\n" in about
+            # Of our own pid namespace (`proc_view`), so the number is the one that we would signal.
+            with open(proc.open(f"self/fdinfo/{self.fd}"), encoding="ascii") as about:
+                return self.pid > 0 and f"Pid:\t{self.pid}\n" in about
         except OSError:
             return False
 

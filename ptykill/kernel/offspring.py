@@ -13,6 +13,7 @@ from collections.abc import Container
 from contextlib import suppress
 
 from ptykill.kernel.descent import children
+from ptykill.kernel.proc_view import proc
 
 __all__ = ["WALL", "Offspring", "is_child"]
 
@@ -31,7 +32,7 @@ class Offspring:
     def __init__(self) -> None:
         self._fd = -1
         with suppress(OSError):  # No CONFIG_PROC_CHILDREN, no /proc, or no descriptor.
-            self._fd = os.open("/proc/thread-self/children", os.O_RDONLY)
+            self._fd = proc.open("thread-self/children")
         self._owner = os.getpid()
 
     @property

@@ -13,10 +13,11 @@ import ctypes
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-__all__ = ["available", "start"]
+__all__ = ["available", "start", "terminal_path"]
 
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80  # <spawn.h> of glibc, the same everywhere
 _OPAQUE = 1024
@@ -41,26 +42,49 @@ def available() -> bool:
     return _c_library() is not None
 
 
+def terminal_path(terminal: int) -> bytes | None:
+    """Return a path by which a child of ours can open the slave that we hold; None if none does.
+
+    By descriptor rather than by name: a container's /dev/pts may be another one than the slave's. A
+    minimal one has no /dev/fd; /proc may be missing, or another namespace's.
+    """
+    ours = os.fstat(terminal)
+    for path in _paths(terminal):
+        try:
+            found = os.stat(path)
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino, found.st_rdev) == (ours.st_dev, ours.st_ino, ours.st_rdev):
+            return path
+    return None
+
+
+def _paths(terminal: int) -> Iterator[bytes]:
+    yield b"/dev/fd/%d" % terminal
+    yield b"/proc/self/fd/%d" % terminal
+    with suppress(OSError):  # ENODEV: it is not of the /dev/pts that there is (ttyname(3)).
+        yield os.fsencode(os.ttyname(terminal))
+
+
 def start(  # noqa: PLR0913, PLR0917 - as the C function has them
     program: bytes,
     arguments: Sequence[bytes],
     environment: Mapping[bytes, bytes],
-    terminal: int,
+    terminal: bytes,
     directory: int | None,
     stdin: int | None = None,
 ) -> int:
     """Start a session's leader on a terminal, in a directory; return its pid. Raises OSError.
 
-    ``stdin`` takes the terminal's place as descriptor 0; it is none of 0, 1 and 2.
+    ``terminal`` is the path of the slave (`terminal_path`);
+    ``stdin`` takes its place as descriptor 0; it is none of 0, 1 and 2.
     """
     pid = ctypes.c_int()
     variables = [name + b"=" + value for name, value in environment.items()]
     actions = ctypes.create_string_buffer(_OPAQUE)
     _call("posix_spawn_file_actions_init", actions)
     try:
-        # By /dev/fd rather than by name: a container's /dev/pts may be another one than ours.
-        path = b"/dev/fd/%d" % terminal
-        _call("posix_spawn_file_actions_addopen", actions, 0, path, os.O_RDWR, 0)
+        _call("posix_spawn_file_actions_addopen", actions, 0, terminal, os.O_RDWR, 0)
         for fd in 1, 2:
             _call("posix_spawn_file_actions_adddup2", actions, 0, fd)
         if stdin is not None:  # Only now: the terminal has to be opened first.

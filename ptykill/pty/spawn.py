@@ -28,8 +28,10 @@ async def spawn(command: Command, terminal: PtyTerminal) -> int:
     ordered = order(command)
     try:
         if plain(ordered) and posix.available():
-            with standard_input(command) as stdin:
-                return bear_beside(ordered, terminal.slave, None, *stdin)
+            path = posix.terminal_path(terminal.slave)
+            if path is not None:
+                with standard_input(command) as stdin:
+                    return bear_beside(ordered, path, None, *stdin)
         return await spawn_stub.start(ordered, command, terminal.slave)
     except Failed as failure:
         raise failed(failure.errno, failure.stage, command) from None

@@ -34,7 +34,7 @@ import trio.testing
 import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.command import Command
-from ptykill.containment import leader
+from ptykill.containment import STRONGEST_FIRST, leader, why_not
 from ptykill.containment.process_table import Mark
 from ptykill.containment.rights import Rights
 from ptykill.keeper import wire
@@ -939,6 +939,15 @@ def read_diaries() -> dict[str, Any]:
     return {"strangers": len(born), "cut_short": sorted(alive), "signalled": signalled}
 
 
+def choose_next_number(number: int) -> None:
+    """Have the next process of our pid namespace get this number, whatever /proc shows."""
+    procfs = calls.detached_procfs()
+    fd = os.open("sys/kernel/ns_last_pid", os.O_WRONLY, dir_fd=procfs)
+    os.write(fd, str(number - 1).encode())
+    os.close(fd)
+    os.close(procfs)
+
+
 class Stranger:
     """A process that is given the number of one who has just died, and notices what it gets.
 
@@ -949,7 +958,7 @@ class Stranger:
     def __init__(self, number: int, kind: str) -> None:
         self.diary = Path(f"stranger{number}")
         self.diary.touch()
-        Path("/proc/sys/kernel/ns_last_pid").write_text(str(number - 1))
+        choose_next_number(number)
         pid = os.fork()
         if pid == 0:
             self.live(kind)
@@ -1165,6 +1174,184 @@ async def among_strangers(way: str, how: str, seconds: str) -> list[dict[str, An
     if how == "reaped":
         thread.join()
     return verdicts
+
+
+# --- hosts that are shown a /proc that is not theirs --------------------------------------------
+
+
+PARENTS, CHILDREN = range(1000, 1016), range(2000, 2016)
+"""Numbers that a namespace's processes have, whose /proc is shown to a host in one below it."""
+
+
+def with_families(folder: str, *view: str) -> Any:  # noqa: ANN401 - as `run_host`
+    """Run `among_families` in a view of our /proc, where parents with those numbers have children.
+
+    We are process 1 of a pid namespace.
+    """
+    os.chdir(folder)
+    families = []
+    for number in PARENTS:
+        choose_next_number(number)
+        ours, theirs = socket.socketpair()
+        if os.fork() == 0:
+            theirs.recv(1)
+            with contextlib.suppress(OSError):
+                os.fork()
+            theirs.send(b"!")
+            time.sleep(60)
+            os._exit(0)
+        families.append(ours)
+    for number, family in zip(CHILDREN, families, strict=True):
+        choose_next_number(number)
+        family.send(b"!")
+        family.recv(1)
+    for each in "outer", "dead":
+        Path(each).mkdir()
+    subprocess.run(["mount", "--bind", "/proc", "outer"], check=True)
+    subprocess.run(["unshare", "-pf", "mount", "-t", "proc", "proc", "dead"], check=True)
+    host = [*view, sys.executable, __file__, "among_families", folder]
+    done = subprocess.run(host, stdout=subprocess.PIPE, check=True, timeout=60)
+    return json.loads(done.stdout)
+
+
+async def among_families(folder: str) -> dict[str, Any]:
+    """End sessions whose keepers and leaders have the numbers of parents in the /proc shown to us.
+
+    The children have the numbers of strangers in our own namespace.
+    """
+    os.chdir(folder)
+    strangers = [Stranger(number, "plain") for number in CHILDREN]
+    verdicts = []
+    for tier in STRONGEST_FIRST:
+        if why_not(tier) is not None and tier == "cgroup":
+            continue
+        choose_next_number(PARENTS[0])
+        async with ptykill.open_supervisor(
+            plan="HUP@session 20ms, USR1@all 20ms, KILL 5s", containment=tier
+        ) as supervisor:
+            for script in (
+                "trap '' HUP USR1; sleep 31415 & echo up; wait; sleep 31415",
+                "trap '' HUP USR1; setsid sleep 31415 & echo up; sleep 31415",
+                "sleep 31415 & echo up; exec sleep 31415",
+            ):
+                session = await supervisor.spawn(["sh", "-c", script])
+                await session.receive()
+                verdict = summary(await session.terminate())
+                numbered = session.pid in PARENTS
+                left = running("31415")
+                verdicts.append({**verdict, "tier": tier, "numbered": numbered, "left": left})
+    unharmed = [stranger.unharmed() for stranger in strangers]
+    return {"verdicts": verdicts, "unharmed": unharmed}
+
+
+def running(argument: str) -> list[int]:
+    """Return who runs in our small pid namespace with that argument, and is no zombie."""
+    procfs = calls.detached_procfs()
+    found = []
+    for pid in range(1, CHILDREN.stop):
+        with contextlib.suppress(OSError):
+            file = os.open(f"{pid}/cmdline", os.O_RDONLY, dir_fd=procfs)
+            if argument.encode() in os.read(file, 4096).split(b"\0"):
+                found.append(pid)
+            os.close(file)
+    os.close(procfs)
+    return found
+
+
+UNREADABLE = """
+import ctypes, os, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+if "escaped" in sys.argv:
+    os.setsid()
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+print("up", flush=True)
+time.sleep(60)
+"""
+"""A member that is hidden from its own user (PR_SET_DUMPABLE) where /proc hides processes."""
+
+
+async def with_unreadable_members(way: str) -> list[dict[str, Any]]:
+    """End sessions with a member of which /proc tells nothing."""
+    verdicts = []
+    async with ptykill.open_supervisor(
+        plan="HUP@session 50ms, KILL 5s", containment=choose_spawn(way)
+    ) as supervisor:
+        for how in "inside", "escaped":
+            script = f"{sys.executable} -c '{UNREADABLE}' {how} & exec sleep 60"
+            session = await supervisor.spawn(["sh", "-c", script])
+            await session.receive()
+            verdicts.append(summary(await session.terminate()))
+    return verdicts
+
+
+async def asked_for_its_tier() -> dict[str, Any]:
+    """Say what auto takes, what the doctor says that it takes, and the reasons."""
+    try:
+        async with ptykill.open_supervisor() as supervisor:
+            taken, reason = supervisor.containment, ""
+    except ptykill.ContainmentUnavailable as error:
+        taken, reason = "", str(error)
+    command = [sys.executable, "-m", "ptykill", "doctor", "--json"]
+    done = await trio.run_process(command, capture_stdout=True, check=False)
+    told = json.loads(done.stdout)
+    return {
+        "auto": taken,
+        "reason": reason,
+        "doctor": told["auto"],
+        "status": done.returncode,
+        "lacking": {each["tier"]: each["lacking"] for each in told["containments"]},
+        "ended": [each["tier"] for each in told["containments"] if each["ended"]],
+    }
+
+
+async def whose_children_are_elsewhere(way: str) -> list[Any]:
+    """Have children in another pid namespace than our own (pid_namespaces(7), unshare(2))."""
+    answers: list[Any] = []
+    if ctypes.CDLL(None).unshare(0x20000000):  # CLONE_NEWPID
+        return ["no namespace"]
+    try:
+        async with ptykill.open_supervisor(
+            plan="HUP@session 50ms, KILL 5s", containment=choose_spawn(way)
+        ) as supervisor:
+            session = await supervisor.spawn(["sh", "-c", "trap '' HUP; echo up; sleep 60 & wait"])
+            await session.receive()
+            answers.append(summary(await session.terminate())["empty"])
+    except ptykill.ContainmentUnavailable as error:
+        answers.append(str(error))
+    return answers
+
+
+async def whose_proc_is_covered(way: str) -> dict[str, Any]:
+    """Have something mounted over /proc while a session runs, and spawn and end sessions."""
+    async with ptykill.open_supervisor(
+        plan="HUP@session 50ms, KILL 5s", containment=choose_spawn(way)
+    ) as supervisor:
+        script = "trap '' HUP; setsid sleep 60 & sleep 60 & echo up; wait"
+        sessions = [await supervisor.spawn(["sh", "-c", script])]
+        await sessions[0].receive()
+        await trio.run_process(["mount", "-t", "tmpfs", "none", "/proc"])
+        sessions.append(await supervisor.spawn(["sh", "-c", script]))
+        await sessions[1].receive()
+        verdicts = [summary(await session.terminate()) for session in sessions]
+        await trio.run_process(["umount", "/proc"])
+    return {"empty": [each["empty"] for each in verdicts]}
+
+
+async def with_a_bare_dev(way: str) -> list[Any]:
+    """Spawn where /dev lacks what spawns use; say what the terminal was, and what failed."""
+    answers: list[Any] = []
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+        for command in (
+            ["sh", "-c", "(: > /dev/tty) && [ -t 0 ] && [ -t 1 ] && echo a terminal; sleep 60"],
+            ["no such command"],
+        ):
+            try:
+                session = await supervisor.spawn(command)
+                answers.append((await session.receive()).decode().strip())
+                answers.append((await session.terminate()).empty)
+            except ptykill.SpawnError as error:
+                answers.append([error.stage, error.code])
+    return answers
 
 
 if __name__ == "__main__":

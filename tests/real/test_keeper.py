@@ -329,7 +329,7 @@ async def test_a_rehearsal_leaves_nothing(supervisor: Supervisor) -> None:
     """The keeper that is kept warm has no descriptor that it needs no more."""
     await until(idle, "a warm keeper")
     held = [each for each in held_by(idle()) if each != os.devnull]
-    assert len(held) == 4 + (supervisor.containment == "cgroup"), held
+    assert len(held) == 5 + (supervisor.containment == "cgroup"), held
 
 
 def held_by(pid: int | None) -> list[str]:

@@ -1,0 +1,172 @@
+"""A /proc that is not ours, or shows less than there is, and a /dev that lacks what spawns need."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ptykill.testing import process_table as processes
+from tests.real.hosts import run_host
+from tests.real.ordinary import ordinary_user
+from tests.real.test_hosts import namespace
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not namespace() or "-U" in " ".join(namespace()),
+    reason="only root can make these views",
+)
+
+INSIDE = ("unshare", "-pfm", "--kill-child", "sh", "-c")
+VIEWS = {
+    "none of its own": ("unshare", "-pf", "--kill-child"),
+    "bound to another's": (*INSIDE, 'mount --bind "$0/outer" /proc && exec "$@"'),
+    "bound to a dead one's": (*INSIDE, 'mount --bind "$0/dead" /proc && exec "$@"'),
+    "covered": (*INSIDE, 'mount -t tmpfs none /proc && exec "$@"'),
+    "unmounted": (*INSIDE, 'umount -l /proc && exec "$@"'),
+    "in a user namespace": ("unshare", "-Urpfm", "--kill-child"),
+}
+
+
+def shown(view: str, folder: Path) -> tuple[str, ...]:
+    """Return what runs a program in that view."""
+    words = VIEWS[view]
+    return (*words, str(folder)) if "sh" in words else words
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_strangers_with_the_numbers_of_another_namespace(tmp_path: Path, view: str) -> None:
+    """Whatever /proc shows, no stranger gets a signal, and nobody lives on in an empty session."""
+    words = shown(view, tmp_path)
+    answer = run_host("with_families", str(tmp_path), *words, wrapper=namespace())
+    assert answer["unharmed"] == [True] * 16
+    assert {verdict["tier"] for verdict in answer["verdicts"]} >= {"keeper", "session"}
+    for verdict in answer["verdicts"]:
+        assert verdict["numbered"]
+        assert (verdict["empty"], verdict["left"]) == (True, [])
+
+
+@pytest.fixture
+def ordinary() -> tuple[str, ...]:
+    """Return what runs a command as an ordinary user."""
+    wrapper = ordinary_user()
+    if not wrapper:
+        pytest.skip("no host of an ordinary user can be had here")
+    return wrapper
+
+
+REFUSED = [
+    (VIEWS["none of its own"], ":", "shows another pid namespace"),
+    (("env",), "mount -t tmpfs none /proc", "is not mounted"),
+    (("env",), "umount -l /proc", "is not mounted"),
+    (
+        ("env",),
+        "unshare -pf mount -t proc proc /mnt && mount --bind /mnt /proc",
+        "shows another pid namespace",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "view", "reason"), REFUSED)
+def test_a_proc_that_is_not_ours_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    ordinary: tuple[str, ...],
+    words: tuple[str, ...],
+    view: str,
+    reason: str,
+) -> None:
+    """Who may not mount a procfs of its own is refused by name, by auto and the doctor alike."""
+    monkeypatch.setenv("PTYKILL_TEST_VIEW", view)
+    answer = run_host("asked_for_its_tier", wrapper=(*words, *ordinary))
+    assert (answer["auto"], answer["doctor"], answer["status"]) == ("", "", 1)
+    assert answer["ended"] == []
+    for tier, lacking in answer["lacking"].items():
+        assert f"no {tier} containment: {lacking}" in answer["reason"]
+        assert reason in lacking
+        assert "mount -t proc proc /proc" in lacking
+
+
+def hiding(level: str) -> tuple[str, ...]:
+    """Return what runs a program where /proc hides processes."""
+    hide = 'mount -t proc -o "hidepid=$0" proc /proc || exit 77; exec "$@"'
+    return ("unshare", "-m", "sh", "-c", hide, level)
+
+
+SEEN = {
+    "usual": ("env",),
+    "a user namespace": (shutil.which("unshare") or "", "-Urpf", "--kill-child"),
+    "hidepid=1": hiding("1"),
+    "hidepid=2": hiding("2"),
+    "none of its own": VIEWS["none of its own"],
+}
+
+
+@pytest.mark.parametrize("view", SEEN)
+@pytest.mark.parametrize("who", ["root", "ordinary"])
+def test_auto_and_the_doctor_agree(ordinary: tuple[str, ...], view: str, who: str) -> None:
+    """What auto takes is what the doctor says that it takes, and has seen work."""
+    words = SEEN[view]
+    if who == "ordinary":
+        words = (*words, *ordinary) if view != "a user namespace" else (*ordinary, *words)
+    answer = run_host("asked_for_its_tier", wrapper=words)
+    assert answer["auto"] == answer["doctor"]
+    assert answer["auto"] == "" or answer["auto"] in answer["ended"]
+
+
+@pytest.mark.parametrize("level", ["1", "2", "4"])
+@pytest.mark.parametrize("way", ["keeper", "session"])
+def test_members_that_are_hidden(
+    mark: str, ordinary: tuple[str, ...], level: str, way: str
+) -> None:
+    """A member of which /proc tells nothing is ended if it may be, and never said to be gone."""
+    verdicts = run_host("with_unreadable_members", way, wrapper=(*hiding(level), *ordinary))
+    left = processes.left(mark)
+    for each in processes.marked(mark):
+        processes.end(each.pid)
+    assert verdicts[0]["empty"]
+    assert len(left) == sum(not verdict["empty"] for verdict in verdicts), (left, verdicts)
+
+
+@pytest.mark.parametrize(("way", "tier"), [("keeper", "keeper"), ("session", "session")])
+def test_children_in_another_namespace(mark: str, way: str, tier: str) -> None:
+    """A host whose children have other numbers than it knows gets no keeper, but the sessions."""
+    (answer,) = run_host("whose_children_are_elsewhere", way)
+    if answer == "no namespace":
+        pytest.skip("no pid namespace can be made here")
+    if tier == "session":
+        assert answer is True
+    else:
+        assert "starts children in another pid namespace" in answer
+    assert processes.left(mark) == []
+
+
+def test_a_proc_that_is_covered_later(mark: str, tier: str) -> None:
+    """What is mounted over /proc while sessions run makes no difference to their end."""
+    answer = run_host("whose_proc_is_covered", tier, wrapper=("unshare", "-m"))
+    assert answer["empty"] == [True, True]
+    assert processes.left(mark) == []
+
+
+BARE = "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/tty c 5 0"
+PTS = "mkdir /dev/pts && mount -t devpts -o newinstance,ptmxmode=666,mode=620 none /dev/pts"
+MISSING = {
+    "fd": f"{BARE} && {PTS} && ln -s pts/ptmx /dev/ptmx",
+    "fd and proc": f"{BARE} && {PTS} && ln -s pts/ptmx /dev/ptmx && umount -l /proc",
+    "fd, proc and pts": "rm -f /dev/x; umount -l /proc; umount -l /dev/pts; :",
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_what_dev_may_lack(tier: str, what: str) -> None:
+    """A spawn needs neither /dev/fd nor /proc to open the terminal that the host holds."""
+    wrapper = ("unshare", "-m", "sh", "-c", f'{MISSING[what]} && exec "$@"', "sh")
+    answer = run_host("with_a_bare_dev", tier, wrapper=wrapper)
+    assert answer == ["a terminal", True, ["exec", "COMMAND_NOT_FOUND"]]
+
+
+def test_no_terminal_is_not_the_commands_fault(tier: str) -> None:
+    """Where there is no pty to be had, the stage is the terminal."""
+    wrapper = ("unshare", "-m", "sh", "-c", f'{BARE} && exec "$@"', "sh")
+    answer = run_host("with_a_bare_dev", tier, wrapper=wrapper)
+    assert answer == [["terminal", "SPAWN_FAILED"]] * 2
