@@ -11,6 +11,7 @@ oldest.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -42,6 +43,7 @@ class Output:
         self.attachments: list[Attachment] = []
         self._limit = limit
         self._flowing = False
+        self._at_end: Callable[[], object] | None = None
         self._received = 0
         """The offset up to which somebody has received everything, or what was left of it."""
         self._news = trio.Event()
@@ -67,6 +69,16 @@ class Output:
         self.ended = True
         self.wake()
         self.moved()
+        at_end, self._at_end = self._at_end, None
+        if at_end is not None:
+            at_end()
+
+    def call_at_end(self, function: Callable[[], object]) -> None:
+        """Call a function when there will be no more output: now, if that is so already."""
+        if self.ended:
+            function()
+        else:
+            self._at_end = function
 
     def flow(self) -> None:
         """Hold the terminal back for nobody from now on: the session is being ended."""
@@ -74,6 +86,11 @@ class Output:
         if self.attachments:  # Or else it is held back by nobody.
             self._let_all_skip()
             self.moved()
+
+    def forget(self) -> None:
+        """Keep no more than an attachment still has to receive."""
+        self._limit = 0
+        self.trim()
 
     async def paced(self) -> None:
         """Wait while an attachment has as much as it may have; drop it if others wait too long."""

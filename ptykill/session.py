@@ -51,7 +51,7 @@ class Session:
         leftovers: Leftovers,
         signaller: Signaller,
         backlog: int,
-        on_end: Callable[[Session], None],
+        on_end: Callable[[Session, Output], None],
         shared: Shared,
     ) -> None:
         self.id: Final = session_id
@@ -71,7 +71,7 @@ class Session:
             plan,
             leftovers,
             self._end_output,
-            lambda: on_end(self),
+            lambda: on_end(self, self._output),
             shared,
         )
         shared.start_soon(self._driver.live)

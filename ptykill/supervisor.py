@@ -26,6 +26,7 @@ from ptykill.errors import (
     TooManySessions,
 )
 from ptykill.lull import Lull
+from ptykill.output import Output
 from ptykill.plan import HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
 from ptykill.records import Records
 from ptykill.session import Session
@@ -252,9 +253,9 @@ class Supervisor:
                 log.event(logging.WARNING, "supervisor.unprepared", exc_info=error)
             await self._spawned.park()
 
-    def _keep_record(self, session: Session) -> None:
+    def _keep_record(self, session: Session, output: Output) -> None:
         self._live.pop(session.id, None)
-        self._records.keep(session)
+        self._records.keep(session, output)
 
 
 @asynccontextmanager
@@ -280,7 +281,8 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
     ``max_sessions`` how many may live at once; ``leftovers`` what becomes of members when a leader
     ends by itself; ``backlog`` how many bytes of output are kept for a slow receiver. Records of
     ended sessions are kept for ``keep_seconds``, and at most ``keep_records`` of them; fewer if
-    their commands and environments take more than 16 MiB.
+    their commands and environments take more than 16 MiB. All records together hold 32 MiB of
+    output, of the sessions that ended last.
     Raises `PlanError`, `InvalidArgument` or `ContainmentUnavailable`.
     """
     chosen = Plan.parse(plan) if isinstance(plan, str) else plan

@@ -545,6 +545,32 @@ async def test_large_records_make_room_for_newer_ones(
         assert len(supervisor.sessions) == 1
 
 
+async def test_old_records_give_up_output_for_newer_ones(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What all records hold of output is bounded; no record is dropped for it, nor any reader."""
+    monkeypatch.setattr("ptykill.records.MOST_OUTPUT", 250)
+    tier = FakeTier()
+    async with ptykill.open_supervisor(containment=tier, backlog=100, keep_records=4) as supervisor:
+        sessions: list[ptykill.Session] = []
+        for _ in range(5):
+            session = await supervisor.spawn(["x"])
+            reading = session.attach()
+            tier.spawned[-1].terminal.write(b"x" * 100)
+            await session.terminate()
+            await trio.sleep(1)  # Output ends some time after the session.
+            if sessions:
+                reading.close()  # The first one's client has not received it yet.
+            else:
+                first = reading
+            sessions.append(session)
+        assert [each.number for each in supervisor.sessions] == [2, 3, 4, 5]
+        assert await first.receive() == b"x" * 100
+        first.close()
+        held = [await each.attach().receive() for each in sessions]
+        assert held == [b"", b"", b"", b"x" * 100, b"x" * 100]
+
+
 async def test_a_closed_supervisor_spawns_nothing() -> None:
     """After the block there is nobody to end what would be started."""
     async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
