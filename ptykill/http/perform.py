@@ -93,7 +93,7 @@ async def perform(
             session = await supervisor.spawn(
                 operation.command,
                 env=_environment(operation, owner),
-                cwd=operation.working_dir or owner.working_dir,
+                cwd=owner.working_dir if operation.working_dir is None else operation.working_dir,
                 rows=operation.rows,
                 cols=operation.cols,
                 attributes=owner.attributes,

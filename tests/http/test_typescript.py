@@ -106,11 +106,11 @@ def test_it_kills(errand: Errand, mark: str) -> None:
 
 
 def test_it_comes_back(errand: Errand) -> None:
-    """Disconnect and connect again: the session goes on, and nothing of its output is lost."""
+    """Disconnect and connect again: the session goes on; each connection gets the output so far."""
     said = errand("comeBack")
     assert said["refused"] == ["SandboxError", None, "PTY is not connected"]
     assert (said["code"], said["exits"]) == (4, [4])
-    assert said["output"] == "one\r\n\r\ntwo\r\n"
+    assert said["output"] == "one\r\n" + "one\r\n\r\ntwo\r\n"
 
 
 def test_a_session_outlives_its_client(errand: Errand, base: str) -> None:
