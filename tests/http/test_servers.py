@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from ptykill.client.daemon import Daemon
+from ptykill.http import schema
 from ptykill.testing import process_table as processes
 from tests.http.conftest import KEY, Server
 from tests.waiting import wait_until
@@ -205,3 +207,14 @@ def test_unknown_paths_and_methods_are_told(server: Server, client: httpx.Client
     assert client.get(server.url.replace("v1", "v2")).status_code == 404
     answer = client.put(server.url)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+
+
+@pytest.mark.parametrize("sessions", [4, 5])
+async def test_a_list_of_several_pages_is_read_to_its_end(
+    talker: Server, sessions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client asks for page after page, and has every session once, the oldest first."""
+    monkeypatch.setattr(schema, "MOST_LISTED", 2)  # The daemon's: it serves from this process.
+    async with Daemon(f"http://127.0.0.1:{talker.port}", KEY) as daemon:
+        started = [(await daemon.create(["true"])).session_id for _ in range(sessions)]
+        assert [each.session_id for each in await daemon.list()] == started
