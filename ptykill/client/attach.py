@@ -18,7 +18,7 @@ from ptykill.client.daemon import Daemon, DaemonError, below
 from ptykill.client.link import FAREWELL, linked
 from ptykill.client.telling import announce
 from ptykill.client.traffic import reason
-from ptykill.client.typed import Typed
+from ptykill.client.typed import LONGEST_LINE, Lines, Typed
 from ptykill.http import frames
 
 __all__ = ["Detached", "Ended", "Lost", "Parting", "Signalled", "attach"]
@@ -36,6 +36,10 @@ _LOST: Final = (1006, 1012, 1013)
 _PASSING: Final = (0, 429, 502, 503, 504)
 """Statuses of a daemon, or of a proxy before it, that may be better in a moment; 0 is none."""
 _CTRL_C: Final = b"\x03"
+_TOO_LONG: Final = (
+    f"a line of the input is longer than {LONGEST_LINE} bytes:"
+    " if the session reads lines, its terminal cuts it"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -250,6 +254,7 @@ class _Talk:
     async def _take_in(self, near: tty.Near) -> None:
         """Take what is typed. Where it comes from a pipe, its end leaves us looking on."""
         watch = keys.Watch(self._key if near.interactive else None)
+        lines = None if near.interactive else Lines()
         while True:
             try:
                 data = await near.receive()
@@ -258,6 +263,9 @@ class _Talk:
                 return
             if not data:
                 break
+            if lines is not None and lines.too_long(data):
+                lines = None  # Once is enough.
+                await announce(_TOO_LONG, raw=False)
             data, pressed = watch.upto(data)
             if near.interactive and self._since is None:
                 pressed, data = pressed or _CTRL_C in data, b""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Self
 
 import trio
 
-__all__ = ["Typed"]
+__all__ = ["LONGEST_LINE", "Lines", "Typed"]
+
+LONGEST_LINE: Final = 4095
+"""Bytes of a line, without its end, that a terminal keeps in canonical mode (termios(3))."""
 
 _MOST: Final = 1 << 20
 """Bytes that may wait: a paste, while the program does not read. More is not taken in."""
@@ -71,3 +75,17 @@ class Typed:
     def _change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+class Lines:
+    """Watches input for a line that a terminal in canonical mode would cut, without a word."""
+
+    def __init__(self) -> None:
+        self._length = 0
+
+    def too_long(self, data: bytes) -> bool:
+        """Return whether a line, with what came before, is longer than that in these bytes."""
+        first, *others = re.split(rb"[\r\n\x04]", data)
+        lengths = [self._length + len(first), *map(len, others)]
+        self._length = lengths[-1]
+        return max(lengths) > LONGEST_LINE

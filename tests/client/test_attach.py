@@ -164,6 +164,16 @@ def test_without_a_terminal(here: Here) -> None:
     assert here.new("exit 0")  # `new` does not attach then.
 
 
+@pytest.mark.parametrize("longest", [4095, 4096])
+def test_a_line_that_is_too_long_for_a_terminal_is_told(here: Here, longest: int) -> None:
+    """A terminal that reads lines cuts it without a word, so the client says it, once."""
+    session_id = here.new("read line; read line; echo length ${#line}; exit 3")
+    done = here.ask("attach", session_id, stdin=f"short\n{longest * 'x'}\n{longest * 'y'}\n")
+    assert done.returncode == 3
+    assert "length 4095" in done.stdout
+    assert done.stderr.count("longer than 4095 bytes") == (longest > 4095)
+
+
 def test_much_output_comes_through(here: Here) -> None:
     """All of it, in its order."""
     session_id = here.new("read go; seq 100000; exit 4")
