@@ -42,6 +42,8 @@ __all__ = ["Kept", "Lost", "Stillborn", "Warden", "connected", "is_stranger", "u
 
 _PATIENCE = 30.0
 """Seconds in which a warden or a keeper that is not held up answers, however busy the machine."""
+_REAPED = 0.2
+"""Seconds that a warden which is dead may take to be reaped."""
 _FAREWELL = 2.0
 """Seconds that a warden, or a keeper, has to end by itself when it is told to."""
 _LOOK = 0.05
@@ -433,8 +435,10 @@ class Warden:
                         pass  # It is reaped below, if it is dead.
                 if not scope.cancelled_caught:
                     break
-            with suppress(OSError):  # Somebody else has reaped it.
-                again(lambda: _reaped(process.fd))
+            with suppress(OSError), trio.move_on_after(_REAPED, shield=True):
+                # A tracer may hold a dead one back from us for a moment (ptrace(2)).
+                while not again(lambda: _reaped(process.fd)):  # noqa: ASYNC110 - no event tells
+                    await trio.sleep(_REAPED / 100)
             process.close()
 
     def forget(self) -> None:
@@ -507,5 +511,6 @@ def _hang_up(channel: socket.socket) -> None:
     _shut(channel)
 
 
-def _reaped(pidfd: int) -> None:
-    os.waitid(calls.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+def _reaped(pidfd: int) -> bool:
+    """Reap a child if it is dead. Raises ChildProcessError if somebody else has reaped it."""
+    return os.waitid(calls.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG) is not None

@@ -238,14 +238,15 @@ def recover(parent: str, spared: Callable[[int], bool] = lambda _: False) -> lis
     Whoever is older than the keeper is a stranger, and so is whom `spared` says: both have been
     moved in. Returns the cgroups' paths. Those that can't be removed yet are left for later.
     """
-    found = []
-    try:
-        for name in filter(_left, os.listdir(parent)):
+    found: list[str] = []
+    names: list[str] = []
+    with suppress(OSError):
+        names = os.listdir(parent)
+    for name in filter(_left, names):
+        with suppress(OSError):  # Another host has just removed it; the rest is still to be ended.
             cgroup = Cgroup(f"{parent}/{name}")
             found.append(cgroup.path)
             end(cgroup, spared)
-    except OSError:
-        pass
     return found
 
 

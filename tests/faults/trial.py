@@ -79,7 +79,9 @@ class _Injector:
     """strace, attached to one thread as long as a block lasts."""
 
     def __init__(self, tid: int, call: str, error: str, when: str) -> None:
-        self._trace = Path(tempfile.mkstemp(prefix="ptykill-fault-")[1])
+        descriptor, name = tempfile.mkstemp(prefix="ptykill-fault-")
+        os.close(descriptor)
+        self._trace = Path(name)
         inject = f"inject={call}:error={error}:when={when}"
         self._process = subprocess.Popen(
             ["strace", "-p", str(tid), "-o", self._trace, "-e", f"trace={call}", "-e", inject],

@@ -142,6 +142,17 @@ def test_a_cgroup_left_by_the_dead_is_recovered(parent: str) -> None:
     os.close(keeper.events)
 
 
+def test_one_that_has_just_gone_keeps_no_other_from_being_recovered(
+    parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several hosts may recover what the dead have left, at once."""
+    gone, left = made_by_the_dead(parent), made_by_the_dead(parent)
+    gone.rmdir()
+    monkeypatch.setattr(os, "listdir", lambda _: [gone.name, left.name])
+    assert str(left) in cgroup.recover(parent)
+    assert not left.exists()
+
+
 def test_nobody_can_lock_us_out(parent: str) -> None:
     """Anybody may lock a folder that they can read (flock(2)), and keeps nobody waiting by it."""
     left = made_by_the_dead(parent)
@@ -224,8 +235,8 @@ def test_where_our_own_cgroup_is(
     monkeypatch: pytest.MonkeyPatch, own: str, mounts: str, place: str | None
 ) -> None:
     """Wherever the hierarchy is mounted, and whatever part of it, our own place is found."""
-    files = {"/proc/self/cgroup": own, "/proc/self/mountinfo": mounts}
-    monkeypatch.setattr(cgroup, "read", lambda path, _: files[path].encode())
+    files = {"self/cgroup": own, "self/mountinfo": mounts}
+    monkeypatch.setattr(cgroup, "told", lambda path, _: files[path].encode())
     assert cgroup.place() == place
 
 
