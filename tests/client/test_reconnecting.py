@@ -6,11 +6,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import IO, TypeAlias, cast
 
 import pytest
 import trio
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketConnection,
+    WebSocketRequest,
+    serve_websocket,
+)
 
+from ptykill.client import link
+from ptykill.client.daemon import Daemon
 from ptykill.client.typed import Typed
 from tests.client.conftest import KEY, serving
 from tests.client.proxy import Proxy
@@ -68,14 +77,28 @@ def test_a_connection_that_stalls(here: Here, proxy: Proxy, sit: Sit) -> None:
     assert seat.restored
 
 
-def test_a_silent_session_is_not_a_lost_one(here: Here, proxy: Proxy, sit: Sit) -> None:
-    """Whatever the server's PINGs, one of ours is answered."""
-    session_id = here.new("echo ready; sleep 3; echo done; read line")
-    seat = sit("attach", session_id, here=through(proxy), first=setting(SILENCE=2))
-    seat.read_until("ready\r\n")
-    assert "lost" not in seat.read_until("done\r\n")
-    seat.type("\r")
-    assert seat.wait() == 0
+async def test_a_silent_session_is_not_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends no PING has to answer ours."""
+    monkeypatch.setattr(link, "SILENCE", 1.5)
+    heard: list[str | bytes] = []
+
+    async def serve(request: WebSocketRequest) -> None:
+        websocket = await request.accept()
+        await trio.sleep(2 * link.SILENCE)
+        await websocket.send_message("done")
+        with suppress(ConnectionClosed):
+            await websocket.get_message()
+
+    async def talk(websocket: WebSocketConnection) -> None:
+        heard.append(await websocket.get_message())
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve_websocket, serve, "127.0.0.1", 0, None)
+        async with Daemon(f"http://127.0.0.1:{server.port}", "key") as daemon:
+            with trio.fail_after(PATIENCE):
+                await link.linked(daemon, "/", [], talk)
+        nursery.cancel_scope.cancel()
+    assert heard == ["done"]
 
 
 def test_a_session_that_ends_meanwhile(here: Here, proxy: Proxy, sit: Sit) -> None:
