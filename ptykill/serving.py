@@ -19,6 +19,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from ptykill import log
 from ptykill.gate import Gate
@@ -36,6 +37,11 @@ _BACKLOG = 1024
 """Connections that may wait to be accepted."""
 _AT_ONCE = 8
 """Connections that are accepted before the loop does anything else, such as close others."""
+_READ_AT_ONCE = 8_192
+"""Bytes of one connection that are read before the loop serves others.
+
+asyncio's 262,144 may be 40,000 chunks or frames, for which it would serve nobody for half a second.
+"""
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
@@ -143,6 +149,7 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        cast(Any, transport).max_size = _READ_AT_ONCE  # asyncio's (selector_events.py).
         self._idle_since = self.loop.time()
         if not self._gate.let_in(self):
             transport.abort()
@@ -184,6 +191,8 @@ class _WebSocket(WebSocketsSansIOProtocol):
     """A connection that speaks WebSocket, or is about to."""
 
     _heard: float = 0.0
+    _message: bytes | bytearray = b""
+    """What has come of a message that comes in pieces."""
 
     @property
     def idle_since(self) -> float | None:
@@ -226,6 +235,17 @@ class _WebSocket(WebSocketsSansIOProtocol):
         self.close_sent = True
         self.transport.write(_refusal(status, code, sentence))
         self.transport.close()
+
+    def handle_cont(self, event: Frame) -> None:
+        # uvicorn has a list of the pieces: there may be any number, as empty ones count for no
+        # limit, and each takes more than it has in it.
+        if self.frames:
+            self._message = bytearray(self.frames.pop())
+        self._message += event.data
+        if event.fin:
+            self.frames.append(bytes(self._message))
+            self._message = b""
+            self.send_receive_event_to_app()
 
     def handle_ping(self) -> None:
         if self.writable.is_set():

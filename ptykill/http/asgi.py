@@ -14,7 +14,7 @@ from ptykill.crossing import at_most, carried, end_undelivered
 from ptykill.host import Host
 from ptykill.http import limits
 from ptykill.http.api import Api
-from ptykill.http.attach import Message, Receive, Send, converse
+from ptykill.http.attach import Message, Receive, Send, converse, several
 from ptykill.http.leaving import watch_client
 from ptykill.http.limits import Bodies, BodyRoom, TooManyBodies
 from ptykill.http.messages import Request, Response, error_response
@@ -159,9 +159,9 @@ class Application:
             return
         await send({"type": "websocket.accept"})
         if isinstance(self._target, Host):
-            await self._target.acall(converse, found, carried(receive), carried(send))
+            await self._target.acall(converse, found, carried(receive), carried(several(send)))
         else:
-            await converse(found, receive, send)
+            await converse(found, receive, several(send))
 
     async def _find(self, asked: Attach) -> Session:
         async def found(supervisor: Supervisor) -> Session:

@@ -7,6 +7,7 @@ from its loop (`ptykill.crossing`).
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
@@ -20,11 +21,13 @@ from ptykill.http.typed import TypedInput
 from ptykill.output import Attachment
 from ptykill.session import Session
 
-__all__ = ["SILENT", "Message", "Receive", "Send", "converse"]
+__all__ = ["SILENT", "Message", "Receive", "Send", "SendSome", "converse", "several"]
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+SendSome: TypeAlias = Callable[..., Awaitable[int]]
+"""Sends the first of some messages, as many as go quickly, and returns how many: at least one."""
 
 _HELD_BACK = 1 << 20
 """Bytes that may wait for a client: until it is ready, and whenever it is slow."""
@@ -35,6 +38,8 @@ _SILENCE = 60.0
 """Seconds after which a client is dead that has taken nothing, and said nothing, meanwhile."""
 SILENT = "silent"
 """Why a dead client is let go, in a server's message of its disconnect as well."""
+_QUICKLY = 1.0
+"""Seconds after which no other message is sent before it is told how many were."""
 
 
 class _Goodbye(NamedTuple):
@@ -44,7 +49,25 @@ class _Goodbye(NamedTuple):
     reason: str
 
 
-async def converse(session: Session, receive: Receive, send: Send) -> None:
+def several(send: Send) -> SendSome:
+    """Return what sends several messages: the way from trio to a server's loop takes its time.
+
+    A client that is slow has its time for each of them.
+    """
+
+    async def send_some(*messages: Message) -> int:
+        sent, until = 0, time.monotonic() + _QUICKLY
+        for message in messages:
+            await send(message)
+            sent += 1
+            if time.monotonic() >= until:
+                break
+        return sent
+
+    return send_some
+
+
+async def converse(session: Session, receive: Receive, send: SendSome) -> None:
     """Talk until the client goes away, or the session's leader is dead and all has been told.
 
     What the client typed before that is still typed after it, if the program reads it.
@@ -61,7 +84,9 @@ async def converse(session: Session, receive: Receive, send: Send) -> None:
 class _Conversation:
     """One client that is attached to a session."""
 
-    def __init__(self, session: Session, typed: TypedInput, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, session: Session, typed: TypedInput, receive: Receive, send: SendSome
+    ) -> None:
         self._session = session
         self._typed = typed
         self._receive = receive
@@ -153,8 +178,7 @@ class _Conversation:
             await self._ready.wait()
             try:
                 while output := await self._attachment.receive(_AT_ONCE):
-                    for frame in frames.output(output):
-                        await self._say(_binary(frame))
+                    await self._say(*map(_binary, frames.output(output)))
                 if self._goodbye is None:  # The output is over, and not the conversation.
                     await self._tell_exit()
             except AttachmentDropped:
@@ -177,17 +201,20 @@ class _Conversation:
         await self._silent.wait()
         await self._say({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def _say(self, message: Message) -> None:
+    async def _say(self, *messages: Message) -> None:
         """Send something; if nobody takes it, the conversation is over."""
-        async with self._line:
-            try:
-                with trio.move_on_after(_SILENCE) as self._sending:
-                    await self._send(message)
-            except OSError:  # The client has gone without a word (ASGI 2.4), as some do.
-                self._all.cancel()
-            if self._sending.cancelled_caught:
-                self._log_drop(1006, SILENT)
-                self._all.cancel()
+        while messages:
+            async with self._line:
+                try:
+                    with trio.move_on_after(_SILENCE) as self._sending:
+                        messages = messages[await self._send(*messages) :]
+                except OSError:  # The client has gone without a word (ASGI 2.4), as some do.
+                    self._all.cancel()
+                    return
+                if self._sending.cancelled_caught:
+                    self._log_drop(1006, SILENT)
+                    self._all.cancel()
+                    return
 
 
 async def _part(receive: Receive) -> None:

@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import ptykill
 from ptykill.http import frames
-from ptykill.http.attach import Message, converse
+from ptykill.http.attach import Message, converse, several
 from ptykill.testing import FakeTier
 
 MINUTE = 60.0
@@ -66,7 +66,7 @@ async def test_a_dead_client_is_detached(
     client.say(frames.READY)
     tier.spawned[0].terminal.write(b"x" * 500_000)
     began = trio.current_time()
-    await converse(session, client.receive, client.send)
+    await converse(session, client.receive, several(client.send))
     assert trio.current_time() - began == pytest.approx(MINUTE, abs=3)
     assert "reason='silent'" in caplog.text
     with session.attach() as attachment:
@@ -84,7 +84,7 @@ async def test_a_client_that_says_something_lives(
     client.say(frames.READY)
     tier.spawned[0].terminal.write(b"x" * 500_000)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(converse, session, client.receive, client.send)
+        nursery.start_soon(converse, session, client.receive, several(client.send))
         for _ in range(10):
             await trio.sleep(0.9 * MINUTE)
             client.say(frames.typed(b"y"))
@@ -102,7 +102,7 @@ async def test_a_client_with_nothing_to_be_told_is_left_alone(
     client = Client()
     client.say(frames.READY)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(converse, session, client.receive, client.send)
+        nursery.start_soon(converse, session, client.receive, several(client.send))
         await trio.sleep(1000 * MINUTE)
         tier.spawned[0].exit()
     exit_frame = {"type": "websocket.send", "bytes": struct.pack(">Bi", 3, 0)}
@@ -112,7 +112,7 @@ async def test_a_client_with_nothing_to_be_told_is_left_alone(
     ]
 
 
-async def test_a_client_that_is_dropped_is_told_when_it_takes_its_last_frame(
+async def test_a_client_that_is_dropped_is_told_when_it_takes_what_is_on_its_way(
     stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
     """Within a minute, while the others go on; no frame is cut off in its middle."""
@@ -127,7 +127,7 @@ async def test_a_client_that_is_dropped_is_told_when_it_takes_its_last_frame(
     client.say(frames.READY)
     with session.attach() as other:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(converse, session, client.receive, send_late)
+            nursery.start_soon(converse, session, client.receive, several(send_late))
             await wait_all_tasks_blocked()
             received = 0
             while received < FLOOD:
@@ -135,8 +135,10 @@ async def test_a_client_that_is_dropped_is_told_when_it_takes_its_last_frame(
                 received += len(await other.receive(FLOOD))
             await trio.sleep(0.9 * MINUTE)
             took.set()
-    assert [each["type"] for each in client.told] == ["websocket.send", "websocket.close"]
-    assert (client.told[1]["code"], client.told[1]["reason"]) == (1013, "too slow")
+    *output, close = client.told
+    assert {each["type"] for each in output} == {"websocket.send"}
+    assert sum(len(each["bytes"]) for each in output) < FLOOD / 8
+    assert close == {"type": "websocket.close", "code": 1013, "reason": "too slow"}
 
 
 async def test_a_client_that_is_dropped_and_takes_nothing(
@@ -148,7 +150,7 @@ async def test_a_client_that_is_dropped_and_takes_nothing(
     client.say(frames.READY)
     with session.attach() as other:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(converse, session, client.receive, client.send)
+            nursery.start_soon(converse, session, client.receive, several(client.send))
             await wait_all_tasks_blocked()
             began = trio.current_time()
             received = 0
@@ -158,3 +160,34 @@ async def test_a_client_that_is_dropped_and_takes_nothing(
             assert trio.current_time() - began == pytest.approx(1.0)
         assert trio.current_time() - began == pytest.approx(MINUTE, abs=3)
     assert client.told == []
+
+
+async def test_all_the_output_that_is_there_is_sent_in_few_calls(
+    stage: tuple[ptykill.Session, FakeTier],
+) -> None:
+    """Each may be a way to another thread and back; a frame is as long as it may be."""
+    session, tier = stage
+    client = Client()
+    sent: list[int] = []
+
+    async def send_some(*messages: Message) -> int:
+        sent.append(await several(client.send)(*messages))
+        return sent[-1]
+
+    client.say(frames.READY)
+    tier.spawned[0].terminal.write(b"x" * 200_000)
+    await wait_all_tasks_blocked()
+    tier.spawned[0].exit()
+    await converse(session, client.receive, send_some)
+    assert sent == [7, 1, 1]  # The output, the exit frame, the close.
+    assert max(len(each["bytes"]) for each in client.told[:-1]) == frames.LARGEST
+
+
+async def test_a_slow_client_has_its_time_for_each_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has taken long is told at once, and so is the first of all."""
+    client = Client()
+    messages = [{"type": "websocket.send", "bytes": b"x"}] * 3
+    assert await several(client.send)(*messages) == 3
+    monkeypatch.setattr("ptykill.http.attach._QUICKLY", 0.0)
+    assert await several(client.send)(*messages) == 1
+    assert len(client.told) == 4

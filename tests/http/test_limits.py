@@ -16,6 +16,8 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 import ptykill
 from ptykill.gate import Gate
@@ -233,6 +235,62 @@ def _received(stream: socket.socket) -> bytes:
         return stream.recv(1 << 16)
     except ConnectionError:
         return b""
+
+
+def test_a_flood_has_no_more_than_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are served after a small part of it, whatever it consists of."""
+    sizes: list[int] = []
+
+    def note(protocol: type[H11Protocol | WebSocketsSansIOProtocol]) -> None:
+        known: Any = protocol.data_received
+
+        def data_received(self: object, data: bytes) -> None:
+            sizes.append(len(data))
+            known(self, data)
+
+        monkeypatch.setattr(protocol, "data_received", data_received)
+
+    note(H11Protocol)
+    note(WebSocketsSansIOProtocol)
+    chunks = b"1\r\nx\r\n" * 40_000
+    pongs = b"\x8a\x80\0\0\0\0" * 40_000
+    with ptykill.Host() as host, served(host) as address, client(address) as api:
+        with connect(address) as stream:
+            stream.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{BEARER}".encode())
+            stream.sendall(b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+            assert stream.recv(1 << 16).startswith(b"HTTP/1.1 400")  # Not JSON.
+        with attach(address, start(api, "sleep", "600")) as stream:
+            stream.sendall(pongs + b"\x88\x80\0\0\0\0")
+            while stream.recv(1 << 16):
+                pass
+    assert sum(sizes) > len(chunks) + len(pongs)
+    assert max(sizes) <= 16_384
+
+
+def test_a_message_in_many_pieces_is_kept_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces may be empty, so there is no end to their number; a PING may come between them."""
+    protocols: list[WebSocketsSansIOProtocol] = []
+    known = WebSocketsSansIOProtocol.connection_made
+
+    def connection_made(self: WebSocketsSansIOProtocol, transport: Any) -> None:  # noqa: ANN401
+        protocols.append(self)
+        known(self, transport)
+
+    monkeypatch.setattr(WebSocketsSansIOProtocol, "connection_made", connection_made)
+    with ptykill.Host() as host, served(host) as address, client(address) as api:
+        session = start(api, "sh", "-c", 'stty -echo; read x; read y; echo "[$x$y]"')
+        with attach(address, session) as stream:
+            stream.sendall(b"\x02\x81\0\0\0\0" + frames.typed(b""))
+            stream.sendall(b"".join(b"\0\x81\0\0\0\0%c" % each for each in b"one\n"))
+            stream.sendall(b"\0\x80\0\0\0\0" * 5000 + b"\x89\x80\0\0\0\0")
+            told = b""
+            while b"\x8a\0" not in told:  # Its PONG.
+                told += stream.recv(1 << 16)
+            assert len(protocols[0].frames) <= 1
+            stream.sendall(b"\0\x84\0\0\0\0two\n" + b"\x80\x80\0\0\0\0")
+            while more := stream.recv(1 << 16):
+                told += more
+        assert b"[onetwo]" in told
 
 
 def test_half_a_request_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
