@@ -37,11 +37,18 @@ class Mark(NamedTuple):
 class ProcessTable(Protocol):
     """What there is to know of all processes."""
 
-    def in_session(self, sid: int, *, afresh: bool = False, hidden: bool = False) -> list[int]:
+    @property
+    def numbers(self) -> int:
+        """How many numbers there are to ask about, where this system hides processes; else 0."""
+
+    def in_session(
+        self, sid: int, *, afresh: bool = False, asked: range | None = None
+    ) -> list[int]:
         """Return the pids of a session, its leader's included, dead ones perhaps too.
 
-        ``afresh`` looks at every process again instead of trusting what was seen just before;
-        ``hidden`` also at those that are not listed, if this system hides any (it is slow).
+        ``afresh`` looks at every process again instead of trusting what was seen just before.
+        ``asked`` is for those that are not listed: it asks about these numbers instead, counted
+        from the session's own, in the order in which they are given out.
         """
 
     def mark(self) -> Mark | None:
@@ -83,9 +90,13 @@ class ProcessTable(Protocol):
 class PortableTable:
     """By psutil and getsid(2): any POSIX system."""
 
-    def in_session(self, sid: int, *, afresh: bool = False, hidden: bool = False) -> list[int]:
+    numbers: int = 0
+
+    def in_session(
+        self, sid: int, *, afresh: bool = False, asked: range | None = None
+    ) -> list[int]:
         """Return the pids of a session."""
-        del afresh, hidden  # It always is, and what psutil does not list can't be known.
+        del afresh, asked  # It always is, and what psutil does not list can't be known.
         return [pid for pid in psutil.pids() if session_of(pid) == sid]
 
     def mark(self) -> Mark | None:
@@ -165,7 +176,6 @@ class LinuxTable:
         self._probe = os.open("/", os.O_RDONLY)  # Any file will do, and this one there is.
         # Nobody has the highest number that there can be (pid_max is one more than that).
         self._knows_use = self.in_use(os.getpid()) and not self.in_use(2**22)
-        self._hides = proc.hides
         self._found: dict[int, set[int]] = {}
         """Members that only the slow look has found, by their sessions."""
         self._ticks = os.sysconf("SC_CLK_TCK")
@@ -178,13 +188,22 @@ class LinuxTable:
             self._probe = -1
         self._births.close()
 
-    def in_session(self, sid: int, *, afresh: bool = False, hidden: bool = False) -> list[int]:
+    @property
+    def numbers(self) -> int:
+        """How many numbers there are to ask about, where this system hides processes; else 0."""
+        return self._births.highest - 1 if proc.hides else 0
+
+    def in_session(
+        self, sid: int, *, afresh: bool = False, asked: range | None = None
+    ) -> list[int]:
         """Return the pids of a session."""
-        if hidden and self._hides:
+        if asked is not None:
             # Mounted with hidepid=2 (proc(5)). getsid(2) answers all the same.
-            found = [pid for pid in range(1, self._births.highest) if session_of(pid) == sid]
+            count = self._births.highest - 1
+            numbers = ((sid - 1 + each) % count + 1 for each in asked)
+            found = [pid for pid in numbers if session_of(pid) == sid]
             # Who was found by this, is to be found by the next, which may be to signal them.
-            self._found[sid] = set(found)
+            self._found.setdefault(sid, set()).update(found)
             return found
         if afresh or not self._catch_up():
             self._look_at_all()

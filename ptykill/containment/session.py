@@ -11,6 +11,7 @@ looked: `Caveat.ESCAPEES_UNKNOWN`, always.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
 from collections.abc import Coroutine, Iterable, Iterator
@@ -43,6 +44,8 @@ _SPARED = 8
 """So many rounds of SIGKILL spare the leader while there are too few descriptors to see all."""
 _UNDER_WAY = 256
 """So many births may be under way, with a number that nobody can be found by yet."""
+_ASKED_AT_ONCE = 4096
+"""So many numbers are asked about, where processes are hidden, before others may run: some 5 ms."""
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.001, 1.0
 """Seconds between two looks where no event tells the end: at a dead leader that a tracer holds."""
 
@@ -109,6 +112,8 @@ class SessionContainment:
         self._closed = False
         self._proven = False
         """The kernel has said that nobody has the session's number."""
+        self._search: _Search | None = None
+        """The look at numbers that are not listed, while it is under way."""
         self._pause = _PAUSE_FIRST
         self._number_is_ours()  # It may be dead, and reaped by others, already.
 
@@ -187,11 +192,17 @@ class SessionContainment:
             return False
         self.finish_signal()
         before = self._table.mark()
-        if self._watch_some(afresh=True) or self._watch_some(hidden=True):
+        if self._watch_some(afresh=True) or self._unsure or self._blind:
+            self._search = None
             return True
-        if self._unsure or self._blind or not self._leader.reapable():
-            return True
-        if before is not None and self._grown(before):
+        if self._table.numbers:
+            search = self._search = self._search or _Search(before, set())
+            if not self._searched(search):
+                return not self._proven
+            self._search = None
+            before = search.began
+            self._seen |= search.seen
+        if not self._leader.reapable() or (before is not None and self._grown(before)):
             return True
         # Nobody lives. Whether the kernel can prove it or zombies that nobody has reaped yet keep
         # the number, the leader is reaped now, and not before: it kept the number for our looks.
@@ -199,9 +210,32 @@ class SessionContainment:
         self._leader.reap()
         return False
 
+    def _searched(self, search: _Search) -> bool:
+        """Ask about some more numbers that are not listed; return whether they were the last ones.
+
+        There may be millions, and others shall not wait for that. It is False as well if somebody
+        was found, or if nobody need be looked for any more, since the kernel says so.
+        """
+        if search.asked:
+            # Most members are among the first, whose numbers follow the leader's. Nobody is, so the
+            # kernel may know that none is left. If it does not, whoever has the session's number
+            # keeps it, and it is known to be theirs as long as that is asked from time to time.
+            if self._emptied(self._table.mark()):
+                return False
+            self._number_is_ours()
+        upto = min(search.asked + _ASKED_AT_ONCE, self._table.numbers)
+        if self._watch_some(asked=range(search.asked, upto)) or self._unsure or self._blind:
+            self._search = None
+            return False
+        search.asked = upto
+        search.seen |= self._seen
+        return upto == self._table.numbers
+
     async def wait_members(self) -> None:
         """Wait for the end of some members that the last look found."""
-        if self._watched:
+        if self._search is not None:
+            await trio.sleep(_PAUSE_FIRST)
+        elif self._watched:
             self._pause = _PAUSE_FIRST
             # All of them, or the first if it is they who keep the number.
             for member in self._watched if self._leader.pinned else self._watched[:1]:
@@ -243,9 +277,9 @@ class SessionContainment:
 
     # --- who is a member ------------------------------------------------------------------------
 
-    def _in_session(self, *, afresh: bool = False, hidden: bool = False) -> list[int]:
+    def _in_session(self, *, afresh: bool = False, asked: range | None = None) -> list[int]:
         """Return the pids in the POSIX session but the leader's."""
-        found = self._table.in_session(self.pid, afresh=afresh, hidden=hidden)
+        found = self._table.in_session(self.pid, afresh=afresh, asked=asked)
         pids = [pid for pid in found if pid != self.pid]
         # Asked after the look: what held until now, held during it.
         self._seen = {self.pid, *pids}
@@ -319,11 +353,11 @@ class SessionContainment:
     def _in_group(self, group: int | None) -> list[int]:
         return [pid for pid in self._in_session() if group_of(pid) == group]
 
-    def _known(self, *, afresh: bool = False, hidden: bool = False) -> list[int]:
+    def _known(self, *, afresh: bool = False, asked: range | None = None) -> list[int]:
         """Return the pids of all members but the leader, having looked for new escapees."""
         self._blind = False
         refusals = reserve.refusals
-        inside = self._in_session(afresh=afresh, hidden=hidden)
+        inside = self._in_session(afresh=afresh, asked=asked)
         seen = set(inside)
         # The dead have no children: they are given away at once.
         if not self._leader.dead():
@@ -396,11 +430,11 @@ class SessionContainment:
             finally:
                 process.close()
 
-    def _watch_some(self, *, afresh: bool = False, hidden: bool = False) -> bool:
+    def _watch_some(self, *, afresh: bool = False, asked: range | None = None) -> bool:
         """Hold some members that live; return whether there are any."""
         held: list[Process] = []
         any_there = False
-        for member in self._living(self._known(afresh=afresh, hidden=hidden)):
+        for member in self._living(self._known(afresh=afresh, asked=asked)):
             any_there = True
             # A handle of our own: the one we were shown is about to be closed.
             with suppress(OSError):  # EMFILE: those we have must do.
@@ -487,6 +521,15 @@ class SessionContainment:
         except PermissionError:
             return Signalled(refused=members)
         return Signalled(members if reached else set())
+
+
+@dataclasses.dataclass
+class _Search:
+    """How far the look at numbers that are not listed has come."""
+
+    began: Mark | None
+    seen: set[int]
+    asked: int = 0
 
 
 class _Pending(NamedTuple):

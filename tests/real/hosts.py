@@ -35,6 +35,7 @@ import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.command import Command
 from ptykill.containment import STRONGEST_FIRST, leader, why_not
+from ptykill.containment import session as session_tier
 from ptykill.containment.process_table import Mark
 from ptykill.containment.rights import Rights
 from ptykill.keeper import wire
@@ -1282,6 +1283,37 @@ async def with_unreadable_members(way: str) -> list[dict[str, Any]]:
             await session.receive()
             verdicts.append(summary(await session.terminate()))
     return verdicts
+
+
+async def with_a_clock_beside(asked_at_once: str) -> dict[str, Any]:
+    """End sessions where processes are hidden, and note how long nobody else could run."""
+    session_tier._ASKED_AT_ONCE = int(asked_at_once or session_tier._ASKED_AT_ONCE)
+    longest = 0.0
+    verdicts = []
+
+    async def beat() -> None:
+        nonlocal longest
+        last = time.monotonic()
+        while True:
+            try:
+                await trio.sleep(0.001)
+            finally:  # It may be cancelled right after the longest.
+                last, before = time.monotonic(), last
+                longest = max(longest, last - before)
+
+    # It is not among the first numbers that are asked about, if those are few.
+    hidden = f"for _ in $(seq 99); do (:); done; {sys.executable} -c '{UNREADABLE}' & exec sleep 60"
+    async with ptykill.open_supervisor(
+        plan="HUP@session 50ms, KILL 20s", containment="session"
+    ) as supervisor:
+        for script in "sleep 60 & sleep 60 & echo up; wait", hidden:
+            session = await supervisor.spawn(["sh", "-c", script])
+            await session.receive()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(beat)
+                verdicts.append(summary(await session.terminate()))
+                nursery.cancel_scope.cancel()
+    return {"verdicts": verdicts, "longest": longest}
 
 
 async def asked_for_its_tier() -> dict[str, Any]:

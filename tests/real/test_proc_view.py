@@ -128,6 +128,20 @@ def test_members_that_are_hidden(
     assert len(left) == sum(not verdict["empty"] for verdict in verdicts), (left, verdicts)
 
 
+@pytest.mark.parametrize("asked_at_once", ["", "64"])
+def test_a_look_for_hidden_members_lets_others_run(
+    mark: str, ordinary: tuple[str, ...], asked_at_once: str
+) -> None:
+    """However many numbers there are to ask about, the loop goes on, and the hidden are found."""
+    # A new namespace has the most numbers that there can be, however few the machine has.
+    hide = 'mount -t proc -o hidepid=2 proc /proc && "$@"; exit $?'
+    wrapper = ("unshare", "-pfm", "--kill-child", "sh", "-c", hide, "sh", *ordinary)
+    answer = run_host("with_a_clock_beside", asked_at_once, wrapper=wrapper)
+    assert [verdict["empty"] for verdict in answer["verdicts"]] == [True, True]
+    assert answer["longest"] < 1.5
+    assert processes.left(mark) == []
+
+
 @pytest.mark.parametrize(("way", "tier"), [("keeper", "keeper"), ("session", "session")])
 def test_children_in_another_namespace(mark: str, way: str, tier: str) -> None:
     """A host whose children have other numbers than it knows gets no keeper, but the sessions."""
