@@ -16,6 +16,8 @@ from ptykill.kernel.reserve import reserve
 
 __all__ = ["Pidfd", "Signallable", "deliver", "open_pidfd"]
 
+_SELECT_LIMIT = 1024
+"""FD_SETSIZE: select(2) takes lower descriptors alone, as Python has it."""
 _NO_CONT = {
     signal.SIGSTOP,
     signal.SIGTSTP,
@@ -105,8 +107,12 @@ class Pidfd:
             self._poll.register(self.fd, select.POLLIN)
         try:
             return bool(self._poll.poll(0))
-        except OSError:  # ENOMEM: see `again`.
-            return bool(self._poll.poll(0))
+        except OSError:
+            if self.fd < _SELECT_LIMIT:
+                # EINVAL: our limit of descriptors is below one (poll(2)), set by a session of our
+                # own user, say. select(2) does not ask for it. ENOMEM: it needs none for so few.
+                return bool(select.select([self.fd], [], [], 0)[0])
+            return bool(self._poll.poll(0))  # See `again`.
 
     def close(self) -> None:
         """Close the descriptor, whose number may be anybody's from then on. May be repeated."""

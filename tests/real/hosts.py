@@ -1285,6 +1285,23 @@ async def with_unreadable_members(way: str) -> list[dict[str, Any]]:
     return verdicts
 
 
+async def allowed_no_descriptor(way: str) -> list[Any]:
+    """End a session that can't be asked to, while this process's limit of descriptors is 0."""
+    script = "trap '' HUP; setsid -f sleep 60; sleep 60 & echo up; wait; sleep 60"
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with ptykill.open_supervisor(
+        plan="HUP@session 50ms, KILL 10s", containment=choose_spawn(way)
+    ) as supervisor:
+        session = await supervisor.spawn(["sh", "-c", script])
+        await session.receive()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))  # As its session may.
+        try:
+            verdict = await session.terminate()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    return [verdict.empty, verdict.outcome.value, "INTERNAL_ERROR" in summary(verdict)["caveats"]]
+
+
 async def with_a_clock_beside(asked_at_once: str) -> dict[str, Any]:
     """End sessions where processes are hidden, and note how long nobody else could run."""
     session_tier._ASKED_AT_ONCE = int(asked_at_once or session_tier._ASKED_AT_ONCE)

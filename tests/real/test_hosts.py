@@ -253,3 +253,10 @@ def test_strangers_with_the_numbers_of_members(tmp_path: Path, who: str, tier: s
     for verdict in verdicts.values():
         assert (verdict["outcome"], verdict["empty"]) == ("killed", True)
         assert verdict["status"] == [None, 9]
+
+
+@pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
+def test_a_limit_of_no_descriptors(mark: str, tier: str) -> None:
+    """poll(2) refuses then to look at any, and sessions are ended all the same."""
+    assert run_host("allowed_no_descriptor", tier) == [True, "killed", False]
+    assert processes.left(mark) == []
