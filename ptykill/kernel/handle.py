@@ -86,8 +86,9 @@ class Pidfd:
         """Return whether the kernel says that this process has our number for it (proc(5))."""
         try:
             # Of our own pid namespace (`proc_view`), so the number is the one that we would signal.
-            with open(proc.open(f"self/fdinfo/{self.fd}"), encoding="ascii") as about:
-                return self.pid > 0 and f"Pid:\t{self.pid}\n" in about
+            # Bytes: a codec may have to be imported, which a host in a chroot(2) can't.
+            with open(proc.open(f"self/fdinfo/{self.fd}"), "rb") as about:
+                return self.pid > 0 and b"Pid:\t%d\n" % self.pid in about
         except OSError:
             return False
 
