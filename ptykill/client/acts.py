@@ -18,6 +18,7 @@ from ptykill.client import table, tokens, tty
 from ptykill.client.attach import Detached, Ended, Lost, Parting, Signalled
 from ptykill.client.attach import attach as converse
 from ptykill.client.daemon import Daemon, DaemonError, Killed, read_key
+from ptykill.client.interrupt import interruptible
 from ptykill.client.kills import Kills
 from ptykill.client.telling import OUT, fail, interrupted, out, printable, say, unwritten
 from ptykill.client.traffic import write_all
@@ -172,7 +173,7 @@ def _ask(place: Place, ask: Callable[[Daemon], Awaitable[T]]) -> T:
             return await ask(daemon)
 
     try:
-        return trio.run(asking)
+        return trio.run(interruptible, asking)
     except DaemonError as error:
         fail(str(error))
     except BaseExceptionGroup as group:
