@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -99,9 +100,13 @@ class Application:
             await self._serve_create(create, receive, send)
             return
         assert response is not None
+        if unread and response.status in _ABOUT_BODIES:
+            # A server that closes a connection with something unread resets it, and the client may
+            # lose the answer: so it is read as far as that does not take long.
+            unread = not await _discard_body(receive, limits.LATE_SECONDS, limits.LATE)
         await send_response(response, send)
         if unread:
-            await _discard_body(receive)
+            await _discard_body(receive, limits.BODY_SECONDS)
 
     async def _serve_create(self, asked: Create, receive: Receive, send: Send) -> None:
         """Answer a create; kill the session if the client has left before it could be told of it.
@@ -229,6 +234,8 @@ class _TooLong(Exception):
 
 
 _NO_ROOM = error_response(503, "TOO_MANY_BODIES", "too many bodies are arriving; nothing was done")
+_ABOUT_BODIES = (400, 413, 415, 503)
+"""How requests are refused that have the key, for what their bodies are."""
 _TOO_LATE = error_response(408, "BODY_TIMEOUT", "the body did not arrive in time")
 
 
@@ -258,18 +265,23 @@ def _has_body(request: Request, scope: Scope) -> bool:
     return bool(told) or scope.get("http_version", "1.1") not in {"1.0", "1.1"}
 
 
-async def _discard_body(receive: Receive) -> None:
-    """Receive what comes of a body that has been answered already, and keep nothing of it.
+async def _discard_body(receive: Receive, seconds: float, most: float = math.inf) -> bool:
+    """Receive what comes of a body that is refused, and keep nothing of it.
 
-    hypercorn never closes a connection on which chunks wait to be received. uvicorn says at once
-    that the request is over.
+    Return whether that was all: no more than ``most`` bytes in so many seconds. hypercorn never
+    closes a connection on which chunks wait to be received. uvicorn says at once, if there was an
+    answer, that the request is over.
     """
-    # Whatever a server makes of it: all has been said.
+    # Whatever a server makes of it: the answer does not depend on it.
     with suppress(Exception):
-        async with at_most(limits.BODY_SECONDS):
-            message: Message = {"more_body": True}
-            while message.get("more_body", False):
+        async with at_most(seconds):
+            received = 0
+            while received <= most:
                 message = await receive()
+                if not message.get("more_body", False):
+                    return True
+                received += len(message.get("body", b""))
+    return False
 
 
 async def _deny(response: Response, scope: Scope, send: Send) -> None:

@@ -19,6 +19,8 @@ __all__ = [
     "HEADER",
     "HEADER_SECONDS",
     "KEEP_ALIVE_SECONDS",
+    "LATE",
+    "LATE_SECONDS",
     "MESSAGE",
     "PING_SECONDS",
     "SILENCE_SECONDS",
@@ -33,6 +35,9 @@ BODY = 1 << 20
 """The longest body of a request."""
 BODY_SECONDS = 20.0
 """How long a body may take to arrive."""
+LATE = 4 * BODY
+LATE_SECONDS = 1.0
+"""How much of a body that is refused is read before that is told, and for how long."""
 BODIES = 16 * BODY
 """The bytes that the bodies of all requests may hold while they arrive."""
 
@@ -89,7 +94,7 @@ class BodyRoom:
 
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies
-        self.taken = 0
+        self.taken: int = 0
 
     def take(self, size: int) -> None:
         """Take so many bytes more. Raises `TooManyBodies`."""

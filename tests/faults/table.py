@@ -101,7 +101,7 @@ SHORT = [
     keeper keeper kill poll ENOMEM
     keeper keeper kill sendto EPIPE
     keeper keeper kill waitid ENOMEM
-    keeper warden kill recvmsg ENOMEM
+    keeper warden live recvmsg ENOMEM
     keeper warden kill poll ENOMEM
     keeper warden close waitid ENOMEM
     session host kill pread64 EIO

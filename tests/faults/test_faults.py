@@ -8,12 +8,17 @@ from tests.faults.table import SHORT
 from tests.faults.trial import Fault, run, unavailable
 
 REASON = unavailable()
+TRIES = 5
+"""A warden's calls may come before the phase in which they are to fail, or after it."""
 
 
 @pytest.mark.skipif(REASON is not None, reason=str(REASON))
 @pytest.mark.parametrize("fault", SHORT, ids=str)
 def test_one_failing_call_gives_no_session_up(fault: Fault) -> None:
     """The session ends as it should, others and the next go on, and nothing is left."""
-    result = run(fault)
-    assert result.wrong == []
-    assert result.hit, "the call that was to fail was not made: the row tells nothing"
+    for _ in range(TRIES):
+        result = run(fault)
+        assert result.wrong == []
+        if result.hit:
+            return
+    pytest.fail("the call that was to fail was not made: the row tells nothing")
