@@ -32,6 +32,8 @@ __all__ = ["Warden"]
 
 _RETRY = 20
 """Milliseconds between two looks at orphans while there are some."""
+_ROUSE = 500
+"""Milliseconds between two times that keepers are made to go on, once the host has gone."""
 _MERCY = 0.5
 """Seconds that orphans are given: for what the leader's death signal, and the host, tell them."""
 _FAREWELL = 1.0
@@ -96,7 +98,8 @@ class Warden:
         while not self._over:
             busy = failed or self._orphans or bool(self._lost) or self._leaving < math.inf
             try:
-                ready = {fd for fd, _ in poll.poll(_RETRY if busy else None)}
+                ready = {fd for fd, _ in poll.poll(_RETRY if busy else self._pause)}
+                self._rouse()
                 if deaths in ready or busy:
                     with suppress(BlockingIOError):
                         os.read(deaths, 4096)
@@ -135,7 +138,19 @@ class Warden:
     def _lose_host(self) -> None:
         """The host has died. Its keepers do the rest; stay for as long as one might die of it."""
         self._alone = True
+        self._rouse()
         self._see_to_the_dead()
+
+    @property
+    def _pause(self) -> int | None:
+        """Milliseconds until the keepers are looked after again; None while the host does that."""
+        return _ROUSE if self._alone else None
+
+    def _rouse(self) -> None:
+        """Let keepers go on that somebody has stopped, if no host is there any more to do it."""
+        for pid in self._keepers if self._alone else ():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGCONT)
 
     def _take_leave(self) -> None:
         """The host needs no more keepers. Go, once those have gone that have nothing to keep.

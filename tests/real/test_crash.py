@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -86,6 +87,27 @@ def test_killed_while_output_is_stopped(mark: str, tier: str, tmp_path: Path) ->
         process.wait()
         assert processes.left(mark, 10 * SLACK) == []
     assert (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_killed_while_its_keepers_are_stopped(
+    mark: str, tier: str, tmp_path: Path, *, late: bool
+) -> None:
+    """The warden makes them go on, whenever they were stopped; the sessions are ended."""
+    with host("that_hurries", tier, str(tmp_path)) as process:
+        wait_for(tmp_path / "asked", process)
+        found = processes.descendants(process.pid)
+        keepers = [each.pid for each in found if each.name == "ptykill-keeper"]
+        assert keepers
+        for when in (True, False) if late else (False, True):
+            if when:
+                process.kill()
+                process.wait()
+            else:
+                for keeper in keepers:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(keeper, signal.SIGSTOP)
+        assert processes.left(mark, GRACE + SLACK + 1) == []
 
 
 def test_killed_while_a_fork_lives(mark: str, tier: str, tmp_path: Path) -> None:
