@@ -163,6 +163,8 @@ class _Talk:
                 nursery.start_soon(self._type, near)
             else:
                 near = self._near
+                if near.interactive:
+                    self._typed.clear()  # Nobody has seen the effect of these keys.
                 await announce("connected again", raw=near.interactive)
             await self._talk(websocket, near)
 
@@ -189,7 +191,6 @@ class _Talk:
         if not self._near.interactive and not self._typed.all_sent:
             self._part(Lost("the connection was lost, and some of the input with it, perhaps"))
             return
-        self._typed.clear()  # Keys that nobody has seen the effect of.
         how = " (Ctrl-C gives up)" if self._near.interactive else ""
         lost = f"the connection to {self._daemon.url} is lost; connecting again"
         await announce(f"{lost}{how}", raw=self._near.interactive)

@@ -279,7 +279,11 @@ class SessionContainment:
 
     def _in_session(self, *, afresh: bool = False, asked: range | None = None) -> list[int]:
         """Return the pids in the POSIX session but the leader's."""
-        found = self._table.in_session(self.pid, afresh=afresh, asked=asked)
+        try:
+            found = self._table.in_session(self.pid, afresh=afresh, asked=asked)
+        except OSError:  # EMFILE: they are looked for again when some of those held have died.
+            self._blind = True
+            return []
         pids = [pid for pid in found if pid != self.pid]
         # Asked after the look: what held until now, held during it.
         self._seen = {self.pid, *pids}

@@ -465,16 +465,16 @@ async def test_keepers_that_are_killed_in_a_row(
     def ask_the_dead(self: Kept, *order: Any) -> None:  # noqa: ANN401 - handed on
         if len(killed) < 5:
             until_now(lambda: set(keepers()) - {*killed})
-            (kept,) = set(keepers()) - {*killed}
-            os.kill(kept, signal.SIGKILL)
-            killed.append(kept)
+            for kept in set(keepers()) - {*killed}:
+                os.kill(kept, signal.SIGKILL)
+                killed.append(kept)
             until_now(lambda: not connected(self.channel))
         ask(self, *order)
 
     monkeypatch.setattr(Kept, "ask", ask_the_dead)
     await until(idle, "a warm keeper")
     session = await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
-    assert len(killed) == 5
+    assert len(killed) >= 5
     assert (await session.wait()).empty
     assert (tmp_path / "births").read_text() == "born\n"
 
