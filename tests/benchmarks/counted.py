@@ -35,9 +35,16 @@ BEGIN, END = "/ptykill-counts-from-here", "/ptykill-counts-until-here"
 scans: list[str] = []
 
 
+def _is_proc(folder: object) -> bool:
+    """Return whether a folder, by its name or by a descriptor, is /proc itself."""
+    if isinstance(folder, int):
+        return os.path.samestat(os.fstat(folder), Path("/proc").stat())
+    return folder in {"/proc", b"/proc"}
+
+
 def note(event: str, arguments: tuple[object, ...]) -> None:
     """Note a look through the process table."""
-    if event in {"os.listdir", "os.scandir"} and arguments[0] in {"/proc", b"/proc"}:
+    if event in {"os.listdir", "os.scandir"} and _is_proc(arguments[0]):
         scans.append(event)
 
 
