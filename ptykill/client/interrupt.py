@@ -1,4 +1,4 @@
-"""Ctrl-C that is never lost."""
+"""Ctrl-C as a cancellation, for commands that wait for a daemon."""
 
 from __future__ import annotations
 
