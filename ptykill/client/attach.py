@@ -165,6 +165,7 @@ class _Talk:
                 near = self._near
                 if near.interactive:
                     self._typed.clear()  # Nobody has seen the effect of these keys.
+                self._since = trio.current_time()  # First: keys that answer this sentence count.
                 await announce("connected again", raw=near.interactive)
             await self._talk(websocket, near)
 
