@@ -21,11 +21,12 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import ptykill
-from ptykill import errors, lifecycle
+from ptykill import errors
 from ptykill.errors import PtykillError
 from ptykill.http.api import Api
 from ptykill.http.openapi import CODES
-from ptykill.lifecycle import TABLE, Action, Event, Row, State
+from ptykill.rules import lifecycle
+from ptykill.rules.lifecycle import TABLE, Action, Event, Row, State
 from ptykill.testing.adversaries import ADVERSARIES
 
 HERE = Path(__file__).parent

@@ -9,8 +9,16 @@ r"""End terminal sessions, and know that they have ended.
         assert verdict.empty
 """
 
-from ptykill.command import Attributes
-from ptykill.contract import Containment, Signalled, Signaller, Target
+from ptykill.embedding.host import Host
+from ptykill.engine.output import Attachment
+from ptykill.engine.session import Session
+from ptykill.engine.signallers import (
+    HangUpSignaller,
+    KernelSignaller,
+    StandardSignaller,
+    TypingSignaller,
+)
+from ptykill.engine.supervisor import Supervisor, open_supervisor
 from ptykill.errors import (
     AttachmentDropped,
     ContainmentUnavailable,
@@ -28,11 +36,10 @@ from ptykill.errors import (
     SupervisorClosed,
     TooManySessions,
 )
-from ptykill.host import Host
 from ptykill.http import asgi_app, asgi_middleware, wsgi_app
-from ptykill.lifecycle import State
-from ptykill.output import Attachment
-from ptykill.plan import (
+from ptykill.rules.command import Attributes
+from ptykill.rules.lifecycle import State
+from ptykill.rules.plan import (
     ASK_FIRST,
     HANGUP_THEN_KILL,
     KILL_NOW,
@@ -44,15 +51,8 @@ from ptykill.plan import (
     Step,
     Typed,
 )
-from ptykill.session import Session
-from ptykill.signalling import (
-    HangUpSignaller,
-    KernelSignaller,
-    StandardSignaller,
-    TypingSignaller,
-)
-from ptykill.supervisor import Supervisor, open_supervisor
-from ptykill.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
+from ptykill.rules.protocols import Containment, Signalled, Signaller, Target
+from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = [
     "ASK_FIRST",

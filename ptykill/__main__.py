@@ -1,6 +1,6 @@
 """``python -m ptykill``: the command line."""
 
-from ptykill.cli import main
+from ptykill.cli.main import main
 
 if __name__ == "__main__":
     main()

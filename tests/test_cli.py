@@ -23,9 +23,9 @@ import pytest
 from click.testing import CliRunner
 
 import ptykill
-from ptykill import daemon_log
-from ptykill.cli import main
-from ptykill.key_file import read_key
+from ptykill.cli.key_file import read_key
+from ptykill.cli.main import main
+from ptykill.cli.serve import log
 from ptykill.testing import process_table as processes
 
 _PATIENCE = 30.0
@@ -273,7 +273,9 @@ def test_demo_is_told_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
         told.append(options)
         return 3
 
-    monkeypatch.setitem(sys.modules, "ptykill.demo", cast(Any, SimpleNamespace(main=demonstrate)))
+    monkeypatch.setitem(
+        sys.modules, "ptykill.cli.demo", cast(Any, SimpleNamespace(main=demonstrate))
+    )
     assert run("demo", "--plain", "--grace", "2.5")[0] == 3
     assert run("demo")[0] == 3
     assert told == [{"plain": True, "grace": 2.5}, {"plain": False, "grace": 1.0}]
@@ -469,7 +471,7 @@ def test_health_and_readiness(daemons: Daemons, tmp_path: Path) -> None:
 
 def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines that can't be written are dropped, and counted, rather than waited for."""
-    monkeypatch.setattr(daemon_log, "_MOST_LINES", 10)
+    monkeypatch.setattr(log, "_MOST_LINES", 10)
     release, written = threading.Event(), []
 
     class Pipe:
@@ -481,7 +483,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch
         def flush(self) -> None:
             """Nothing is kept back."""
 
-    lines = daemon_log._Lines(cast(Any, Pipe()))
+    lines = log._Lines(cast(Any, Pipe()))
     for number in range(100):
         lines.write(f"{number}\n")
     release.set()

@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.text import Text
 
 from ptykill import ExitStatus, Outcome, Verdict
-from ptykill.demo import main, onlooker, run
-from ptykill.demo.daemon import Answer
-from ptykill.demo.ending import Ending, Told, problems_of
-from ptykill.demo.onlooker import Onlooker
-from ptykill.demo.scenarios import CHAPTERS, SCENARIOS
-from ptykill.demo.setting import DemoError, set_up
-from ptykill.demo.timeline import Bar, Chart, Tick
+from ptykill.cli.demo import main, onlooker, run
+from ptykill.cli.demo.daemon import Answer
+from ptykill.cli.demo.ending import Ending, Told, problems_of
+from ptykill.cli.demo.onlooker import Onlooker
+from ptykill.cli.demo.scenarios import CHAPTERS, SCENARIOS
+from ptykill.cli.demo.setting import DemoError, set_up
+from ptykill.cli.demo.timeline import Bar, Chart, Tick
 from ptykill.testing import process_table as processes
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it needs pidfds")
@@ -104,7 +104,7 @@ def test_it_leaves_nothing_when_it_fails(mark: str, monkeypatch: pytest.MonkeyPa
         seen.extend(programs(mark))
         raise RuntimeError
 
-    monkeypatch.setattr("ptykill.demo.ending.Onlooker", fail)
+    monkeypatch.setattr("ptykill.cli.demo.ending.Onlooker", fail)
     with pytest.raises(RuntimeError):
         main(plain=True)
     assert len(seen) == len(SHELL.jobs)
@@ -115,7 +115,7 @@ def test_without_ptyprocess_it_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The comparison is left out, and the rest is shown."""
-    monkeypatch.setattr("ptykill.demo.rival.version", lambda: None)
+    monkeypatch.setattr("ptykill.cli.demo.rival.version", lambda: None)
     with only(SERVER):
         assert main(plain=True, grace=0.2) == 0
     text = capsys.readouterr().out
@@ -227,7 +227,7 @@ def test_the_onlooker_does_not_guess(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError
 
-    monkeypatch.setattr("ptykill.demo.onlooker.fcntl.ioctl", refuse)
+    monkeypatch.setattr("ptykill.cli.demo.onlooker.fcntl.ioctl", refuse)
     program = subprocess.Popen(["sleep", "60"])
     with Onlooker([program.pid]) as watching:
         watching.kill()

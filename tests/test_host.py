@@ -26,7 +26,7 @@ import trio.testing
 
 import ptykill
 from ptykill import Host, Outcome, Session
-from ptykill.host import SupervisorOptions
+from ptykill.embedding.host import SupervisorOptions
 from ptykill.testing import process_table as processes
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
@@ -293,7 +293,7 @@ def test_a_blocked_thread_is_not_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A function that blocks the trio thread can't make `close` hang, and the log tells of it."""
-    monkeypatch.setattr("ptykill.host._PATIENCE", 0.1)
+    monkeypatch.setattr("ptykill.embedding.host._PATIENCE", 0.1)
     host = Host(plan=PLAN)
     blocked, release = threading.Event(), threading.Event()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 import typing
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,70 +18,24 @@ import ptykill
 HOUSE = Path(ptykill.__file__).parent
 """The package that is tested: the installed one."""
 
-FLOORS = [
-    {"errors", "plan", "lifecycle", "verdict", "backlog", "command", "caller"},
-    {"kernel"},
-    {"keeper"},
-    {"contract", "log", "readiness"},
-    {"pty"},
-    {"containment", "signalling", "alarm", "lull"},
-    {"driver", "output", "session", "records", "supervisor"},
-    {"crossing", "runners"},
-    {"http", "host", "testing"},
-    {
-        "server",
-        "separation",
-        "serving",
-        "gate",
-        "key_file",
-        "daemon_log",
-        "demo",
-        "doctor",
-        "doctor_screen",
-        "extras",
-        "descriptors",
-        "client",
-        "cli",
-    },
-]
-"""From the ground up. A room imports from its own floor and from those below."""
-
 ROOMS_OF = {
-    "psutil": {"containment", "testing"},
-    "structlog": {"log", "daemon_log"},
-    "trio": {
-        "alarm",
-        "lull",
-        "readiness",
-        "containment",
-        "pty",
-        "crossing",
-        "runners",
-        "driver",
-        "output",
-        "session",
-        "records",
-        "supervisor",
-        "testing",
-        "host",
-        "http",
-        "server",
-        "demo",
-        "doctor",
-        "doctor_screen",
-        "client",
-    },
-    "msgspec": {"http", "client"},
-    "click": {"cli", "client", "extras"},
-    "uvicorn": {"serving", "demo"},
-    "h11": {"serving"},
-    "rich": {"server", "demo", "doctor_screen", "client"},
-    "httpx": {"client"},
-    "trio_websocket": {"client"},
-    "wsproto": {"client"},
-    "ctypes": {"alarm", "kernel", "pty", "demo", "separation"},
+    "psutil": {"system", "testing"},
+    "structlog": {"log", "cli/serve/log"},
+    "trio": {"system", "engine", "embedding", "http", "cli", "testing"},
+    "msgspec": {"http", "cli/client"},
+    "click": {"cli"},
+    "uvicorn": {"cli/serve", "cli/demo"},
+    "h11": {"cli/serve"},
+    "rich": {"cli"},
+    "httpx": {"cli/client"},
+    "trio_websocket": {"cli/client"},
+    "wsproto": {"cli/client"},
+    "ctypes": {"system/kernel", "system/pty", "engine/timer", "cli/serve/separation", "cli/demo"},
 }
 """Where a dependency may be imported, so that it could be replaced by looking at few files."""
+
+PUBLIC = {"ptykill", "ptykill.errors", "ptykill.http", "ptykill.testing"}
+"""What a user may import. `ptykill.errors` is known by its names in `ptykill` as well."""
 
 FILES = sorted(
     path
@@ -88,9 +44,10 @@ FILES = sorted(
 )
 
 
-def room(path: Path) -> str:
-    """Return the first part of a module's name below the package."""
-    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+def where(path: Path) -> str:
+    """Return a module's place below the package, as in ``system/kernel/cgroup``."""
+    place = path.relative_to(HOUSE).with_suffix("")
+    return str(place.parent if place.name == "__init__" else place)
 
 
 def imports(path: Path) -> set[str]:
@@ -104,45 +61,101 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def floor_of(name: str) -> int:
-    """Return the number of the floor that a room is on."""
-    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
+PLACES = {where(path): path for path in FILES}
+"""Each module of the package but its front door, ``ptykill`` itself."""
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOUSE)))
-def test_imports_go_down_only(path: Path) -> None:
-    """No file imports from a floor above its own."""
+def imported(path: Path) -> set[str]:
+    """Return the places of the modules of this package that a file imports."""
+    found = set()
     for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "ptykill" and len(parts) > 1 and any(parts[1] in rooms for rooms in FLOORS):
-            assert floor_of(parts[1]) <= floor_of(room(path)), name
+        top, *parts = name.split(".")
+        if top == "ptykill":
+            # The longest part of the name that is a module; what follows is a name in it.
+            for length in range(len(parts), 0, -1):
+                if (place := "/".join(parts[:length])) in PLACES:
+                    found.add(place)
+                    break
+    return found - {where(path)}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOUSE)))
+def graph_of(folder: str) -> dict[str, set[str]]:
+    """Return which entries of a folder import from which other entries of it."""
+    graph: dict[str, set[str]] = {}
+
+    def entry(place: str) -> str | None:
+        inside = place.removeprefix(folder).lstrip("/") if place.startswith(folder) else ""
+        return inside.split("/")[0] or None
+
+    for place, path in PLACES.items():
+        name = entry(place)
+        if name is not None:
+            below = {entry(other) for other in imported(path)}
+            graph.setdefault(name, set()).update(e for e in below if e and e != name)
+    return graph
+
+
+FOLDERS = ["", *sorted({str(Path(place).parent) for place in PLACES} - {"."})]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_imports_go_down_only(folder: str) -> None:
+    """The entries of each folder, seen as rooms, stand upon each other: no circle of imports."""
+    try:
+        tuple(TopologicalSorter(graph_of(folder)).static_order())
+    except CycleError as error:
+        pytest.fail(f"imports go round in a circle: {' -> '.join(error.args[1])}")
+
+
+def test_the_floors_are_the_folders() -> None:
+    """No floor knows one above it, in the order in which the architecture page names them."""
+    page = Path(__file__).parent.parent / "docs" / "architecture.md"
+    floors = re.findall(r"^\| \d \w+ \| `(\w+)/` \|", page.read_text(), re.MULTILINE)
+    folders = {place.split("/")[0] for place in PLACES if "/" in place} - {"testing"}
+    assert set(floors) == folders
+    graph = graph_of("")
+    for number, floor in enumerate(floors):
+        assert not graph[floor] & set(floors[:number]), floor
+
+
+@pytest.mark.parametrize("path", FILES, ids=where)
 def test_a_dependency_stays_in_its_rooms(path: Path) -> None:
     """Each dependency is confined to the few rooms that need it."""
     for name in imports(path):
-        allowed = ROOMS_OF.get(name.split(".", maxsplit=1)[0])
-        assert allowed is None or room(path) in allowed, name
+        rooms = ROOMS_OF.get(name.split(".", maxsplit=1)[0])
+        place = f"{where(path)}/"
+        assert rooms is None or any(place.startswith(f"{room}/") for room in rooms), name
 
 
-def test_the_ground_floor_is_pure() -> None:
-    """It imports neither clocks, nor processes, nor the event loop."""
-    for name in FLOORS[0]:
-        modules = {each.split(".", maxsplit=1)[0] for each in imports(HOUSE / f"{name}.py")}
-        assert not modules & {"os", "time", "trio", "psutil", "subprocess", "threading", "socket"}
+RULES = sorted((HOUSE / "rules").glob("*.py"))
 
 
-BARE = sorted(path for name in ("kernel", "keeper") for path in (HOUSE / name).glob("*.py"))
+@pytest.mark.parametrize("path", RULES, ids=where)
+def test_the_rules_are_pure(path: Path) -> None:
+    """They import neither clocks, nor processes, nor the event loop."""
+    modules = {each.split(".", maxsplit=1)[0] for each in imports(path)}
+    assert not modules & {"os", "time", "trio", "psutil", "subprocess", "threading", "socket"}
 
 
-@pytest.mark.parametrize("path", BARE, ids=lambda path: str(path.relative_to(HOUSE)))
+BARE = sorted(
+    path for name in ("kernel", "keeper") for path in (HOUSE / "system" / name).glob("*.py")
+)
+
+
+@pytest.mark.parametrize("path", BARE, ids=where)
 def test_what_runs_beside_the_host_is_bare(path: Path) -> None:
-    """A keeper imports the standard library, and the pure floor, and nothing else."""
-    allowed = {"errors", "plan", "lifecycle", "kernel", "keeper"}
+    """A keeper imports the standard library, the rules, and the two folders that it is made of."""
     for name in imports(path):
-        top, *rest = name.split(".")
-        assert top in sys.stdlib_module_names or (top == "ptykill" and rest[0] in allowed), name
+        top = name.split(".", maxsplit=1)[0]
+        assert top in sys.stdlib_module_names or top == "ptykill", name
+    for place in imported(path):
+        assert place == "errors" or place.startswith(("rules/", "system/k")), place
+
+
+@pytest.mark.parametrize("folder", ["rules", "system", "system/kernel", "system/keeper"])
+def test_the_folders_that_a_keeper_enters_import_nothing(folder: str) -> None:
+    """A keeper imports through them: what their ``__init__`` imported would be in its memory."""
+    assert imports(HOUSE / folder / "__init__.py") <= {"__future__.annotations"}
 
 
 def test_a_warden_loads_no_more_than_it_should() -> None:
@@ -152,13 +165,25 @@ def test_a_warden_loads_no_more_than_it_should() -> None:
         "package = types.ModuleType('ptykill')\n"
         f"package.__path__ = [{str(HOUSE)!r}]\n"
         "sys.modules['ptykill'] = package\n"
-        "importlib.import_module('ptykill.keeper.warden')\n"
+        "importlib.import_module('ptykill.system.keeper.warden')\n"
         "print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)\n"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
     )
     assert set(done.stdout.split()) <= {"ptykill", "__main__"}
+
+
+EXAMPLES = sorted(Path(__file__).parent.parent.glob("docs/*/*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_import_public_names_alone(path: Path) -> None:
+    """What readers copy names `ptykill`, `ptykill.http` and `ptykill.testing`, and nothing else."""
+    for name in imports(path):
+        if name.split(".", maxsplit=1)[0] == "ptykill":
+            module = name if name in PUBLIC else name.rpartition(".")[0]
+            assert module in PUBLIC, name
 
 
 def test_the_core_needs_its_three_dependencies_alone() -> None:

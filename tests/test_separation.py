@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from ptykill import InvalidArgument
-from ptykill.cli import main
-from ptykill.separation import owner_of, take_variable
+from ptykill.cli.main import main
+from ptykill.cli.serve.separation import owner_of, take_variable
 from tests.real.ordinary import ordinary_user
 from tests.waiting import PATIENCE
 

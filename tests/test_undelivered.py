@@ -16,7 +16,7 @@ import trio
 
 import ptykill
 from ptykill import Host, Outcome, Session, State
-from ptykill.containment import why_not
+from ptykill.system.containment import why_not
 
 PLAN = ptykill.Plan.parse("HUP@session 15s, KILL 15s")
 """A grace that only a SIGKILL ends before its time: the sleepers here are deaf to SIGHUP."""

@@ -11,7 +11,7 @@ from benchmarks.hosts import START_BOUND, Limits, interleave
 from benchmarks.report import Result, Timings
 from benchmarks.watch import Watch
 from benchmarks.worker import Worker
-from ptykill.containment import why_not
+from ptykill.system.containment import why_not
 
 __all__ = ["stages"]
 

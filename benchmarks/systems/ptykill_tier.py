@@ -20,7 +20,7 @@ from benchmarks.systems import (
     System,
     Unavailable,
 )
-from ptykill.containment import why_not
+from ptykill.system.containment import why_not
 
 __all__ = ["checked", "receive", "required", "systems"]
 

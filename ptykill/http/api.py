@@ -31,8 +31,8 @@ from ptykill.http import limits, openapi, schema
 from ptykill.http.auth import Bearer, Places
 from ptykill.http.messages import Headers, Request, Response, error_response, json_response
 from ptykill.http.operations import Attach, Get, Kill, List, Operation
-from ptykill.plan import checked_grace
-from ptykill.verdict import Caveat, Survivor, Verdict
+from ptykill.rules.plan import checked_grace
+from ptykill.rules.verdict import Caveat, Survivor, Verdict
 
 __all__ = ["DEFAULT_PREFIX", "Api", "Result"]
 

@@ -7,27 +7,27 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import trio
 
-from ptykill.crossing import at_most, carried, end_undelivered
-from ptykill.host import Host
+from ptykill.embedding.host import Host
+from ptykill.embedding.loops import at_most, carried, end_undelivered
+from ptykill.engine.session import Session
+from ptykill.engine.supervisor import Supervisor
 from ptykill.http import limits
 from ptykill.http.api import Api
-from ptykill.http.attach import Message, Receive, Send, converse, several
+from ptykill.http.asgi_types import Receive, Scope, Send
+from ptykill.http.attach import converse, several
 from ptykill.http.leaving import watch_client
 from ptykill.http.limits import Bodies, BodyRoom, TooManyBodies
 from ptykill.http.messages import Request, Response, error_response
 from ptykill.http.operations import Attach, Create, Operation
 from ptykill.http.perform import THE_HOST, Owner, Performed, Tokens, find, perform
-from ptykill.session import Session
-from ptykill.supervisor import Supervisor
 
-__all__ = ["Application", "Scope", "path_below", "send_response"]
+__all__ = ["Application", "path_below", "send_response"]
 
 T = TypeVar("T")
-Scope: TypeAlias = Message
 
 _WRONG_LOOP = "a Supervisor is for servers that run on trio; give asgi_app a Host for any other"
 

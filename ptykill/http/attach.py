@@ -1,31 +1,29 @@
 """A conversation over a WebSocket: what is typed goes in, what the terminal writes comes out.
 
 It is in trio, whatever the server is on; `Receive` and `Send` are an ASGI server's, or carried over
-from its loop (`ptykill.crossing`).
+from its loop (`ptykill.embedding.loops`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import trio
 
 from ptykill import log
+from ptykill.engine.output import Attachment
+from ptykill.engine.session import Session
 from ptykill.errors import AttachmentDropped, SessionEnded
 from ptykill.http import frames, schema
+from ptykill.http.asgi_types import Message, Receive, Send
 from ptykill.http.typed import TypedInput
-from ptykill.output import Attachment
-from ptykill.session import Session
 
-__all__ = ["SILENT", "Message", "Receive", "Send", "SendSome", "converse", "several"]
+__all__ = ["SILENT", "SendSome", "converse", "several"]
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 SendSome: TypeAlias = Callable[..., Awaitable[int]]
 """Sends the first of some messages, as many as go quickly, and returns how many: at least one."""
 

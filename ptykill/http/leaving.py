@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from ptykill.http.attach import Receive
+from ptykill.http.asgi_types import Receive
 
 __all__ = ["watch_client"]
 

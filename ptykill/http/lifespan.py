@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ptykill.http.attach import Message, Receive, Send
+from ptykill.http.asgi_types import Message, Receive, Send
 
 __all__ = ["Lifespan"]
 

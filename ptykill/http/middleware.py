@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 
 from ptykill import log
+from ptykill.embedding.host import Host
+from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import InvalidArgument
-from ptykill.host import Host
 from ptykill.http.api import Api
-from ptykill.http.asgi import Application, Scope, path_below
-from ptykill.http.attach import Receive, Send
+from ptykill.http.asgi import Application, path_below
+from ptykill.http.asgi_types import AsgiCallable, Receive, Scope, Send
 from ptykill.http.lifespan import Lifespan
-from ptykill.http.mount import AsgiCallable
-from ptykill.supervisor import Supervisor
 
 __all__ = ["Middleware"]
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypedDict, Unpack
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypedDict, Unpack
 
+from ptykill.embedding.host import Host
+from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import InvalidArgument
-from ptykill.host import Host
+from ptykill.http.asgi_types import AsgiCallable, Receive, Scope, Send
 from ptykill.http.messages import Request, Response
-from ptykill.supervisor import Supervisor
 
 __all__ = [
     "ApiOptions",
     "AsgiApp",
-    "AsgiCallable",
     "WsgiApp",
     "asgi_app",
     "asgi_middleware",
     "wsgi_app",
 ]
-
-Message: TypeAlias = MutableMapping[str, Any]
-AsgiCallable: TypeAlias = Callable[
-    [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
-]
-"""Any ASGI 3 app, with whatever types its framework has for a scope and for messages."""
 
 
 class AsgiApp(Protocol):
@@ -33,9 +27,9 @@ class AsgiApp(Protocol):
 
     async def __call__(
         self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Serve one connection of any kind."""
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import NamedTuple, assert_never
 from weakref import WeakKeyDictionary
 
-from ptykill.command import Attributes
+from ptykill.engine.session import Session
+from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import InvalidToken
 from ptykill.http import schema
 from ptykill.http.api import Result
 from ptykill.http.operations import Attach, Create, Get, Kill, List, Operation, Resize
-from ptykill.pty.environment import inherited
-from ptykill.session import Session
-from ptykill.supervisor import Supervisor
+from ptykill.rules.command import Attributes
+from ptykill.system.pty.environment import inherited
 
 __all__ = ["THE_HOST", "Owner", "Performed", "Tokens", "find", "perform"]
 

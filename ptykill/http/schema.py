@@ -11,9 +11,9 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ptykill.engine.session import Session
 from ptykill.errors import InvalidArgument
 from ptykill.http.operations import Create, Resize
-from ptykill.session import Session
 
 __all__ = [
     "MOST_LISTED",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import ptykill
-from ptykill.host import Host
+from ptykill.embedding.host import Host
+from ptykill.engine.supervisor import Supervisor
 from ptykill.http.api import Api
-from ptykill.http.asgi import Application, Scope, send_response
-from ptykill.http.attach import Receive, Send
+from ptykill.http.asgi import Application, send_response
+from ptykill.http.asgi_types import Receive, Scope, Send
 from ptykill.http.messages import Response, error_response, json_response
 from ptykill.http.perform import THE_HOST, Owner
-from ptykill.supervisor import Supervisor
 
 __all__ = ["Site"]
 

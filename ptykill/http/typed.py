@@ -6,9 +6,9 @@ from typing import Final
 
 import trio
 
-from ptykill.backlog import Backlog
+from ptykill.engine.session import Session
 from ptykill.errors import SessionEnded
-from ptykill.session import Session
+from ptykill.rules.backlog import Backlog
 
 __all__ = ["TypedInput"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
-from ptykill.host import Host
+from ptykill.embedding.host import Host
 from ptykill.http.api import Api
 from ptykill.http.messages import Request, Response
 from ptykill.http.operations import Operation

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 import trio
 
-from ptykill.command import Command
-from ptykill.contract import Signalled, Spawned, Will
 from ptykill.errors import SessionEnded
-from ptykill.plan import Reach
-from ptykill.verdict import Caveat, ExitStatus, Survivor
+from ptykill.rules.command import Command
+from ptykill.rules.plan import Reach
+from ptykill.rules.protocols import Signalled, Spawned, Will
+from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["FakeContainment", "FakeTerminal", "FakeTier", "Member"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ptykill.containment import why_not
+from ptykill.system.containment import why_not
 from tests.benchmarks import counted
 
 PATIENCE = 120.0

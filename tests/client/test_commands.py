@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ptykill.cli import main
-from ptykill.client.daemon import Daemon, DaemonError
+from ptykill.cli.client.daemon import Daemon, DaemonError
+from ptykill.cli.main import main
 from tests.client.conftest import KEY
 from tests.client.seat import Here, Seat, ask
 

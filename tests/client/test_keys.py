@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ptykill.client import keys
+from ptykill.cli.client import keys
 
 CTRL_BRACKET = b"\x1d"
 

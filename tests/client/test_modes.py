@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ptykill.client.modes import Modes
+from ptykill.cli.client.modes import Modes
 from tests.client.seat import Here, eventually
 
 SWITCHES = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ptykill.client import tokens, tty
-from ptykill.client.daemon import Daemon, DaemonError
+from ptykill.cli.client import tokens, tty
+from ptykill.cli.client.daemon import Daemon, DaemonError
 from ptykill.http import frames
 
 

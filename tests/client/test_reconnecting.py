@@ -18,9 +18,9 @@ from trio_websocket import (
     serve_websocket,
 )
 
-from ptykill.client import link
-from ptykill.client.daemon import Daemon
-from ptykill.client.typed import Typed
+from ptykill.cli.client import link
+from ptykill.cli.client.daemon import Daemon
+from ptykill.cli.client.typed import Typed
 from tests.client.conftest import KEY, serving
 from tests.client.proxy import Proxy
 from tests.client.seat import PATIENCE, Here, Seat

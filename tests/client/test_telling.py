@@ -17,7 +17,7 @@ from typing import IO
 import pytest
 from click.testing import CliRunner
 
-from ptykill.cli import main
+from ptykill.cli.main import main
 from tests.client.conftest import KEY, serving
 from tests.client.seat import PATIENCE, Here, eventually
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ptykill.lifecycle import TABLE
+from ptykill.rules.lifecycle import TABLE
 from tests.docs.pages import TOP
 
 

@@ -11,7 +11,7 @@ import trio.testing
 
 import ptykill
 from ptykill import Outcome
-from ptykill.alarm import Alarm
+from ptykill.engine.timer import Alarm
 from ptykill.testing import FakeTier, Member
 
 DEAF = Member()
@@ -50,7 +50,9 @@ async def test_no_wait_is_broken_off_for_a_kill(
 ) -> None:
     """The session's task goes on waiting while the alarm's kills; it does it itself without one."""
     tier = FakeTier(DEAF)
-    monkeypatch.setattr("ptykill.driver._LATE", 10.0)  # However late the alarm is, it is first.
+    monkeypatch.setattr(
+        "ptykill.engine.driver._LATE", 10.0
+    )  # However late the alarm is, it is first.
     if not there:
         monkeypatch.setattr(Alarm, "ring_at", lambda *_: False)
     async with ptykill.open_supervisor(containment=tier) as supervisor:

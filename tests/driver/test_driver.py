@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 import ptykill
 from ptykill import Leftovers, Outcome, Plan, Reach, Signal, State, Step, Target, log
-from ptykill.command import Command
-from ptykill.contract import Spawned, Will
-from ptykill.records import MOST_BYTES
+from ptykill.engine.records import MOST_BYTES
+from ptykill.rules.command import Command
+from ptykill.rules.protocols import Spawned, Will
 from ptykill.testing import FakeTier, Member
 
 DEAF = Member()
@@ -549,7 +549,7 @@ async def test_old_records_give_up_output_for_newer_ones(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What all records hold of output is bounded; no record is dropped for it, nor any reader."""
-    monkeypatch.setattr("ptykill.records.MOST_OUTPUT", 250)
+    monkeypatch.setattr("ptykill.engine.records.MOST_OUTPUT", 250)
     tier = FakeTier()
     async with ptykill.open_supervisor(containment=tier, backlog=100, keep_records=4) as supervisor:
         sessions: list[ptykill.Session] = []

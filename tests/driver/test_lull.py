@@ -13,9 +13,9 @@ import trio
 import trio.testing
 
 import ptykill
-from ptykill.command import Command
-from ptykill.contract import Spawned, Will
-from ptykill.lull import Lull
+from ptykill.engine.cleanup import Lull
+from ptykill.rules.command import Command
+from ptykill.rules.protocols import Spawned, Will
 from ptykill.testing import FakeTier, Member
 
 POLITE = Member(dies_of={"HUP": 0.0})

@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from ptykill.crossing import Errand
-from ptykill.runners import Runners, open_runners
+from ptykill.embedding.loops import Errand
+from ptykill.embedding.runners import Runners, open_runners
 
 
 class AtTheEnd(Exception):

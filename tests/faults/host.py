@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import ptykill
-from ptykill import host as host_module
+from ptykill.embedding import host as host_module
 from ptykill.testing import process_table as processes
 
 PLAN = "HUP@session 150ms, KILL 5s"

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 import ptykill
 from ptykill import Supervisor
-from ptykill.http.attach import Message
+from ptykill.http.asgi_types import Message
 from ptykill.http.mount import AsgiApp
 from ptykill.testing import FakeTier, Member
 

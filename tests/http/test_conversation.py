@@ -12,7 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import ptykill
 from ptykill.http import frames
-from ptykill.http.attach import Message, converse, several
+from ptykill.http.asgi_types import Message
+from ptykill.http.attach import converse, several
 from ptykill.testing import FakeTier
 
 MINUTE = 60.0

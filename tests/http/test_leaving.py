@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 import ptykill
 from ptykill import Host, Outcome, Session, State, Supervisor
-from ptykill.http.attach import Message
+from ptykill.http.asgi_types import Message
 from ptykill.http.messages import Request
 from ptykill.testing import FakeTier, Member
 from tests.http.conftest import KEY, Server

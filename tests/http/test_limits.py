@@ -20,9 +20,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 import ptykill
-from ptykill.gate import Gate
+from ptykill.cli.serve.gate import Gate
+from ptykill.cli.serve.http_server import Server
 from ptykill.http import frames, limits
-from ptykill.serving import Server
 from tests.daemon import serving
 from tests.waiting import PATIENCE
 

@@ -14,7 +14,7 @@ import trio
 import ptykill
 from ptykill import Host
 from ptykill.http import AsgiApp
-from ptykill.http.attach import Message, Receive, Send
+from ptykill.http.asgi_types import Message, Receive, Send
 from ptykill.testing import FakeTier
 
 LIFESPAN: Message = {"type": "lifespan"}

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ptykill.client.daemon import Daemon
+from ptykill.cli.client.daemon import Daemon
 from ptykill.http import schema
 from ptykill.testing import process_table as processes
 from tests.http.conftest import KEY, Server

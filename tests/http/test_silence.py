@@ -16,8 +16,8 @@ import pytest
 from websockets.sync.client import connect
 
 import ptykill
+from ptykill.cli.serve.http_server import Server
 from ptykill.http import frames, limits
-from ptykill.serving import Server
 from tests.waiting import PATIENCE, wait_until
 
 PATH = "/api/v1/pty"

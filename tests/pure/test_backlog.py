@@ -7,7 +7,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptykill.backlog import Backlog
+from ptykill.rules.backlog import Backlog
 
 MOVES = st.lists(
     st.tuples(st.just("put"), st.binary(max_size=30))

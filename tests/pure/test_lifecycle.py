@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptykill import HANGUP_THEN_KILL, KILL_NOW, Leftovers, LifecycleError, Plan, Signal, Step
-from ptykill.lifecycle import TABLE, Action, Event, Machine, State
+from ptykill.rules.lifecycle import TABLE, Action, Event, Machine, State
 
 TWO_STEPS = Plan((Step(Signal("INT"), 1.0), Step(Signal("HUP"), 2.0)))
 

@@ -11,10 +11,10 @@ import pytest
 
 import ptykill
 from ptykill import Supervisor
-from ptykill.containment import session as session_module
-from ptykill.containment import why_not
-from ptykill.containment.process_table import PortableTable
-from ptykill.kernel import calls, spawn
+from ptykill.system.containment import session_tier as session_module
+from ptykill.system.containment import why_not
+from ptykill.system.containment.process_table import PortableTable
+from ptykill.system.kernel import posix_spawn, syscalls
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
 """A short grace, and a bound that no machine is too slow for."""
@@ -42,9 +42,9 @@ def spawning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Take each way to spawn a leader in turn; those of the session tier first."""
     way: str = request.param
     if way == "stub":
-        monkeypatch.setattr(spawn, "available", lambda: False)
+        monkeypatch.setattr(posix_spawn, "available", lambda: False)
     elif way == "native":
-        if not spawn.available():
+        if not posix_spawn.available():
             pytest.skip("the C library's posix_spawn lacks closefrom or fchdir")
     elif (reason := why_not(way)) is not None:
         pytest.skip(reason)
@@ -61,6 +61,6 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Take the kernel's newer ways and those of any POSIX system in turn."""
     way: str = request.param
     if way == "portable":
-        monkeypatch.setattr(calls, "pidfd_open", refused)
+        monkeypatch.setattr(syscalls, "pidfd_open", refused)
         monkeypatch.setattr(session_module, "process_table", PortableTable)
     return way

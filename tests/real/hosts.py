@@ -33,17 +33,16 @@ import trio.testing
 
 import ptykill
 from ptykill import Supervisor, Verdict
-from ptykill.command import Command
-from ptykill.containment import STRONGEST_FIRST, leader, why_not
-from ptykill.containment import session as session_tier
-from ptykill.containment.process_table import Mark
-from ptykill.containment.rights import Rights
-from ptykill.keeper import wire
-from ptykill.keeper.keep import NAME, keep
-from ptykill.kernel import calls, cgroup, spawn
-from ptykill.kernel.cgroup import Cgroup, new_path
-from ptykill.kernel.handle import open_pidfd
-from ptykill.pty.birth import order
+from ptykill.rules.command import Command
+from ptykill.system.containment import STRONGEST_FIRST, leader, session_tier, why_not
+from ptykill.system.containment.process_table import Mark
+from ptykill.system.containment.rights import Rights
+from ptykill.system.keeper import wire
+from ptykill.system.keeper.keeper import NAME, keep
+from ptykill.system.kernel import cgroup, posix_spawn, syscalls
+from ptykill.system.kernel.cgroup import Cgroup, new_path
+from ptykill.system.kernel.pidfd import open_pidfd
+from ptykill.system.pty.order import order
 from ptykill.testing import process_table as processes
 
 __all__ = ["run_host"]
@@ -73,7 +72,7 @@ def run_host(name: str, *arguments: str, wrapper: tuple[str, ...] = (), limit: f
 def choose_spawn(way: str) -> str:
     """Take a way to spawn (of the session tier: the native one, or the stub); return the tier."""
     if way == "stub":
-        spawn.available = lambda: False
+        posix_spawn.available = lambda: False
     return way if way in ("keeper", "cgroup") else "session"
 
 
@@ -548,9 +547,9 @@ def lack(what: str) -> None:
         case "a way out":
             cgroup.Cgroup.let_out = _refused(errno.EBUSY)  # type: ignore[method-assign]
         case "a rehearsal":
-            calls.pidfd_open = _refused(errno.EMFILE, calls.pidfd_open)
+            syscalls.pidfd_open = _refused(errno.EMFILE, syscalls.pidfd_open)
         case "descriptors":
-            calls.pidfd_open = _refused(errno.EMFILE)
+            syscalls.pidfd_open = _refused(errno.EMFILE)
         case "what is new":
             be_of_old()
 
@@ -567,8 +566,8 @@ def be_of_old() -> None:
 
     os.posix_spawn = posix_spawn
     del os.memfd_create, os.pidfd_open, os.P_PIDFD, signal.pidfd_send_signal
-    importlib.reload(calls)
-    assert calls.pidfd_open.__module__ == calls.__name__
+    importlib.reload(syscalls)
+    assert syscalls.pidfd_open.__module__ == syscalls.__name__
 
 
 async def of_a_python_of_old(way: str) -> dict[str, Any]:
@@ -699,7 +698,7 @@ def keepers_left() -> list[str]:
 
 def that_is_a_subreaper(way: str) -> list[str]:
     """Open and leave supervisors as process 1 of a container would; return who is left to reap."""
-    calls.become_subreaper()
+    syscalls.become_subreaper()
 
     async def main() -> None:
         async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
@@ -942,7 +941,7 @@ def read_diaries() -> dict[str, Any]:
 
 def choose_next_number(number: int) -> None:
     """Have the next process of our pid namespace get this number, whatever /proc shows."""
-    procfs = calls.detached_procfs()
+    procfs = syscalls.detached_procfs()
     fd = os.open("sys/kernel/ns_last_pid", os.O_WRONLY, dir_fd=procfs)
     os.write(fd, str(number - 1).encode())
     os.close(fd)
@@ -1247,7 +1246,7 @@ async def among_families(folder: str) -> dict[str, Any]:
 
 def running(argument: str) -> list[int]:
     """Return who runs in our small pid namespace with that argument, and is no zombie."""
-    procfs = calls.detached_procfs()
+    procfs = syscalls.detached_procfs()
     found = []
     for pid in range(1, CHILDREN.stop):
         with contextlib.suppress(OSError):

@@ -15,9 +15,9 @@ import pytest
 
 import ptykill
 from ptykill import ContainmentUnavailable, InvalidArgument
-from ptykill.containment import warden, why_not
-from ptykill.doctor import examine, try_tier
-from ptykill.kernel import calls, cgroup, descent
+from ptykill.cli.doctor.examine import examine, try_tier
+from ptykill.system.containment import warden_client, why_not
+from ptykill.system.kernel import cgroup, procfs, syscalls
 from ptykill.testing import process_table as processes
 from tests.real.conftest import refused
 from tests.real.hosts import run_host
@@ -45,7 +45,7 @@ def with_a_broken_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
 def without_pidfds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be on a system that has no pidfds."""
     without_cgroups(monkeypatch)
-    monkeypatch.setattr(calls, "pidfd_open", refused)
+    monkeypatch.setattr(syscalls, "pidfd_open", refused)
 
 
 LACKING = [
@@ -194,7 +194,7 @@ def test_a_probe_is_not_taken_for_left(parent: str, monkeypatch: pytest.MonkeyPa
     def recovering(path: str, *how: int) -> bytes:
         if path.endswith("cgroup.type"):
             cgroup.recover(parent)
-        return descent.read(path, *how)
+        return procfs.read(path, *how)
 
     monkeypatch.setattr(cgroup, "read", recovering)
     assert cgroup.unusable() is None
@@ -266,7 +266,7 @@ async def test_the_doctor_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with_a_broken_interpreter(monkeypatch)
     assert "no cgroup v2" in (await try_tier("cgroup")).lacking
     assert "warden could not be started" in (await try_tier("keeper")).lacking
-    assert warden.unavailable() is None
+    assert warden_client.unavailable() is None
 
 
 def test_the_doctor_looks() -> None:

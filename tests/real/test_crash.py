@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ptykill.kernel import cgroup
+from ptykill.system.kernel import cgroup
 from ptykill.testing import process_table as processes
 from tests.real import hosts
 

@@ -19,12 +19,12 @@ import trio
 
 import ptykill
 from ptykill import Caveat, ExitStatus, Outcome, Supervisor, Verdict
-from ptykill.containment.keeper import KeeperContainment
-from ptykill.containment.warden import Kept, connected
-from ptykill.keeper.start import start_beside
-from ptykill.kernel import cgroup
-from ptykill.kernel.descent import members
-from ptykill.kernel.handle import Pidfd
+from ptykill.system.containment.keeper_tier import KeeperContainment
+from ptykill.system.containment.warden_client import Kept, connected
+from ptykill.system.keeper.start import start_beside
+from ptykill.system.kernel import cgroup
+from ptykill.system.kernel.pidfd import Pidfd
+from ptykill.system.kernel.procfs import members
 from ptykill.testing import process_table as processes
 from ptykill.testing.adversaries import find, python
 from tests.real.scene import PATIENCE, SLACK, Scene, start, until
@@ -152,7 +152,7 @@ async def test_those_born_while_others_are_signalled(
             yield from members(root)  # As if that one walk had come by the helper only now.
             scene.tell("done")
 
-    monkeypatch.setattr("ptykill.containment.keeper.members", slowly)
+    monkeypatch.setattr("ptykill.system.containment.keeper_tier.members", slowly)
     verdict = await scene.session.terminate(grace=PATIENCE)
     assert verdict.exit_status == ExitStatus(code=0)
     assert verdict.outcome is Outcome.GRACEFUL
@@ -285,7 +285,7 @@ async def test_a_stopped_warden_is_asked_to_leave(
     tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is made to go on, so it leaves by itself, and at once."""
-    monkeypatch.setattr("ptykill.containment.warden._FAREWELL", PATIENCE)
+    monkeypatch.setattr("ptykill.system.containment.warden_client._FAREWELL", PATIENCE)
     sent: list[tuple[int, int]] = []
     send = Pidfd.send
 
@@ -491,7 +491,7 @@ async def test_wardens_that_are_killed_in_a_row(
             os.kill(started[-1], signal.SIGKILL)
         return started[-1]
 
-    monkeypatch.setattr("ptykill.containment.warden.start_beside", start_and_kill)
+    monkeypatch.setattr("ptykill.system.containment.warden_client.start_beside", start_and_kill)
     os.kill(warden(), signal.SIGKILL)
     await until(lambda: not keepers(), "the warden to be dead")
     session = await supervisor.spawn(["true"], cwd=tmp_path)

@@ -23,8 +23,8 @@ from ptykill import (
     Supervisor,
     Verdict,
 )
-from ptykill.containment.process_table import Mark
-from ptykill.containment.session import SessionContainment
+from ptykill.system.containment.process_table import Mark
+from ptykill.system.containment.session_tier import SessionContainment
 from ptykill.testing import process_table as processes
 from ptykill.testing.adversaries import (
     BASH,

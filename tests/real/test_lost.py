@@ -14,9 +14,9 @@ import trio
 
 import ptykill
 from ptykill import KILL_NOW, Caveat, ExitStatus, Outcome, Supervisor
-from ptykill.containment import why_not
-from ptykill.containment.keeper import KeeperContainment
-from ptykill.kernel import cgroup
+from ptykill.system.containment import why_not
+from ptykill.system.containment.keeper_tier import KeeperContainment
+from ptykill.system.kernel import cgroup
 from ptykill.testing import process_table as processes
 from ptykill.testing.adversaries import python
 from tests.real.hosts import run_host

@@ -16,11 +16,11 @@ import trio
 
 import ptykill
 from ptykill import Supervisor
-from ptykill.alarm import Alarm
-from ptykill.containment.rights import Rights
-from ptykill.kernel import calls
-from ptykill.kernel.handle import Pidfd, open_pidfd
-from ptykill.lull import Lull
+from ptykill.engine.cleanup import Lull
+from ptykill.engine.timer import Alarm
+from ptykill.system.containment.rights import Rights
+from ptykill.system.kernel import syscalls
+from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
 from ptykill.testing import FakeTier, Member
 from tests.real.conftest import PLAN
 
@@ -43,7 +43,7 @@ def victim() -> Iterator[Pidfd]:
 
 def test_a_signal_goes_by_number(monkeypatch: pytest.MonkeyPatch, victim: Pidfd) -> None:
     """kill(2) takes the place of pidfd_send_signal(2), since the number is the process's."""
-    monkeypatch.setattr(calls, "pidfd_send_signal", refused)
+    monkeypatch.setattr(syscalls, "pidfd_send_signal", refused)
     assert victim.send(signal.SIGKILL)
     os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
 
@@ -53,7 +53,7 @@ def test_no_signal_goes_by_another_number(
     monkeypatch: pytest.MonkeyPatch, victim: Pidfd, wrong: int
 ) -> None:
     """A number that the kernel does not confirm gets nothing."""
-    monkeypatch.setattr(calls, "pidfd_send_signal", refused)
+    monkeypatch.setattr(syscalls, "pidfd_send_signal", refused)
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a stranger was signalled"))
     victim.pid = wrong
     with pytest.raises(PermissionError):
@@ -68,7 +68,7 @@ def test_no_signal_goes_to_one_that_was_reaped(
     os.kill(victim.pid, signal.SIGKILL)
     os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
     os.waitpid(victim.pid, 0)
-    monkeypatch.setattr(calls, "pidfd_send_signal", refused)
+    monkeypatch.setattr(syscalls, "pidfd_send_signal", refused)
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a stranger was signalled"))
     with pytest.raises(PermissionError):
         victim.send(signal.SIGTERM)

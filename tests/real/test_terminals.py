@@ -12,9 +12,9 @@ import pytest
 import trio
 
 from ptykill import SpawnError
-from ptykill.command import Command
-from ptykill.pty.terminal import PtyTerminal
-from ptykill.pty.terminals import Terminals
+from ptykill.rules.command import Command
+from ptykill.system.pty.terminal import PtyTerminal
+from ptykill.system.pty.terminals import Terminals
 from tests.real.hosts import open_descriptors
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ptykill import Attributes, ExitStatus, InvalidArgument, SpawnError, Supervisor
-from ptykill.kernel import cgroup
+from ptykill.system.kernel import cgroup
 from ptykill.testing import process_table as processes
 from tests.real.hosts import run_host
 from tests.real.ordinary import NOBODY, ordinary_user

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from ptykill.rules.verdict import ExitStatus, Outcome
 from ptykill.testing.adversaries.program import HUNG_UP, KILLED, Program, python, shell
-from ptykill.verdict import ExitStatus, Outcome
 
 __all__ = ["ESCAPING"]
 

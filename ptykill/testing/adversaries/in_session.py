@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ptykill.rules.verdict import ExitStatus, Outcome
 from ptykill.testing.adversaries.program import (
     DONE,
     KILLED,
@@ -9,7 +10,6 @@ from ptykill.testing.adversaries.program import (
     python,
     shell,
 )
-from ptykill.verdict import ExitStatus, Outcome
 
 __all__ = ["JOBS", "LINGERING", "PROGRAMS"]
 

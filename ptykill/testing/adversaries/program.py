@@ -15,7 +15,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from ptykill.verdict import ExitStatus, Outcome
+from ptykill.rules.verdict import ExitStatus, Outcome
 
 __all__ = ["BASH", "Program", "bash_with", "python", "shell"]
 

@@ -1,0 +1,1 @@
+"""The ``ptykill`` command: ``serve``, its clients, ``run``, ``doctor`` and ``demo``."""

@@ -1,0 +1,127 @@
+"""The same session, ended by ``ptyprocess.PtyProcess.terminate(force=True)``, for comparison.
+
+ptyprocess works in a process of its own, the *stage*: it forks, which a process with threads had
+better not do, and nothing else there takes its time. The stage is this module, run as a program;
+`Rival` directs it, a line of JSON for a line of JSON.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from ptykill.cli.demo.scenarios import SCENARIOS, Scenario
+from ptykill.cli.demo.setting import DemoError, set_up
+
+__all__ = ["Rival", "version"]
+
+
+def version() -> str | None:
+    """Return which ptyprocess is installed; None if none is."""
+    if importlib.util.find_spec("ptyprocess") is None:
+        return None
+    return importlib.metadata.version("ptyprocess")
+
+
+class Rival:
+    """A session that ptyprocess holds.
+
+    ``pids`` are those of the scenario's jobs, in their order; ``stage`` is the process that
+    ptyprocess works in.
+    """
+
+    def __init__(self, scenario: Scenario, env: dict[str, str], directory: Path) -> None:
+        self._stage = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(SCENARIOS.index(scenario))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            cwd=directory,
+            process_group=0,  # Ctrl-C is for the demo, which lets it go.
+        )
+        self.stage: int = self._stage.pid
+        try:
+            self.pids: list[int] = self._line()["pids"]
+        except BaseException:
+            self.close()
+            raise
+
+    def terminate(self) -> tuple[bool, float, float]:
+        """Have it ended; return what `terminate` returned, and when it was called and returned."""
+        assert self._stage.stdin is not None
+        self._stage.stdin.write(b"terminate\n")
+        self._stage.stdin.flush()
+        answer = self._line()
+        return bool(answer["returned"]), float(answer["called"]), float(answer["done"])
+
+    def _line(self) -> dict[str, Any]:
+        assert self._stage.stdout is not None
+        line = self._stage.stdout.readline()
+        if not line:
+            raise DemoError("ptyprocess could not be shown: its process has failed")
+        return cast(dict[str, Any], json.loads(line))
+
+    def close(self) -> None:
+        """Let the stage go. What ptyprocess left alive is the caller's to end."""
+        self._stage.kill()
+        self._stage.communicate()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let the stage go."""
+        self.close()
+
+
+class _StageTerminal:
+    """The terminal of ptyprocess's session (`setting.Terminal`)."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def send(self, data: bytes) -> None:
+        os.write(self._fd, data)
+
+    def receive(self, timeout: float) -> bytes:
+        readable, _, _ = select.select([self._fd], [], [], timeout)
+        return os.read(self._fd, 65_536) if readable else b""
+
+
+def _stage(number: int) -> None:
+    # An extra, which the parent has checked; it comes without types.
+    from ptyprocess import PtyProcess  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    scenario = SCENARIOS[number]
+    process = PtyProcess.spawn(list(scenario.command))
+    pids = set_up(scenario, process.pid, _StageTerminal(process.fd))
+    sys.stdout.write(json.dumps({"pids": pids}) + "\n")
+    sys.stdout.flush()
+    if sys.stdin.readline():
+        # The clock is one for all processes: CLOCK_MONOTONIC.
+        called = time.perf_counter()
+        returned = process.terminate(force=True)
+        done = time.perf_counter()
+        answer = {"returned": returned, "called": called, "done": done}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    _stage(int(sys.argv[1]))

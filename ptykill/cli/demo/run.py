@@ -1,0 +1,181 @@
+"""The run: each session is ended by ptykill over HTTP, and then by ptyprocess, and both are drawn.
+
+While something is measured nothing is drawn, so that drawing delays nobody; then it is replayed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+
+from ptykill.cli.demo import onlooker, rival
+from ptykill.cli.demo.daemon import Daemon
+from ptykill.cli.demo.ending import Ending, by_ptykill, by_ptyprocess, problems_of
+from ptykill.cli.demo.scenarios import SCENARIOS, Scenario
+from ptykill.cli.demo.screen import Screen
+from ptykill.cli.demo.setting import DemoError
+
+__all__ = ["run"]
+
+_WIDEST = 120
+_ENDING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
+def run(*, plain: bool, grace: float) -> int:
+    """Run the demo and return its exit status (see `ptykill.cli.demo.main`)."""
+    screen = Screen(_console(plain=plain))
+    mark = secrets.token_hex(8)
+    problems: list[str] = []
+    interrupted = 0
+    left: set[int] = set()
+    with _interruptible(), _quick_turns():
+        try:
+            try:
+                problems = _show_all(screen, mark, grace)
+            finally:
+                _ignore_signals()
+                left = onlooker.sweep(mark)
+        except DemoError as error:
+            problems = [str(error)]
+        except _Interrupted as interruption:
+            interrupted = interruption.number
+        screen.close(problems, left, interrupted=bool(interrupted))
+    if problems or left:
+        return 1
+    return 128 + interrupted if interrupted else 0
+
+
+def _console(*, plain: bool) -> Console:
+    plain = plain or not sys.stdout.isatty()
+    console = Console(
+        force_terminal=False if plain else None,
+        color_system=None if plain else "auto",
+        highlight=False,
+        emoji=False,
+        markup=False,
+    )
+    console.width = min(console.width, _WIDEST)
+    return console
+
+
+def _show_all(screen: Screen, mark: str, grace: float) -> list[str]:
+    """Show every scenario; return what was claimed and not seen."""
+    problems: list[str] = []
+    endings: list[tuple[Ending, Ending | None]] = []
+    with tempfile.TemporaryDirectory(prefix="ptykill-demo-") as folder, Daemon() as daemon:
+        with _swept(mark):  # Before the daemon is left, which would give each its grace.
+            _warm_up(daemon, mark)
+            scenarios = [each for each in SCENARIOS if daemon.holds or not each.escapes]
+            screen.open(daemon.url, grace, rival.version(), len(scenarios))
+            for number, scenario in enumerate(scenarios, start=1):
+                show = _Show(screen, daemon, Path(folder), mark, grace)
+                ours, theirs = show.play(number, scenario)
+                endings.append((ours, theirs))
+                problems += [f"{scenario.name}: {problem}" for problem in problems_of(ours)]
+        screen.summary(endings)
+    return problems
+
+
+def _warm_up(daemon: Daemon, mark: str) -> None:
+    """End one session unseen: what runs for the first time is slow, and a daemon has run before."""
+    session_id, _ = daemon.create(("sleep", "60"), {"PTYKILL_DEMO": mark}, Path("/"))
+    daemon.delete(session_id, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Show:
+    """What showing one scenario takes."""
+
+    screen: Screen
+    daemon: Daemon
+    folder: Path
+    mark: str
+    grace: float
+
+    def play(self, number: int, scenario: Scenario) -> tuple[Ending, Ending | None]:
+        """End the scenario's session twice, and show how it went."""
+        self.screen.introduce(number, scenario)
+        env, directory = self._place(number, scenario, "ptykill")
+        ours = by_ptykill(scenario, self.daemon, env, directory, self.grace)
+        theirs = None
+        if rival.version() is not None:
+            env, directory = self._place(number, scenario, "ptyprocess")
+            theirs = by_ptyprocess(scenario, env, directory, at_least=ours.end)
+        self.screen.show(ours, theirs)
+        return ours, theirs
+
+    def _place(self, number: int, scenario: Scenario, who: str) -> tuple[dict[str, str], Path]:
+        directory = self.folder / f"{number}-{who}"
+        directory.mkdir()
+        return scenario.environment(f"{self.mark}.{number}-{who}", self.grace), directory
+
+
+# --- being interrupted ----------------------------------------------------------------------------
+
+
+class _Interrupted(BaseException):
+    """A signal asks the demo to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have the signals that ask for an end raise `_Interrupted`, so that nothing is left then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread may say what becomes of signals, and gets them.
+        return
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # As under nohup.
+            signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    _ignore_signals()  # A second one must not interrupt the clean-up that follows the first.
+    raise _Interrupted(number)
+
+
+def _ignore_signals() -> None:
+    """Let no signal interrupt a clean-up, which is short."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _quick_turns() -> Iterator[None]:
+    """Let threads wait for each other for 0.2 ms instead of 5: the onlooker is to be punctual."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0002)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+@contextlib.contextmanager
+def _swept(mark: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        onlooker.sweep(mark)

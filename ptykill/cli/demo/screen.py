@@ -1,0 +1,227 @@
+"""What the demo says, and when: titles, the replay, the summary, the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from ptykill.cli.demo.ending import Ending, Told
+from ptykill.cli.demo.scenarios import CHAPTERS, Scenario
+from ptykill.cli.demo.timeline import Bar, Chart, Tick, milliseconds
+from ptykill.rules.verdict import Verdict
+
+__all__ = ["Screen"]
+
+_FRAMES = 25
+"""A second."""
+_READ = 1.0
+"""Seconds given to what has just been shown, on a terminal."""
+_PLAIN = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+"""No lines but one below the head."""
+_GOOD, _BAD = "bold green", "bold red"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Note:
+    """A line below a chart, shown once its time on the axis (seconds) has come."""
+
+    at: float
+    text: Text
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Drawing:
+    """One ending, as it is drawn."""
+
+    title: Text
+    ticks: tuple[Tick, ...]
+    bars: tuple[Bar, ...]
+    notes: tuple[_Note, ...]
+
+
+class Screen:
+    """The console, and all that is written to it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._moving = console.is_terminal and not console.is_dumb_terminal
+        self._rival = "ptyprocess"
+
+    def open(self, url: str, grace: float, version: str | None, sessions: int) -> None:
+        """Say what is to come."""
+        say = self._console.print
+        say(Text.assemble(("ptykill demo", "bold"), f"   a daemon listens on {url}"))
+        say(f"{sessions} sessions are ended by DELETE, with {grace:g} s of grace.")
+        if version is None:
+            say("ptyprocess is not installed: there will be no comparison with it.")
+        else:
+            self._rival = f"ptyprocess {version}"
+            say(f"Then the same sessions are ended by {self._rival}: terminate(force=True).")
+        say("An onlooker holds a pidfd on each process, and tells when it died, and what of.")
+        if self._moving:
+            say("What moves is a replay: nothing is drawn while it is measured.", style="dim")
+
+    def introduce(self, number: int, scenario: Scenario) -> None:
+        """Show what is about to be ended."""
+        line = "─" if self._moving else "-"
+        title = Text(f"{number}. {scenario.name}", style="bold")
+        self._console.print()
+        self._console.print(Rule(title, align="left", characters=line, style="dim"))
+        self._console.print(scenario.about)
+        for shown in scenario.shown:
+            self._console.print(Text(f"    {shown}", style="cyan"))
+        if self._moving:
+            self._console.print("    being ended ...", style="dim", end="\r")
+
+    def show(self, ours: Ending, theirs: Ending | None) -> None:
+        """Replay both endings, as fast as they went."""
+        # Over what is there now.
+        self._console.print(f"    {_count(ours)}", style="dim")
+        self._console.print()
+        end = max(each.end for each in (ours, theirs) if each is not None)
+        drawn = _ours(ours), None if theirs is None else _theirs(self._rival, theirs)
+        whole = _charts(*drawn, end, end)
+        if self._moving and len(self._console.render_lines(whole)) < self._console.height:
+            began = time.monotonic()
+            with Live(console=self._console, auto_refresh=False) as live:
+                while (now := time.monotonic() - began) < end:
+                    live.update(_charts(*drawn, end, now), refresh=True)
+                    time.sleep(1 / _FRAMES)
+                live.update(whole, refresh=True)
+        else:
+            self._console.print(whole)
+        if self._moving:
+            time.sleep(_READ)
+
+    def summary(self, endings: Sequence[tuple[Ending, Ending | None]]) -> None:
+        """Set both side by side."""
+        compared = any(theirs is not None for _, theirs in endings)
+        table = Table(
+            box=box.SIMPLE_HEAD if self._moving else _PLAIN, show_edge=False, header_style="bold"
+        )
+        table.add_column("session")
+        for who in ("ptykill", *([self._rival] if compared else [])):
+            table.add_column(who, no_wrap=True)
+            table.add_column("alive", justify="right")
+        for ours, theirs in endings:
+            cells: list[RenderableType] = [ours.scenario.name]
+            for each in (ours, theirs) if compared else (ours,):
+                cells += _cells(each) if each is not None else ["", ""]
+            table.add_row(*cells)
+        self._console.print()
+        self._console.print(table)
+
+    def close(self, problems: Sequence[str], left: set[int], *, interrupted: bool) -> None:
+        """Say what was not seen, and that nothing is left."""
+        self._console.print()
+        if interrupted:
+            self._console.print("Interrupted.")
+        for problem in problems:
+            self._console.print(Text(f"Not as claimed: {problem}", style=_BAD))
+        if left:
+            pids = ", ".join(map(str, sorted(left)))
+            self._console.print(Text(f"The demo could not end what it started: {pids}", style=_BAD))
+        else:
+            self._console.print("Nothing that the demo started is alive.")
+
+
+def _charts(ours: _Drawing, theirs: _Drawing | None, end: float, now: float) -> Group:
+    parts = list(_part(ours, end, now))
+    if theirs is not None:
+        parts += [Text(), *_part(theirs, end, now)]
+    return Group(*parts)
+
+
+def _part(drawing: _Drawing, end: float, now: float) -> Iterable[RenderableType]:
+    yield Chart(drawing.title, drawing.ticks, drawing.bars, end, now)
+    for note in drawing.notes:
+        # Its place is kept, so that nothing jumps.
+        yield note.text if note.at <= now else Text()
+
+
+def _ours(ending: Ending) -> _Drawing:
+    told = ending.told
+    assert told is not None
+    request = f"  DELETE /api/v1/pty/{told.session_id[:8]}...?grace={told.grace:g}"
+    return _Drawing(
+        Text.assemble(("ptykill", "bold"), request),
+        tuple(Tick(at, what) for at, what, _ in _rungs(told.verdict)),
+        ending.bars,
+        tuple(_our_notes(ending, told)),
+    )
+
+
+def _theirs(who: str, ending: Ending) -> _Drawing:
+    return _Drawing(
+        Text.assemble((who, "bold"), "  terminate(force=True)"),
+        (Tick(ending.claimed, f"returned {ending.claim}"),),
+        ending.bars,
+        tuple(_their_notes(ending)),
+    )
+
+
+def _our_notes(ending: Ending, told: Told) -> Iterable[_Note]:
+    verdict, answer = told.verdict, told.answer
+    rungs = _rungs(verdict)
+    ends = [at for at, _, _ in rungs[1:]]
+    for (at, what, reached), until in zip(rungs, [*ends, verdict.took], strict=True):
+        # What died of the last rung is seen to be dead a little later than it is.
+        last = until == verdict.took
+        died = ending.died(at, float("inf") if last else until)
+        line = f"  {what:<12}{milliseconds(at):>10}   reached {reached};"
+        line += f" {died} died in {milliseconds(until - at)}"
+        yield _Note(until, Text(line))
+    said = f"{answer.status} after {milliseconds(ending.took)}; alive after the {answer.status}"
+    yield _Note(verdict.took, _alive(said, ending.alive, _saved(ending)))
+    yield _Note(verdict.took, Text(f"  Server-Timing: {answer.server_timing}", style="dim"))
+
+
+def _rungs(verdict: Verdict) -> list[tuple[float, str, int]]:
+    """Return when each step went out, what of it found anybody, and how many it reached."""
+    rungs = []
+    for at, together in itertools.groupby(verdict.deliveries, lambda each: each.at):
+        deliveries = list(together)
+        told = [each for each in deliveries if each.reached] or deliveries[:1]
+        what = " + ".join(each.what for each in told)
+        rungs.append((at, what, sum(each.reached for each in deliveries)))
+    return rungs
+
+
+def _their_notes(ending: Ending) -> Iterable[_Note]:
+    when = f"alive {ending.end - ending.claimed:.1f} s later"
+    yield _Note(ending.end, _alive(when, ending.alive, _saved(ending)))
+
+
+def _alive(when: str, alive: Sequence[Bar], more: str) -> Text:
+    who = ", ".join(f"{bar.name} {bar.pid}" for bar in alive)
+    return Text.assemble(
+        f"  {when}: ",
+        (str(len(alive)), _BAD if alive else _GOOD),
+        f"   {who}" if who else "",
+        f"   {more}" if more else "",
+    )
+
+
+def _saved(ending: Ending) -> str:
+    return "" if ending.saved is None else f"saved {ending.saved} of {CHAPTERS} chapters"
+
+
+def _count(ending: Ending) -> str:
+    processes, groups = len(ending.bars), ending.groups
+    plural = "es" if processes > 1 else ""
+    return f"{processes} process{plural}, {groups} process group{'s' if groups > 1 else ''}"
+
+
+def _cells(ending: Ending) -> Iterable[RenderableType]:
+    saved = _saved(ending)
+    yield f"{ending.claim} after {1000 * ending.took:.0f} ms" + (f"\n{saved}" if saved else "")
+    yield Text(str(len(ending.alive)), style=_BAD if ending.alive else _GOOD)

@@ -1,0 +1,1 @@
+"""``ptykill doctor``: what this machine lets ptykill do, and why not more."""

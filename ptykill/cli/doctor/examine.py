@@ -1,0 +1,164 @@
+"""What this machine offers for the containment of sessions, found by trying.
+
+`examine` looks at the kernel, the limits and ``/proc``; `try_tier` has a tier spawn a session, from
+which a daemon escapes, and end it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import trio
+
+from ptykill.engine.supervisor import open_supervisor
+from ptykill.errors import ContainmentUnavailable, PtykillError
+from ptykill.rules.plan import Plan
+from ptykill.system.containment import why_not
+from ptykill.system.kernel import cgroup
+from ptykill.system.kernel.last_pid import Births
+from ptykill.system.kernel.proc_view import proc
+from ptykill.system.kernel.procfs import read
+
+__all__ = ["Finding", "Trial", "examine", "taken_by_auto", "try_tier"]
+
+_PATIENCE = 60.0
+"""Seconds that a trial may take."""
+_PLAN = Plan.parse("HUP@session 50ms, KILL 5s")
+_JOB = "sleep 30 & echo up; sleep 30"
+_ESCAPE = f"(setsid sh -c 'sleep 30 & sleep 30' &); sleep 0.05; {_JOB}"
+"""Starts a daemon that leaves the session and loses its parent. All of it ends by itself."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One fact: what was looked at, what was seen, and what is amiss; "" if nothing is."""
+
+    what: str
+    seen: str
+    amiss: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trial:
+    """How a tier did: the seconds that its parts took, or why it can't be had.
+
+    ``end`` does not count the grace that was waited for.
+
+    ``ended`` is True if the session was ended, with the daemon that had escaped from it. The
+    session containment is not asked for that, and ``holds`` says so.
+    """
+
+    tier: str
+    lacking: str = ""
+    holds: bool = True
+    ended: bool = False
+    open: float = 0.0
+    spawn: float = 0.0
+    end: float = 0.0
+
+
+def examine() -> Iterator[Finding]:
+    """Look at what the tiers stand on."""
+    yield Finding("kernel", f"{platform.system()} {platform.release()}")
+    yield Finding("python", f"{platform.python_version()}, {sys.executable or 'no interpreter'}")
+    yield _proc()
+    yield _births()
+    yield _cgroups()
+    yield from _limits()
+
+
+async def try_tier(name: str) -> Trial:
+    """Open a tier, have a daemon escape from a session in it, and end the session."""
+    holds = name != "session"
+    lacking = why_not(name)
+    if lacking is not None:
+        return Trial(name, lacking, holds)
+    clock = time.perf_counter
+    began = clock()
+    try:
+        with trio.fail_after(_PATIENCE):
+            async with open_supervisor(containment=name, plan=_PLAN) as supervisor:
+                opened = clock()
+                session = await supervisor.spawn(["/bin/sh", "-c", _ESCAPE if holds else _JOB])
+                spawned = clock()
+                await session.receive()
+                asked = clock()
+                verdict = await session.terminate()
+                took = clock() - asked - (_PLAN.grace if verdict.kill else 0.0)
+    except (PtykillError, OSError, trio.TooSlowError) as error:
+        return Trial(name, f"{type(error).__name__}: {error}", holds)
+    ended = verdict.empty and not (holds and verdict.caveats)
+    return Trial(name, "", holds, ended, opened - began, spawned - opened, took)
+
+
+async def taken_by_auto() -> str:
+    """Return the containment that ``auto`` takes; "" if there is none."""
+    try:
+        async with open_supervisor() as supervisor:
+            return supervisor.containment
+    except ContainmentUnavailable:
+        return ""
+
+
+def _proc() -> Finding:
+    lacking = proc.find()
+    if lacking is not None:
+        return Finding("/proc", "tells nothing of our processes", lacking)
+    if proc.hides:
+        return Finding("/proc", "hides others' processes (hidepid)", "members of other users too")
+    if not proc.tells_children:
+        return Finding("/proc", "tells no children", "every look reads the whole process table")
+    if not proc.at_proc:
+        return Finding("/proc", "not mounted, or not of our pid namespace: we have one of our own")
+    return Finding("/proc", "tells children, shows all processes")
+
+
+def _births() -> Finding:
+    with closing(Births()) as births:
+        known = births.known
+    if known:
+        return Finding("births", "told by ns_last_pid")
+    return Finding("births", "not told", "members are looked for before the first is signalled")
+
+
+def _cgroups() -> Finding:
+    place = cgroup.place()
+    if place is None:
+        return Finding("cgroup v2", "not mounted")
+    lacking = cgroup.unusable()
+    if lacking is not None:
+        return Finding("cgroup v2", place, lacking)
+    memory = b"memory" in read(f"{place}/cgroup.subtree_control").split()
+    oom = "told" if memory else "not told: the memory controller is not enabled below it"
+    return Finding("cgroup v2", f"{place}; out-of-memory kills are {oom}")
+
+
+def _limits() -> Iterator[Finding]:
+    used, most = (_number(f"/proc/sys/kernel/pty/{name}") for name in ("nr", "max"))
+    if used is not None and most is not None:
+        few = "hardly any are left" if most - used < 64 else ""
+        yield Finding("terminals", f"{used} of {most} in use", few)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = "a session takes 4: raise the soft limit" if 0 <= soft < 1024 else ""
+    yield Finding("descriptors", f"{_limit(soft)}, could be {_limit(hard)}", few)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    few = "a session takes 2 and its own" if 0 <= soft < 512 else ""
+    yield Finding("processes of this user", f"{_limit(soft)}, could be {_limit(hard)}", few)
+    numbers = _number("/proc/sys/kernel/pid_max")
+    if numbers is not None:
+        yield Finding("process numbers", str(numbers))
+
+
+def _number(path: str) -> int | None:
+    text = read(path)
+    return int(text) if text else None
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == resource.RLIM_INFINITY else str(value)

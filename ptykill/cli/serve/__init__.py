@@ -1,0 +1,1 @@
+"""``ptykill serve``: the daemon, its HTTP server, and what guards them."""

@@ -1,0 +1,1 @@
+"""Ways into the engine for programs that do not run on trio."""

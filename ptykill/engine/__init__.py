@@ -1,0 +1,1 @@
+"""The engine: what makes a supervisor and its sessions run, on trio."""

@@ -1,0 +1,293 @@
+"""A session, as its user has it: a program on a terminal that can be talked to, and ended."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+import trio
+
+from ptykill import log
+from ptykill.engine.caller import made_for
+from ptykill.engine.driver import Driver, Shared
+from ptykill.engine.output import CHUNK, Attachment, Output
+from ptykill.errors import InvalidArgument, SessionEnded
+from ptykill.rules.command import Command
+from ptykill.rules.lifecycle import State
+from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
+from ptykill.rules.protocols import Signaller, Spawned
+from ptykill.rules.verdict import ExitStatus, Verdict
+
+__all__ = ["Session"]
+
+_SLACK = 1.0
+"""Seconds that a shield may outlast the plan that it protects."""
+_PAUSE_FIRST, _PAUSE_LONGEST = 0.01, 1.0
+"""Seconds from a read that failed to the next: doubling, up to the longest."""
+_LARGEST = 65_535
+"""A window has at most so many rows and columns (struct winsize, tty_ioctl(4))."""
+
+
+class Session:
+    """One terminal session. Made by `Supervisor.spawn`; an async context manager that ends it.
+
+    ``id`` is its name, random and fit for URLs; ``number`` is 1 for its supervisor's first session,
+    2 for the next; ``command`` is what was spawned; ``created_at`` is when, in seconds since the
+    epoch.
+    """
+
+    def __init__(  # noqa: PLR0913 - made in one place
+        self,
+        session_id: str,
+        number: int,
+        command: Command,
+        spawned: Spawned,
+        *,
+        plan: Plan,
+        leftovers: Leftovers,
+        signaller: Signaller,
+        backlog: int,
+        on_end: Callable[[Session, Output], None],
+        shared: Shared,
+    ) -> None:
+        self.id: Final = session_id
+        self.number: Final = number
+        self.command: Final = command
+        self.rows: int = command.rows
+        self.cols: int = command.cols
+        self.created_at: Final = time.time()
+        self.made_for: Final = made_for.get()
+        self._plan = plan
+        self._ending = False
+        self._output = Output(backlog)
+        self._driver = Driver(
+            session_id,
+            *spawned,
+            signaller,
+            plan,
+            leftovers,
+            self._end_output,
+            lambda: on_end(self, self._output),
+            shared,
+        )
+        shared.start_soon(self._driver.live)
+        shared.start_soon(self._drain)
+
+    @property
+    def pid(self) -> int:
+        """The session leader's pid."""
+        return self._driver.pid
+
+    @property
+    def state(self) -> State:
+        """Where the session is in its life."""
+        return self._driver.state
+
+    @property
+    def exit_status(self) -> ExitStatus | None:
+        """How the leader ended; None while it lives, and if that can't be known."""
+        return self._driver.exit_status
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it was over, in seconds since the epoch; None while it is not."""
+        return self._driver.ended_at
+
+    @property
+    def exited(self) -> bool:
+        """True once the leader is dead; members of the session may still live."""
+        return self._driver.exited.is_set()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict, once there is one."""
+        return self._driver.verdict
+
+    @property
+    def lost(self) -> int:
+        """How many bytes of output were dropped because nobody received them in time."""
+        return self._output.lost
+
+    @property
+    def ending(self) -> bool:
+        """True once the end was asked for while the leader lived; False if it ended by itself."""
+        return self._ending
+
+    async def send(self, data: bytes) -> None:
+        """Type ``data`` into the terminal; waits while the program does not read.
+
+        Raises `SessionEnded` once the leader has exited or the terminal was hung up.
+        """
+        if self.exited:
+            msg = "the session's leader has exited"
+            raise SessionEnded(msg)
+        await self._driver.terminal.send_all(data)
+
+    async def keep_at_end(self) -> None:
+        """Have everybody who reads a line from the terminal find the end of the input.
+
+        That is for a terminal at which nobody will type: a program that asks there for a password,
+        say, is told so, and does not wait for ever. It lasts until this is cancelled, or the
+        session is over. A program that takes keys one by one (not ICANON, termios(3)) gets nothing.
+        """
+        await self._driver.terminal.keep_at_end()
+
+    async def receive(self, most: int = CHUNK) -> bytes:
+        """Wait for output and return up to ``most`` bytes; ``b""`` when there will be no more.
+
+        Output ends with the leader, however long its leftovers hold the terminal; or, if its end
+        was asked for, up to some tenth of a second after the verdict. The terminal is drained
+        whether or not anybody receives, and the newest bytes are kept (see ``lost``). While
+        somebody is attached (`attach`), the output is theirs, and nothing is received here.
+        """
+        if most < 1:
+            msg = f"at least one byte has to be asked for, not {most!r}"
+            raise InvalidArgument(msg)
+        await trio.lowlevel.checkpoint()
+        return await self._output.receive(most)
+
+    def attach(self, limit: int = 1 << 20, patience: float = 1.0) -> Attachment:
+        """Receive everything that the terminal writes from now on, beside others who do.
+
+        The newest output that is kept comes first, whether or not others have received it. One
+        who has not received ``limit`` bytes of what came after holds the program back, as a
+        terminal does: alone for as long as it likes, and while another attachment waits for
+        output for ``patience`` seconds in all, until it has caught up. Then it is dropped. So is
+        one that has held the program back for that long and never received anything. Nobody holds
+        back a session that is being ended. Raises `InvalidArgument`.
+        """
+        if limit < 1 or not patience >= 0:
+            msg = f"at least one byte and no less than no time, not {limit!r} and {patience!r}"
+            raise InvalidArgument(msg)
+        return self._output.attach(limit, patience)
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Set the window's size in characters; the foreground process group gets SIGWINCH.
+
+        Raises `InvalidArgument`, and `SessionEnded` once the session is over, its terminal was hung
+        up, or can't be resized any more: the record keeps the last size that there was.
+        """
+        for count in (rows, cols):
+            if not isinstance(count, int) or not 0 < count <= _LARGEST:
+                msg = f"rows and columns are 1 to {_LARGEST}, not {count!r}"
+                raise InvalidArgument(msg)
+        if self._driver.over.is_set() or not self._driver.terminal.open:
+            msg = "the session has no terminal any more"
+            raise SessionEnded(msg)
+        self._driver.terminal.resize(rows, cols)
+        self.rows, self.cols = rows, cols
+
+    async def wait(self) -> Verdict:
+        """Wait until the session is over, however it ends, and return its verdict.
+
+        One that could not be ended is over when its supervisor is left: nobody watches it then.
+        """
+        await self._driver.over.wait()
+        assert self._driver.verdict is not None
+        return self._driver.verdict
+
+    async def wait_exited(self) -> ExitStatus | None:
+        """Wait until the leader is dead and return its status, None if that can't be known."""
+        await self._driver.exited.wait()
+        return self.exit_status
+
+    async def terminate(
+        self, *, grace: float | None = None, plan: Plan | str | None = None
+    ) -> Verdict:
+        """End the session by ``plan`` (default: its own) and return the verdict.
+
+        ``grace`` (seconds) is when SIGKILL is due; None leaves that to the plan. Any number of
+        callers share one teardown: the first chooses the plan, later ones can only bring SIGKILL
+        nearer. Cancelling a caller changes nothing. Takes at most ``plan.longest``; a verdict that
+        is not ``empty`` names the survivors, and asking again tries to kill them again. Raises
+        `InvalidGrace` and `PlanError`, and then nothing has been signalled.
+        """
+        self.request_end(grace=grace, plan=plan)
+        return await self._driver.settled()
+
+    async def settled(self) -> Verdict:
+        """Wait for the verdict of a teardown that was asked for, be it empty or not."""
+        return await self._driver.settled()
+
+    def request_end(self, *, grace: float | None = None, plan: Plan | str | None = None) -> None:
+        """Ask for the end as `terminate` does, and do not wait for it."""
+        chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
+        self._driver.request(chosen if grace is None else chosen.with_grace(grace))
+        self._ending = self._ending or not self.exited
+        self._output.flow()  # Whoever cleans up must not wait for those who do not read.
+
+    async def kill(self) -> Verdict:
+        """SIGKILL every member now, and return the verdict."""
+        return await self.terminate(plan=KILL_NOW)
+
+    async def __aenter__(self) -> Self:
+        """Return the session itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the session, for whatever reason the block is left; bounded by the plan.
+
+        A forked child of the host that leaves the block ends nothing.
+        """
+        if not self._driver.ours:
+            return
+        bound = trio.current_time() + self._plan.longest + _SLACK
+        with trio.CancelScope(shield=True, deadline=bound):
+            await self.terminate()
+
+    def abandon(self) -> None:
+        """Stop watching a session that could not be ended; called when the supervisor is left."""
+        self._driver.abandon()
+
+    # --- output ---------------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    async def _drain(self) -> None:
+        """Read the terminal all along: a full one keeps a program from cleaning up."""
+        with trio.CancelScope(shield=True):  # Until the driver has closed the terminal.
+            pause = _PAUSE_FIRST
+            while True:
+                try:
+                    while data := await self._driver.terminal.receive_some():
+                        pause = _PAUSE_FIRST
+                        self._output.put(data)
+                        await self._output.paced()
+                    break
+                except OSError as error:
+                    if pause == _PAUSE_FIRST:
+                        self._unreadable(error)
+                    if error.errno == errno.EBADF or not self._driver.terminal.open:
+                        break  # The host has closed it.
+                # Undrained, the program would wait for room, so it is tried again all along.
+                await trio.sleep(pause)
+                pause = min(2 * pause, _PAUSE_LONGEST)
+        self._output.end()
+
+    def _end_output(self) -> None:
+        """End the output, when the leader is dead: what it wrote is all there by then."""
+        if self._output.ended:
+            return
+        rest = CHUNK * 64  # Leftovers may be flooding it.
+        try:
+            while rest > 0 and (data := self._driver.terminal.receive_now()):
+                self._output.put(data)
+                rest -= len(data)
+        except OSError as error:
+            self._unreadable(error)
+        self._output.end()
+
+    def _unreadable(self, error: OSError) -> None:
+        """Note that the terminal can't be read, by EBADF above all: the host has closed it.
+
+        The session is ended as any other. Neither it nor the others depend on its output.
+        """
+        log.event(logging.WARNING, "session.unreadable", session_id=self.id, error=str(error))

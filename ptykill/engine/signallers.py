@@ -1,0 +1,72 @@
+"""The signallers that come with ptykill.
+
+One class for each way of delivering, and `StandardSignaller`, which takes the way that the step
+names. Each is written against `Target` alone, as a user's own would be:
+
+>>> class Announced(StandardSignaller):
+...     def deliver(self, target, step):
+...         print(f"{step.delivery} to session {target.session_id}")
+...         return super().deliver(target, step)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from ptykill.errors import InvalidArgument
+from ptykill.rules.plan import HangUp, Signal, Step, Typed
+from ptykill.rules.protocols import Signaller, Target
+
+__all__ = ["HangUpSignaller", "KernelSignaller", "StandardSignaller", "TypingSignaller"]
+
+
+class KernelSignaller:
+    """Sends the step's signal to those that its reach names: kill(2), but free of races."""
+
+    def deliver(self, target: Target, step: Step) -> None:
+        """Signal at once. Raises `DeliveryRefused` if the kernel refuses it for everybody."""
+        if not isinstance(step.what, Signal):
+            msg = f"{step.what} is no signal"
+            raise InvalidArgument(msg)
+        target.signal(step.what.name, step.reach)
+
+
+class HangUpSignaller:
+    """Closes the terminal, whatever the step says.
+
+    The kernel then sends SIGHUP and SIGCONT to the session leader (Linux __tty_hangup; its death
+    passes SIGHUP on to the foreground process group), and every later read and write of the
+    terminal fails.
+    """
+
+    def deliver(self, target: Target, step: Step) -> None:
+        """Hang up at once."""
+        del step
+        target.hang_up()
+
+
+class TypingSignaller:
+    """Types the step's bytes: Ctrl-C, Ctrl-D, ``exit``."""
+
+    async def deliver(self, target: Target, step: Step) -> None:
+        """Type, waiting while the program does not read."""
+        if not isinstance(step.what, Typed):
+            msg = f"{step.what} can't be typed"
+            raise InvalidArgument(msg)
+        await target.type_in(step.what.data)
+
+
+class StandardSignaller:
+    """The default: each step in the way that it names."""
+
+    def __init__(self) -> None:
+        """Take the three ways above."""
+        self._ways: dict[type, Signaller] = {
+            Signal: KernelSignaller(),
+            HangUp: HangUpSignaller(),
+            Typed: TypingSignaller(),
+        }
+
+    def deliver(self, target: Target, step: Step) -> Awaitable[None] | None:
+        """Deliver by the signaller that fits the step."""
+        return self._ways[type(step.what)].deliver(target, step)

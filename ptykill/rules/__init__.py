@@ -1,0 +1,1 @@
+"""The rules of a session's life: pure values and tables, without clocks, pids or I/O."""

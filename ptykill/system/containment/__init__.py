@@ -1,0 +1,61 @@
+"""How the members of a session are known and reached: the tiers, and the choice among them."""
+
+from __future__ import annotations
+
+import logging
+
+from ptykill import log
+from ptykill.errors import ContainmentUnavailable, InvalidArgument
+from ptykill.rules.protocols import Tier
+from ptykill.system.containment.keeper_tier import KeeperTier
+from ptykill.system.containment.process_table import unusable
+from ptykill.system.containment.session_tier import SessionTier
+from ptykill.system.containment.warden_client import unavailable
+from ptykill.system.kernel import cgroup
+
+__all__ = ["STRONGEST_FIRST", "open_tier", "why_not"]
+
+STRONGEST_FIRST = ("cgroup", "keeper", "session")
+
+
+async def open_tier(name: str) -> Tier:
+    """Open the tier of that name; ``"auto"`` is the strongest that there is.
+
+    Raises `ContainmentUnavailable` if it can't be had: a weaker one is never taken silently.
+    """
+    if name not in ("auto", *STRONGEST_FIRST):
+        msg = f"containment is one of auto, {', '.join(STRONGEST_FIRST)}, not {name!r}"
+        raise InvalidArgument(msg)
+    lacking: dict[str, str] = {}
+    for each in STRONGEST_FIRST if name == "auto" else (name,):
+        try:
+            tier = await _open(each)
+        except OSError as error:
+            lacking[each] = f"the warden could not be started: {error}"
+        except ContainmentUnavailable as error:
+            lacking[each] = str(error)
+        else:
+            log.event(logging.INFO, "containment.chosen", containment=each, lacking=lacking)
+            return tier
+    msg = "; ".join(f"no {each} containment: {reason}" for each, reason in lacking.items())
+    raise ContainmentUnavailable(msg)
+
+
+async def _open(name: str) -> Tier:
+    reason = why_not(name)
+    if reason is not None:
+        raise ContainmentUnavailable(reason)
+    if name == "session":
+        return SessionTier()
+    return await KeeperTier.open(cgroup.place() if name == "cgroup" else None)
+
+
+def why_not(name: str) -> str | None:
+    """Say why a tier can't be had here, as far as can be told without a warden; None if it can.
+
+    Raises OSError.
+    """
+    if name == "session":
+        return unusable()
+    reason = unavailable()
+    return cgroup.unusable() if reason is None and name == "cgroup" else reason

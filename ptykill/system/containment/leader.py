@@ -1,0 +1,178 @@
+"""The session leader: a child of ours, whose death is seen before it is reaped.
+
+As long as the leader is not reaped, its pid can't be given to anybody else, and with it the
+numbers of its process group and of the session (credentials(7)). So: sweep first, reap last. The
+host's SIGCHLD is neither used nor needed; a host that ignores it, or reaps everybody's children,
+takes the status away, which is noticed (`pinned`).
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import trio
+
+from ptykill.errors import SpawnError
+from ptykill.rules.verdict import ExitStatus
+from ptykill.system.containment.process import PidfdProcess, Process, open_process
+from ptykill.system.kernel import syscalls
+from ptykill.system.kernel.fd_reserve import reserve
+from ptykill.system.kernel.retry import again
+
+__all__ = ["Leader"]
+
+_PIDFD_SIGNAL_PROCESS_GROUP = 4
+"""pidfd_send_signal(2), Linux 6.9: the signal goes to the process group of that number."""
+
+
+class Leader:
+    """A child that leads a session, alive or a zombie; or gone, if somebody else reaped it."""
+
+    def __init__(self, pid: int) -> None:
+        """Take charge of a child just spawned. Raises `SpawnError` if no handle is to be had."""
+        self.pid: int = pid
+        self.pinned: bool = True
+        """The leader is unreaped, so its numbers are its own."""
+        self.lost: bool = False
+        """Somebody else reaped it."""
+        self._status: ExitStatus | None = None
+        self._process: Process | None
+        try:
+            self._process = open_process(pid, spare=False)
+        except OSError as error:
+            with suppress(ProcessLookupError, ChildProcessError):  # The host ignores SIGCHLD.
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            number = error.errno or errno.EIO
+            raise SpawnError(number, os.strerror(number), "exec", f"pid {pid}") from error
+        # Where the host ignores SIGCHLD the number may have another owner by now.
+        self._look(os.WNOWAIT | os.WNOHANG)
+        if self._process is None:
+            self.pinned, self.lost = False, True
+        elif not self.pinned:
+            self._process.close()
+            self._process = None
+
+    @classmethod
+    def of_another(cls, process: PidfdProcess) -> Leader:
+        """Return a leader that is the child of somebody else, who reaps it."""
+        self = cls.__new__(cls)
+        self.pid = process.pid
+        self.pinned, self.lost = False, True
+        self._status = None
+        self._process = PidfdProcess(
+            process.pid, reserve.use(lambda: again(lambda: os.dup(process.fd)))
+        )
+        return self
+
+    def send(self, number: int) -> bool:
+        """Send a signal to the leader alone; False if it is gone."""
+        return self._process is not None and self._process.send(number)
+
+    def send_group(self, number: int) -> bool:
+        """Send a signal to the leader's process group; False if nobody is in it."""
+        if isinstance(self._process, PidfdProcess) and _knows_groups():
+            try:
+                syscalls.pidfd_send_signal(
+                    self._process.fd, number, None, _PIDFD_SIGNAL_PROCESS_GROUP
+                )
+            except ProcessLookupError:
+                return False
+            return True
+        if not self.pinned:
+            return False  # The number may be another group's.
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def dead(self) -> bool:
+        """Return whether it has exited."""
+        return self._process is None or self._process.dead()
+
+    def wait_exited(self) -> Coroutine[Any, Any, None]:
+        """Wait until it has exited, without reaping it."""
+        # What waits is handed on: each frame between would be gone through when it is over.
+        if isinstance(self._process, PidfdProcess):
+            return self._process.wait_dead()
+        return self._wait_in_a_thread()
+
+    async def _wait_in_a_thread(self) -> None:
+        if self._process is not None:
+            await trio.to_thread.run_sync(
+                self._look, os.WNOWAIT, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+            )
+
+    def status(self) -> ExitStatus | None:
+        """Return its status if it has exited, without reaping it; None if unknown."""
+        return self._look(os.WNOWAIT | os.WNOHANG) if self.pinned else self._status
+
+    def unreaped(self) -> bool:
+        """Return whether nobody has reaped it, so that its numbers are its own."""
+        self._look(os.WNOWAIT | os.WNOHANG)
+        return self.pinned
+
+    def reapable(self) -> bool:
+        """Return whether `reap` would succeed, or is no longer needed.
+
+        A zombie that a stranger traces is not shown to its parent before the tracer lets it go
+        (ptrace(2)): never wait for it without a deadline.
+        """
+        return self._look(os.WNOWAIT | os.WNOHANG) is not None or not self.pinned
+
+    def reap(self) -> ExitStatus | None:
+        """Reap it, if that is not done and can be, and return its status; None if unknown.
+
+        Afterwards its numbers are its members', as long as there are any, and then anybody's.
+        """
+        if self.pinned:
+            self._status = self._look(os.WNOHANG)
+            self.pinned = self._status is None and not self.lost
+        return self._status
+
+    def close(self) -> None:
+        """Give the handle back."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _look(self, how: int) -> ExitStatus | None:
+        """Look at the child with waitid(2), by pidfd where there is one (Linux 5.4)."""
+        if not self.pinned:
+            return None
+        by_pidfd = isinstance(self._process, PidfdProcess)
+        try:
+            if by_pidfd:
+                assert isinstance(self._process, PidfdProcess)
+                fd = self._process.fd
+                found = again(lambda: os.waitid(syscalls.P_PIDFD, fd, os.WEXITED | how))
+            else:
+                found = again(lambda: os.waitid(os.P_PID, self.pid, os.WEXITED | how))
+        except ChildProcessError:
+            self.pinned, self.lost = False, True
+            return None
+        if found is None:
+            return None
+        if found.si_code == os.CLD_EXITED:
+            return ExitStatus(code=found.si_status)
+        return ExitStatus(signal=found.si_status, core_dumped=found.si_code == os.CLD_DUMPED)
+
+
+@functools.cache
+def _knows_groups() -> bool:
+    """Return whether this kernel can signal a process group by pidfd."""
+    fd = syscalls.pidfd_open(os.getpid())
+    try:
+        syscalls.pidfd_send_signal(fd, 0, None, _PIDFD_SIGNAL_PROCESS_GROUP)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True

@@ -1,0 +1,124 @@
+"""The plan, carried out by a keeper whose host has died: the same machine, another driver.
+
+The master of the terminal went with the host, so the kernel has hung the session up (pty(7)):
+nothing can be typed any more, and the leader has had a SIGHUP, unless somebody else still holds the
+master, such as a child that the host had forked.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Protocol
+
+from ptykill.rules.lifecycle import Action, Event, Machine
+from ptykill.rules.plan import HangUp, Leftovers, Plan, Reach, Signal, Step
+from ptykill.system.keeper.wire import Will
+from ptykill.system.kernel.pidfd import deliver, open_pidfd
+from ptykill.system.kernel.procfs import foreground_of, group_of, members, session_of, stat
+
+__all__ = ["Alone"]
+
+
+class _Keeper(Protocol):
+    @property
+    def leader(self) -> int: ...
+
+    @property
+    def status(self) -> object: ...
+
+    def kill(self) -> None: ...
+
+
+class Alone:
+    """What is left of one session's plan, and when."""
+
+    def __init__(self, keeper: _Keeper, will: Will, ago: float) -> None:
+        self._keeper = keeper
+        self._will = will
+        self._ago = ago
+        self._machine = Machine(Plan.parse(will.plan), Leftovers(will.leftovers))
+        self._due = math.inf
+        self._kill_due = math.inf
+
+    def begin(self, *, killing: bool) -> float:
+        """Go on where the host was; return when to be called again (monotonic seconds)."""
+        if killing:
+            self._handle(Event.KILL_REQUESTED)
+        elif self._will.steps:
+            for number in range(self._will.steps):
+                self._machine.handle(Event.STEP_DUE if number else Event.STOP_REQUESTED)
+            heard = time.monotonic() - self._ago
+            self._kill_due = heard + self._will.grace
+            self._due = min(heard + self._will.due, self._kill_due)
+        elif self._keeper.status is not None:
+            self._handle(Event.LEADER_EXITED)
+            self._handle(Event.MEMBERS_FOUND)
+        else:
+            self._handle(Event.STOP_REQUESTED)
+        return self._due
+
+    def be_in_time(self) -> float:
+        """Do what is due; return when to be called again."""
+        now = time.monotonic()
+        if now >= self._kill_due:
+            self._handle(Event.GRACE_EXPIRED)
+        elif now >= self._due:
+            self._handle(Event.STEP_DUE)
+        return self._due
+
+    def _handle(self, event: Event) -> None:
+        for action in self._machine.handle(event):
+            if action is Action.KILL:
+                self._due = self._kill_due = math.inf
+                self._keeper.kill()  # Which it does until nobody is left: no bound is needed.
+            elif action is Action.DELIVER:
+                step = self._machine.step
+                self._due = min(time.monotonic() + step.wait, self._kill_due)
+                if not self._deliver(step):
+                    self._handle(Event.DELIVERY_FAILED)
+
+    def _deliver(self, step: Step) -> bool:
+        """Deliver what goes out together; return whether any of it could be."""
+        delivered = [self._deliver_part(part) for part in step.parts]
+        return any(delivered)
+
+    def _deliver_part(self, step: Step) -> bool:
+        if isinstance(step.what, Signal):
+            self._signal(signal.Signals[f"SIG{step.what.name}"], step.reach)
+            return True
+        return isinstance(step.what, HangUp)
+
+    def _signal(self, number: int, reach: Reach) -> None:
+        leader = self._keeper.leader
+        terminal = int((stat(leader) or [b"0"] * 5)[4])
+        front = foreground_of(leader)
+        ourselves = open_pidfd(os.getpid())
+        assert ourselves is not None
+        for member in members(ourselves):
+            # Whoever has had its SIGHUP from the kernel is not to clean up twice.
+            heard = number == signal.SIGHUP and member.pid == leader and terminal == 0
+            if not heard and within(reach, member.pid, leader, front):
+                with suppress(OSError):  # EPERM: another user's.
+                    deliver(number, member.send)
+        ourselves.close()
+
+
+def within(reach: Reach, pid: int, leader: int, foreground: int | None) -> bool:
+    """Return whether a member is among those that a reach means."""
+    match reach:
+        case Reach.LEADER:
+            return pid == leader
+        case Reach.GROUP:
+            return group_of(pid) == leader
+        case Reach.FOREGROUND:
+            return group_of(pid) == foreground
+        case Reach.SESSION:
+            return session_of(pid) == leader
+        case Reach.ESCAPED:
+            return session_of(pid) not in (leader, -1)
+        case Reach.ALL:
+            return True

@@ -1,0 +1,150 @@
+"""The messages between a host, its warden, and their keepers.
+
+Each is a tuple that marshal can write, on a socket that keeps its bounds (SOCK_SEQPACKET). Both
+ends are the same version of the same interpreter.
+
+To the warden:  ``(KEEP, groups)`` with the keeper's socket to the host; ``groups`` is the folder
+                in which it is to make a cgroup, or None. ``(LEAVE,)`` when it is needed no more.
+                ``(LOST, its pid)`` about a keeper that died before its session did, with a socket
+                for the answer. ``(HURRY,)`` when the orphans of such keepers get no more time.
+From it:        ``(READY, lacking)`` once: why its keepers could not keep anybody, or None. On the
+                socket that came with ``LOST``: ``(CLEAR, killed)`` when the keeper is reaped and no
+                process is left that it or another lost keeper had; ``killed`` says whether the
+                warden had to kill any. Closed without it: not proven.
+To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal, the host's working directory
+                and, if the leader has another than the terminal, its descriptor 0; then `Will`,
+                ``(KILL,)``, ``(SPARE,)``. ``umask`` is the host's, or None.
+From it:        ``(KEPT, its pid)``, by the warden, so that the host knows of one that is held up.
+                ``(BORN, leader's pid, its own, its cgroup's path)`` with the leader's pidfd, or
+                ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the leader has exited and
+                members are left, and ``(EMPTY, status)``, its last. ``(BROKEN, traceback)`` if it
+                fails itself.
+To an embryo:   ``(ORDER, order)``, with the same descriptors as to a keeper.
+
+What is too long for one message goes into a file in memory, whose descriptor is sent in its place.
+
+A status is an exit code, a signal, whether there is a core, and whether it was the kernel's out-of-
+memory killer; or None.
+"""
+
+from __future__ import annotations
+
+import marshal
+import socket
+from collections.abc import Sequence
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
+
+from ptykill.system.kernel import fd_passing, syscalls
+from ptykill.system.kernel.retry import again, close
+
+__all__ = [
+    "BORN",
+    "BROKEN",
+    "CLEAR",
+    "EMPTY",
+    "EXITED",
+    "FAILED",
+    "GONE",
+    "HURRY",
+    "KEEP",
+    "KEPT",
+    "KILL",
+    "LEAVE",
+    "LOST",
+    "ORDER",
+    "READY",
+    "SPARE",
+    "Message",
+    "Status",
+    "Will",
+    "receive",
+    "receive_or_reset",
+    "send",
+]
+
+KEEP, LEAVE, READY = "keep", "leave", "ready"
+LOST, HURRY, CLEAR = "lost", "hurry", "clear"
+ORDER, WILL, KILL, SPARE = "order", "will", "kill", "spare"
+KEPT, BORN, FAILED = "kept", "born", "failed"
+EXITED, EMPTY, BROKEN = "exited", "empty", "broken"
+GONE = "gone"
+"""Not sent: what `receive` returns when the other end is closed."""
+
+Message: TypeAlias = tuple[Any, ...]
+Status: TypeAlias = tuple[int | None, int | None, bool, bool]
+
+_LONGEST = 65_536
+"""Bytes of a message; a socket takes a little over 200,000 in all (unix(7), net.core.wmem_max)."""
+_MOST = 4
+"""So many descriptors come with a message, at the most."""
+_LARGE = b"large"
+
+
+class Will(NamedTuple):
+    """What is to be done if the host dies, as things stand.
+
+    The plan's text, the leftovers policy, how many steps have been delivered, in how many seconds
+    the next is due, and in how many SIGKILL is, at the latest.
+    """
+
+    kind: str
+    plan: str
+    leftovers: str
+    steps: int
+    due: float
+    grace: float
+
+
+def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool:
+    """Send a message; False if there is nobody to read it, or no room for it. Raises OSError.
+
+    It is tried twice: see `kernel.again`. Whatever it says but True, the message was not sent.
+    """
+    try:
+        return again(lambda: _send(channel, message, fds))
+    except (BrokenPipeError, ConnectionResetError, BlockingIOError):
+        return False  # It is gone; or it is stopped, and has been for long.
+
+
+def _send(channel: socket.socket, message: Message, fds: Sequence[int]) -> bool:
+    data = marshal.dumps(tuple(message))
+    held = -1
+    try:
+        if len(data) > _LONGEST:
+            held = syscalls.nameless_file()
+            with open(held, "wb", closefd=False) as file:
+                file.write(data)
+            fds, data = (*fds, held), _LARGE
+        if fds:
+            socket.send_fds(channel, [data], fds)
+        else:
+            channel.send(data)
+    finally:
+        if held >= 0:
+            close(held)
+    return True
+
+
+def _whole(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def receive(channel: socket.socket) -> tuple[Message, list[int]]:
+    """Return the next message and its descriptors. Raises BlockingIOError if there is none yet."""
+    try:
+        return receive_or_reset(channel)
+    except ConnectionResetError:  # What the other end had said before comes after.
+        return receive_or_reset(channel)
+
+
+def receive_or_reset(channel: socket.socket) -> tuple[Message, list[int]]:
+    """As `receive`, but raise ConnectionResetError, once, if the other end left ours unread.
+
+    The kernel tells it first, before what the other end had said (unix(7), unix_release_sock).
+    """
+    data, fds = fd_passing.receive(channel, _LONGEST, _MOST)
+    if data == _LARGE and fds:
+        with open(fds.pop(), "rb") as file:
+            data = again(lambda: _whole(file))
+    return (marshal.loads(data) if data else (GONE,)), fds  # noqa: S302 - from our own processes

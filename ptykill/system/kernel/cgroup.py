@@ -1,0 +1,366 @@
+"""A session's own cgroup (v2): the kernel knows who is in it, whatever they do, and kills them.
+
+No controller is needed, so it works as well in a hierarchy that has none (a hybrid machine). A
+keeper makes the cgroup before its embryo is anything, so the session is born inside.
+
+Its name says which process made it: one whose maker is dead was left. No lock does for that: it
+would have to be taken on the folder, which everybody may read, and so lock (flock(2)).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+
+from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
+from ptykill.system.kernel.proc_view import proc
+from ptykill.system.kernel.procfs import read, stat, told
+
+__all__ = [
+    "Cgroup",
+    "can_be_left",
+    "end",
+    "older",
+    "place",
+    "recover",
+    "take_here",
+    "unusable",
+]
+
+_NAME = re.compile(
+    r"ptykill-(?P<numbering>[0-9.]+)-(?P<pid>[0-9]{1,9})-(?P<start>[0-9]+)-[0-9a-f]{16}"
+)
+_KILL = 9
+_BATCH = 64
+"""So many members are held at once: a keeper has as many descriptors as its host may have."""
+
+
+class Cgroup:
+    """One cgroup, by its path. `create` makes it, for this process."""
+
+    def __init__(self, path: str) -> None:
+        self.path: str = path
+        self.events: int = -1
+        """The descriptor of ``cgroup.events``, which has POLLPRI when they change (cgroups(7)); of
+        a cgroup that was created here."""
+
+    @classmethod
+    def create(cls, parent: str) -> Cgroup:
+        """Make one in a folder; it is not left as long as this process lives. Raises OSError."""
+        self = cls(new_path(parent))
+        os.mkdir(self.path, 0o755)
+        self.events = os.open(f"{self.path}/cgroup.events", os.O_RDONLY)
+        return self
+
+    def take_in(self, pid: int) -> None:
+        """Move a process, and all that it will ever start, into this cgroup. Raises OSError."""
+        _write(f"{self.path}/cgroup.procs", str(pid))
+
+    def let_out(self, pid: int) -> None:
+        """Move a process out, to where this cgroup is. Raises OSError."""
+        _write(f"{os.path.dirname(self.path)}/cgroup.procs", str(pid))
+
+    def populated(self) -> bool:
+        """Return whether any process in it, or below it, is alive; True if that can't be read."""
+        try:
+            if self.events >= 0:
+                told = os.pread(self.events, 4096, 0)
+            else:
+                told = _read(f"{self.path}/cgroup.events")
+        except OSError as error:
+            return not _gone(error)
+        return b"populated 0" not in told
+
+    def kill(self) -> None:
+        """Kill all that are in it, those being born too (Linux 5.14): strangers as well.
+
+        Whoever may write to it can have moved anybody into it: look first, and use it only for
+        processes that may not be killed one by one, when no other can move anybody any more.
+        """
+        with suppress(OSError):  # ENOENT, ENODEV: it is gone, since it was empty.
+            _write(f"{self.path}/cgroup.kill", "1")
+
+    def kill_each(self, ours: Callable[[int], bool] = lambda _: True) -> set[int]:
+        """Send SIGKILL to each of them that is ours, but not to ourselves; return who refused.
+
+        `ours` is asked about a pid while a handle on its process is held. `kill` would not do for
+        a process whose main thread has exited: the signal stays pending on the dead thread (Linux
+        6.18). One sent to the process does.
+        """
+        refused = set()
+        with suppress(OSError):  # It can't be read: the next round may do better.
+            rest = [pid for pid in self.members() if pid != os.getpid()]
+            while rest:
+                handles, rest = _hold(rest)
+                # Whoever is in it now, and had its handle opened before, is whom the handle is on.
+                inside = set(self.members())
+                for handle in handles:
+                    if handle.pid in inside and ours(handle.pid):
+                        try:
+                            handle.send(_KILL)
+                        except PermissionError:
+                            refused.add(handle.pid)
+                    handle.close()
+        return refused
+
+    def any_of_ours(self, ours: Callable[[int], bool]) -> bool:
+        """Return whether one that is ours is in it, or below it; True if that can't be read."""
+        if not self.populated():
+            return False
+        try:
+            return any(map(ours, self.members()))
+        except OSError:
+            return True
+
+    def members(self) -> list[int]:
+        """Return the pids of those that are in it, or below it. Raises OSError."""
+        found: list[int] = []
+        for folder, _, _ in os.walk(self.path, onerror=_raise_unless_gone):
+            try:
+                lines = _read(f"{folder}/cgroup.procs").split()
+            except OSError as error:
+                _raise_unless_gone(error)
+            else:
+                found += [pid for pid in map(int, lines) if pid]  # 0: in another pid namespace.
+        return found
+
+    def thaw(self) -> None:
+        """Let its processes run that were frozen (cgroups(7), cgroup.freeze), or those below it."""
+        for folder, _, _ in os.walk(self.path):
+            if read(f"{folder}/cgroup.freeze").startswith(b"1"):
+                with suppress(OSError):
+                    _write(f"{folder}/cgroup.freeze", "0")
+
+    @property
+    def began(self) -> int:
+        """When its maker started, in clock ticks since boot (proc(5), starttime): by its name.
+
+        A process of the session is younger than that.
+        """
+        words = _NAME.fullmatch(os.path.basename(self.path))
+        return int(words["start"]) if words is not None else 0
+
+    def oom(self) -> bool:
+        """Return whether the kernel's out-of-memory killer has been here (memory controller)."""
+        lines = read(f"{self.path}/memory.events").splitlines()
+        return any(line.startswith(b"oom_kill ") and line.split()[1] != b"0" for line in lines)
+
+    def remove(self) -> bool:
+        """Remove it, and what was made below it; return whether it is gone.
+
+        Processes that are in it, strangers to the session, are moved to where it is.
+        """
+        with suppress(OSError):
+            for pid in self.members() if self.populated() else ():
+                with suppress(OSError):
+                    self.let_out(pid)
+        for folder, _, _ in os.walk(self.path, topdown=False):
+            with suppress(OSError):  # EBUSY: somebody is there.
+                os.rmdir(folder)
+        return not os.path.exists(self.path)
+
+
+def place() -> str | None:
+    """Return the folder of this process's own cgroup in the v2 hierarchy; None if it has none.
+
+    The hierarchy may be mounted anywhere, and a part of it only (proc(5), mountinfo).
+    """
+    own = next((line[3:] for line in _lines("self/cgroup") if line.startswith("0::/")), None)
+    if own is None or ".." in own:  # Outside of this cgroup namespace (cgroup_namespaces(7)).
+        return None
+    for line in _lines("self/mountinfo"):
+        mount, _, kind = line.partition(" - ")
+        if not kind.startswith("cgroup2 "):
+            continue
+        root, target = map(_unescaped, mount.split()[3:5])
+        if f"{own}/".startswith(f"{root.rstrip('/')}/"):
+            return os.path.normpath(f"{target}/{os.path.relpath(own, root)}")
+    return None
+
+
+def take_here(pid: int) -> None:
+    """Move a process to where this one is, which lets it go on if it was frozen. Raises OSError."""
+    parent = place()
+    if parent is not None:
+        _write(f"{parent}/cgroup.procs", str(pid))
+
+
+def can_be_left(parent: str, uid: int) -> bool:
+    """Return whether a user may move its processes out of a cgroup that is below that one.
+
+    To do that it has to write to the ``cgroup.procs`` of a cgroup above both (cgroups(7)).
+    """
+    if uid == 0:
+        return True
+    while os.path.exists(procs := f"{parent}/cgroup.procs"):
+        about = os.stat(procs)
+        if about.st_uid == uid or about.st_mode & 0o022:
+            return True
+        parent = os.path.dirname(parent)
+    return False
+
+
+def unusable() -> str | None:
+    """Say why sessions can't have cgroups here; None if they can. Tries it."""
+    parent = place()
+    if parent is None:
+        return "no cgroup v2 hierarchy is mounted"
+    try:
+        cgroup = Cgroup(new_path(parent))
+        os.mkdir(cgroup.path, 0o755)
+    except OSError as error:
+        return f"no cgroup can be made in {parent}: {error.strerror}"
+    try:
+        if not os.path.exists(f"{cgroup.path}/cgroup.kill"):
+            return "cgroup.kill is missing: it came with Linux 5.14"
+        if not os.access(f"{parent}/cgroup.procs", os.W_OK):
+            return f"no process may be moved out of {parent}: its cgroup.procs can't be written"
+        if read(f"{cgroup.path}/cgroup.type").strip() != b"domain":
+            return f"{parent} is a threaded cgroup, or has some"
+    finally:
+        cgroup.remove()
+    return None
+
+
+def new_path(parent: str) -> str:
+    """Return the path of a cgroup that does not exist yet, for this process to make."""
+    pid = os.getpid()
+    return f"{parent}/ptykill-{_numbering()}-{pid}-{_start(stat(pid))}-{secrets.token_hex(8)}"
+
+
+def recover(parent: str, spared: Callable[[int], bool] = lambda _: False) -> list[str]:
+    """End what dead keepers have left: kill all in their cgroups but strangers, and remove these.
+
+    Whoever is older than the keeper is a stranger, and so is whom `spared` says: both have been
+    moved in. Returns the cgroups' paths. Those that can't be removed yet are left for later.
+    """
+    found: list[str] = []
+    names: list[str] = []
+    with suppress(OSError):
+        names = os.listdir(parent)
+    for name in filter(_left, names):
+        with suppress(OSError):  # Another host has just removed it; the rest is still to be ended.
+            cgroup = Cgroup(f"{parent}/{name}")
+            found.append(cgroup.path)
+            end(cgroup, spared)
+    return found
+
+
+def end(cgroup: Cgroup, spared: Callable[[int], bool]) -> None:
+    """Kill all in a cgroup that the session's keeper has left, but strangers, and remove it.
+
+    It is not removed yet if any of them needs its time to die: nobody waits here.
+    """
+
+    def ours(pid: int) -> bool:
+        return not older(pid, cgroup.began) and not spared(pid)
+
+    refused = cgroup.kill_each(ours)
+    with suppress(OSError):
+        if refused and refused.issuperset(cgroup.members()):
+            cgroup.kill()
+    if not cgroup.any_of_ours(ours):
+        cgroup.remove()
+
+
+def older(pid: int, ticks: int) -> bool:
+    """Return whether a process started before that time, in clock ticks since boot."""
+    start = _start(stat(pid))
+    return bool(start) and int(start) < ticks
+
+
+def _left(name: str) -> bool:
+    """Return whether a cgroup of that name was made by a process that is dead."""
+    words = _NAME.fullmatch(name)
+    if words is None or words["numbering"] != _numbering():
+        return False  # Not ours; or of other pids than those that are shown to us.
+    pid = int(words["pid"])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # Another user's, which /proc may hide (proc(5), hidepid).
+        pass
+    fields = stat(pid)
+    # A keeper has one thread, so a zombie is dead; in a container it may never be reaped.
+    return bool(fields) and (fields[0] in b"ZX" or _start(fields) != words["start"])
+
+
+def _numbering() -> str:
+    """Name what a pid, and a time since the start of the system, are counted in (namespaces(7)).
+
+    Where no procfs shows our own numbering, nobody can be looked up in it.
+    """
+    try:
+        kinds = [kind for kind in ("pid", "time") if proc.exists(f"self/ns/{kind}")]
+        numbers = [str(proc.stat(f"self/ns/{kind}").st_ino) for kind in kinds]
+    except OSError:
+        return "none"
+    return ".".join(numbers) or "none"
+
+
+def _start(fields: list[bytes]) -> str:
+    """Return when a process started: with its pid, that is no other process (/proc/PID/stat)."""
+    return fields[19].decode() if len(fields) > 19 else ""
+
+
+def _hold(pids: list[int]) -> tuple[list[Pidfd], list[int]]:
+    """Open handles on as many as may be held at once; return them, and the pids that are left."""
+    held: list[Pidfd] = []
+    for number, pid in enumerate(pids[:_BATCH]):
+        try:
+            handle = open_pidfd(pid)
+        except OSError:  # EMFILE. To look who is inside takes one, so the last is given back.
+            rest = pids[number:]
+            if not held:
+                return [], rest[1:]
+            last = held.pop()
+            last.close()
+            return held, [last.pid, *rest] if held else rest
+        if handle is not None:
+            held.append(handle)
+    return held, pids[_BATCH:]
+
+
+def _read(path: str) -> bytes:
+    """Return what a file says, all of it. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        told = b""
+        while more := os.read(fd, 16_384):
+            told += more
+        return told
+    finally:
+        os.close(fd)
+
+
+def _gone(error: OSError) -> bool:
+    """Return whether a cgroup was removed, which it can only be when it is empty."""
+    return error.errno in (errno.ENOENT, errno.ENODEV)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not _gone(error):
+        raise error
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _lines(path: str) -> list[str]:
+    return told(path, 1).decode(errors="surrogateescape").splitlines()
+
+
+def _unescaped(path: str) -> str:
+    for code, character in ("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"):
+        path = path.replace(code, character)
+    return path

@@ -1,0 +1,78 @@
+"""Spawning through an embryo that is started as a program of its own. Any POSIX system.
+
+It costs the start of an interpreter (some 20 ms), and is taken where posix_spawn(3) can't do it.
+The host starts it with posix_spawn(3), which does not copy the host's memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+
+import trio
+
+from ptykill.rules.command import Command
+from ptykill.system.keeper import wire
+from ptykill.system.keeper.start import start_beside
+from ptykill.system.kernel.leader import Failed, Order, outcome
+from ptykill.system.kernel.retry import again
+from ptykill.system.pty.order import PATIENCE, standard_input, working_directory
+from ptykill.system.readiness import readable
+
+__all__ = ["start"]
+
+
+async def start(order: Order, command: Command, terminal: int) -> int:
+    """Start the leader; return its pid. Raises OSError. Waits until the exec is done."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, working_directory(command) as here, standard_input(command) as stdin:
+        ours.settimeout(0)
+        with theirs:
+            pid = start_beside("embryo", theirs.fileno())
+        try:
+            failure: Failed | None = Failed(errno.ETIMEDOUT, "exec")
+            with trio.move_on_after(PATIENCE):
+                failure = outcome(await _told(ours, order, [terminal, here, *stdin]))
+        except BaseException:
+            _end(pid)
+            raise
+    if failure is not None:
+        _reap(pid)
+        raise failure
+    return pid
+
+
+def _end(pid: int) -> None:
+    """Kill and reap an embryo."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    _reap(pid)
+
+
+def _reap(pid: int) -> None:
+    """Reap an embryo that ends; a host that ignores SIGCHLD has had that done already.
+
+    Then the number may be anybody's: one that has told of a failure is not killed.
+    """
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+async def _told(embryo: socket.socket, order: Order, fds: list[int]) -> bytes:
+    if not wire.send(embryo, (wire.ORDER, order), fds):
+        return b""  # It died, or will: its end of the socket is about to be all it has.
+    said = b""
+    while True:
+        await readable(embryo)
+        try:
+            more = again(lambda: embryo.recv(256))
+        except BlockingIOError:
+            continue
+        except ConnectionResetError:  # It died before it had read the order.
+            return said
+        if not more:
+            return said
+        said += more

@@ -1,0 +1,268 @@
+"""One pseudo-terminal: the pair, its size, and non-blocking traffic through the master."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import struct
+import sys
+import termios
+import weakref
+
+import trio
+
+from ptykill.errors import SessionEnded, SpawnError
+from ptykill.system.kernel.retry import again, close
+from ptykill.system.readiness import readable, writable
+
+__all__ = ["PtyTerminal"]
+
+_CHUNK = 65_536
+_LONG = 2_048
+"""Bytes that are rarely the last: a program that floods its terminal is read about 4 KB a time."""
+_LOOK = 0.1
+"""Seconds between two looks at whether a terminal's end of input has been read."""
+_NO_KEY = b"\0"
+"""What a special character is that no key has (termios(3), _POSIX_VDISABLE)."""
+_IUTF8 = 0x4000
+"""termios(3): erase whole UTF-8 characters in line editing (Linux 2.6.4; not in `termios`)."""
+
+
+class PtyTerminal:
+    """A pty pair, both ends of which the host keeps.
+
+    The slave is kept open so that the master never reports EIO and POLLHUP while a program has
+    merely closed its own ends (it may open ``/dev/tty`` again): EOF on a master is not death.
+    """
+
+    def __init__(self, master: int, slave: int) -> None:
+        self.master: int = master
+        self.slave: int = slave
+        self._writing = trio.StrictFIFOLock()
+        _all.add(self)
+
+    @classmethod
+    def create(cls) -> PtyTerminal:
+        """Open a pair, which echoes what is typed. Raises `SpawnError` if there is none left."""
+        try:
+            master, slave = again(os.openpty)  # both close-on-exec, PEP 446
+        except OSError as error:
+            raise _unopened(error.errno) from error
+        self = cls(master, slave)
+        try:
+            os.set_blocking(master, False)
+            if sys.platform == "linux":
+                self._change_modes(0, on=_IUTF8)
+        except OSError as error:
+            self.hang_up()
+            raise _unopened(error.errno) from error
+        except BaseException:
+            self.hang_up()
+            raise
+        return self
+
+    @property
+    def open(self) -> bool:
+        """False once it was hung up."""
+        return self.master >= 0
+
+    async def receive_some(self) -> bytes:
+        """Wait for output and return some; ``b""`` when there can be no more."""
+        while self.open:
+            # Before the read, never after it: what has been read must not wait, nor be cancelled.
+            await trio.lowlevel.checkpoint()
+            try:
+                piece = self._read() if self.open else b""
+            except BlockingIOError:
+                _flooded.discard(self)
+                with contextlib.suppress(trio.ClosedResourceError):
+                    await readable(self.master)
+                continue
+            return self._with_what_follows(piece)
+        return b""
+
+    def receive_now(self) -> bytes:
+        """Return some of the output that is there; ``b""`` if there is none.
+
+        None means none: before it says EAGAIN, a master's read flushes what is on its way from
+        the slave (Linux n_tty_read, since 4.5), so nothing written before a death is missed.
+        """
+        if not self.open:
+            return b""
+        try:
+            return self._read()
+        except BlockingIOError:
+            return b""
+
+    async def send_all(self, data: bytes) -> None:
+        """Type all of it; waits while the program does not read. Raises `SessionEnded`."""
+        async with self._writing:
+            rest = memoryview(data)
+            while rest:
+                if not self.open:
+                    msg = "the terminal has been hung up"
+                    raise SessionEnded(msg)
+                try:
+                    rest = rest[self._write(rest) :]
+                except BlockingIOError:
+                    try:
+                        await writable(self.master)
+                    except trio.ClosedResourceError:
+                        continue
+                except OSError as error:  # EIO: it was hung up.
+                    msg = f"the terminal can't be written to: {error.strerror}"
+                    raise SessionEnded(msg) from error
+
+    async def keep_at_end(self) -> None:
+        """Have everybody who reads a line there find the end of the input, until it is hung up.
+
+        An end (VEOF, termios(3)) is gone with the first who reads it, or with a flush of the input,
+        as getpass(3) and others do it. The kernel tells of neither, so it is looked.
+        """
+        while self.open:
+            self._type_an_end()
+            await trio.sleep(_LOOK)
+
+    def _type_an_end(self) -> None:
+        """Type an end, unless something is there to be read, or keys are read one by one."""
+        waiting = select.poll()
+        waiting.register(self.slave, select.POLLIN)
+        with contextlib.suppress(termios.error, OSError):  # Full, or revoked, elsewhere than Linux.
+            modes = termios.tcgetattr(self.slave)
+            end = modes[6][termios.VEOF]
+            if modes[3] & termios.ICANON and end != _NO_KEY and not waiting.poll(0):
+                os.write(self.master, end)
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Set the window's size in characters; the foreground process group gets SIGWINCH.
+
+        Raises `SessionEnded` if the terminal has no size any more.
+        """
+        size = struct.pack("HHHH", rows, cols, 0, 0)
+        try:
+            if self.open:
+                again(lambda: fcntl.ioctl(self.master, termios.TIOCSWINSZ, size))
+        except OSError as error:  # EIO: it was hung up (Linux tty_jobctrl). EBADF: by the host.
+            msg = f"the terminal can't be resized: {error.strerror}"
+            raise SessionEnded(msg) from error
+
+    def resume_output(self) -> None:
+        """Let the program write again, if Ctrl-S (VSTOP) or tcflow(3) has stopped the output.
+
+        TCOON alone resumes only what TCOOFF has stopped (Linux n_tty_ioctl_helper), so that comes
+        first; and only on the slave, since the master has an output of its own. A VSTART that is
+        typed would be data to a program that has turned IXON off.
+        """
+        if self.open:
+            with contextlib.suppress(termios.error, OSError):  # EIO: revoked, elsewhere than Linux
+                termios.tcflow(self.slave, termios.TCOOFF)
+                termios.tcflow(self.slave, termios.TCOON)
+
+    def be_silent(self) -> None:
+        """Echo nothing of what is typed, until a program has it otherwise (termios(3))."""
+        self._change_modes(3, off=termios.ECHO)
+
+    def give_to(self, uid: int) -> None:
+        """Make a user the owner of the terminal, who then may open it by its name, as at a login.
+
+        Programs do that which have lost their descriptors, or hand the name to others: screen(1),
+        gpg's pinentry. The group stays, which is the one that write(1) uses, if any (pty(7)).
+        """
+        # EPERM, EINVAL: the leader can't become that user either, and its spawn says so.
+        with contextlib.suppress(OSError):
+            os.fchown(self.slave, uid, -1)
+
+    def foreground(self) -> int | None:
+        """Return the number of the foreground process group; None if there is none.
+
+        Asked of the master, which answers for the slave (Linux tiocgpgrp; also the BSDs).
+        """
+        try:
+            return os.tcgetpgrp(self.master) or None
+        except OSError:
+            return None
+
+    def hang_up(self) -> None:
+        """Close both ends. Closing the master hangs the session up (pty(7)). May be repeated."""
+        master, slave, self.master, self.slave = self.master, self.slave, -1, -1
+        _flooded.discard(self)
+        if master >= 0:
+            trio.lowlevel.notify_closing(master)
+            close(master)
+        if slave >= 0:
+            close(slave)
+
+    def forget(self) -> None:
+        """Close the copies that a forked child has: as long as it has them, nothing hangs up."""
+        master, slave, self.master, self.slave = self.master, self.slave, -1, -1
+        for fd in master, slave:
+            with contextlib.suppress(OSError):  # EBADF: hung up before, or closed by others.
+                os.close(fd)
+
+    def _change_modes(self, which: int, on: int = 0, off: int = 0) -> None:
+        try:
+            modes = termios.tcgetattr(self.slave)
+            modes[which] = modes[which] & ~off | on
+            termios.tcsetattr(self.slave, termios.TCSANOW, modes)
+        except termios.error as error:  # It is no OSError.
+            raise OSError(*error.args) from error
+
+    def _with_what_follows(self, piece: bytes) -> bytes:
+        """Return what was read, and more if it was so much that there may be more.
+
+        The loop is busy with that meanwhile. The more terminals are flooded, the less of each is
+        read at a time, so that whoever waits for the loop waits no longer for many than for one.
+        """
+        if len(piece) < _LONG:
+            _flooded.discard(self)
+            return piece
+        _flooded.add(self)
+        pieces, left = [piece], _CHUNK // len(_flooded) - len(piece)
+        while left > 0 and len(piece) >= _LONG:
+            piece = self.receive_now()
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def _write(self, data: memoryview) -> int:
+        try:
+            return os.write(self.master, data)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return os.write(self.master, data)
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self.master, _CHUNK)
+        except BlockingIOError:
+            raise
+        except OSError:
+            try:
+                return os.read(self.master, _CHUNK)
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    # Never on Linux while the slave is held here. Elsewhere the leader's death
+                    # revokes it, and nothing can come any more.
+                    return b""
+                raise
+
+
+def _unopened(number: int | None) -> SpawnError:
+    number = number or errno.EIO
+    return SpawnError(number, os.strerror(number), "terminal", "/dev/ptmx")
+
+
+_all: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
+_flooded: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for terminal in list(_all):
+        terminal.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
