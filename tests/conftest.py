@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 
 _PATIENCE = 3.0
 """Seconds for what is on its way out (a thread that has been told to end) to be gone."""

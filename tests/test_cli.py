@@ -26,7 +26,7 @@ import ptykill
 from ptykill.cli.key_file import read_key
 from ptykill.cli.main import main
 from ptykill.cli.serve import log
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 
 _PATIENCE = 30.0
 """Seconds that a busy machine may take for what is due at once."""

@@ -27,7 +27,7 @@ from ptykill.cli.demo.onlooker import Onlooker
 from ptykill.cli.demo.scenarios import CHAPTERS, SCENARIOS
 from ptykill.cli.demo.setting import DemoError, set_up
 from ptykill.cli.demo.timeline import Bar, Chart, Tick
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it needs pidfds")
 

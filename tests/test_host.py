@@ -27,7 +27,7 @@ import trio.testing
 import ptykill
 from ptykill import Host, Outcome, Session
 from ptykill.embedding.host import SupervisorOptions
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
 """A short grace, and a bound that no machine is too slow for."""

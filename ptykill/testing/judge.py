@@ -4,7 +4,7 @@
 
     python -m ptykill.testing.judge                        # ptykill, with what auto takes
     python -m ptykill.testing.judge ptyprocess psutil      # others, by name
-    python -m ptykill.testing.judge mine.py:Hand --only x  # yours, with some of the programs
+    python -m ptykill.testing.judge mine.py:Killer --only x  # yours, with some of the programs
 
 Each killer runs in a process of its own for each program, and is looked at from outside: who
 carries the program's mark, and lives, at the moment at which the killer claims that the session is
@@ -30,9 +30,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from ptykill.testing import process_table
+from ptykill.testing import processes
 from ptykill.testing.adversaries import ADVERSARIES, Program
-from ptykill.testing.hands import HANDS, find_hand
+from ptykill.testing.killers import KILLERS, find_killer
 
 __all__ = ["Judgement", "judge", "main"]
 
@@ -69,8 +69,8 @@ def judge(killer: str, program: Program) -> Judgement:
         try:
             return _judge(killer, program, Path(name), mark)
         finally:
-            for each in process_table.marked(mark):
-                process_table.end(each.pid)
+            for each in processes.marked(mark):
+                processes.end(each.pid)
 
 
 def _judge(killer: str, program: Program, folder: Path, mark: str) -> Judgement:
@@ -91,7 +91,7 @@ def _judge(killer: str, program: Program, folder: Path, mark: str) -> Judgement:
         except RuntimeError as error:
             claim, said = False, str(error)
         took = time.monotonic() - began
-        survivors = tuple(process_table.names(process_table.marked(mark)))
+        survivors = tuple(processes.names(processes.marked(mark)))
         if claim is None:
             result = HUNG
         elif said or not unharmed():
@@ -106,7 +106,7 @@ def _judge(killer: str, program: Program, folder: Path, mark: str) -> Judgement:
 
 
 def _stopped(mark: str) -> bool:
-    return any(each.state == "T" for each in process_table.marked(mark))
+    return any(each.state == "T" for each in processes.marked(mark))
 
 
 @contextmanager
@@ -123,10 +123,10 @@ def _bystander() -> Iterator[Any]:
 
 
 class _Worker:
-    """A process that has one hand, and does with it what it is asked to."""
+    """A process that holds one killer, and calls its methods on request."""
 
     def __init__(self, killer: str) -> None:
-        command = [sys.executable, "-m", "ptykill.testing.judge", "--hand", killer]
+        command = [sys.executable, "-m", "ptykill.testing.judge", "--killer", killer]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -138,7 +138,7 @@ class _Worker:
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
 
-    def ask(self, verb: str, *about: object) -> Any:  # noqa: ANN401 - what the hand returned
+    def ask(self, verb: str, *about: object) -> Any:  # noqa: ANN401 - what the killer returned
         """Have something done within the seconds that come last. Raises RuntimeError."""
         *arguments, within = about
         assert isinstance(within, int | float)
@@ -173,7 +173,7 @@ class _Worker:
 
 def _work(killer: str) -> None:
     """Be that process, until stdin ends."""
-    hand = find_hand(killer)()
+    adapter = find_killer(killer)()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Whatever else is printed is no answer.
     for line in sys.stdin:
@@ -185,16 +185,16 @@ def _work(killer: str) -> None:
                 case "spawn":
                     command, folder, mark = about
                     env = os.environ | _environment(mark)
-                    hand.spawn(command, env, folder)
+                    adapter.spawn(command, env, folder)
                 case "type_in":
-                    hand.type_in(about[0].encode())
+                    adapter.type_in(about[0].encode())
                 case "end":
-                    value = hand.end(about[0])
+                    value = adapter.end(about[0])
         except Exception as failure:  # noqa: BLE001 - it is told
             error = f"{type(failure).__name__}: {failure}"
         answers.write(json.dumps([value, error]) + "\n")
         answers.flush()
-    hand.close()
+    adapter.close()
 
 
 def _environment(mark: str) -> dict[str, str]:
@@ -215,15 +215,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m ptykill.testing.judge",
         description="How killers of terminal sessions fare with programs that are hard to end.",
-        epilog=f"killers: {', '.join(HANDS)}, or yours as module:Class or file.py:Class",
+        epilog=f"killers: {', '.join(KILLERS)}, or yours as module:Class or file.py:Class",
     )
     parser.add_argument("killers", nargs="*", default=["ptykill"])
     parser.add_argument("--only", default="", help="programs whose name has this in it")
     parser.add_argument("--json", action="store_true", help="a line for each judgement")
-    parser.add_argument("--hand", help=argparse.SUPPRESS)
+    parser.add_argument("--killer", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.hand:
-        _work(options.hand)
+    if options.killer:
+        _work(options.killer)
         return 0
     chosen = [each for each in ADVERSARIES if options.only in each.name and not each.missing]
     found = []

@@ -11,7 +11,7 @@ from typing import IO, TypeAlias, cast
 
 import pytest
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.client.seat import CATCHES, PATIENCE, Seat, ask, eventually
 
 Sit: TypeAlias = Callable[..., Seat]

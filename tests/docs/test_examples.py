@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.docs.pages import TOP
 from tests.waiting import PATIENCE, free_port, listens, wait_until
 

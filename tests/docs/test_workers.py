@@ -16,7 +16,7 @@ import pytest
 from tensorlake import sandbox as tensorlake  # type: ignore[import-untyped]
 from websockets.sync.client import connect
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.daemon import serving
 from tests.docs.running import block, needs_nginx, nginx
 from tests.waiting import PATIENCE, free_port, wait_until

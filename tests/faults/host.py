@@ -16,7 +16,7 @@ from pathlib import Path
 
 import ptykill
 from ptykill.embedding import host as host_module
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 
 PLAN = "HUP@session 150ms, KILL 5s"
 STUBBORN = "trap '' HUP; setsid sleep 300 & sleep 300 & echo ready; wait"

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.faults import host as host_program
 
 __all__ = ["Fault", "Result", "run", "unavailable"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tensorlake import sandbox as tensorlake  # type: ignore[import-untyped]
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.http.conftest import KEY
 from tests.waiting import PATIENCE, wait_until
 

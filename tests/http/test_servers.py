@@ -15,7 +15,7 @@ import pytest
 
 from ptykill.cli.client.daemon import Daemon
 from ptykill.http import schema
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.http.conftest import KEY, Server
 from tests.waiting import wait_until
 

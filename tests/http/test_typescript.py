@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.http.conftest import KEY
 from tests.waiting import PATIENCE
 

@@ -20,7 +20,7 @@ from websockets import Close
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.http.conftest import KEY, Server
 from tests.waiting import wait_until
 

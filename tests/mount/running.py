@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from websockets.sync.client import ClientConnection, connect
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.docs.pages import TOP
 from tests.mount.pairs import Pair
 from tests.waiting import PATIENCE, free_port, listens, wait_until

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.mount.pairs import PAIRS, Pair
 from tests.mount.running import GRACE, Client, Server, Session, serving
 from tests.mount.seen import PAGE, Seen, rows

@@ -43,7 +43,7 @@ from ptykill.system.kernel import cgroup, posix_spawn, syscalls
 from ptykill.system.kernel.cgroup import Cgroup, new_path
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.pty.order import order
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 
 __all__ = ["run_host"]
 

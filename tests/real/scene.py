@@ -10,9 +10,9 @@ from pathlib import Path
 import trio
 
 from ptykill import Attributes, Leftovers, Session, Supervisor
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from ptykill.testing.adversaries import Program
-from ptykill.testing.process_table import Census, Process
+from ptykill.testing.processes import Census, Process
 
 __all__ = ["PATIENCE", "SLACK", "Scene", "start", "until"]
 

@@ -18,7 +18,7 @@ from ptykill import ContainmentUnavailable, InvalidArgument
 from ptykill.cli.doctor.examine import examine, try_tier
 from ptykill.system.containment import warden_client, why_not
 from ptykill.system.kernel import cgroup, procfs, syscalls
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.real.conftest import refused
 from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ptykill.system.kernel import cgroup
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.real import hosts
 
 GRACE, SLACK = 0.5, 1.0

@@ -12,7 +12,7 @@ import ptykill
 from ptykill import Supervisor
 from ptykill.http.operations import Create
 from ptykill.http.perform import Tokens, perform
-from ptykill.testing.process_table import MARK
+from ptykill.testing.processes import MARK
 
 OF_A_TERMINAL = {
     "COLUMNS": "7",

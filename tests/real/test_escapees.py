@@ -16,7 +16,7 @@ import trio
 
 import ptykill
 from ptykill import HANGUP_THEN_KILL, Outcome, Session, Supervisor
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from ptykill.testing.adversaries import python
 from tests.real.scene import PATIENCE, start, until
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user
 

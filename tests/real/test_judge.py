@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from ptykill.testing import process_table
+from ptykill.testing import processes
 from ptykill.testing.adversaries import ADVERSARIES, find
-from ptykill.testing.hands import HANDS, PtykillHand
 from ptykill.testing.judge import judge
+from ptykill.testing.killers import KILLERS, Ptykill
 
 
-class Liar(PtykillHand):
+class Liar(Ptykill):
     """Does nothing, and says that it is done."""
 
     def end(self, grace: float) -> bool:
@@ -32,7 +32,7 @@ class Honest(Liar):
         return False
 
 
-class Hasty(PtykillHand):
+class Hasty(Ptykill):
     """Gives nobody the time to clean up."""
 
     def end(self, grace: float) -> bool:
@@ -41,7 +41,7 @@ class Hasty(PtykillHand):
         return super().end(0.0)
 
 
-class Broken(PtykillHand):
+class Broken(Ptykill):
     """Fails."""
 
     def end(self, grace: float) -> bool:
@@ -66,7 +66,7 @@ class Broken(PtykillHand):
 )
 def test_judgements(killer: str, program: str, result: str) -> None:
     """Each killer is judged by what it does, whatever it says."""
-    name = killer if killer in HANDS else f"{__file__}:{killer}"
+    name = killer if killer in KILLERS else f"{__file__}:{killer}"
     judgement = judge(name, find(program))
     assert (judgement.result, bool(judgement.survivors)) == (
         result,
@@ -97,5 +97,5 @@ def test_the_checker_sees_who_wipes_its_environment(mark: str) -> None:
     """Whoever carries the mark as an argument only is seen by it."""
     command = ["env", "-i", sys.executable, "-ISc", "import time; time.sleep(30)", mark]
     with subprocess.Popen(command) as process:
-        assert [each.pid for each in process_table.marked(mark)] == [process.pid]
-        process_table.end(process.pid)
+        assert [each.pid for each in processes.marked(mark)] == [process.pid]
+        processes.end(process.pid)

@@ -25,7 +25,7 @@ from ptykill.system.keeper.start import start_beside
 from ptykill.system.kernel import cgroup
 from ptykill.system.kernel.pidfd import Pidfd
 from ptykill.system.kernel.procfs import members
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from ptykill.testing.adversaries import find, python
 from tests.real.scene import PATIENCE, SLACK, Scene, start, until
 

@@ -25,7 +25,7 @@ from ptykill import (
 )
 from ptykill.system.containment.process_table import Mark
 from ptykill.system.containment.session_tier import SessionContainment
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from ptykill.testing.adversaries import (
     BASH,
     ESCAPING,

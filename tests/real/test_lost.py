@@ -17,7 +17,7 @@ from ptykill import KILL_NOW, Caveat, ExitStatus, Outcome, Supervisor
 from ptykill.system.containment import why_not
 from ptykill.system.containment.keeper_tier import KeeperContainment
 from ptykill.system.kernel import cgroup
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from ptykill.testing.adversaries import python
 from tests.real.hosts import run_host
 from tests.real.scene import PATIENCE, start, until

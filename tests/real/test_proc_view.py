@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user
 from tests.real.test_hosts import namespace

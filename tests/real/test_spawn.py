@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from ptykill import Attributes, InvalidArgument, SpawnError, Supervisor
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user
 

@@ -22,9 +22,9 @@ from ptykill import (
     TooManySessions,
     Verdict,
 )
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from ptykill.testing.adversaries import find
-from ptykill.testing.process_table import Census
+from ptykill.testing.processes import Census
 from tests.real.scene import PATIENCE, SLACK, start, until
 
 QUICK = "HUP@session 200ms, KILL 15s"

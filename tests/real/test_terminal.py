@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ptykill import Session, SessionEnded, State, Supervisor
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from ptykill.testing.adversaries import BASH, bash_with, find, python
 from tests.real.scene import Scene, start, until
 

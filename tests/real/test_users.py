@@ -13,7 +13,7 @@ import pytest
 
 from ptykill import Attributes, ExitStatus, InvalidArgument, SpawnError, Supervisor
 from ptykill.system.kernel import cgroup
-from ptykill.testing import process_table as processes
+from ptykill.testing import processes
 from tests.real.hosts import run_host
 from tests.real.ordinary import NOBODY, ordinary_user
 

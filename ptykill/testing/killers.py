@@ -1,6 +1,6 @@
 """Ways to spawn a terminal session and end it, as the judge asks for them.
 
-A hand is made for one session. Another killer is judged by writing one more: a class with these
+One killer object ends one session. Another killer is judged by writing one more: a class with these
 four methods, named as ``module:Class`` or ``path/file.py:Class``.
 """
 
@@ -22,10 +22,10 @@ import psutil
 
 import ptykill
 
-__all__ = ["HANDS", "Hand", "find_hand"]
+__all__ = ["KILLERS", "Killer", "find_killer"]
 
 
-class Hand(Protocol):
+class Killer(Protocol):
     """Spawns one session and ends it. Everything blocks."""
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
@@ -41,7 +41,7 @@ class Hand(Protocol):
         """Give back what is left."""
 
 
-class PtykillHand:
+class Ptykill:
     """ptykill, with a containment."""
 
     def __init__(self, containment: str = "auto") -> None:
@@ -67,7 +67,7 @@ class PtykillHand:
         self._host.close()
 
 
-class PtyprocessHand:
+class Ptyprocess:
     """ptyprocess, which Jupyter and pexpect stand on: ``terminate(force=True)``."""
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
@@ -111,7 +111,7 @@ class _Forked:
         """Leave the terminal to the end of this process: a thread reads it."""
 
 
-class KillpgHand(_Forked):
+class Killpg(_Forked):
     """What most programs do: SIGHUP to the process group, a wait for the leader, SIGKILL."""
 
     def end(self, grace: float) -> bool:
@@ -127,7 +127,7 @@ class KillpgHand(_Forked):
         return True
 
 
-class PsutilHand(_Forked):
+class Psutil(_Forked):
     """The recipe of psutil's documentation: the tree of children, terminated, then killed."""
 
     def end(self, grace: float) -> bool:
@@ -156,22 +156,22 @@ def _drain(master: int) -> None:
     threading.Thread(target=read, daemon=True).start()
 
 
-HANDS: dict[str, Callable[[], Hand]] = {
-    "ptykill": PtykillHand,
-    "ptykill-cgroup": partial(PtykillHand, "cgroup"),
-    "ptykill-keeper": partial(PtykillHand, "keeper"),
-    "ptykill-session": partial(PtykillHand, "session"),
-    "ptyprocess": PtyprocessHand,
-    "killpg": KillpgHand,
-    "psutil": PsutilHand,
+KILLERS: dict[str, Callable[[], Killer]] = {
+    "ptykill": Ptykill,
+    "ptykill-cgroup": partial(Ptykill, "cgroup"),
+    "ptykill-keeper": partial(Ptykill, "keeper"),
+    "ptykill-session": partial(Ptykill, "session"),
+    "ptyprocess": Ptyprocess,
+    "killpg": Killpg,
+    "psutil": Psutil,
 }
-"""The hands that come with it, by name."""
+"""The killers that ptykill brings, by name."""
 
 
-def find_hand(name: str) -> Callable[[], Hand]:
-    """Return what makes a hand: one of `HANDS`, ``module:Class``, or ``path/file.py:Class``."""
-    if name in HANDS:
-        return HANDS[name]
+def find_killer(name: str) -> Callable[[], Killer]:
+    """Return what makes a killer: one of `KILLERS`, ``module:Class``, or ``path/file.py:Class``."""
+    if name in KILLERS:
+        return KILLERS[name]
     place, _, attribute = name.rpartition(":")
     space = runpy.run_path(place) if place.endswith(".py") else vars(importlib.import_module(place))
-    return cast(Callable[[], Hand], space[attribute])
+    return cast(Callable[[], Killer], space[attribute])
