@@ -34,7 +34,7 @@ async def run(supervisor: ptykill.Supervisor, command: list[str], seconds: float
     status = verdict.exit_status
     return Answer(
         output=output.decode(errors="replace"),
-        exit_code=None if status is None else status.shell,
+        exit_code=None if status is None else status.shell_code,
         timed_out=limit.cancelled_caught,
         over=verdict.empty,
     )

@@ -27,7 +27,7 @@ from ptykill.engine.timer import Alarm
 from ptykill.errors import DeliveryRefused, SupervisorClosed
 from ptykill.rules.lifecycle import Action, Event, Machine, State
 from ptykill.rules.plan import Leftovers, Plan, Reach, Step
-from ptykill.rules.protocols import Containment, Signalled, Signaller, Terminal, Will
+from ptykill.rules.protocols import Containment, Handover, Signalled, Signaller, Terminal
 from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = ["Driver", "Shared"]
@@ -315,8 +315,8 @@ class Driver:
         if self.state is State.STOPPING:
             machine = self._machine
             due, end = self._due - now, self._grace_until - now
-            will = Will(machine.plan, self._leftovers, machine.begun, due, end)
-            self.containment.entrust(will)
+            handover = Handover(machine.plan, self._leftovers, machine.begun, due, end)
+            self.containment.hand_over(handover)
         if now < self._due - _EARLY:
             self._wake_at = self._due - _EARLY
         else:

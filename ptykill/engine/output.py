@@ -32,13 +32,13 @@ _EXHAUSTED = 0.001
 class Output:
     """The output of one terminal, of which the newest ``limit`` bytes are kept.
 
-    More is kept while an attachment has not received it. ``lost`` counts the bytes that were
-    forgotten before anybody had received them.
+    More is kept while an attachment has not received it. ``bytes_dropped`` counts the bytes that
+    were forgotten before anybody had received them.
     """
 
     def __init__(self, limit: int) -> None:
         self.ended: bool = False
-        self.lost: int = 0
+        self.bytes_dropped: int = 0
         self.kept: Backlog = Backlog()
         self.attachments: list[Attachment] = []
         self._limit = limit
@@ -159,7 +159,7 @@ class Output:
         needed = min((each.position for each in self.attachments), default=self.kept.end)
         before = min(needed, self.newest)
         if before > self.kept.start:
-            self.lost += max(0, before - max(self._received, self.kept.start))
+            self.bytes_dropped += max(0, before - max(self._received, self.kept.start))
             self.kept.forget(before)
 
     @property

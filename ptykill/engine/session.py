@@ -62,7 +62,7 @@ class Session:
         self.created_at: Final = time.time()
         self.made_for: Final = made_for.get()
         self._plan = plan
-        self._ending = False
+        self._end_requested = False
         self._output = Output(backlog)
         self._driver = Driver(
             session_id,
@@ -108,14 +108,14 @@ class Session:
         return self._driver.verdict
 
     @property
-    def lost(self) -> int:
+    def bytes_dropped(self) -> int:
         """How many bytes of output were dropped because nobody received them in time."""
-        return self._output.lost
+        return self._output.bytes_dropped
 
     @property
-    def ending(self) -> bool:
+    def end_requested(self) -> bool:
         """True once the end was asked for while the leader lived; False if it ended by itself."""
-        return self._ending
+        return self._end_requested
 
     async def send(self, data: bytes) -> None:
         """Type ``data`` into the terminal; waits while the program does not read.
@@ -141,8 +141,8 @@ class Session:
 
         Output ends with the leader, however long its leftovers hold the terminal; or, if its end
         was asked for, up to some tenth of a second after the verdict. The terminal is drained
-        whether or not anybody receives, and the newest bytes are kept (see ``lost``). While
-        somebody is attached (`attach`), the output is theirs, and nothing is received here.
+        whether or not anybody receives, and the newest bytes are kept (see ``bytes_dropped``).
+        While somebody is attached (`attach`), the output is theirs, and nothing is received here.
         """
         if most < 1:
             msg = f"at least one byte has to be asked for, not {most!r}"
@@ -217,7 +217,7 @@ class Session:
         """Ask for the end as `terminate` does, and do not wait for it."""
         chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
         self._driver.request(chosen if grace is None else chosen.with_grace(grace))
-        self._ending = self._ending or not self.exited
+        self._end_requested = self._end_requested or not self.exited
         self._output.flow()  # Whoever cleans up must not wait for those who do not read.
 
     async def kill(self) -> Verdict:

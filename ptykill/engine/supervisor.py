@@ -29,7 +29,7 @@ from ptykill.errors import (
 )
 from ptykill.rules.command import Attributes, Command, as_bytes
 from ptykill.rules.plan import HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
-from ptykill.rules.protocols import Signaller, Spawned, Tier, Will
+from ptykill.rules.protocols import Handover, Signaller, Spawned, Tier
 from ptykill.rules.verdict import Verdict
 from ptykill.system import containment as tiers
 
@@ -155,7 +155,7 @@ class Supervisor:
             raise TooManySessions(msg)
         self._spawning += 1
         try:
-            spawned = await self._born(checked, Will(chosen, policy))
+            spawned = await self._born(checked, Handover(chosen, policy))
         finally:
             self._spawning -= 1
         if self._left:  # It was a long birth.
@@ -232,14 +232,14 @@ class Supervisor:
         """Start a task whose failure is logged, and ends neither the supervisor nor sessions."""
         self._nursery.start_soon(_contained, task, *args)
 
-    async def _born(self, command: Command, will: Will) -> Spawned:
+    async def _born(self, command: Command, handover: Handover) -> Spawned:
         try:
-            return await self._tier.spawn(command, will)
+            return await self._tier.spawn(command, handover)
         except SpawnError as error:
             # Sessions that are over may hold, until the next lull, what there is none of.
             if error.errno not in _EXHAUSTED or not await self._shared.lull.come_early():
                 raise
-        return await self._tier.spawn(command, will)
+        return await self._tier.spawn(command, handover)
 
     @trio.lowlevel.enable_ki_protection
     async def _stay_ready(self) -> None:

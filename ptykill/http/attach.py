@@ -185,9 +185,9 @@ class _Conversation:
 
     async def _tell_exit(self) -> None:
         status = await self._session.wait_exited()
-        code = None if status is None else status.shell
+        code = None if status is None else status.shell_code
         await self._say(_binary(frames.exit_frame(code)))
-        if self._session.ending:
+        if self._session.end_requested:
             self._end(1001, "session terminated")
         else:
             self._end(1000, f"exit:{-1 if code is None else code}")

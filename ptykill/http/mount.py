@@ -111,20 +111,20 @@ def asgi_middleware(
     return Middleware(app, Api(key=key, **options), target)
 
 
-def wsgi_app(host: Host, *, key: str | None, **options: Unpack[ApiOptions]) -> WsgiApp:
+def wsgi_app(target: Host, *, key: str | None, **options: Unpack[ApiOptions]) -> WsgiApp:
     """Return the API as a WSGI app; everything but the `Host` is as for `asgi_app`.
 
     There are no WebSockets in WSGI. A DELETE keeps its server thread until the session is over.
     Needs the extra ``http``. Raises `InvalidArgument` and `InvalidGrace`.
     """
-    if not isinstance(host, Host):
-        msg = f"a WSGI server's threads reach sessions through a Host, not {type(host).__name__}"
+    if not isinstance(target, Host):
+        msg = f"a WSGI server's threads reach sessions through a Host, not {type(target).__name__}"
         raise InvalidArgument(msg)
     _needing_msgspec()
     from ptykill.http.api import Api  # noqa: PLC0415
     from ptykill.http.wsgi import Application  # noqa: PLC0415
 
-    return Application(Api(key=key, **options), host)
+    return Application(Api(key=key, **options), target)
 
 
 def _needing_msgspec() -> None:

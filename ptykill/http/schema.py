@@ -206,7 +206,7 @@ def record_of(session: Session) -> SessionRecord:
         cols=session.cols,
         created_at=int(1000 * session.created_at),
         ended_at=None if ended is None else int(1000 * ended),
-        exit_code=None if status is None else status.shell,
+        exit_code=None if status is None else status.shell_code,
         is_alive=ended is None,
         oom_killed=True if status is not None and status.oom_killed else UNSET,
     )

@@ -13,13 +13,13 @@ from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = [
     "Containment",
+    "Handover",
     "Signalled",
     "Signaller",
     "Spawned",
     "Target",
     "Terminal",
     "Tier",
-    "Will",
 ]
 
 
@@ -108,8 +108,8 @@ class Containment(Protocol):
         Called some milliseconds after `signal` or `kill` unless the leader has exited by then.
         """
 
-    def entrust(self, will: Will) -> None:
-        """Say what is left to be done if the host dies, to whoever could do it then."""
+    def hand_over(self, handover: Handover) -> None:
+        """Tell the session's keeper, if it has one, what to do if the host dies."""
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is, in the same way."""
@@ -178,8 +178,8 @@ class Terminal(Protocol):
         """Close it. May be called again."""
 
 
-class Will(NamedTuple):
-    """What is to be done with a session if the host dies: the rest of its plan, as things stand.
+class Handover(NamedTuple):
+    """The rest of a session's plan, which a keeper carries out if the host dies.
 
     ``steps`` of the plan have been delivered, the next is due in ``due`` seconds, and SIGKILL at
     the latest in ``grace`` seconds.
@@ -206,7 +206,7 @@ class Tier(Protocol):
     def name(self) -> str:
         """Its name, as in ``containment="session"``."""
 
-    async def spawn(self, command: Command, will: Will) -> Spawned:
+    async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt.
 
         A checkpoint if it returns.

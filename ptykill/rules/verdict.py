@@ -63,7 +63,7 @@ class ExitStatus:
     oom_killed: bool = False
 
     @property
-    def shell(self) -> int:
+    def shell_code(self) -> int:
         """The status as a shell gives it: the code, or 128 plus the signal's number."""
         return 128 + (self.signal or 0) if self.code is None else self.code
 

@@ -15,7 +15,7 @@ import trio
 from ptykill.errors import SessionEnded
 from ptykill.rules.command import Command
 from ptykill.rules.plan import Reach
-from ptykill.rules.protocols import Signalled, Spawned, Will
+from ptykill.rules.protocols import Handover, Signalled, Spawned
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["FakeContainment", "FakeTerminal", "FakeTier", "Member"]
@@ -62,9 +62,9 @@ class FakeTier:
         self.spawned: list[FakeContainment] = []
         self.closed: bool = False
 
-    async def spawn(self, command: Command, will: Will) -> Spawned:
+    async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Make a session."""
-        del command, will
+        del command, handover
         await trio.lowlevel.checkpoint()
         if self.failure is not None:
             raise self.failure
@@ -97,8 +97,8 @@ class FakeContainment:
         self.terminal: FakeTerminal = FakeTerminal(self)
         self.reaped: bool = False
         self.closed: bool = False
-        self.wills: list[Will] = []
-        """What it was entrusted with, in order."""
+        self.handovers: list[Handover] = []
+        """What was handed over to it, in order."""
         self._dies = {id(each): trio.current_time() + each.lives for each in (leader, *members)}
         self._changed = trio.Event()
         self._found: list[Member] = []
@@ -129,9 +129,9 @@ class FakeContainment:
     def finish_signal(self) -> None:
         """Nobody is ever left."""
 
-    def entrust(self, will: Will) -> None:
-        """Remember the will."""
-        self.wills.append(will)
+    def hand_over(self, handover: Handover) -> None:
+        """Remember the handover."""
+        self.handovers.append(handover)
 
     async def wait_exited(self) -> None:
         """Wait until the leader is dead."""

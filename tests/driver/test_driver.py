@@ -22,7 +22,7 @@ import ptykill
 from ptykill import Leftovers, Outcome, Plan, Reach, Signal, State, Step, Target, log
 from ptykill.engine.records import MOST_BYTES
 from ptykill.rules.command import Command
-from ptykill.rules.protocols import Spawned, Will
+from ptykill.rules.protocols import Handover, Spawned
 from ptykill.testing import FakeTier, Member
 
 DEAF = Member()
@@ -159,7 +159,7 @@ async def test_a_leader_that_ends_alone_is_over(autojump_clock: trio.testing.Moc
         assert verdict.outcome is Outcome.EXITED
         assert verdict.deliveries == ()
         assert verdict.exit_status is not None
-        assert verdict.exit_status.shell == 7
+        assert verdict.exit_status.shell_code == 7
         assert await session.terminate() is verdict
 
 
@@ -784,11 +784,11 @@ async def test_a_signaller_that_would_exit_is_recorded(
 class LongBirths(FakeTier):
     """Sessions of which all but the first take a minute to be born, whoever is cancelled."""
 
-    async def spawn(self, command: Command, will: Will) -> Spawned:
+    async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Spawn, in a minute."""
         with trio.CancelScope(shield=True):
             await trio.sleep(60.0 if self.spawned else 0.0)
-        return await super().spawn(command, will)
+        return await super().spawn(command, handover)
 
 
 async def test_a_long_birth_keeps_nobody_from_being_ended(

@@ -15,7 +15,7 @@ import trio.testing
 import ptykill
 from ptykill.engine.cleanup import Lull
 from ptykill.rules.command import Command
-from ptykill.rules.protocols import Spawned, Will
+from ptykill.rules.protocols import Handover, Spawned
 from ptykill.testing import FakeTier, Member
 
 POLITE = Member(dies_of={"HUP": 0.0})
@@ -197,12 +197,12 @@ class Full(FakeTier):
 
     asked = 0
 
-    async def spawn(self, command: Command, will: Will) -> Spawned:
+    async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Refuse, or make a session."""
         self.asked += 1
         if not all(each.closed for each in self.spawned):
             raise ptykill.SpawnError(errno.EMFILE, "none left", "terminal", "/dev/ptmx")
-        return await super().spawn(command, will)
+        return await super().spawn(command, handover)
 
 
 async def test_a_spawn_does_not_wait_for_what_ended_sessions_hold(

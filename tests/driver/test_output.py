@@ -73,7 +73,7 @@ async def test_who_attaches_later_gets_the_newest_first(stage: Stage) -> None:
     await stage.write(b"e")
     assert await stage.session.receive() == b"e"
     await stage.write(b"x" * 5000 + b"newest")
-    assert stage.session.lost == 6
+    assert stage.session.bytes_dropped == 6
     with stage.session.attach() as late:
         assert await late.receive() == b"x" * 4994 + b"newest"
 
@@ -253,12 +253,12 @@ async def test_who_asked_for_the_end_is_known(stage: Stage) -> None:
     stage.tier.spawned[1].exit()
     await other.wait()
     await other.terminate()
-    assert not other.ending
+    assert not other.end_requested
     with pytest.raises(ptykill.InvalidGrace):
         await stage.session.terminate(grace=-1.0)
-    assert not stage.session.ending
+    assert not stage.session.end_requested
     await stage.session.terminate()
-    assert stage.session.ending
+    assert stage.session.end_requested
 
 
 @pytest.mark.parametrize(("limit", "patience"), [(0, 1.0), (-1, 1.0), (1, -1.0), (1, math.nan)])

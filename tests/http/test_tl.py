@@ -172,7 +172,7 @@ async def test_ssh(tl: str, env: dict[str, str]) -> None:
         with trio.fail_after(PATIENCE):
             status = await session.wait_exited()
         assert status is not None
-        assert status.shell == 7
+        assert status.shell_code == 7
 
 
 async def test_attached_while_it_is_killed(
@@ -189,4 +189,4 @@ async def test_attached_while_it_is_killed(
         with trio.fail_after(PATIENCE):
             status = await session.wait_exited()
         assert status is not None
-        assert status.shell == 137
+        assert status.shell_code == 137

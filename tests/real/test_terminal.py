@@ -228,7 +228,7 @@ async def test_fast_output_is_all_there(supervisor: Supervisor) -> None:
     session = await supervisor.spawn(["seq", "50000"])
     lines = (await received(session)).split(b"\r\n")
     assert lines == [b"%d" % number for number in range(1, 50001)] + [b""]
-    assert session.lost == 0
+    assert session.bytes_dropped == 0
 
 
 async def test_short_output_is_never_lost(supervisor: Supervisor) -> None:
@@ -253,7 +253,7 @@ async def test_output_that_nobody_receives(supervisor: Supervisor) -> None:
     session = await supervisor.spawn(["seq", "300000"])
     assert await session.wait_exited() is not None
     output = await received(session)
-    assert session.lost > 0
+    assert session.bytes_dropped > 0
     # What is still on its way when the leader's end is seen may come on top.
     assert len(output) <= (1 << 20) + (1 << 16)
     assert output.endswith(b"\r\n299999\r\n300000\r\n")

@@ -57,7 +57,7 @@ def run(command: Sequence[str], plan: Plan, containment: str, *, no_input: bool)
         sys.exit(_FAILED)
     if verdict.exit_status is None:
         fail("its exit status can't be known", _FAILED)
-    sys.exit(verdict.exit_status.shell)
+    sys.exit(verdict.exit_status.shell_code)
 
 
 class _Ran:

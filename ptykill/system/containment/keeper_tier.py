@@ -23,7 +23,7 @@ from ptykill import log
 from ptykill.errors import SpawnError
 from ptykill.rules.command import Command
 from ptykill.rules.plan import Reach
-from ptykill.rules.protocols import Signalled, Spawned, Will
+from ptykill.rules.protocols import Handover, Signalled, Spawned
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.lost_keeper import LostKeeper
@@ -74,12 +74,12 @@ class KeeperTier:
         """Start the warden. Raises OSError, or `ContainmentUnavailable`."""
         return cls(await Warden.start(groups), groups)
 
-    async def spawn(self, command: Command, will: Will) -> Spawned:
+    async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         reserve.fill()
         terminal = self._terminals.take(command)
         try:
-            kept = await self._try_until_born(command, terminal, will)
+            kept = await self._try_until_born(command, terminal, handover)
         except OSError as error:
             terminal.hang_up()
             if isinstance(error, SpawnError):
@@ -99,7 +99,9 @@ class KeeperTier:
         )
         return Spawned(containment, terminal)
 
-    async def _try_until_born(self, command: Command, terminal: PtyTerminal, will: Will) -> Kept:
+    async def _try_until_born(
+        self, command: Command, terminal: PtyTerminal, handover: Handover
+    ) -> Kept:
         """Have the leader be born, by another keeper if one is killed before it knew its order.
 
         A session may kill whatever keeper it sees; those after it find one in the end. But no order
@@ -109,12 +111,12 @@ class KeeperTier:
         while True:
             tries -= 1
             try:
-                return await self._born(command, terminal, will)
+                return await self._born(command, terminal, handover)
             except Stillborn:
                 if not tries:
                     raise
 
-    async def _born(self, command: Command, terminal: PtyTerminal, will: Will) -> Kept:
+    async def _born(self, command: Command, terminal: PtyTerminal, handover: Handover) -> Kept:
         try:
             warden = await self._usable_warden()
             kept = warden.take()
@@ -123,7 +125,7 @@ class KeeperTier:
                 raise Stillborn(error.errno, "keeper") from error
             raise
         try:
-            kept.ask(command, terminal.slave, _written(will))
+            kept.ask(command, terminal.slave, _to_wire(handover))
             await kept.wait_born()
         except BaseException as error:
             kept.close()
@@ -361,10 +363,10 @@ class KeeperContainment:
 
     # --- the keeper -------------------------------------------------------------------------------
 
-    def entrust(self, will: Will) -> None:
+    def hand_over(self, handover: Handover) -> None:
         """Tell the keeper what is left to be done if this host dies."""
         with suppress(OSError):  # What it was told before has to do.
-            wire.send(self._kept.channel, _written(will))
+            wire.send(self._kept.channel, _to_wire(handover))
         self._rouse()  # It should have told of a death by now, if there was one.
 
     def _tell(self, what: str) -> None:
@@ -482,6 +484,6 @@ class _Pending(NamedTuple):
     signalled: Signalled
 
 
-def _written(will: Will) -> wire.Will:
-    plan, leftovers = str(will.plan), will.leftovers.value
-    return wire.Will(wire.WILL, plan, leftovers, will.steps, will.due, will.grace)
+def _to_wire(handover: Handover) -> wire.Will:
+    plan, leftovers = str(handover.plan), handover.leftovers.value
+    return wire.Will(wire.WILL, plan, leftovers, handover.steps, handover.due, handover.grace)

@@ -23,7 +23,7 @@ import trio
 
 from ptykill.rules.command import Command
 from ptykill.rules.plan import Reach
-from ptykill.rules.protocols import Signalled, Spawned, Will
+from ptykill.rules.protocols import Handover, Signalled, Spawned
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.leader import Leader
@@ -59,9 +59,9 @@ class SessionTier:
         self._table = process_table()
         self._terminals = Terminals()
 
-    async def spawn(self, command: Command, will: Will) -> Spawned:
+    async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
-        del will  # Nobody is there who could execute it.
+        del handover  # Nobody is there who could execute it.
         await trio.lowlevel.checkpoint()
         reserve.fill()
         terminal = self._terminals.take(command)
@@ -149,7 +149,7 @@ class SessionContainment:
             return Signalled()
         return self._signal_members(signal.SIGKILL, Reach.ALL)
 
-    def entrust(self, will: Will) -> None:
+    def hand_over(self, handover: Handover) -> None:
         """Nobody is there to take it: if the host dies, the kernel hangs the session up."""
 
     def finish_signal(self) -> None:
