@@ -35,7 +35,7 @@ import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.rules.command import Command
 from ptykill.system.containment import STRONGEST_FIRST, leader, session_tier, why_not
-from ptykill.system.containment.process_table import Mark
+from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.rights import Rights
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.keeper import NAME, keep
@@ -742,7 +742,7 @@ async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
     ) as supervisor:
         beside = await supervisor.spawn(["sleep", "60"])
         session = await supervisor.spawn(["sh", "-c", script], echo=False)
-        keeper = session._driver.containment._kept  # type: ignore[attr-defined]
+        keeper = session._driver.containment._keeper  # type: ignore[attr-defined]
         stranger = subprocess.Popen(["sleep", "60"], process_group=0)  # noqa: ASYNC220 - it is quick
         for pid in os.getpid(), stranger.pid, beside.pid, keeper.warden.pid:
             await session.send(b"%d\n" % pid)
@@ -1055,7 +1055,7 @@ async def lately_stolen_leaders(folder: str) -> dict[str, bool]:
             containment: Any = session._driver.containment
 
             def steal(
-                mark: Mark | None,
+                mark: PidMark | None,
                 kind: str = kind,
                 number: int = session.pid,
                 emptied: Callable[..., bool] = containment._emptied,

@@ -20,7 +20,7 @@ import trio
 import ptykill
 from ptykill import Caveat, ExitStatus, Outcome, Supervisor, Verdict
 from ptykill.system.containment.keeper_tier import KeeperContainment
-from ptykill.system.containment.warden_client import Kept, connected
+from ptykill.system.containment.warden_client import KeeperHandle, connected
 from ptykill.system.keeper.start import start_beside
 from ptykill.system.kernel import cgroup
 from ptykill.system.kernel.pidfd import Pidfd
@@ -248,7 +248,7 @@ async def test_a_full_socket(supervisor: Supervisor, tmp_path: Path) -> None:
     scene = await start(supervisor, ESCAPEES, tmp_path)
     keeper = keeper_of(scene)
     os.kill(keeper, signal.SIGSTOP)
-    channel = scene.session._driver.containment._kept.channel  # type: ignore[attr-defined]
+    channel = scene.session._driver.containment._keeper.channel  # type: ignore[attr-defined]
     with contextlib.suppress(BlockingIOError):
         while True:
             channel.send(marshal.dumps(("nonsense",)))
@@ -285,7 +285,7 @@ async def test_a_stopped_warden_is_asked_to_leave(
     tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is made to go on, so it leaves by itself, and at once."""
-    monkeypatch.setattr("ptykill.system.containment.warden_client._FAREWELL", PATIENCE)
+    monkeypatch.setattr("ptykill.system.containment.warden_client._END_TIMEOUT", PATIENCE)
     sent: list[tuple[int, int]] = []
     send = Pidfd.send
 
@@ -459,19 +459,19 @@ async def test_keepers_that_are_killed_in_a_row(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A spawn goes on until it finds one that lives."""
-    ask = Kept.ask
+    send_order = KeeperHandle.send_order
     killed: list[int] = []
 
-    def ask_the_dead(self: Kept, *order: Any) -> None:  # noqa: ANN401 - handed on
+    def send_to_the_dead(self: KeeperHandle, *order: Any) -> None:  # noqa: ANN401 - handed on
         if len(killed) < 5:
             until_now(lambda: set(keepers()) - {*killed})
             for kept in set(keepers()) - {*killed}:
                 os.kill(kept, signal.SIGKILL)
                 killed.append(kept)
             until_now(lambda: not connected(self.channel))
-        ask(self, *order)
+        send_order(self, *order)
 
-    monkeypatch.setattr(Kept, "ask", ask_the_dead)
+    monkeypatch.setattr(KeeperHandle, "send_order", send_to_the_dead)
     await until(idle, "a warm keeper")
     session = await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
     assert len(killed) >= 5

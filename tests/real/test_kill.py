@@ -23,7 +23,7 @@ from ptykill import (
     Supervisor,
     Verdict,
 )
-from ptykill.system.containment.process_table import Mark
+from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.session_tier import SessionContainment
 from ptykill.testing import processes
 from ptykill.testing.adversaries import (
@@ -461,7 +461,7 @@ async def test_births_that_were_under_way(
     reaped_at: list[bool] = []
     emptied = SessionContainment._emptied
 
-    def noted(self: SessionContainment, mark: Mark | None) -> bool:
+    def noted(self: SessionContainment, mark: PidMark | None) -> bool:
         empty = emptied(self, mark)
         reaped_at.append(empty)
         return empty

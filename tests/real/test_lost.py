@@ -187,19 +187,19 @@ async def test_a_frozen_keeper(
     monkeypatch.setenv("PTYKILL_TEST_PLACE", place)
     program = dataclasses.replace(FREEZES, source=f"kind = {kind!r}\n{FREEZES.source}")
     scene = await start(supervisor, program, tmp_path)
-    kept = cast(KeeperContainment, scene.session._driver.containment)._kept
-    assert kept.cgroup is not None
-    events = Path(f"/proc/{kept.pid}/cgroup")
+    keeper = cast(KeeperContainment, scene.session._driver.containment)._keeper
+    assert keeper.cgroup is not None
+    events = Path(f"/proc/{keeper.pid}/cgroup")
     await until(lambda: frozen(place, events), "the keeper to be frozen")
     try:
         verdict = await scene.session.terminate(plan="HUP@session 100ms, KILL 15s")
         assert verdict.empty
         assert verdict.outcome is Outcome.KILLED
         assert verdict.caveats == frozenset()
-        await until(lambda: not Path(kept.cgroup or "").exists(), "its cgroup to be removed")
+        await until(lambda: not Path(keeper.cgroup or "").exists(), "its cgroup to be removed")
     finally:
         if kind == "beside":
-            await until(lambda: not Path(f"/proc/{kept.pid}").exists(), "the keeper to leave")
+            await until(lambda: not Path(f"/proc/{keeper.pid}").exists(), "the keeper to leave")
             remove((scene.folder / "beside").read_text())
 
 

@@ -28,7 +28,13 @@ from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.lost_keeper import LostKeeper
 from ptykill.system.containment.process_table import ProcessTable, process_table
-from ptykill.system.containment.warden_client import Kept, Stillborn, Warden, connected, is_stranger
+from ptykill.system.containment.warden_client import (
+    KeeperDied,
+    KeeperHandle,
+    WardenClient,
+    connected,
+    is_stranger,
+)
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.orphaned import within
 from ptykill.system.kernel.cgroup import Cgroup, can_be_left, recover, take_here
@@ -45,7 +51,7 @@ __all__ = ["KeeperContainment", "KeeperTier"]
 
 _TRIES = 20
 """So many keepers are tried for one spawn, if one after the other is killed before its order."""
-_CLEARED = 2.0
+_CLEAR_TIMEOUT = 2.0
 """Seconds that a spawn which has failed waits for what may have been born to be gone."""
 _HELD_UP = 3
 """So many rounds of SIGKILL in a row in which a keeper is held up, with nobody left but it."""
@@ -58,28 +64,28 @@ _KILLED = (errno.EIO, errno.EPIPE, errno.ETIMEDOUT)
 class KeeperTier:
     """Spawns sessions that have a keeper each; and, if ``groups`` is a folder, a cgroup in it."""
 
-    def __init__(self, warden: Warden, groups: str | None) -> None:
+    def __init__(self, warden: WardenClient, groups: str | None) -> None:
         self.name: str = "keeper" if groups is None else "cgroup"
         self._warden = warden
         self._groups = groups
         self._births = Births()
         self._table = process_table()
         self._terminals = Terminals()
-        self._tidy = False
+        self._cgroups_clean = False
         """No keeper has died, as far as is known, before it could remove its cgroup."""
-        self._tidy_up()
+        self._recover_cgroups()
 
     @classmethod
     async def open(cls, groups: str | None = None) -> KeeperTier:
         """Start the warden. Raises OSError, or `ContainmentUnavailable`."""
-        return cls(await Warden.start(groups), groups)
+        return cls(await WardenClient.start(groups), groups)
 
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         reserve.fill()
         terminal = self._terminals.take(command)
         try:
-            kept = await self._try_until_born(command, terminal, handover)
+            keeper = await self._start_leader(command, terminal, handover)
         except OSError as error:
             terminal.hang_up()
             if isinstance(error, SpawnError):
@@ -90,18 +96,18 @@ class KeeperTier:
             raise
         containment = KeeperContainment(
             self.name,
-            kept,
+            keeper,
             terminal,
             self._births,
             self._table,
-            told_of_loss=command.attributes.death_signal is not None,
-            sealed=self._seals(command),
+            dies_with_keeper=command.attributes.death_signal is not None,
+            sealed=self._is_sealed(command),
         )
         return Spawned(containment, terminal)
 
-    async def _try_until_born(
+    async def _start_leader(
         self, command: Command, terminal: PtyTerminal, handover: Handover
-    ) -> Kept:
+    ) -> KeeperHandle:
         """Have the leader be born, by another keeper if one is killed before it knew its order.
 
         A session may kill whatever keeper it sees; those after it find one in the end. But no order
@@ -111,79 +117,81 @@ class KeeperTier:
         while True:
             tries -= 1
             try:
-                return await self._born(command, terminal, handover)
-            except Stillborn:
+                return await self._try_to_start(command, terminal, handover)
+            except KeeperDied:
                 if not tries:
                     raise
 
-    async def _born(self, command: Command, terminal: PtyTerminal, handover: Handover) -> Kept:
+    async def _try_to_start(
+        self, command: Command, terminal: PtyTerminal, handover: Handover
+    ) -> KeeperHandle:
         try:
             warden = await self._usable_warden()
-            kept = warden.take()
+            keeper = warden.take_keeper()
         except OSError as error:
             if error.errno in _KILLED:
-                raise Stillborn(error.errno, "keeper") from error
+                raise KeeperDied(error.errno, "keeper") from error
             raise
         try:
-            kept.ask(command, terminal.slave, _to_wire(handover))
-            await kept.wait_born()
+            keeper.send_order(command, terminal.slave, _to_wire(handover))
+            await keeper.wait_started()
         except BaseException as error:
-            kept.close()
-            self._tidy = False  # It may have been killed.
-            if not isinstance(error, Stillborn) and not kept.clean:
-                await self._clear_up(kept)
+            keeper.close()
+            self._cgroups_clean = False  # It may have been killed.
+            if not isinstance(error, KeeperDied) and not keeper.clean:
+                await self._wait_until_clear(keeper)
             raise
-        return kept
+        return keeper
 
-    async def _clear_up(self, kept: Kept) -> None:
+    async def _wait_until_clear(self, keeper: KeeperHandle) -> None:
         """Wait until nothing is left of what a lost keeper may have had born; bounded."""
         answer = None
         with suppress(OSError):
-            answer = kept.warden.ask_about(kept.pid)
+            answer = keeper.warden.ask_when_clear(keeper.pid)
         if answer is None:
-            self._tidy_up()  # The cgroup is what is left to know it by.
+            self._recover_cgroups()  # The cgroup is what is left to know it by.
             return
-        with answer, trio.move_on_after(_CLEARED, shield=True):
-            kept.warden.hurry()
+        with answer, trio.move_on_after(_CLEAR_TIMEOUT, shield=True):
+            keeper.warden.kill_orphans()
             while not await readable(answer):
                 pass
 
-    def _seals(self, command: Command) -> bool:
+    def _is_sealed(self, command: Command) -> bool:
         """Return whether no process of the session will be able to leave its cgroup."""
         uid = command.attributes.uid
         return self._groups is not None and uid is not None and not can_be_left(self._groups, uid)
 
     def prepare(self) -> None:
         """Have a keeper and a terminal ready for the next session."""
-        self._tidy_up()
-        self._warden.keep_warm()
+        self._recover_cgroups()
+        self._warden.prepare_keeper()
         self._terminals.prepare()
 
-    async def _usable_warden(self) -> Warden:
+    async def _usable_warden(self) -> WardenClient:
         """Return the warden, or a new one if it is dead or this host has become another user.
 
         The keepers of a warden that is given up go on; they need it no more.
         """
         if not self._warden.usable:
             log.event(logging.WARNING, "warden.replaced")
-            new = await Warden.start(self._groups)
+            new = await WardenClient.start(self._groups)
             # Two spawns may have come here at once.
             old, self._warden = self._warden, new
             await old.close()
         return self._warden
 
-    def _tidy_up(self) -> None:
+    def _recover_cgroups(self) -> None:
         """End what dead keepers have left in their cgroups, and remove these."""
-        if not self._tidy and self._groups is not None:
+        if not self._cgroups_clean and self._groups is not None:
             for path in recover(self._groups, is_stranger):
                 log.event(logging.WARNING, "cgroup.recovered", path=path)
-        self._tidy = True
+        self._cgroups_clean = True
 
     async def close(self) -> None:
         """End the warden, and give back what all sessions shared."""
         self._terminals.close()
         await self._warden.close()
-        self._tidy_up()
+        self._recover_cgroups()
         self._births.close()
         self._table.close()
         reserve.empty()
@@ -195,24 +203,24 @@ class KeeperContainment:
     def __init__(  # noqa: PLR0913 - made in one place
         self,
         name: str,
-        kept: Kept,
+        keeper: KeeperHandle,
         terminal: PtyTerminal,
         births: Births,
         table: ProcessTable,
         *,
-        told_of_loss: bool,
+        dies_with_keeper: bool,
         sealed: bool,
     ) -> None:
         self.name: str = name
         self.killed: bool = False
-        self._told_of_loss = told_of_loss
+        self._told_of_loss = dies_with_keeper
         self._sealed = sealed
-        self._kept = kept
-        self._leader = kept.leader
+        self._keeper = keeper
+        self._leader = keeper.leader
         self._terminal = terminal
         self._births = births
         self._table = table
-        self._cgroup = None if kept.cgroup is None else Cgroup(kept.cgroup)
+        self._cgroup = None if keeper.cgroup is None else Cgroup(keeper.cgroup)
         self._status: ExitStatus | None = None
         self._exited = False
         self._empty = False
@@ -246,7 +254,7 @@ class KeeperContainment:
         together = reach is Reach.ESCAPED and bool(self._pending)
         if not together:
             self.finish_signal()
-        last, there = self._births.last(), self._those_there()
+        last, there = self._births.last(), self._present_members()
         self._pending.append(_Pending(number, reach, last, there, signalled))
         if reach in (Reach.SESSION, Reach.ALL) and not self._exited:
             # It goes first: mostly it is alone, and then nobody has to be looked for. Its death
@@ -274,7 +282,7 @@ class KeeperContainment:
                 if there_then and within(reach, pid, self.pid, front):
                     self._send(number, member, signalled)
 
-    def _those_there(self) -> set[int] | None:
+    def _present_members(self) -> set[int] | None:
         """Return everybody there is, where births can't be told; or else None."""
         return None if self._births.known else {member.pid for member in self._members()}
 
@@ -296,10 +304,10 @@ class KeeperContainment:
                 self._send(signal.SIGKILL, member, signalled)
         if self._rounds > 1 or not alone:
             with suppress(OSError):  # It is told in the next round.
-                self._tell(wire.KILL)
+                self._send_message(wire.KILL)
         if self._rounds > 1:
-            self._rouse()
-            self._free(alone=alone)
+            self._resume()
+            self._unfreeze(alone=alone)
         return signalled
 
     def _send(self, number: int, process: Pidfd, signalled: Signalled) -> None:
@@ -315,42 +323,42 @@ class KeeperContainment:
 
     def _members(self) -> Iterator[Pidfd]:
         """Yield a handle on each living member."""
-        with self._keeper() as keeper:
+        with self._open_keeper() as keeper:
             if keeper is not None:
                 yield from members(keeper)
 
     @contextmanager
-    def _keeper(self) -> Iterator[Pidfd | None]:
+    def _open_keeper(self) -> Iterator[Pidfd | None]:
         """Hold the keeper; None if it is dead."""
         handle = None
         with suppress(OSError):  # EMFILE, with no reserve left.
-            handle = open_pidfd(self._kept.pid)
+            handle = open_pidfd(self._keeper.pid)
         try:
             # Its end of the socket is open, so it has not been reaped, and the number was its own.
-            yield handle if handle is not None and connected(self._kept.channel) else None
+            yield handle if handle is not None and connected(self._keeper.channel) else None
         finally:
             if handle is not None:
                 handle.close()
 
-    def _rouse(self) -> None:
+    def _resume(self) -> None:
         """Let a keeper go on that somebody has stopped."""
-        with self._keeper() as keeper:
+        with self._open_keeper() as keeper:
             if keeper is not None:
                 with suppress(OSError):
                     keeper.send(signal.SIGCONT)
 
-    def _free(self, *, alone: bool) -> None:
+    def _unfreeze(self, *, alone: bool) -> None:
         """Let a keeper go on that its session has frozen, or put where it can't run (cgroups(7)).
 
         If nothing helps, end it: its warden inherits what it has, and tells of the end as well.
         """
         if self._cgroup is not None:
             self._cgroup.thaw()
-        held_up = alone and self._leader.dead() and self._kept.held_up()
+        held_up = alone and self._leader.dead() and self._keeper.resume_if_held_up()
         self._held_up = self._held_up + 1 if held_up else 0
         if self._held_up < _HELD_UP:
             return
-        with self._keeper() as keeper:
+        with self._open_keeper() as keeper:
             if keeper is None:
                 return
             if self._held_up == _HELD_UP:
@@ -366,19 +374,19 @@ class KeeperContainment:
     def hand_over(self, handover: Handover) -> None:
         """Tell the keeper what is left to be done if this host dies."""
         with suppress(OSError):  # What it was told before has to do.
-            wire.send(self._kept.channel, _to_wire(handover))
-        self._rouse()  # It should have told of a death by now, if there was one.
+            wire.send(self._keeper.channel, _to_wire(handover))
+        self._resume()  # It should have told of a death by now, if there was one.
 
-    def _tell(self, what: str) -> None:
+    def _send_message(self, what: str) -> None:
         """Tell the keeper something. Raises OSError if that can't be done now."""
-        if not wire.send(self._kept.channel, (what,)) and connected(self._kept.channel):
+        if not wire.send(self._keeper.channel, (what,)) and connected(self._keeper.channel):
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), what)
 
-    def _hear(self) -> None:
+    def _read_messages(self) -> None:
         """Take in what the keeper has said."""
         while not self._empty and self._lost is None:
             try:
-                message, _ = wire.receive(self._kept.channel)
+                message, _ = wire.receive(self._keeper.channel)
             except BlockingIOError:
                 return
             match message[0]:
@@ -389,14 +397,14 @@ class KeeperContainment:
                 case wire.BROKEN:
                     log.event(logging.ERROR, "keeper.broken", pid=self.pid, traceback=message[1])
                 case wire.GONE:
-                    self._lose()
+                    self._go_on_without_keeper()
 
-    def _lose(self) -> None:
+    def _go_on_without_keeper(self) -> None:
         """Go on without the keeper, which is dead."""
-        log.event(logging.ERROR, "keeper.lost", pid=self.pid, keeper=self._kept.pid)
+        log.event(logging.ERROR, "keeper.lost", pid=self.pid, keeper=self._keeper.pid)
         # First: while the leader lives, its number is known to be the session's.
         self._lost = LostKeeper(
-            self._kept, self._terminal, self._table, self._cgroup, sealed=self._sealed
+            self._keeper, self._terminal, self._table, self._cgroup, sealed=self._sealed
         )
         if not self._told_of_loss and not self._leader.dead():  # By a death signal of its own.
             with suppress(PermissionError):
@@ -404,10 +412,10 @@ class KeeperContainment:
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while True:
-            self._hear()
+            self._read_messages()
             if self._lost is not None or condition():
                 return
-            await readable(self._kept.channel)
+            await readable(self._keeper.channel)
 
     # --- its end ----------------------------------------------------------------------------------
 
@@ -424,7 +432,7 @@ class KeeperContainment:
 
     def members_left(self) -> bool:
         """Ask whether anything of the session is left; if not, the leader has been reaped."""
-        self._hear()
+        self._read_messages()
         if self._lost is not None:
             left = self._lost.members_left()
             self.killed |= self._lost.killed
@@ -443,7 +451,7 @@ class KeeperContainment:
     def reap(self) -> ExitStatus | None:
         """Leave those that are left alone, if there are any; return the leader's status."""
         if not self._empty:
-            self._tell(wire.SPARE)
+            self._send_message(wire.SPARE)
         return self._status
 
     def survivors(self) -> tuple[Survivor, ...]:
@@ -453,7 +461,7 @@ class KeeperContainment:
         alive = [identify(member.pid, member) for member in self._members()]
         if not alive and not self._empty:
             # Dead, but not to be reaped: somebody traces them.
-            with self._keeper() as keeper:
+            with self._open_keeper() as keeper:
                 for pid in children(keeper.pid) if keeper is not None else ():
                     zombie = open_pidfd(pid)
                     if zombie is not None:
@@ -469,7 +477,7 @@ class KeeperContainment:
         """Give back the descriptors. A keeper that still keeps somebody goes on alone."""
         if not self._closed:
             self._closed = True
-            self._kept.close()
+            self._keeper.close()
             if self._lost is not None:
                 self._lost.close()
 

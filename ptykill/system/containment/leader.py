@@ -39,7 +39,7 @@ class Leader:
         self.pid: int = pid
         self.pinned: bool = True
         """The leader is unreaped, so its numbers are its own."""
-        self.lost: bool = False
+        self.reaped_by_others: bool = False
         """Somebody else reaped it."""
         self._status: ExitStatus | None = None
         self._process: Process | None
@@ -54,7 +54,7 @@ class Leader:
         # Where the host ignores SIGCHLD the number may have another owner by now.
         self._look(os.WNOWAIT | os.WNOHANG)
         if self._process is None:
-            self.pinned, self.lost = False, True
+            self.pinned, self.reaped_by_others = False, True
         elif not self.pinned:
             self._process.close()
             self._process = None
@@ -64,7 +64,7 @@ class Leader:
         """Return a leader that is the child of somebody else, who reaps it."""
         self = cls.__new__(cls)
         self.pid = process.pid
-        self.pinned, self.lost = False, True
+        self.pinned, self.reaped_by_others = False, True
         self._status = None
         self._process = PidfdProcess(
             process.pid, reserve.use(lambda: again(lambda: os.dup(process.fd)))
@@ -134,7 +134,7 @@ class Leader:
         """
         if self.pinned:
             self._status = self._look(os.WNOHANG)
-            self.pinned = self._status is None and not self.lost
+            self.pinned = self._status is None and not self.reaped_by_others
         return self._status
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class Leader:
             else:
                 found = again(lambda: os.waitid(os.P_PID, self.pid, os.WEXITED | how))
         except ChildProcessError:
-            self.pinned, self.lost = False, True
+            self.pinned, self.reaped_by_others = False, True
             return None
         if found is None:
             return None

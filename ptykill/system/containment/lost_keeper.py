@@ -20,7 +20,7 @@ from ptykill.system.containment.identity import identify
 from ptykill.system.containment.leader import Leader
 from ptykill.system.containment.process_table import ProcessTable
 from ptykill.system.containment.session_tier import SessionContainment
-from ptykill.system.containment.warden_client import Kept, is_stranger
+from ptykill.system.containment.warden_client import KeeperHandle, is_stranger
 from ptykill.system.keeper import wire
 from ptykill.system.kernel.cgroup import Cgroup, older
 from ptykill.system.kernel.pidfd import open_pidfd
@@ -43,7 +43,7 @@ class LostKeeper:
 
     def __init__(
         self,
-        kept: Kept,
+        keeper: KeeperHandle,
         terminal: PtyTerminal,
         table: ProcessTable,
         cgroup: Cgroup | None,
@@ -51,9 +51,9 @@ class LostKeeper:
         sealed: bool,
     ) -> None:
         self.killed: bool = False
-        self._keeper = kept.pid
-        self._warden = kept.warden
-        self._session = SessionContainment(Leader.of_another(kept.leader), terminal, table)
+        self._keeper_pid = keeper.pid
+        self._warden = keeper.warden
+        self._session = SessionContainment(Leader.of_another(keeper.leader), terminal, table)
         self._cgroup = cgroup
         self._sealed = sealed
         self._answer: socket.socket | None = None
@@ -73,12 +73,12 @@ class LostKeeper:
 
     def kill(self) -> Signalled:
         """Send SIGKILL to those that are found, and have the warden do so."""
-        self._warden.hurry()
+        self._warden.kill_orphans()
         signalled = self._session.kill()
         if self._cgroup is not None:
             refused = self._cgroup.kill_each(self._is_ours)
             with suppress(OSError):
-                # As a keeper does it: `keep.Keeper._kill_deep_down`.
+                # As a keeper does it: `Keeper._kill_deep_down`.
                 if refused and refused.issuperset(self._cgroup.members()):
                     self._cgroup.kill()
             signalled.refused |= refused
@@ -90,7 +90,7 @@ class LostKeeper:
 
     def members_left(self) -> bool:
         """Return whether anybody is left who can be found, or whom the warden may still have."""
-        self._hear()
+        self._read_messages()
         if self._proven:
             left = False
         elif self._mute:
@@ -152,10 +152,10 @@ class LostKeeper:
         """Ask the warden, if that is not done."""
         if self._answer is None and not (self._proven or self._mute):
             with suppress(OSError):  # It can't be asked now: at the next look.
-                self._answer = self._warden.ask_about(self._keeper)
+                self._answer = self._warden.ask_when_clear(self._keeper_pid)
                 self._mute = self._answer is None
 
-    def _hear(self) -> None:
+    def _read_messages(self) -> None:
         """Take in what the warden has said."""
         self._ask()
         if self._answer is None:

@@ -21,10 +21,10 @@ from ptykill.system.kernel.last_pid import Births
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import session_of
 
-__all__ = ["LinuxTable", "Mark", "PortableTable", "ProcessTable", "process_table", "unusable"]
+__all__ = ["LinuxTable", "PidMark", "PortableTable", "ProcessTable", "process_table", "unusable"]
 
 
-class Mark(NamedTuple):
+class PidMark(NamedTuple):
     """Where the kernel was in giving out numbers.
 
     ``last`` is the last one, ``at`` when that was, in seconds since boot.
@@ -51,23 +51,23 @@ class ProcessTable(Protocol):
         from the session's own, in the order in which they are given out.
         """
 
-    def mark(self) -> Mark | None:
+    def mark(self) -> PidMark | None:
         """Return where the kernel is in giving out numbers; None if this system does not tell."""
 
-    def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
+    def pids_since(self, mark: PidMark, *, margin: int = 0) -> Collection[int]:
         """Return the numbers given out since a mark that is not old, and so many before it."""
 
-    def born_between(self, mark: Mark, later: Mark) -> Collection[int]:
+    def pids_between(self, mark: PidMark, later: PidMark) -> Collection[int]:
         """Return the numbers given out between two marks, of which neither is old."""
 
-    def passed(self, number: int, mark: Mark) -> bool:
+    def may_be_reused(self, number: int, mark: PidMark) -> bool:
         """Return whether a number free at the mark may have been given out since."""
 
-    def older(self, pid: int, mark: Mark) -> bool:
+    def started_before(self, pid: int, mark: PidMark) -> bool:
         """Return whether a process certainly started before the mark."""
 
     @property
-    def knows_use(self) -> bool:
+    def tells_use(self) -> bool:
         """Whether this system tells which numbers are in use."""
 
     def in_use(self, number: int) -> bool:
@@ -99,28 +99,28 @@ class PortableTable:
         del afresh, asked  # It always is, and what psutil does not list can't be known.
         return [pid for pid in psutil.pids() if session_of(pid) == sid]
 
-    def mark(self) -> Mark | None:
+    def mark(self) -> PidMark | None:
         """Not told."""
         return None
 
-    def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
+    def pids_since(self, mark: PidMark, *, margin: int = 0) -> Collection[int]:
         """Never asked, since there are no marks."""
         raise NotImplementedError
 
-    def born_between(self, mark: Mark, later: Mark) -> Collection[int]:
+    def pids_between(self, mark: PidMark, later: PidMark) -> Collection[int]:
         """Never asked, since there are no marks."""
         raise NotImplementedError
 
-    def passed(self, number: int, mark: Mark) -> bool:
+    def may_be_reused(self, number: int, mark: PidMark) -> bool:
         """Never asked, since there are no marks."""
         raise NotImplementedError
 
-    def older(self, pid: int, mark: Mark) -> bool:
+    def started_before(self, pid: int, mark: PidMark) -> bool:
         """Never asked, since there are no marks."""
         raise NotImplementedError
 
     @property
-    def knows_use(self) -> bool:
+    def tells_use(self) -> bool:
         """It does not."""
         return False
 
@@ -162,7 +162,7 @@ class LinuxTable:
 
     _MARGIN = 8 + 2 * (os.cpu_count() or 1)
     """So many births may be under way at once."""
-    _MOST_BIRTHS = 256
+    _MOST_FORKS = 256
     """More births than this, and looking at every process costs no more."""
     _FASTEST = 1_000_000
     """No machine gives out more numbers than this in a second."""
@@ -175,7 +175,7 @@ class LinuxTable:
         self._births = Births()
         self._probe = os.open("/", os.O_RDONLY)  # Any file will do, and this one there is.
         # Nobody has the highest number that there can be (pid_max is one more than that).
-        self._knows_use = self.in_use(os.getpid()) and not self.in_use(2**22)
+        self._tells_use = self.in_use(os.getpid()) and not self.in_use(2**22)
         self._found: dict[int, set[int]] = {}
         """Members that only the slow look has found, by their sessions."""
         self._ticks = os.sysconf("SC_CLK_TCK")
@@ -215,35 +215,35 @@ class LinuxTable:
             self._found[sid] = hidden_ones.intersection(found)
         return found
 
-    def mark(self) -> Mark | None:
+    def mark(self) -> PidMark | None:
         """Return where the kernel is in giving out the numbers of this pid namespace."""
         if not self._births.known:
             return None
         now = clock_gettime(CLOCK_BOOTTIME)  # First: who is older than that, is older than `last`.
-        return Mark(self._births.last(), now)
+        return PidMark(self._births.last(), now)
 
-    def born_since(self, mark: Mark, *, margin: int = 0) -> Collection[int]:
+    def pids_since(self, mark: PidMark, *, margin: int = 0) -> Collection[int]:
         """Return the numbers given out since a mark that is not old, round the circle."""
         return self._births.since(mark.last, margin)
 
-    def born_between(self, mark: Mark, later: Mark) -> Collection[int]:
+    def pids_between(self, mark: PidMark, later: PidMark) -> Collection[int]:
         """Return the numbers given out between two marks, round the circle."""
         return self._births.between(mark.last, later.last)
 
-    def passed(self, number: int, mark: Mark) -> bool:
+    def may_be_reused(self, number: int, mark: PidMark) -> bool:
         """Return whether a number free at the mark may have been given out since."""
         age = clock_gettime(CLOCK_BOOTTIME) - mark.at
-        return number in self.born_since(mark) or age > self._trust
+        return number in self.pids_since(mark) or age > self._trust
 
-    def older(self, pid: int, mark: Mark) -> bool:
+    def started_before(self, pid: int, mark: PidMark) -> bool:
         """Return whether a process started in an earlier clock tick than the mark's (proc(5))."""
         fields = procfs.stat(pid)
         return bool(fields) and int(fields[19]) < int(mark.at * self._ticks)
 
     @property
-    def knows_use(self) -> bool:
+    def tells_use(self) -> bool:
         """Whether the kernel answers: it must know that we are here."""
-        return self._knows_use
+        return self._tells_use
 
     def in_use(self, number: int) -> bool:
         """Ask the kernel, which refuses to make nobody a descriptor's owner.
@@ -284,7 +284,7 @@ class LinuxTable:
         for _ in range(self._PASSES):
             last = self._births.last()
             around = last < self._last
-            if last - start + around * self._births.highest > self._MOST_BIRTHS:
+            if last - start + around * self._births.highest > self._MOST_FORKS:
                 return False
             self._note(
                 (*range(start, self._births.highest), *range(1, last + 1))

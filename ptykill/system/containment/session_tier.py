@@ -28,7 +28,7 @@ from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.leader import Leader
 from ptykill.system.containment.process import Process, open_process
-from ptykill.system.containment.process_table import Mark, ProcessTable, process_table
+from ptykill.system.containment.process_table import PidMark, ProcessTable, process_table
 from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.pidfd import deliver
 from ptykill.system.kernel.procfs import Children, group_of, session_of
@@ -42,7 +42,7 @@ _HELD = 16
 """So many members are held and waited for at once, since each costs a descriptor."""
 _SPARED = 8
 """So many rounds of SIGKILL spare the leader while there are too few descriptors to see all."""
-_UNDER_WAY = 256
+_FORKS_UNDER_WAY = 256
 """So many births may be under way, with a number that nobody can be found by yet."""
 _ASKED_AT_ONCE = 4096
 """So many numbers are asked about, where processes are hidden, before others may run: some 5 ms."""
@@ -99,7 +99,7 @@ class SessionContainment:
         """Some members, held: their death is waited for, and they keep the session's number."""
         self._children: Children | None = None
         self._pending: list[_Pending] = []
-        self._mark: Mark | None = None
+        self._mark: PidMark | None = None
         """Where the kernel's numbering stood when the session's number was last known its own."""
         self._seen: set[int] = set()
         """Whom the last look saw in the session, alive or not."""
@@ -161,7 +161,7 @@ class SessionContainment:
         for number, reach, mark, signalled in pending:
             pids = self._within(reach, known)
             if pids and number != signal.SIGKILL:
-                born = self._table.born_since(mark)
+                born = self._table.pids_since(mark)
                 pids = [pid for pid in pids if pid not in born]
             self._send(number, self._living(pids), signalled)
 
@@ -188,7 +188,7 @@ class SessionContainment:
         # is reaped before anybody was looked for, then. If a birth was under way, whoever was born
         # has the session's number, so nobody else can, and is looked for now.
         mark = self._table.mark()
-        if self._bore_nobody_until(mark) and self._emptied(mark):
+        if self._leader_had_no_children(mark) and self._emptied(mark):
             return False
         self.finish_signal()
         before = self._table.mark()
@@ -260,7 +260,7 @@ class SessionContainment:
         caveats = {Caveat.ESCAPEES_UNKNOWN}
         if not self._proven:
             caveats.add(Caveat.SCANNED)
-        if self._leader.lost:
+        if self._leader.reaped_by_others:
             caveats.add(Caveat.REAPED_BY_OTHERS)
         return frozenset(caveats)
 
@@ -292,25 +292,25 @@ class SessionContainment:
             return pids
         # Those that were born before the number could be anybody else's are no strangers.
         mark = self._mark
-        older = [pid for pid in pids if mark is not None and self._table.older(pid, mark)]
+        older = [pid for pid in pids if mark is not None and self._table.started_before(pid, mark)]
         # The others may be; that matters unless they are dead.
         self._unsure = next(self._alive(set(pids).difference(older)), None) is not None
         return older
 
-    def _bore_nobody_until(self, mark: Mark | None) -> bool:
+    def _leader_had_no_children(self, mark: PidMark | None) -> bool:
         """Return whether the leader had no children at the last signal, nor has had one since."""
         if not self._pending or mark is None:
             return False
-        born = self._table.born_between(self._pending[0].mark, mark)
+        born = self._table.pids_between(self._pending[0].mark, mark)
         return not any(session_of(pid) == self.pid for pid in born)
 
-    def _grown(self, mark: Mark) -> bool:
+    def _grown(self, mark: PidMark) -> bool:
         """Return whether there is anybody in the session whom the last look has not seen.
 
         All that it saw were found dead *after* it. Whoever lives has been born, then, by one of
         them, or by a child of theirs, so since the mark or just before: not seen means not there.
         """
-        born = self._table.born_since(mark, margin=_UNDER_WAY)
+        born = self._table.pids_since(mark, margin=_FORKS_UNDER_WAY)
         return any(session_of(pid) == self.pid and pid not in self._seen for pid in born)
 
     def _number_is_ours(self) -> bool:
@@ -327,13 +327,13 @@ class SessionContainment:
             or self._leader.unreaped()
             # If it is there now, the number that was asked about was its own.
             or any(session_of(each.pid) == self.pid and _there(each) for each in self._watched)
-            or (self._mark is not None and not self._table.passed(self.pid, self._mark))
+            or (self._mark is not None and not self._table.may_be_reused(self.pid, self._mark))
         )
         if ours:
             self._mark = mark
         return ours
 
-    def _emptied(self, mark: Mark | None) -> bool:
+    def _emptied(self, mark: PidMark | None) -> bool:
         """Reap the leader and ask the kernel whether anybody still has the session's number.
 
         ``mark`` has just been taken.
@@ -341,14 +341,16 @@ class SessionContainment:
         if self._escaped:
             return False
         if self._leader.pinned:
-            if not self._table.knows_use:
+            if not self._table.tells_use:
                 return False  # A zombie keeps the number safe for as long as we look at the table.
             self._leader.reap()
-            if not self._leader.lost:  # Or else the number may have been a stranger's by then.
+            if (
+                not self._leader.reaped_by_others
+            ):  # Or else the number may have been a stranger's by then.
                 self._mark = mark
             if self._leader.pinned:
                 return False
-        if self._leader.lost and _there(self._leader):
+        if self._leader.reaped_by_others and _there(self._leader):
             return False  # Unreaped by whoever has to, it keeps the number itself.
         # Or it is somebody's pid by now: it was free, then, and has been given out again.
         self._proven = not self._table.in_use(self.pid) or session_of(self.pid) >= 0
@@ -411,7 +413,7 @@ class SessionContainment:
 
     def _is_older(self, process: Process) -> bool:
         """Return whether a process is older than anybody else's claim to the session's number."""
-        return self._mark is not None and self._table.older(process.pid, self._mark)
+        return self._mark is not None and self._table.started_before(process.pid, self._mark)
 
     def _alive(self, pids: Iterable[int]) -> Iterator[Process]:
         """Open each of these that lives and has the session's number, or has escaped from it."""
@@ -531,7 +533,7 @@ class SessionContainment:
 class _Search:
     """How far the look at numbers that are not listed has come."""
 
-    began: Mark | None
+    began: PidMark | None
     seen: set[int]
     asked: int = 0
 
@@ -541,7 +543,7 @@ class _Pending(NamedTuple):
 
     number: Signals
     reach: Reach
-    mark: Mark
+    mark: PidMark
     signalled: Signalled
 
 

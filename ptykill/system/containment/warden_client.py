@@ -35,16 +35,24 @@ from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import descends, stat
 from ptykill.system.kernel.retry import again, close
-from ptykill.system.pty.order import PATIENCE, order, standard_input, working_directory
+from ptykill.system.pty.order import SPAWN_TIMEOUT, order, standard_input, working_directory
 from ptykill.system.readiness import readable
 
-__all__ = ["Kept", "Lost", "Stillborn", "Warden", "connected", "is_stranger", "unavailable"]
+__all__ = [
+    "KeeperDied",
+    "KeeperHandle",
+    "OutcomeUnknown",
+    "WardenClient",
+    "connected",
+    "is_stranger",
+    "unavailable",
+]
 
-_PATIENCE = 30.0
+_READY_TIMEOUT = 30.0
 """Seconds in which a warden or a keeper that is not held up answers, however busy the machine."""
-_REAPED = 0.2
+_REAP_TIMEOUT = 0.2
 """Seconds that a warden which is dead may take to be reaped."""
-_FAREWELL = 2.0
+_END_TIMEOUT = 2.0
 """Seconds that a warden, or a keeper, has to end by itself when it is told to."""
 _LOOK = 0.05
 """Seconds after which it is looked at who does not answer, and again and again."""
@@ -68,10 +76,10 @@ def unavailable() -> str | None:
     return None
 
 
-class Kept:
+class KeeperHandle:
     """A keeper and, once there has been a birth, its session's leader."""
 
-    def __init__(self, channel: socket.socket, warden: Warden) -> None:
+    def __init__(self, channel: socket.socket, warden: WardenClient) -> None:
         self.channel: socket.socket = channel
         self._warden = warden
         self.umask: int | None = None
@@ -94,53 +102,53 @@ class Kept:
         return self._leader
 
     @property
-    def warden(self) -> Warden:
+    def warden(self) -> WardenClient:
         """Who forked it, and inherits what it leaves if it dies."""
         return self._warden
 
-    def ask(self, command: Command, terminal: int, will: wire.Will) -> None:
-        """Ask for a birth. Raises OSError; `Stillborn` if it was never told to the keeper."""
+    def send_order(self, command: Command, terminal: int, will: wire.Will) -> None:
+        """Ask for a birth. Raises OSError; `KeeperDied` if it was never told to the keeper."""
         with suppress(BlockingIOError):  # What its warden has said of a warm one.
             message, fds = wire.receive(self.channel)
             if message[0] in (wire.BROKEN, wire.GONE):  # Killed, or failed, while it was waiting.
-                raise Stillborn(errno.EIO, "keeper")
+                raise KeeperDied(errno.EIO, "keeper")
             if message[0] == wire.FAILED:  # It could not get ready; another may do better.
-                raise Stillborn(message[1] or errno.EIO, message[2])
-            self._take_in(message, fds)
+                raise KeeperDied(message[1] or errno.EIO, message[2])
+            self._handle(message, fds)
         with working_directory(command) as here, standard_input(command) as stdin:
             message = wire.ORDER, order(command), self.umask, *will
             if not wire.send(self.channel, message, [terminal, here, *stdin]):
-                raise Stillborn(errno.EIO, "keeper")
+                raise KeeperDied(errno.EIO, "keeper")
 
-    async def wait_born(self) -> None:
+    async def wait_started(self) -> None:
         """Wait for the birth that was asked for. Raises OSError, and then there is none.
 
-        `Stillborn` is raised only with a proof that nothing was born: the keeper never read the
+        `KeeperDied` is raised only with a proof that nothing was born: the keeper never read the
         order. Otherwise the command may have run, and must not be run again.
 
         Bounded, whatever is done to the keeper. One that is slow is waited for; one that is held
         up, by SIGSTOP or a tracer, is made to go on, and given up if that does not help.
         """
-        until = trio.current_time() + PATIENCE
+        until = trio.current_time() + SPAWN_TIMEOUT
         held_up = 0
         try:
             while held_up < _LOOKS and trio.current_time() < until:
                 with trio.move_on_after(_LOOK):
-                    await self._born()
+                    await self._try_to_start()
                     return
-                held_up = held_up + 1 if self.held_up() else 0
+                held_up = held_up + 1 if self.resume_if_held_up() else 0
         except (trio.Cancelled, OSError):
-            await self._end(_FAREWELL)
+            await self._end(_END_TIMEOUT)
             raise
-        if await self._end(0 if held_up else _FAREWELL) and held_up:
-            raise Stillborn(errno.ETIMEDOUT, "keeper")
+        if await self._end(0 if held_up else _END_TIMEOUT) and held_up:
+            raise KeeperDied(errno.ETIMEDOUT, "keeper")
         raise Failed(errno.ETIMEDOUT, "exec")
 
-    async def _born(self) -> None:
+    async def _try_to_start(self) -> None:
         while self._leader is None:
-            self._take_in(*await self._next())
+            self._handle(*await self._next())
 
-    def _take_in(self, message: wire.Message, fds: list[int]) -> None:
+    def _handle(self, message: wire.Message, fds: list[int]) -> None:
         match message:
             case wire.KEPT, keeper:
                 self.pid = keeper
@@ -157,7 +165,7 @@ class Kept:
             case _:
                 self._over = True
                 # Told of nothing but the order, it has not read that. Else it may have obeyed.
-                raise (Stillborn if self._unread_at_death else Lost)(errno.EIO, "keeper")
+                raise (KeeperDied if self._unread_at_death else OutcomeUnknown)(errno.EIO, "keeper")
 
     async def _next(self) -> tuple[wire.Message, list[int]]:
         """Wait for the keeper's next message."""
@@ -170,14 +178,14 @@ class Kept:
             except BlockingIOError:
                 pass
 
-    def held_up(self) -> bool:
+    def resume_if_held_up(self) -> bool:
         """Return whether whoever has to answer does not run; and let it go on."""
         state = stat(self.pid or self._warden.pid)[:1]
-        self._rouse()
+        self._resume()
         # Whoever has something to hear, and could, is about to run (R), or waits for a disk (D).
         return state in ([b"T"], [b"t"]) or (state == [b"S"] and self._unread() > 0)
 
-    def _rouse(self) -> None:
+    def _resume(self) -> None:
         self._warden.signal(signal.SIGCONT)
         self._signal(signal.SIGCONT)
 
@@ -201,7 +209,7 @@ class Kept:
             return 0
         return int.from_bytes(size, sys.byteorder)
 
-    async def _end(self, patience: float) -> bool:
+    async def _end(self, seconds: float) -> bool:
         """Have what it keeps killed, and wait until it is gone; bounded.
 
         Returns whether the order was taken back: nobody was born by it, and nobody will be.
@@ -222,17 +230,17 @@ class Kept:
             self._over = self.clean = True
             self._signal(signal.SIGKILL)
             return True
-        self._rouse()
+        self._resume()
         with trio.CancelScope(shield=True):
-            await self._gone(patience)
+            await self._gone(seconds)
             if not self._over:
                 self._signal(signal.SIGKILL)  # The warden kills what it has left, if anything.
-                await self._gone(_FAREWELL)
+                await self._gone(_END_TIMEOUT)
         return False
 
-    async def _gone(self, patience: float) -> None:
+    async def _gone(self, seconds: float) -> None:
         """Wait until the session is over, or the keeper dead; so long."""
-        with trio.move_on_after(patience):
+        with trio.move_on_after(seconds):
             while not self._over:
                 try:
                     message, fds = await self._next()
@@ -264,15 +272,15 @@ class Kept:
             self._leader = None
 
 
-class Stillborn(Failed):
+class KeeperDied(Failed):
     """The keeper died before anybody was born, so that another one may be tried."""
 
 
-class Lost(Failed):
+class OutcomeUnknown(Failed):
     """The keeper died when it had its order: whether anybody was born is not known."""
 
 
-class Warden:
+class WardenClient:
     """A warden process. Made by `start`; `close` has to be called.
 
     It is a child of this process, which is not to be surprised if somebody else reaps it.
@@ -286,11 +294,11 @@ class Warden:
         self._groups = groups
         self._process = open_pidfd(pid)
         self._rights = rights
-        self._warm: Kept | None = None
+        self._warm: KeeperHandle | None = None
         _all.add(self)
 
     @classmethod
-    async def start(cls, groups: str | None) -> Warden:
+    async def start(cls, groups: str | None) -> WardenClient:
         """Start one; each of its keepers gets a cgroup in the folder ``groups``, if that is given.
 
         Raises OSError; `ContainmentUnavailable` if its keepers could not keep anybody.
@@ -310,9 +318,9 @@ class Warden:
             self = cls(pid, ours, groups, rights)
             undone.pop_all()
         try:
-            self.keep_warm()
-            with trio.fail_after(_PATIENCE):
-                await self._hear_ready()
+            self.prepare_keeper()
+            with trio.fail_after(_READY_TIMEOUT):
+                await self._wait_ready()
         except trio.TooSlowError:
             await self.close()
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), "warden") from None
@@ -321,7 +329,7 @@ class Warden:
             raise
         return self
 
-    async def _hear_ready(self) -> None:
+    async def _wait_ready(self) -> None:
         told = None
         while told is None:
             with trio.move_on_after(_LOOK) as scope:
@@ -350,20 +358,20 @@ class Warden:
         """Whether it is there: not dead, nor closed."""
         return self._process is not None and not self._process.dead()
 
-    def take(self) -> Kept:
+    def take_keeper(self) -> KeeperHandle:
         """Return a keeper, the warm one if there is one. Raises OSError."""
         warm, self._warm = self._warm, None
-        kept = warm or self._ask_for_keeper()
-        kept.umask = self._rights.umask
-        return kept
+        keeper = warm or self._ask_for_keeper()
+        keeper.umask = self._rights.umask
+        return keeper
 
-    def keep_warm(self) -> None:
+    def prepare_keeper(self) -> None:
         """Have another keeper ready for the next session, if it can be had."""
         if self._warm is None and self._channel.fileno() >= 0:
             with suppress(OSError):
                 self._warm = self._ask_for_keeper()
 
-    def _ask_for_keeper(self) -> Kept:
+    def _ask_for_keeper(self) -> KeeperHandle:
         ours, theirs = again(_pair)
         with _held(theirs):
             ours.settimeout(0)
@@ -376,9 +384,9 @@ class Warden:
                     ours.close()
         if not sent:
             raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
-        return Kept(ours, self)
+        return KeeperHandle(ours, self)
 
-    def ask_about(self, keeper: int) -> socket.socket | None:
+    def ask_when_clear(self, keeper: int) -> socket.socket | None:
         """Ask about a keeper that died before its session did: `wire.CLEAR` is the proof.
 
         Returns the socket on which it is told; None if the warden is dead, and nobody will know.
@@ -402,7 +410,7 @@ class Warden:
             return None
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # No room, for now.
 
-    def hurry(self) -> None:
+    def kill_orphans(self) -> None:
         """Have it kill what lost keepers have left, now."""
         if self._channel.fileno() >= 0:
             self.signal(signal.SIGCONT)
@@ -430,15 +438,15 @@ class Warden:
             for number in signal.SIGCONT, signal.SIGKILL:  # Stopped, say. It has nothing to lose.
                 with suppress(OSError):
                     process.send(number)
-                with trio.move_on_after(_FAREWELL, shield=True) as scope:
+                with trio.move_on_after(_END_TIMEOUT, shield=True) as scope:
                     while not await readable(process.fd):
                         pass  # It is reaped below, if it is dead.
                 if not scope.cancelled_caught:
                     break
-            with suppress(OSError), trio.move_on_after(_REAPED, shield=True):
+            with suppress(OSError), trio.move_on_after(_REAP_TIMEOUT, shield=True):
                 # A tracer may hold a dead one back from us for a moment (ptrace(2)).
                 while not again(lambda: _reaped(process.fd)):  # noqa: ASYNC110 - no event tells
-                    await trio.sleep(_REAPED / 100)
+                    await trio.sleep(_REAP_TIMEOUT / 100)
             process.close()
 
     def forget(self) -> None:
@@ -450,7 +458,7 @@ class Warden:
             self._process = None
 
 
-_all: weakref.WeakSet[Kept | Warden] = weakref.WeakSet()
+_all: weakref.WeakSet[KeeperHandle | WardenClient] = weakref.WeakSet()
 
 
 def is_stranger(pid: int) -> bool:
@@ -463,7 +471,7 @@ def is_stranger(pid: int) -> bool:
     if syscalls.inherits_orphans():
         if pid in ours:
             return True
-        ours = [each.pid for each in list(_all) if isinstance(each, Warden) and each.alive]
+        ours = [each.pid for each in list(_all) if isinstance(each, WardenClient) and each.alive]
     return descends(pid, *ours)
 
 

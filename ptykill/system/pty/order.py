@@ -13,9 +13,9 @@ from ptykill.rules.command import Command, as_bytes
 from ptykill.system.kernel.leader import Order
 from ptykill.system.pty.environment import inherited
 
-__all__ = ["PATIENCE", "failed", "order", "standard_input", "working_directory"]
+__all__ = ["SPAWN_TIMEOUT", "failed", "order", "standard_input", "working_directory"]
 
-PATIENCE = 60.0
+SPAWN_TIMEOUT = 60.0
 """Seconds that a birth may take: an exec can wait for a slow file system."""
 
 

@@ -19,7 +19,7 @@ from ptykill.system.keeper import wire
 from ptykill.system.keeper.start import start_beside
 from ptykill.system.kernel.leader import Failed, Order, outcome
 from ptykill.system.kernel.retry import again
-from ptykill.system.pty.order import PATIENCE, standard_input, working_directory
+from ptykill.system.pty.order import SPAWN_TIMEOUT, standard_input, working_directory
 from ptykill.system.readiness import readable
 
 __all__ = ["start"]
@@ -34,7 +34,7 @@ async def start(order: Order, command: Command, terminal: int) -> int:
             pid = start_beside("embryo", theirs.fileno())
         try:
             failure: Failed | None = Failed(errno.ETIMEDOUT, "exec")
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(SPAWN_TIMEOUT):
                 failure = outcome(await _told(ours, order, [terminal, here, *stdin]))
         except BaseException:
             _end(pid)
