@@ -7,10 +7,10 @@ from types import ModuleType
 
 import click
 
-__all__ = ["needing"]
+__all__ = ["import_extra"]
 
 
-def needing(module: str, extra: str) -> ModuleType:
+def import_extra(module: str, extra: str) -> ModuleType:
     """Import a module. Raises ClickException, which names the extra that it lacks."""
     try:
         return importlib.import_module(module)

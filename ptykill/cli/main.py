@@ -24,9 +24,9 @@ except ModuleNotFoundError:
     sys.exit("ptykill's command line needs more: pip install 'ptykill[server]'")
 
 from ptykill.cli.client.commands import COMMANDS
-from ptykill.cli.client.telling import interrupted
+from ptykill.cli.client.messages import exit_interrupted
 from ptykill.cli.descriptors import open_missing
-from ptykill.cli.extras import needing
+from ptykill.cli.extras import import_extra
 from ptykill.cli.key_file import read_key
 
 __all__ = ["main"]
@@ -51,7 +51,7 @@ class _Main(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            interrupted()
+            exit_interrupted()
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
@@ -172,8 +172,8 @@ def serve(
 
     SIGTERM or Ctrl-C ends every session by the plan, and then the server; a second one kills.
     """
-    server = needing("ptykill.cli.serve.daemon", "server")
-    take_variable = needing("ptykill.cli.serve.separation", "server").take_variable
+    server = import_extra("ptykill.cli.serve.daemon", "server")
+    take_variable = import_extra("ptykill.cli.serve.separation", "server").take_variable
     try:
         chosen = Plan.parse(plan)
         if grace is not None:
@@ -208,7 +208,7 @@ def serve(
 )
 def demo(*, plain: bool, grace: float) -> None:
     """Show real sessions being ended, and what others leave alive."""
-    sys.exit(needing("ptykill.cli.demo", "demo").main(plain=plain, grace=grace))
+    sys.exit(import_extra("ptykill.cli.demo", "demo").main(plain=plain, grace=grace))
 
 
 @main.command()
@@ -225,7 +225,7 @@ def doctor(*, require: str, as_json: bool) -> None:
 
     Each containment is tried: a session is spawned, a daemon escapes from it, and it is ended.
     """
-    show = needing("ptykill.cli.doctor.screen", "server").show
+    show = import_extra("ptykill.cli.doctor.screen", "server").show
     enough = STRONGEST_FIRST[: STRONGEST_FIRST.index(require) + 1]
     sys.exit(0 if show(as_json=as_json) in enough else 1)
 

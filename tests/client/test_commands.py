@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ptykill.cli.client.daemon import Daemon, DaemonError
+from ptykill.cli.client.daemon_client import DaemonClient, DaemonError
 from ptykill.cli.main import main
 from tests.client.conftest import KEY
 from tests.client.seat import Here, Seat, ask
@@ -189,7 +189,7 @@ def test_a_table_for_a_person(here: Here, sit: Callable[..., Seat]) -> None:
 
 async def test_a_session_is_shown_and_resized(here: Here) -> None:
     """What the commands are made of is there for programs too."""
-    async with Daemon(here.env["PTYKILL_URL"], KEY) as daemon:
+    async with DaemonClient(here.env["PTYKILL_URL"], KEY) as daemon:
         created = await daemon.create(["sleep", "1000"], size=(30, 90))
         await daemon.resize(created.session_id, 40, 120)
         session = await daemon.get(created.session_id)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ptykill.cli.client.traffic import read_some, write_all
+from ptykill.cli.client.fd_io import read_some, write_all
 from tests.client.seat import PATIENCE, PTYKILL
 
 

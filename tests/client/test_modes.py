@@ -73,11 +73,11 @@ def seen(output: bytes, cuts: Iterator[int] | None = None) -> Modes:
     """Return what follows output that came in one piece, or in those that are given."""
     modes, at = Modes(), 0
     for size in cuts or iter(()):
-        modes.see(output[at : at + size])
+        modes.feed(output[at : at + size])
         at += size
         if at >= len(output):
             return modes
-    modes.see(output[at:])
+    modes.feed(output[at:])
     return modes
 
 
@@ -96,7 +96,7 @@ def test_nothing_is_undone_where_nothing_was_done(output: bytes) -> None:
     for size in range(1, max(len(output), 2)):
         modes = Modes()
         for start in range(0, len(output), size):
-            modes.see(output[start : start + size])
+            modes.feed(output[start : start + size])
         assert modes.undo() == b"", size
 
 
@@ -115,10 +115,10 @@ def test_a_string_that_is_not_finished_swallows_nothing() -> None:
 def test_long_strings_are_not_kept() -> None:
     """An image of many megabytes is a string as well."""
     modes = Modes()
-    modes.see(b"\x1b_G")
+    modes.feed(b"\x1b_G")
     for _ in range(100):
-        modes.see(b"A" * 65_536)
-    modes.see(b"\x1b\\\x1b[?25l")
+        modes.feed(b"A" * 65_536)
+    modes.feed(b"\x1b\\\x1b[?25l")
     assert modes.undo() == b"\x1b[?25h\x1b[0m"
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ptykill.cli.client import tokens, tty
-from ptykill.cli.client.daemon import Daemon, DaemonError
+from ptykill.cli.client import local_terminal, tokens
+from ptykill.cli.client.daemon_client import DaemonClient, DaemonError
 from ptykill.http import frames
 
 
@@ -69,13 +69,13 @@ def test_tokens_without_a_runtime_folder(tmp_path: Path, monkeypatch: pytest.Mon
 )
 async def test_where_the_daemon_is(url: str, path: str, authority: str) -> None:
     """A URL has the path of the API, or none."""
-    async with Daemon(url, "key") as daemon:
+    async with DaemonClient(url, "key") as daemon:
         assert (daemon.path, daemon.authority) == (path, authority)
 
 
 async def test_the_error_of_another_server() -> None:
     """What is no answer of ours is told as such."""
-    async with Daemon("http://host", None) as daemon:
+    async with DaemonClient("http://host", None) as daemon:
         for body in (b"<html>", b"[]", b"null", b'{"error": 1}'):
             assert "no ptykill" in str(daemon.refusal(502, body))
         ours = daemon.refusal(404, b'{"error": "gone", "code": "GONE"}')
@@ -97,12 +97,12 @@ async def test_what_can_not_be_opened_anew_is_read_by_threads(
 ) -> None:
     """A terminal of another user's, or one without a name, does as well."""
     master, slave = terminal
-    monkeypatch.setattr(tty, "_opened_anew", lambda fd, flags: None)
-    with tty.near(slave, slave) as near:
-        assert near.interactive
+    monkeypatch.setattr(local_terminal, "_reopen", lambda fd, flags: None)
+    with local_terminal.open_local_terminal(slave, slave) as here:
+        assert here.interactive
         os.write(master, b"typed")
-        assert await near.receive() == b"typed"
-        await near.send(b"shown\n")
+        assert await here.receive() == b"typed"
+        await here.send(b"shown\n")
         assert os.read(master, 100) == b"shown\n"
 
 
@@ -116,7 +116,7 @@ async def test_an_error_in_raw_mode(terminal: tuple[int, int]) -> None:
         inside.append(termios.tcgetattr(slave))
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), tty.near(slave, slave):
+    with pytest.raises(RuntimeError), local_terminal.open_local_terminal(slave, slave):
         fail()
     assert inside != [before]
     assert termios.tcgetattr(slave) == before

@@ -18,9 +18,9 @@ from trio_websocket import (
     serve_websocket,
 )
 
-from ptykill.cli.client import link
-from ptykill.cli.client.daemon import Daemon
-from ptykill.cli.client.typed import Typed
+from ptykill.cli.client import websocket
+from ptykill.cli.client.daemon_client import DaemonClient
+from ptykill.cli.client.input_queue import InputQueue
 from tests.client.conftest import KEY, serving
 from tests.client.proxy import Proxy
 from tests.client.seat import PATIENCE, Here, Seat
@@ -52,9 +52,9 @@ def through(proxy: Proxy) -> Here:
 
 def setting(**numbers: float) -> str:
     """Return code that has a client wait for other times than a person's."""
-    where = {"SILENCE": "link", "NOBODY": "attach"}
+    where = {"SILENCE_TIMEOUT": "websocket", "NO_LISTENER_TIMEOUT": "attach"}
     return "".join(
-        f"import ptykill.client.{where[name]} as m; m.{name} = {number};"
+        f"import ptykill.cli.client.{where[name]} as m; m.{name} = {number};"
         for name, number in numbers.items()
     )
 
@@ -62,7 +62,7 @@ def setting(**numbers: float) -> str:
 def test_a_connection_that_stalls(here: Here, proxy: Proxy, sit: Sit) -> None:
     """Silence is noticed and told, and with the same token the session goes on, as does typing."""
     session_id = here.new(STAYS)
-    seat = sit("attach", session_id, here=through(proxy), first=setting(SILENCE=3))
+    seat = sit("attach", session_id, here=through(proxy), first=setting(SILENCE_TIMEOUT=3))
     seat.read_until("ready\r\n")
     proxy.open.clear()
     seat.read_until(LOST)
@@ -79,24 +79,24 @@ def test_a_connection_that_stalls(here: Here, proxy: Proxy, sit: Sit) -> None:
 
 async def test_a_silent_session_is_not_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that sends no PING has to answer ours."""
-    monkeypatch.setattr(link, "SILENCE", 1.5)
+    monkeypatch.setattr(websocket, "SILENCE_TIMEOUT", 1.5)
     heard: list[str | bytes] = []
 
     async def serve(request: WebSocketRequest) -> None:
-        websocket = await request.accept()
-        await trio.sleep(2 * link.SILENCE)
-        await websocket.send_message("done")
+        connection = await request.accept()
+        await trio.sleep(2 * websocket.SILENCE_TIMEOUT)
+        await connection.send_message("done")
         with suppress(ConnectionClosed):
-            await websocket.get_message()
+            await connection.get_message()
 
-    async def talk(websocket: WebSocketConnection) -> None:
-        heard.append(await websocket.get_message())
+    async def talk(connection: WebSocketConnection) -> None:
+        heard.append(await connection.get_message())
 
     async with trio.open_nursery() as nursery:
         server = await nursery.start(serve_websocket, serve, "127.0.0.1", 0, None)
-        async with Daemon(f"http://127.0.0.1:{server.port}", "key") as daemon:
+        async with DaemonClient(f"http://127.0.0.1:{server.port}", "key") as daemon:
             with trio.fail_after(PATIENCE):
-                await link.linked(daemon, "/", [], talk)
+                await websocket.run_websocket(daemon, "/", [], talk)
         nursery.cancel_scope.cancel()
     assert heard == ["done"]
 
@@ -104,7 +104,9 @@ async def test_a_silent_session_is_not_a_lost_one(monkeypatch: pytest.MonkeyPatc
 def test_a_session_that_ends_meanwhile(here: Here, proxy: Proxy, sit: Sit) -> None:
     """Its exit status is told all the same, once there is a connection again."""
     session_id = here.new(STAYS)
-    seat = sit("attach", session_id, here=through(proxy), first=setting(NOBODY=PATIENCE))
+    seat = sit(
+        "attach", session_id, here=through(proxy), first=setting(NO_LISTENER_TIMEOUT=PATIENCE)
+    )
     seat.read_until("ready\r\n")
     proxy.refuse()
     seat.read_until(LOST)
@@ -133,7 +135,9 @@ def test_a_session_that_nobody_knows_any_more(here: Here, proxy: Proxy, sit: Sit
 def test_giving_up(here: Here, proxy: Proxy, sit: Sit, key: str) -> None:
     """Ctrl-C, or the key that detaches, ends the waiting; the session goes on."""
     session_id = here.new(STAYS)
-    seat = sit("attach", session_id, here=through(proxy), first=setting(NOBODY=PATIENCE))
+    seat = sit(
+        "attach", session_id, here=through(proxy), first=setting(NO_LISTENER_TIMEOUT=PATIENCE)
+    )
     seat.read_until("ready\r\n")
     proxy.refuse()
     seat.read_until(LOST)
@@ -165,7 +169,7 @@ def test_input_that_may_be_lost_is_told(here: Here, proxy: Proxy) -> None:
 
 async def test_what_is_typed_waits_for_a_connection() -> None:
     """What one connection did not take is there for the next; too much has to wait."""
-    typed = Typed()
+    typed = InputQueue()
     await typed.put(b"one")
     assert await anext(aiter(typed)) == b"one"  # And the connection breaks.
     again = aiter(typed)

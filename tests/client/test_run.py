@@ -264,7 +264,7 @@ def test_a_terminal_that_goes_away(mark: str) -> None:
 
 def test_it_imports_nothing_of_the_daemons_or_its_clients() -> None:
     """One command starts without what only HTTP needs."""
-    code = "import sys, ptykill.cli, ptykill.client.run; print(*sys.modules)"
+    code = "import sys, ptykill.cli, ptykill.cli.client.run; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True
     )

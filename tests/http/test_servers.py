@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ptykill.cli.client.daemon import Daemon
+from ptykill.cli.client.daemon_client import DaemonClient
 from ptykill.http import schema
 from ptykill.testing import processes
 from tests.http.conftest import KEY, Server
@@ -215,6 +215,6 @@ async def test_a_list_of_several_pages_is_read_to_its_end(
 ) -> None:
     """The client asks for page after page, and has every session once, the oldest first."""
     monkeypatch.setattr(schema, "MOST_LISTED", 2)  # The daemon's: it serves from this process.
-    async with Daemon(f"http://127.0.0.1:{talker.port}", KEY) as daemon:
+    async with DaemonClient(f"http://127.0.0.1:{talker.port}", KEY) as daemon:
         started = [(await daemon.create(["true"])).session_id for _ in range(sessions)]
         assert [each.session_id for each in await daemon.list()] == started

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from ptykill.cli.client import keys
-from ptykill.cli.extras import needing
+from ptykill.cli.client import detach_key
+from ptykill.cli.extras import import_extra
 from ptykill.errors import PtykillError
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 from ptykill.system.containment import STRONGEST_FIRST
@@ -43,7 +43,7 @@ def _at_a_daemon(function: F) -> F:
 
 def _read_key(_context: click.Context, _parameter: click.Parameter, text: str) -> bytes | None:
     try:
-        return keys.parse(text)
+        return detach_key.parse(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -51,7 +51,7 @@ def _read_key(_context: click.Context, _parameter: click.Parameter, text: str) -
 _detach_key = click.option(
     "--detach-key",
     "key",
-    default=keys.DEFAULT,
+    default=detach_key.DEFAULT,
     show_default=True,
     envvar="PTYKILL_DETACH_KEY",
     show_envvar=True,
@@ -95,9 +95,9 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
         env[name] = value
     if not detached and not as_json and os.environ.get("TERM"):
         env.setdefault("TERM", os.environ["TERM"])  # It is this terminal that it is shown on.
-    acts = needing("ptykill.cli.client.acts", "server")
-    acts.new(
-        acts.Place(url, key_file),
+    actions = import_extra("ptykill.cli.client.actions", "server")
+    actions.new(
+        actions.DaemonOptions(url, key_file),
         [_as_text(each) for each in command or (os.environ.get("SHELL") or "sh",)],
         env={_as_text(name): _as_text(value) for name, value in env.items()},
         working_dir=None if working_dir is None else _as_text(working_dir),
@@ -133,8 +133,8 @@ def list_(url: str, key_file: Path | None, *, live: bool, as_json: bool) -> None
 
     To a pipe or a file: a line for each, with tabs between the columns.
     """
-    acts = needing("ptykill.cli.client.acts", "server")
-    acts.list_sessions(acts.Place(url, key_file), live=live, as_json=as_json)
+    actions = import_extra("ptykill.cli.client.actions", "server")
+    actions.list_sessions(actions.DaemonOptions(url, key_file), live=live, as_json=as_json)
 
 
 @click.command()
@@ -155,8 +155,8 @@ def attach(
     Ctrl-] detaches, and the session goes on. If standard input is no terminal, what comes from it
     is typed, and then the session is looked on at until it ends.
     """
-    acts = needing("ptykill.cli.client.acts", "server")
-    acts.attach(acts.Place(url, key_file), session_id, token, key=key)
+    actions = import_extra("ptykill.cli.client.actions", "server")
+    actions.attach(actions.DaemonOptions(url, key_file), session_id, token, key=key)
 
 
 @click.command()
@@ -181,8 +181,10 @@ def kill(  # noqa: PLR0913 - click gives each option
     if not session_ids and not every:
         message = "which session? Give its ID, or --all"
         raise click.UsageError(message)
-    acts = needing("ptykill.cli.client.acts", "server")
-    acts.kill(acts.Place(url, key_file), session_ids, every=every, grace=grace, as_json=as_json)
+    actions = import_extra("ptykill.cli.client.actions", "server")
+    actions.kill(
+        actions.DaemonOptions(url, key_file), session_ids, every=every, grace=grace, as_json=as_json
+    )
 
 
 @click.command(context_settings=_PROGRAM)
@@ -218,7 +220,9 @@ def run(
             chosen = chosen.with_grace(grace)
     except PtykillError as error:
         raise click.UsageError(str(error)) from None
-    needing("ptykill.cli.client.run", "server").run(command, chosen, containment, no_input=no_input)
+    import_extra("ptykill.cli.client.run", "server").run(
+        command, chosen, containment, no_input=no_input
+    )
 
 
 COMMANDS = (new, list_, attach, kill, run)

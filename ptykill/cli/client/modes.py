@@ -44,7 +44,7 @@ _STRING_END = re.compile(rb"[\x07\x18\x1a\x1b]")
 
 
 class Modes:
-    """Follows the modes that output sets. Give all of it to `see`, in any pieces."""
+    """Follows the modes that output sets. Give all of it to `feed`, in any pieces."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -65,7 +65,7 @@ class Modes:
         self._keypad = self._shape = self._region = self._linked = False
         self._drawing = self._shifted = self._coloured = False
 
-    def see(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Take note of some output."""
         if self._string is None and not self._rest and not any(each in data for each in _STARTS):
             return

@@ -13,9 +13,10 @@ from typing import Final, NoReturn, Self
 
 import trio
 
-from ptykill.cli.client import tty
-from ptykill.cli.client.telling import fail, say
-from ptykill.cli.client.traffic import read_some, reason, write_all
+from ptykill.cli.client import local_terminal
+from ptykill.cli.client.fd_io import error_text, read_some, write_all
+from ptykill.cli.client.local_terminal import LocalTerminal, open_local_terminal
+from ptykill.cli.client.messages import fail, print_message
 from ptykill.engine.output import Attachment
 from ptykill.engine.session import Session
 from ptykill.engine.supervisor import open_supervisor
@@ -30,9 +31,9 @@ _FAILED: Final = 125
 
 _STATUSES: Final = {"COMMAND_NOT_FOUND": 127, "COMMAND_NOT_EXECUTABLE": 126}
 """Those of commands that could not be run, as a shell has them."""
-_FAREWELL: Final = 1.0
+_OUTPUT_TIMEOUT: Final = 1.0
 """Seconds that output may take once the session is over, if its end was asked for."""
-_AT_ONCE: Final = 0.5
+_SAME_REQUEST: Final = 0.5
 """Seconds within which two signals may be one wish."""
 
 
@@ -42,25 +43,25 @@ def run(command: Sequence[str], plan: Plan, containment: str, *, no_input: bool)
     With ``no_input`` standard input is not read.
     """
     try:
-        ran = trio.run(_run, command, plan, containment, no_input)
+        result = trio.run(_run, command, plan, containment, no_input)
     except PtykillError as error:
         fail(str(error), _STATUSES.get(error.code, _FAILED))
-    verdict = ran.verdict
+    verdict = result.verdict
     assert verdict is not None
     if not verdict.empty:
-        say(f"not all of it could be ended: {_survivors(verdict)}")
-    if ran.failure is not None:
-        say(ran.failure)
-    if ran.signal is not None:
-        tty.die_of(ran.signal)
-    if ran.failure is not None or not verdict.empty:
+        print_message(f"not all of it could be ended: {_survivors(verdict)}")
+    if result.failure is not None:
+        print_message(result.failure)
+    if result.signal is not None:
+        local_terminal.die_of_signal(result.signal)
+    if result.failure is not None or not verdict.empty:
         sys.exit(_FAILED)
     if verdict.exit_status is None:
         fail("its exit status can't be known", _FAILED)
     sys.exit(verdict.exit_status.shell_code)
 
 
-class _Ran:
+class _RunResult:
     """What came of it: the verdict, and what has ended the session, if it was not the command.
 
     ``signal`` is what this process is to die of; ``failure`` what was wrong with its standard input
@@ -73,33 +74,36 @@ class _Ran:
         self.failure: str | None = None
 
 
-async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: bool) -> _Ran:  # noqa: FBT001 - trio.run takes no keywords
+async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: bool) -> _RunResult:  # noqa: FBT001 - trio.run takes no keywords
     """Run a command in a session, until nothing of it is left or the plan has come to its end.
 
     What it leaves behind when it ends by itself gets the plan's grace. A signal to this process
     ends the session by the plan; a second one kills. Raises what spawning does.
     """
-    ran = _Ran()
-    with tty.signals() as received, _Input(no_input=no_input) as given:
+    result = _RunResult()
+    with (
+        local_terminal.receive_signals() as received,
+        _CommandInput(no_input=no_input) as command_input,
+    ):
         async with open_supervisor(plan=plan, containment=containment) as supervisor:
-            rows, cols = tty.window_size() or (24, 80)
+            rows, cols = local_terminal.window_size() or (24, 80)
             session = await supervisor.spawn(
                 command,
                 # All of it: the terminal that the command is shown on is the one it tells of.
                 env=os.environ,
                 rows=rows,
                 cols=cols,
-                stdin=given.fd,
+                stdin=command_input.fd,
             )
-            given.release()
-            relay = _Relay(session, ran, given)
+            command_input.release()
+            relay = _Relay(session, result, command_input)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(relay.heed, received, nursery)
-                await relay.carry(nursery)
+                nursery.start_soon(relay.handle_signals, received, nursery)
+                await relay.run(nursery)
                 # By now the terminal is as it was, for whatever is said of the rest.
-                ran.verdict = await session.terminate()
+                result.verdict = await session.terminate()
                 nursery.cancel_scope.cancel()
-    return ran
+    return result
 
 
 def _survivors(verdict: Verdict) -> str:
@@ -110,7 +114,7 @@ def _survivors(verdict: Verdict) -> str:
     return "; ".join(told) or "what is left of it could not be told"
 
 
-class _Input:
+class _CommandInput:
     """What the command's standard input is: ``fd``, or None for its terminal, where one types.
 
     What is no terminal is data. The command gets it as it is: a terminal would cut long lines, and
@@ -126,7 +130,7 @@ class _Input:
             self.fd, end = os.pipe()
             self._hold(self.fd)
             os.close(end)
-        elif not tty.is_terminal():
+        elif not local_terminal.is_terminal():
             self.fd = 0
             with suppress(OSError):
                 if not os.get_blocking(0):
@@ -152,13 +156,13 @@ class _Input:
         """Close what the command has a copy of."""
         self._held.close()
 
-    async def hand_on(self) -> None:
+    async def copy_input(self) -> None:
         """Hand on what does not block, until its end. Raises OSError if it can't be read."""
         if self._sink is not None:
-            await trio.to_thread.run_sync(_hand_on, self._sink, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(_copy_input, self._sink, abandon_on_cancel=True)
 
 
-def _hand_on(sink: int) -> None:
+def _copy_input(sink: int) -> None:
     try:
         while data := read_some(0):
             try:
@@ -172,49 +176,51 @@ def _hand_on(sink: int) -> None:
 class _Relay:
     """Carries bytes, sizes and signals between the terminal one sits at and a session's."""
 
-    def __init__(self, session: Session, ran: _Ran, given: _Input) -> None:
+    def __init__(self, session: Session, result: _RunResult, command_input: _CommandInput) -> None:
         self._session = session
-        self._ran = ran
-        self._given = given
-        self._near: tty.Near | None = None
+        self._result = result
+        self._input = command_input
+        self._terminal: LocalTerminal | None = None
         self._asked_at: float | None = None
         self._scope = trio.CancelScope()
 
-    async def heed(self, received: AsyncIterator[int], nursery: trio.Nursery) -> None:
+    async def handle_signals(self, received: AsyncIterator[int], nursery: trio.Nursery) -> None:
         """Act upon signals, until nothing of the session is left."""
         async for number in received:
             match number:
-                case signal.SIGTSTP if self._near is not None:
-                    self._near.stop()
+                case signal.SIGTSTP if self._terminal is not None:
+                    self._terminal.stop()
                 case signal.SIGTSTP:
-                    tty.stop()
-                case signal.SIGCONT if self._near is not None:
-                    self._near.continued()  # The shell had the terminal while we were stopped.
+                    local_terminal.stop()
+                case signal.SIGCONT if self._terminal is not None:
+                    self._terminal.continued()  # The shell had the terminal while we were stopped.
                     self._follow_size()
                 case signal.SIGWINCH:
                     self._follow_size()
                 case signal.SIGCONT:
                     pass
                 case _:
-                    self._heed_wish(number, nursery)
+                    self._handle_end_signal(number, nursery)
 
-    async def carry(self, ending: trio.Nursery) -> None:
+    async def run(self, outer: trio.Nursery) -> None:
         """Carry input and output until the command is dead and all of its output is told."""
         # Held back for as long as it takes: what is piped on must not have gaps.
         with (
             self._session.attach(patience=math.inf) as output,
-            tty.near(reads=self._given.typed) as self._near,
+            open_local_terminal(reads=self._input.typed) as self._terminal,
             self._scope,
         ):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._give_input, self._near, ending)
-                if not self._given.typed:
+                nursery.start_soon(self._read_input, self._terminal, outer)
+                if not self._input.typed:
                     nursery.start_soon(self._session.keep_at_end)
-                await self._show(output, self._near, ending)
+                await self._write_output(output, self._terminal, outer)
                 nursery.cancel_scope.cancel()
-        self._near = None
+        self._terminal = None
 
-    async def _show(self, output: Attachment, near: tty.Near, ending: trio.Nursery) -> None:
+    async def _write_output(
+        self, output: Attachment, terminal: LocalTerminal, nursery: trio.Nursery
+    ) -> None:
         """Write what the command writes; and once that can't be written, drop it.
 
         Nobody waits for what is dropped, so a clean-up that writes has all of its grace.
@@ -223,32 +229,32 @@ class _Relay:
         while data := await output.receive():
             if writable:
                 try:
-                    await near.send(data)
+                    await terminal.send(data)
                 except OSError as error:
                     writable = False
-                    self._be_cut_off(error, ending)
+                    self._output_failed(error, nursery)
 
-    async def _give_input(self, near: tty.Near, ending: trio.Nursery) -> None:
+    async def _read_input(self, terminal: LocalTerminal, nursery: trio.Nursery) -> None:
         try:
-            if not self._given.typed:
-                await self._given.hand_on()
+            if not self._input.typed:
+                await self._input.copy_input()
                 return
             with suppress(SessionEnded):
-                while data := await near.receive():
+                while data := await terminal.receive():
                     await self._session.send(data)
         except OSError as error:
-            self._ran.failure = f"standard input: {reason(error)}"
-            self._end(ending)
+            self._result.failure = f"standard input: {error_text(error)}"
+            self._request_end(nursery)
 
     def _follow_size(self) -> None:
-        size = None if self._near is None else self._near.size()
+        size = None if self._terminal is None else self._terminal.size()
         if size is not None:
             with suppress(SessionEnded):
                 self._session.resize(*size)
 
     # --- the session's end ------------------------------------------------------------------------
 
-    def _heed_wish(self, number: int, ending: trio.Nursery) -> None:
+    def _handle_end_signal(self, number: int, nursery: trio.Nursery) -> None:
         """End the session by its plan; or, the second time, at once.
 
         Only somebody who sends another signal is in a hurry. What is sent twice by those who end
@@ -258,32 +264,32 @@ class _Relay:
         """
         now = trio.current_time()
         if self._asked_at is None:
-            self._ran.signal, self._asked_at = number, now
-            self._end(ending)
+            self._result.signal, self._asked_at = number, now
+            self._request_end(nursery)
             return
-        alike = self._ran.signal in (number, signal.SIGHUP)
-        if number != signal.SIGHUP and not (alike and now < self._asked_at + _AT_ONCE):
+        alike = self._result.signal in (number, signal.SIGHUP)
+        if number != signal.SIGHUP and not (alike and now < self._asked_at + _SAME_REQUEST):
             self._session.request_end(plan=KILL_NOW)
 
-    def _be_cut_off(self, error: OSError, ending: trio.Nursery) -> None:
+    def _output_failed(self, error: OSError, nursery: trio.Nursery) -> None:
         """End the session by its plan if its output can't be written; never hurry its end."""
         if self._asked_at is not None:
             return
         if error.errno == errno.EPIPE:
-            self._ran.signal = signal.SIGPIPE
-        elif error.errno == errno.EIO and tty.is_terminal(1):  # It was hung up.
-            self._ran.signal = signal.SIGHUP
+            self._result.signal = signal.SIGPIPE
+        elif error.errno == errno.EIO and local_terminal.is_terminal(1):  # It was hung up.
+            self._result.signal = signal.SIGHUP
         else:
-            self._ran.failure = f"standard output: {reason(error)}"
-        self._end(ending)
+            self._result.failure = f"standard output: {error_text(error)}"
+        self._request_end(nursery)
 
-    def _end(self, ending: trio.Nursery) -> None:
+    def _request_end(self, nursery: trio.Nursery) -> None:
         """End the session by its plan. Asked for again, that changes nothing."""
         self._session.request_end()
-        ending.start_soon(self._give_up)
+        nursery.start_soon(self._stop_output)
 
-    async def _give_up(self) -> None:
+    async def _stop_output(self) -> None:
         """Stop telling output that nobody reads, when all is over."""
         await self._session.settled()
-        await trio.sleep(_FAREWELL)
+        await trio.sleep(_OUTPUT_TIMEOUT)
         self._scope.cancel()

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ptykill.cli.client.telling import out, printable
+from ptykill.cli.client.messages import print_output, printable
 from ptykill.http.schema import SessionRecord
 
 __all__ = ["show"]
@@ -25,7 +25,7 @@ def show(sessions: Sequence[SessionRecord]) -> None:
     """Print a table; to what is no terminal, lines with a tab between the columns."""
     rows = [_row(session) for session in sessions]
     if not sys.stdout.isatty():
-        out("\n".join("\t".join(row) for row in (_HEADS, *rows)))
+        print_output("\n".join("\t".join(row) for row in (_HEADS, *rows)))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for head in _HEADS:
@@ -41,7 +41,7 @@ def show(sessions: Sequence[SessionRecord]) -> None:
     console = Console()
     with console.capture() as capture:
         console.print(table)
-    out(capture.get().rstrip("\n"))
+    print_output(capture.get().rstrip("\n"))
 
 
 def _row(session: SessionRecord) -> tuple[str, ...]:

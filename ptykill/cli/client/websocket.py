@@ -17,20 +17,20 @@ import trio_websocket
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 from wsproto.utilities import ProtocolError
 
-from ptykill.cli.client.daemon import Daemon, DaemonError
+from ptykill.cli.client.daemon_client import DaemonClient, DaemonError
 
-__all__ = ["linked"]
+__all__ = ["run_websocket"]
 
-PATIENCE: Final = 10.0
+CONNECT_TIMEOUT: Final = 10.0
 """Seconds that a connection may take."""
-FAREWELL: Final = 1.0
+CLOSE_TIMEOUT: Final = 1.0
 """Seconds that a goodbye may take."""
-SILENCE: float = 15.0
+SILENCE_TIMEOUT: float = 15.0
 """Seconds without a byte after which a connection is dead; a third of them, until we ask."""
 
 
-async def linked(
-    daemon: Daemon,
+async def run_websocket(
+    daemon: DaemonClient,
     resource: str,
     headers: Sequence[tuple[bytes, bytes]],
     talk: Callable[[WebSocketConnection], Awaitable[None]],
@@ -40,11 +40,11 @@ async def linked(
     ``talk`` sees ConnectionClosed when the other side has gone, or has fallen silent.
     """
     failed: DaemonError | None = None
-    stream: _Watched | None = None
+    stream: _MonitoredStream | None = None
     try:
         async with trio.open_nursery() as nursery:
-            with trio.fail_after(PATIENCE):
-                stream = _Watched(await daemon.stream())
+            with trio.fail_after(CONNECT_TIMEOUT):
+                stream = _MonitoredStream(await daemon.stream())
                 websocket = await trio_websocket.wrap_client_stream(
                     nursery,
                     stream,  # type: ignore[arg-type] # any stream does, as its docstring says
@@ -52,11 +52,11 @@ async def linked(
                     resource,
                     extra_headers=list(headers),
                 )
-            nursery.start_soon(_ask, websocket, stream)
+            nursery.start_soon(_ping_when_silent, websocket, stream)
             try:
                 await talk(websocket)
             finally:
-                with trio.move_on_after(FAREWELL, shield=True):
+                with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                     await websocket.aclose()
             nursery.cancel_scope.cancel()
     except* ConnectionRejected as refused:
@@ -76,20 +76,20 @@ async def linked(
         raise failed
 
 
-class _Watched(trio.abc.Stream):
-    """A stream that breaks if nothing comes for `SILENCE` while somebody receives.
+class _MonitoredStream(trio.abc.Stream):
+    """A stream that breaks if nothing comes for `SILENCE_TIMEOUT` while somebody receives.
 
     The time in which nobody receives does not count: then it is we who are slow.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self.heard = trio.current_time()
+        self.last_received = trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """As the stream does. Raises BrokenResourceError after silence."""
-        self.heard = trio.current_time()
-        with trio.move_on_after(SILENCE):
+        self.last_received = trio.current_time()
+        with trio.move_on_after(SILENCE_TIMEOUT):
             return await self._stream.receive_some(max_bytes)
         msg = "nothing has come for long"
         raise trio.BrokenResourceError(msg)
@@ -107,12 +107,12 @@ class _Watched(trio.abc.Stream):
         await self._stream.aclose()
 
 
-async def _ask(websocket: WebSocketConnection, stream: _Watched) -> None:
+async def _ping_when_silent(websocket: WebSocketConnection, stream: _MonitoredStream) -> None:
     """Send a PING whenever it has been quiet for a while."""
-    pause = SILENCE / 3
+    pause = SILENCE_TIMEOUT / 3
     while True:
         await trio.sleep(pause)
-        if trio.current_time() - stream.heard >= pause:
+        if trio.current_time() - stream.last_received >= pause:
             with suppress(ConnectionClosed), trio.move_on_after(pause):
                 await websocket.ping()
 

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import trio
 
-__all__ = ["LONGEST_LINE", "Lines", "Typed"]
+__all__ = ["LONGEST_LINE", "InputQueue", "LineLengths"]
 
 LONGEST_LINE: Final = 4095
 """Bytes of a line, without its end, that a terminal keeps in canonical mode (termios(3))."""
@@ -17,7 +17,7 @@ _MOST: Final = 1 << 20
 _AT_ONCE: Final = 65_536
 
 
-class Typed:
+class InputQueue:
     """A bounded queue of bytes. Iterating over it waits; what is yielded counts as sent after it.
 
     It outlives connections: what a connection did not take is still there for the next one.
@@ -77,7 +77,7 @@ class Typed:
         self._changed = trio.Event()
 
 
-class Lines:
+class LineLengths:
     """Watches input for a line that a terminal in canonical mode would cut, without a word."""
 
     def __init__(self) -> None:

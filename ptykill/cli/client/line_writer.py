@@ -7,13 +7,13 @@ import sys
 
 import trio
 
-from ptykill.cli.client.telling import ERR, OUT, bytes_of
-from ptykill.cli.client.traffic import write_all
+from ptykill.cli.client.fd_io import write_all
+from ptykill.cli.client.messages import ERR, OUT, encode_for
 
-__all__ = ["Teller"]
+__all__ = ["LineWriter"]
 
 
-class Teller:
+class LineWriter:
     """Writes lines, in their order, for as long as they can be written.
 
     A full pipe holds up the lines, and a reader that has gone ends them; neither is felt by whoever
@@ -24,13 +24,13 @@ class Teller:
         self.error: OSError | None = None
         self._lines, self._told = trio.open_memory_channel[tuple[int, bytes]](math.inf)
 
-    def out(self, line: str) -> None:
+    def write_out(self, line: str) -> None:
         """Have a line written to standard output."""
-        self._lines.send_nowait((OUT, bytes_of(f"{line}\n", sys.stdout)))
+        self._lines.send_nowait((OUT, encode_for(f"{line}\n", sys.stdout)))
 
-    def err(self, line: str) -> None:
+    def write_err(self, line: str) -> None:
         """Have a line written to standard error."""
-        self._lines.send_nowait((ERR, bytes_of(f"{line}\n", sys.stderr)))
+        self._lines.send_nowait((ERR, encode_for(f"{line}\n", sys.stderr)))
 
     def close(self) -> None:
         """Have `run` return when all that was told is written."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 
-__all__ = ["read_some", "reason", "write_all"]
+__all__ = ["error_text", "read_some", "write_all"]
 
 _CHUNK = 65_536
 
@@ -33,7 +33,7 @@ def write_all(fd: int, data: bytes) -> None:
             _wait(fd, select.POLLOUT)
 
 
-def reason(error: OSError) -> str:
+def error_text(error: OSError) -> str:
     """Return what the kernel says of an error."""
     return error.strerror or str(error) or type(error).__name__
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["DEFAULT", "Watch", "parse"]
+__all__ = ["DEFAULT", "DetachKeyFilter", "parse"]
 
 DEFAULT: Final = "ctrl-]"
 
@@ -50,7 +50,7 @@ _SHIFT, _CONTROL, _LOCKS = 1, 4, 64 | 128
 _RELEASED = b"3"
 
 
-class Watch:
+class DetachKeyFilter:
     """Watches what is typed for the key that detaches; None is for no key."""
 
     def __init__(self, key: bytes | None) -> None:
@@ -64,7 +64,7 @@ class Watch:
         self._sent = 0
         """How many bytes of it were told."""
 
-    def upto(self, data: bytes) -> tuple[bytes, bool]:
+    def before_key(self, data: bytes) -> tuple[bytes, bool]:
         """Return what is typed before the key, and whether it was pressed.
 
         The first bytes of a key that is sent as several are held back until the others come.

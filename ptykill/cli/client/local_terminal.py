@@ -19,20 +19,35 @@ from typing import Final, NoReturn
 
 import trio
 
+from ptykill.cli.client.fd_io import read_some, write_all
 from ptykill.cli.client.modes import Modes
-from ptykill.cli.client.raw import RawMode, ignore_turns, in_background, may_write, stop
-from ptykill.cli.client.traffic import read_some, write_all
+from ptykill.cli.client.raw_mode import (
+    RawMode,
+    ignore_background_stops,
+    in_background,
+    may_write,
+    stop,
+)
 
-__all__ = ["ENDING", "Near", "die_of", "is_terminal", "near", "signals", "stop", "window_size"]
+__all__ = [
+    "ENDING_SIGNALS",
+    "LocalTerminal",
+    "die_of_signal",
+    "is_terminal",
+    "open_local_terminal",
+    "receive_signals",
+    "stop",
+    "window_size",
+]
 
-ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 """What asks this process to end. In raw mode no key sends them; others may."""
 _CHUNK: Final = 65_536
-_TURN: Final = 0.1
+_FOREGROUND_POLL: Final = 0.1
 """Seconds between two looks at whose turn it is: the kernel does not tell of a tcsetpgrp(3)."""
 
 
-class Near:
+class LocalTerminal:
     """The near end of a conversation: standard input and output, raw if it is a terminal.
 
     It reads a terminal only while it is in the foreground there.
@@ -40,9 +55,9 @@ class Near:
 
     def __init__(self, source: int, sink: int, *, reads: bool) -> None:
         self.interactive: Final = reads and is_terminal(source)
-        self._source, self._sink = source, sink
-        self._input = _opened_anew(source, os.O_RDONLY)
-        self._output = _opened_anew(sink, os.O_WRONLY)
+        self._input_fd, self._output_fd = source, sink
+        self._input = _reopen(source, os.O_RDONLY)
+        self._output = _reopen(sink, os.O_WRONLY)
         self._modes = Modes()
         self._raw = RawMode(source if self.interactive else None)
         self._raw.enter()
@@ -50,7 +65,7 @@ class Near:
 
     def size(self) -> tuple[int, int] | None:
         """As `window_size`."""
-        return window_size(self._source, self._sink)
+        return window_size(self._input_fd, self._output_fd)
 
     async def receive(self) -> bytes:
         """Wait for input and return some; ``b""`` when there will be no more.
@@ -58,14 +73,14 @@ class Near:
         A terminal's input is over when it is hung up. Raises OSError.
         """
         while True:
-            await self._our_turn()
+            await self._wait_foreground()
             with trio.CancelScope() as self._reading:
                 try:
                     return await self._read()
                 except OSError as error:
                     if not self.interactive or error.errno != errno.EIO:
                         raise
-                    if not in_background(self._source):
+                    if not in_background(self._input_fd):
                         return b""
 
     async def send(self, data: bytes) -> None:
@@ -74,12 +89,12 @@ class Near:
         Raises BrokenPipeError when nobody can read it any more, and OSError with EIO when it is a
         terminal that was hung up, and OSError for what else is wrong.
         """
-        while not may_write(self._sink):  # noqa: ASYNC110 - no event tells of a turn
-            await trio.sleep(_TURN)
+        while not may_write(self._output_fd):  # noqa: ASYNC110 - no event tells of a turn
+            await trio.sleep(_FOREGROUND_POLL)
         if self._output is None:
-            await trio.to_thread.run_sync(write_all, self._sink, data, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(write_all, self._output_fd, data, abandon_on_cancel=True)
             return
-        self._modes.see(data)
+        self._modes.feed(data)
         rest = memoryview(data)
         while rest:
             await trio.lowlevel.checkpoint()
@@ -105,7 +120,7 @@ class Near:
     def close(self) -> None:
         """Turn back what the session has turned on, and close what was opened."""
         self._raw.leave()
-        if self._output is not None and may_write(self._sink):
+        if self._output is not None and may_write(self._output_fd):
             # As much as can be written at once: a terminal that is stuck holds nobody up.
             with suppress(OSError):
                 os.write(self._output, self._modes.undo())
@@ -113,19 +128,19 @@ class Near:
             if fd is not None:
                 os.close(fd)
 
-    async def _our_turn(self) -> None:
+    async def _wait_foreground(self) -> None:
         """Wait until we are in the foreground of the terminal that is read, if it is one."""
         waited = False
-        while self.interactive and in_background(self._source):
+        while self.interactive and in_background(self._input_fd):
             waited = True
-            await trio.sleep(_TURN)
+            await trio.sleep(_FOREGROUND_POLL)
         if waited:
             self._raw.enter()
 
     async def _read(self) -> bytes:
         if self._input is None:
             return await trio.to_thread.run_sync(
-                read_some, self._source, _CHUNK, abandon_on_cancel=True
+                read_some, self._input_fd, _CHUNK, abandon_on_cancel=True
             )
         while True:
             await trio.lowlevel.checkpoint()
@@ -136,12 +151,14 @@ class Near:
 
 
 @contextmanager
-def near(source: int = 0, sink: int = 1, *, reads: bool = True) -> Iterator[Near]:
+def open_local_terminal(
+    source: int = 0, sink: int = 1, *, reads: bool = True
+) -> Iterator[LocalTerminal]:
     """Take this end over, in raw mode if ``source`` is a terminal; give it back as it was.
 
     Without ``reads`` nothing is read, and a terminal is left in its mode.
     """
-    this = Near(source, sink, reads=reads)
+    this = LocalTerminal(source, sink, reads=reads)
     try:
         yield this
     finally:
@@ -166,19 +183,19 @@ def window_size(*fds: int) -> tuple[int, int] | None:
     return None
 
 
-def signals() -> AbstractContextManager[AsyncIterator[int]]:
+def receive_signals() -> AbstractContextManager[AsyncIterator[int]]:
     """Receive the signals that end this process, stop it, or tell that its window has changed.
 
     SIGTSTP asks it to stop, and SIGCONT tells that it goes on. What is ignored stays so: SIGHUP is
     under nohup(1), SIGINT in a shell's background. From now on nothing else stops this process.
     """
-    ignore_turns()
-    asked = (*ENDING, signal.SIGTSTP)
+    ignore_background_stops()
+    asked = (*ENDING_SIGNALS, signal.SIGTSTP)
     wanted = [each for each in asked if signal.getsignal(each) is not signal.SIG_IGN]
     return trio.open_signal_receiver(*wanted, signal.SIGWINCH, signal.SIGCONT)
 
 
-def die_of(number: int) -> NoReturn:
+def die_of_signal(number: int) -> NoReturn:
     """End this process by a signal, so that whoever waits for it knows why it ended.
 
     A shell's loop, say, is ended by Ctrl-C only if what it runs has died of SIGINT.
@@ -191,7 +208,7 @@ def die_of(number: int) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _opened_anew(fd: int, flags: int) -> int | None:
+def _reopen(fd: int, flags: int) -> int | None:
     """Return a terminal by an open file description of our own; None if it can't be had."""
     try:
         own = os.open(os.ttyname(fd), flags | os.O_NOCTTY | os.O_NONBLOCK)

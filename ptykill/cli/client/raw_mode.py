@@ -14,13 +14,13 @@ import termios
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["RawMode", "ignore_turns", "in_background", "may_write", "stop"]
+__all__ = ["RawMode", "ignore_background_stops", "in_background", "may_write", "stop"]
 
 # The fields of termios(3), as `termios.tcgetattr` has them.
 _IN, _OUT, _CONTROL, _LOCAL, _CHARACTERS = 0, 1, 2, 3, 6
 
 
-def ignore_turns() -> None:
+def ignore_background_stops() -> None:
     """Let nobody stop this process by the terminal's turns, to the end of its life."""
     for number in signal.SIGTTIN, signal.SIGTTOU:
         signal.signal(number, signal.SIG_IGN)

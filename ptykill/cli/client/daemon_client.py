@@ -21,14 +21,14 @@ from ptykill.http.api import DEFAULT_PREFIX
 from ptykill.http.auth import checked_key
 from ptykill.http.schema import Created, SessionRecord, Sessions
 
-__all__ = ["Daemon", "DaemonError", "Killed", "below", "read_key"]
+__all__ = ["DaemonClient", "DaemonError", "Killed", "read_key", "session_path"]
 
 T = TypeVar("T")
 
 KEY_VARIABLE: Final = "PTYKILL_API_KEY"
 URL_VARIABLE: Final = "PTYKILL_URL"
 
-_PATIENCE: Final = 30.0
+_TIMEOUT: Final = 30.0
 """Seconds that an answer may take, but for that to a kill, which the daemon's plan bounds."""
 
 
@@ -59,7 +59,7 @@ class Killed(NamedTuple):
     took: float | None
 
 
-class Daemon:
+class DaemonClient:
     """A daemon at ``url``, asked with ``key``; an async context manager.
 
     ``url`` is ``http://…``, ``https://…`` or ``unix:/path/to/socket``, with the path of the API or
@@ -98,7 +98,7 @@ class Daemon:
             # The environment has proxies, which loopback needs none of, and ~/.netrc, whose
             # password would be sent in the key's place.
             trust_env=False,
-            timeout=httpx.Timeout(_PATIENCE, pool=None),
+            timeout=httpx.Timeout(_TIMEOUT, pool=None),
         )
 
     async def __aenter__(self) -> Self:
@@ -130,14 +130,14 @@ class Daemon:
         body |= {"env": dict(env or {}), "working_dir": working_dir}
         if size is not None:
             body |= {"rows": size[0], "cols": size[1]}
-        return _told(await self._ask("POST", "", body), Created)
+        return _decode(await self._request("POST", "", body), Created)
 
     async def list(self) -> list[SessionRecord]:
         """Return all sessions that are known there, the oldest first."""
         sessions: list[SessionRecord] = []
         query = ""
         while True:
-            page = _told(await self._ask("GET", query), Sessions)
+            page = _decode(await self._request("GET", query), Sessions)
             sessions += page.sessions
             if page.next is UNSET:
                 return sessions
@@ -145,11 +145,13 @@ class Daemon:
 
     async def get(self, session_id: str) -> SessionRecord:
         """Return one session."""
-        return _told(await self._ask("GET", below(session_id)), SessionRecord)
+        return _decode(await self._request("GET", session_path(session_id)), SessionRecord)
 
     async def resize(self, session_id: str, rows: int, cols: int) -> None:
         """Set the size of a session's window, in characters."""
-        await self._ask("POST", f"{below(session_id)}/resize", {"rows": rows, "cols": cols})
+        await self._request(
+            "POST", f"{session_path(session_id)}/resize", {"rows": rows, "cols": cols}
+        )
 
     async def kill(self, session_id: str, grace: float | None = None) -> Killed:
         """End a session, and return when it is over. Takes as long as the daemon's plan does.
@@ -157,7 +159,7 @@ class Daemon:
         ``grace`` is in seconds, None for what the daemon says.
         """
         query = "" if grace is None else f"?grace={grace!r}"
-        answer = await self._ask("DELETE", f"{below(session_id)}{query}", bounded=False)
+        answer = await self._request("DELETE", f"{session_path(session_id)}{query}", bounded=False)
         return Killed(session_id, _total(answer.headers.get("server-timing", "")))
 
     # --- for the WebSocket ------------------------------------------------------------------------
@@ -188,11 +190,11 @@ class Daemon:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    async def _ask(
+    async def _request(
         self, method: str, path: str, body: object = None, *, bounded: bool = True
     ) -> httpx.Response:
         content = None if body is None else json.dumps(body).encode("ascii")
-        timeout = httpx.Timeout(_PATIENCE, read=_PATIENCE if bounded else None, pool=None)
+        timeout = httpx.Timeout(_TIMEOUT, read=_TIMEOUT if bounded else None, pool=None)
         headers = {} if body is None else {"content-type": "application/json"}
         url = f"{self._client.base_url}".rstrip("/") + path
         try:
@@ -228,12 +230,12 @@ def read_key(file: Path | None) -> str | None:
         raise DaemonError(msg) from None
 
 
-def below(session_id: str) -> str:
+def session_path(session_id: str) -> str:
     """Return the path of a session below the API's; anything may have been given as its id."""
     return f"/{quote(session_id, safe='', errors='surrogateescape')}"
 
 
-def _told(answer: httpx.Response, kind: type[T]) -> T:
+def _decode(answer: httpx.Response, kind: type[T]) -> T:
     try:
         # By way of `json`: msgspec reads no lone surrogates, which an argument may have.
         return msgspec.convert(json.loads(answer.content), kind)

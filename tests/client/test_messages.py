@@ -37,9 +37,9 @@ def many(here: Here) -> list[str]:
     """Return the ids of many sessions."""
     code = (
         "import sys, trio\n"
-        "from ptykill.client.daemon import Daemon\n"
+        "from ptykill.cli.client.daemon_client import DaemonClient\n"
         "async def main():\n"
-        "    async with Daemon(sys.argv[1], sys.argv[2]) as daemon:\n"
+        "    async with DaemonClient(sys.argv[1], sys.argv[2]) as daemon:\n"
         "        for _ in range(12):\n"
         "            print((await daemon.create(['sleep', '1000'])).session_id)\n"
         "trio.run(main)\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ptykill.cli.client import keys
+from ptykill.cli.client import detach_key
 
 CTRL_BRACKET = b"\x1d"
 
@@ -22,21 +22,21 @@ CTRL_BRACKET = b"\x1d"
 )
 def test_keys_have_names(text: str, byte: bytes | None) -> None:
     """A key is named as people name it."""
-    assert keys.parse(text) == byte
+    assert detach_key.parse(text) == byte
 
 
 @pytest.mark.parametrize("text", ["", "a", "ctrl-", "ctrl-1", "f1", "^^^"])
 def test_what_is_no_key_is_refused(text: str) -> None:
     """A key that no terminal sends as one byte is none."""
     with pytest.raises(ValueError, match="detach key"):
-        keys.parse(text)
+        detach_key.parse(text)
 
 
 def typed(*chunks: bytes, key: bytes | None = CTRL_BRACKET) -> tuple[bytes, bool]:
     """Return what goes to the program, and whether the key was pressed."""
-    watch, sent = keys.Watch(key), b""
+    watch, sent = detach_key.DetachKeyFilter(key), b""
     for chunk in chunks:
-        before, pressed = watch.upto(chunk)
+        before, pressed = watch.before_key(chunk)
         sent += before
         if pressed:
             return sent, True
@@ -96,7 +96,7 @@ def test_other_keys_are_the_programs(sequence: bytes) -> None:
 def test_an_escape_is_not_held_back() -> None:
     """The key Escape, and Alt with a bracket, arrive at once."""
     for key in (b"\x1b", b"\x1b[", b"x\x1b"):
-        assert keys.Watch(CTRL_BRACKET).upto(key) == (key, False)
+        assert detach_key.DetachKeyFilter(CTRL_BRACKET).before_key(key) == (key, False)
 
 
 def test_letters_and_keys_with_shift() -> None:
