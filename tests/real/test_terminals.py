@@ -1,8 +1,9 @@
-"""The terminal that is opened before anybody asks for it."""
+"""Terminals as commands want them."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import termios
@@ -13,54 +14,46 @@ import trio
 
 from ptykill import SpawnError
 from ptykill.rules.command import Command
-from ptykill.system.pty.terminal import PtyTerminal
-from ptykill.system.pty.terminals import Terminals
+from ptykill.system.pty.terminal import PtyTerminal, open_terminal
 from tests.real.hosts import open_descriptors
 
 
 async def test_it_is_as_the_command_wants_it() -> None:
-    """Whether it was there before or not."""
-    terminals = Terminals()
-    for prepared in True, True, False:
-        if prepared:
-            terminals.prepare()
-        before = open_descriptors()
-        terminal = terminals.take(Command(("x",), rows=7, cols=33, echo=False))
-        assert open_descriptors() - before == (0 if prepared else 2)
-        assert os.get_terminal_size(terminal.slave) == (33, 7)
-        assert not termios.tcgetattr(terminal.slave)[3] & termios.ECHO
-        other = terminals.take(Command(("x",)))
-        assert os.get_terminal_size(other.slave) == (80, 24)
-        assert termios.tcgetattr(other.slave)[3] & termios.ECHO
-        terminal.hang_up()
-        other.hang_up()
-    terminals.close()
-
-
-async def test_it_is_given_back() -> None:
-    """One is held, however often it is prepared, and none when all is over."""
-    before = open_descriptors()
-    terminals = Terminals()
-    for _ in range(3):
-        terminals.prepare()
-    assert open_descriptors() == before + 2
-    terminals.close()
-    assert open_descriptors() == before
+    """Its size and its echo are the command's."""
+    terminal = open_terminal(Command(("x",), rows=7, cols=33, echo=False))
+    assert os.get_terminal_size(terminal.slave) == (33, 7)
+    assert not termios.tcgetattr(terminal.slave)[3] & termios.ECHO
+    other = open_terminal(Command(("x",)))
+    assert os.get_terminal_size(other.slave) == (80, 24)
+    assert termios.tcgetattr(other.slave)[3] & termios.ECHO
+    terminal.hang_up()
+    other.hang_up()
 
 
 async def test_there_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is told when it is asked for, not before."""
+    """The error has the kernel's reason, and says that it was the terminal."""
 
     def refuse() -> NoReturn:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    terminals = Terminals()
     monkeypatch.setattr(os, "openpty", refuse)
-    terminals.prepare()
     with pytest.raises(SpawnError) as caught:
-        terminals.take(Command(("x",)))
-    assert caught.value.errno == errno.EMFILE
-    terminals.close()
+        open_terminal(Command(("x",)))
+    assert (caught.value.errno, caught.value.stage) == (errno.EMFILE, "terminal")
+
+
+async def test_one_that_can_not_be_set_up_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that refuses its size is no session's, and neither of its ends stays open."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = open_descriptors()
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    with pytest.raises(SpawnError) as caught:
+        open_terminal(Command(("x",)))
+    assert (caught.value.errno, caught.value.stage) == (errno.EIO, "terminal")
+    assert open_descriptors() == before
 
 
 async def test_a_terminal_that_nobody_types_at() -> None:

@@ -43,8 +43,7 @@ from ptykill.system.kernel.last_pid import Births
 from ptykill.system.kernel.pidfd import Pidfd, deliver, open_pidfd
 from ptykill.system.kernel.procfs import children, members
 from ptykill.system.pty.order import failed
-from ptykill.system.pty.terminal import PtyTerminal
-from ptykill.system.pty.terminals import Terminals
+from ptykill.system.pty.terminal import PtyTerminal, open_terminal
 from ptykill.system.readiness import readable
 
 __all__ = ["KeeperContainment", "KeeperTier"]
@@ -70,7 +69,6 @@ class KeeperTier:
         self._groups = groups
         self._births = Births()
         self._table = process_table()
-        self._terminals = Terminals()
         self._cgroups_clean = False
         """No keeper has died, as far as is known, before it could remove its cgroup."""
         self._recover_cgroups()
@@ -83,7 +81,7 @@ class KeeperTier:
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         reserve.fill()
-        terminal = self._terminals.take(command)
+        terminal = open_terminal(command)
         try:
             keeper = await self._start_leader(command, terminal, handover)
         except OSError as error:
@@ -162,10 +160,9 @@ class KeeperTier:
         return self._groups is not None and uid is not None and not can_be_left(self._groups, uid)
 
     def prepare(self) -> None:
-        """Have a keeper and a terminal ready for the next session."""
+        """Have a keeper ready for the next session."""
         self._recover_cgroups()
         self._warden.prepare_keeper()
-        self._terminals.prepare()
 
     async def _usable_warden(self) -> WardenClient:
         """Return the warden, or a new one if it is dead or this host has become another user.
@@ -189,7 +186,6 @@ class KeeperTier:
 
     async def close(self) -> None:
         """End the warden, and give back what all sessions shared."""
-        self._terminals.close()
         await self._warden.close()
         self._recover_cgroups()
         self._births.close()

@@ -33,8 +33,7 @@ from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.pidfd import deliver
 from ptykill.system.kernel.procfs import Children, group_of, session_of
 from ptykill.system.pty.spawn import spawn
-from ptykill.system.pty.terminal import PtyTerminal
-from ptykill.system.pty.terminals import Terminals
+from ptykill.system.pty.terminal import PtyTerminal, open_terminal
 
 __all__ = ["SessionContainment", "SessionTier"]
 
@@ -57,14 +56,13 @@ class SessionTier:
 
     def __init__(self) -> None:
         self._table = process_table()
-        self._terminals = Terminals()
 
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         del handover  # Nobody is there who could execute it.
         await trio.lowlevel.checkpoint()
         reserve.fill()
-        terminal = self._terminals.take(command)
+        terminal = open_terminal(command)
         try:
             leader = Leader(await spawn(command, terminal))
         except BaseException:
@@ -73,12 +71,10 @@ class SessionTier:
         return Spawned(SessionContainment(leader, terminal, self._table), terminal)
 
     def prepare(self) -> None:
-        """Have a terminal ready for the next session."""
-        self._terminals.prepare()
+        """Prepare nothing: a spawn needs nothing that could be made before it."""
 
     async def close(self) -> None:
         """Give back the descriptors that all sessions shared."""
-        self._terminals.close()
         self._table.close()
         reserve.empty()
 

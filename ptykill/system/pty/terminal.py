@@ -15,10 +15,11 @@ import weakref
 import trio
 
 from ptykill.errors import SessionEnded, SpawnError
+from ptykill.rules.command import Command
 from ptykill.system.kernel.retry import again, close
 from ptykill.system.readiness import readable, writable
 
-__all__ = ["PtyTerminal"]
+__all__ = ["PtyTerminal", "open_terminal"]
 
 _CHUNK = 65_536
 _LONG = 2_048
@@ -161,7 +162,7 @@ class PtyTerminal:
                 termios.tcflow(self.slave, termios.TCOOFF)
                 termios.tcflow(self.slave, termios.TCOON)
 
-    def be_silent(self) -> None:
+    def disable_echo(self) -> None:
         """Echo nothing of what is typed, until a program has it otherwise (termios(3))."""
         self._change_modes(3, off=termios.ECHO)
 
@@ -249,6 +250,25 @@ class PtyTerminal:
                     # revokes it, and nothing can come any more.
                     return b""
                 raise
+
+
+def open_terminal(command: Command) -> PtyTerminal:
+    """Open a terminal as a command wants it. Raises `SpawnError` if there is none to be had."""
+    terminal = PtyTerminal.create()
+    try:
+        terminal.resize(command.rows, command.cols)
+        if not command.echo:
+            terminal.disable_echo()
+        if command.attributes.uid is not None:
+            terminal.give_to(command.attributes.uid)
+    except (SessionEnded, OSError) as error:
+        terminal.hang_up()
+        cause = error if isinstance(error, OSError) else error.__cause__
+        raise _unopened(getattr(cause, "errno", None)) from error
+    except BaseException:
+        terminal.hang_up()
+        raise
+    return terminal
 
 
 def _unopened(number: int | None) -> SpawnError:
