@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ import trio.testing
 
 import ptykill
 from ptykill import Host, Outcome, Session
-from ptykill.embedding.host import SupervisorOptions
+from ptykill.rules.options import SupervisorOptions
 from ptykill.testing import processes
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
@@ -265,9 +265,9 @@ def test_close_ends_all_and_can_be_repeated() -> None:
             nursery.start_soon(trio.sleep_forever)
         raise AssertionError
 
-    def wait(async_fn: object) -> None:
+    def wait(async_fn: Callable[[], Awaitable[ptykill.Verdict]]) -> None:
         try:
-            told.append(host.call(async_fn))  # type: ignore[arg-type]
+            told.append(host.call(async_fn))
         except ptykill.SupervisorClosed as error:
             told.append(error)
 
@@ -293,7 +293,7 @@ def test_a_blocked_thread_is_not_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A function that blocks the trio thread can't make `close` hang, and the log tells of it."""
-    monkeypatch.setattr("ptykill.embedding.host._PATIENCE", 0.1)
+    monkeypatch.setattr("ptykill.embedding.trio_thread._ANSWER_TIMEOUT", 0.1)
     host = Host(plan=PLAN)
     blocked, release = threading.Event(), threading.Event()
 

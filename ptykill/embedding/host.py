@@ -11,52 +11,33 @@ blocks its own loop, or is busy, does not make a teardown late.
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
-import contextvars
 import functools
-import logging
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import NamedTuple, Self, TypedDict, TypeVar, TypeVarTuple, Unpack
+from typing import Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import trio
 
-from ptykill import log
-from ptykill.embedding.loops import Errand, Ring, fetch, wait_for
-from ptykill.embedding.runners import Runners, open_runners
+from ptykill.embedding.call import Call, Wake
+from ptykill.embedding.loops import wait_for_call, wait_for_future
+from ptykill.embedding.trio_thread import TrioThread, check_interpreter, host_closed
 from ptykill.engine.session import Session
-from ptykill.engine.supervisor import Supervisor, open_supervisor
-from ptykill.errors import InterpreterPatched, SupervisorClosed
+from ptykill.engine.supervisor import Supervisor
+from ptykill.errors import SupervisorClosed
 from ptykill.rules.command import Attributes
+from ptykill.rules.options import SupervisorOptions
 from ptykill.rules.plan import Leftovers, Plan
-from ptykill.rules.protocols import Signaller, Tier
+from ptykill.rules.protocols import Signaller
 from ptykill.rules.verdict import Verdict
 
-__all__ = ["Host", "SupervisorOptions"]
+__all__ = ["Host"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-_PATIENCE = 5.0
-"""Seconds in which a trio thread that is not blocked answers a knock, however busy the machine."""
-
-
-class SupervisorOptions(TypedDict, total=False):
-    """What `open_supervisor` can be told."""
-
-    plan: Plan | str
-    containment: str | Tier
-    max_sessions: int
-    leftovers: Leftovers | str
-    signaller: Signaller | None
-    backlog: int
-    keep_seconds: float
-    keep_records: int
 
 
 class Host:
@@ -70,13 +51,17 @@ class Host:
     def __init__(self, **options: Unpack[SupervisorOptions]) -> None:
         self._options = options
         self._lock = threading.Lock()
-        self._thread: _TrioThread | None = None
+        self._thread: TrioThread | None = None
         self._closed = False
         _all.add(self)
 
     # --- the doors --------------------------------------------------------------------------------
 
-    def call(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    @overload
+    def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T: ...
+    @overload
+    def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T: ...
+    def call(self, function: Callable[[*Ts], Awaitable[T] | T], *args: *Ts) -> T:
         """Run ``async_fn(*args)`` in the trio thread, wait, and return or raise what it does.
 
         For `Session` and `Supervisor` methods, and for functions of your own that use them. Keyword
@@ -85,18 +70,22 @@ class Host:
         or attachment that the function has made, and returns to nobody, is ended then.
         """
         thread = self._running()
-        rung = threading.Lock()
-        rung.acquire()
-        errand = Errand(async_fn, args, rung.release, _closed)
+        woken = threading.Lock()
+        woken.acquire()
+        call: Call[T] = Call(function, args, woken.release, host_closed)
         try:
-            thread.send(errand)
-            rung.acquire()
-            return errand.result()
+            thread.send(call)
+            woken.acquire()
+            return call.result()
         except BaseException:
-            errand.give_up(thread.token)
+            call.abandon(thread.token)
             raise
 
-    async def acall(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    @overload
+    async def acall(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T: ...
+    @overload
+    async def acall(self, function: Callable[[*Ts], T], *args: *Ts) -> T: ...
+    async def acall(self, function: Callable[[*Ts], Awaitable[T] | T], *args: *Ts) -> T:
         """As `call`, for a task of asyncio, or of another trio run: it waits without blocking.
 
         Cancelling that task cancels ``async_fn``; a teardown it waited for goes on. A session or
@@ -104,12 +93,12 @@ class Host:
         """
         thread = self._started()
         if thread.running is None:
-            await wait_for(thread.ready)
+            await wait_for_future(thread.ready)
 
-        def errand_with(ring: Ring) -> Errand[T]:
-            return Errand(async_fn, args, ring, _closed)
+        def make(wake: Wake) -> Call[T]:
+            return Call(function, args, wake, host_closed)
 
-        return await fetch(errand_with, thread.send, thread.token)
+        return await wait_for_call(make, thread.send, thread.token)
 
     def call_soon(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
         """Have a plain function called soon in the trio thread; do not wait. It must not raise.
@@ -197,7 +186,7 @@ class Host:
         """
         thread = self._closing()
         if thread is not None:
-            thread.check_elsewhere()
+            thread.check_other_thread()
             thread.wait_ended()
             atexit.unregister(self.close)
 
@@ -205,8 +194,8 @@ class Host:
         """As `close`, without blocking the loop. Cancelling it does not call the end back."""
         thread = self._closing()
         if thread is not None:
-            thread.check_elsewhere()
-            await wait_for(thread.ended)
+            thread.check_other_thread()
+            await wait_for_future(thread.ended)
             atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
@@ -224,7 +213,7 @@ class Host:
 
     async def __aenter__(self) -> Self:
         """Start the thread, so that no later call has to wait for it, and return the host."""
-        await wait_for(self._started().ready)
+        await wait_for_future(self._started().ready)
         return self
 
     async def __aexit__(
@@ -236,7 +225,7 @@ class Host:
         """Close it."""
         await self.aclose()
 
-    def _started(self) -> _TrioThread:
+    def _started(self) -> TrioThread:
         """Return the thread, started, though perhaps not ready yet."""
         thread = self._thread
         if thread is not None and not self._closed and thread.takes_calls():
@@ -246,21 +235,21 @@ class Host:
                 msg = "the host is closed, or closing"
                 raise SupervisorClosed(msg)
             if self._thread is None or self._thread.unusable():
-                _check_interpreter()
-                self._thread = _TrioThread(self._options)
+                check_interpreter()
+                self._thread = TrioThread(self._options)
                 # Runs before daemon threads are stopped, and while they still are scheduled.
                 atexit.unregister(self.close)
                 atexit.register(self.close)
             return self._thread
 
-    def _running(self) -> _TrioThread:
+    def _running(self) -> TrioThread:
         """Return the thread once it takes calls. Raises what kept its supervisor from opening."""
         thread = self._started()
         if thread.running is None:
             thread.settled()
         return thread
 
-    def _closing(self) -> _TrioThread | None:
+    def _closing(self) -> TrioThread | None:
         """Ask the thread to end, and return it; None if there is none to wait for."""
         with self._lock:
             self._closed = True
@@ -274,142 +263,10 @@ class Host:
 _all: weakref.WeakSet[Host] = weakref.WeakSet()
 
 
-def _unlock_all() -> None:
+def _renew_locks() -> None:
     """Free the locks in a forked child: whoever held one is not there, and will not release it."""
     for host in list(_all):
         host._lock = threading.Lock()  # noqa: SLF001 - as if it were a method
 
 
-os.register_at_fork(after_in_child=_unlock_all)
-
-
-class _Running(NamedTuple):
-    """What is there once the supervisor is open."""
-
-    token: trio.lowlevel.TrioToken
-    supervisor: Supervisor
-    runners: Runners
-    stop: trio.Event
-
-
-class _TrioThread:
-    """A thread with a trio run with a supervisor; started by making one.
-
-    ``ready`` is done when it takes calls, or has failed to get there; ``ended`` when every session
-    has been ended and the run is over.
-    """
-
-    def __init__(self, options: SupervisorOptions) -> None:
-        self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self.running: _Running | None = None
-        self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._options = options
-        self._pid = os.getpid()
-        # A daemon: the interpreter must not wait for it before `atexit` has had it end.
-        self._thread = threading.Thread(target=self._run, name="ptykill", daemon=True)
-        self._thread.start()
-        self._ident = self._thread.ident
-
-    # --- asked from other threads -----------------------------------------------------------------
-
-    def of_another_process(self) -> bool:
-        """True in a forked child: no thread survives fork(2), and the sessions are not its own."""
-        return self._pid != os.getpid()
-
-    def takes_calls(self) -> bool:
-        """True if it is ready, and not of another process."""
-        return self.running is not None and self._pid == os.getpid()
-
-    def unusable(self) -> bool:
-        """True if it never got ready, or belongs to another process: a new one may do better."""
-        if self.of_another_process():  # Where a lock of ``ready`` may be held for ever.
-            return True
-        return self.ready.done() and self.ready.exception() is not None
-
-    def check_elsewhere(self) -> None:
-        """Raise RuntimeError in the trio thread itself, which would wait for itself."""
-        if threading.get_ident() == self._ident:
-            msg = "this is the host's trio thread: await the function instead"
-            raise RuntimeError(msg)
-
-    @property
-    def token(self) -> trio.lowlevel.TrioToken:
-        """The run, once it is ready."""
-        return self.settled().token
-
-    def settled(self) -> _Running:
-        """Wait until it takes calls. Raises what kept its supervisor from opening."""
-        if self.running is None:
-            self.ready.result()
-        assert self.running is not None
-        return self.running
-
-    def send(self, errand: Errand[T]) -> None:
-        """Have an errand run. Raises `SupervisorClosed`."""
-        running = self.running or self.settled()
-        self.check_elsewhere()
-        try:
-            # In the caller's context: its variables, a request's id say, travel.
-            running.runners.give(errand, contextvars.copy_context())
-        except trio.RunFinishedError:
-            raise _closed() from None
-
-    def ask_to_end(self) -> None:
-        """Have every session ended, and the run then. Does not wait."""
-        with suppress(Exception):  # If it never got ready, there is nothing to end.
-            running = self.settled()
-            running.token.run_sync_soon(running.stop.set)
-
-    def wait_ended(self) -> None:
-        """Wait until the run is over, for as long as the thread is not blocked."""
-        while not self._over_within(_PATIENCE):
-            knock = threading.Event()
-            with suppress(trio.RunFinishedError):
-                self.settled().token.run_sync_soon(knock.set)
-                if not knock.wait(_PATIENCE):
-                    log.event(logging.ERROR, "host.blocked", thread=self._thread.name)
-                    return
-
-    def _over_within(self, seconds: float) -> bool:
-        return bool(concurrent.futures.wait([self.ended], seconds).done)
-
-    # --- in the thread ----------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            trio.run(self._main)
-        except BaseException as error:  # noqa: BLE001 - there is nobody above to raise it to
-            if self.ready.done():
-                log.event(logging.ERROR, "host.crashed", exc_info=error)
-            else:
-                self.ready.set_exception(error)
-        finally:
-            self.ended.set_result(None)
-
-    async def _main(self) -> None:
-        async with open_supervisor(**self._options) as supervisor, open_runners() as runners:
-            stop = trio.Event()
-            token = trio.lowlevel.current_trio_token()
-            self.running = _Running(token, supervisor, runners, stop)
-            self.ready.set_result(None)
-            await stop.wait()
-            # First the sessions, so that those who wait for a verdict get it; then all who wait
-            # for something else.
-            await supervisor.close()
-
-
-def _check_interpreter() -> None:
-    """Raise `InterpreterPatched` where a thread would be none, and would block all others.
-
-    Neither is imported: who has not, has not patched anything.
-    """
-    gevent = sys.modules.get("gevent.monkey")
-    if gevent and any(map(gevent.is_module_patched, ("threading", "socket", "select"))):
-        raise InterpreterPatched("gevent")
-    eventlet = sys.modules.get("eventlet.patcher")
-    if eventlet and any(map(eventlet.is_monkey_patched, ("thread", "socket", "select"))):
-        raise InterpreterPatched("eventlet")
-
-
-def _closed() -> SupervisorClosed:
-    return SupervisorClosed("the host is closed, or closing")
+os.register_at_fork(after_in_child=_renew_locks)

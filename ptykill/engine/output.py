@@ -17,7 +17,7 @@ from typing import Self
 
 import trio
 
-from ptykill.engine.caller import made_for
+from ptykill.engine.caller import current_call
 from ptykill.errors import AttachmentDropped, InvalidArgument
 from ptykill.rules.backlog import Backlog
 
@@ -183,7 +183,7 @@ class Attachment:
 
     def __init__(self, output: Output, limit: int, patience: float) -> None:
         self.dropped: trio.Event = trio.Event()
-        self.made_for: object = made_for.get()
+        self._made_in = current_call.get()
         self.begun: bool = False
         """Whether it has asked for output yet."""
         self.patience: float = patience

@@ -12,7 +12,7 @@ from typing import Final, Self
 import trio
 
 from ptykill import log
-from ptykill.engine.caller import made_for
+from ptykill.engine.caller import current_call
 from ptykill.engine.driver import Driver, Shared
 from ptykill.engine.output import CHUNK, Attachment, Output
 from ptykill.errors import InvalidArgument, SessionEnded
@@ -60,7 +60,7 @@ class Session:
         self.rows: int = command.rows
         self.cols: int = command.cols
         self.created_at: Final = time.time()
-        self.made_for: Final = made_for.get()
+        self._made_in = current_call.get()
         self._plan = plan
         self._end_requested = False
         self._output = Output(backlog)

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import trio
 
+from ptykill.embedding.call import end_undelivered
 from ptykill.embedding.host import Host
-from ptykill.embedding.loops import at_most, carried, end_undelivered
+from ptykill.embedding.loops import in_this_loop, time_limit
 from ptykill.engine.session import Session
 from ptykill.engine.supervisor import Supervisor
 from ptykill.http import limits
@@ -164,7 +165,9 @@ class Application:
             return
         await send({"type": "websocket.accept"})
         if isinstance(self._target, Host):
-            await self._target.acall(converse, found, carried(receive), carried(several(send)))
+            await self._target.acall(
+                converse, found, in_this_loop(receive), in_this_loop(several(send))
+            )
         else:
             await converse(found, receive, several(send))
 
@@ -245,7 +248,7 @@ async def _receive_body(receive: Receive, limit: int, room: BodyRoom) -> bytes |
     Raises `_TooLong`, `TooManyBodies`, and TimeoutError.
     """
     body = bytearray()
-    async with at_most(limits.BODY_SECONDS):
+    async with time_limit(limits.BODY_SECONDS):
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -274,7 +277,7 @@ async def _discard_body(receive: Receive, seconds: float, most: float = math.inf
     """
     # Whatever a server makes of it: the answer does not depend on it.
     with suppress(Exception):
-        async with at_most(seconds):
+        async with time_limit(seconds):
             received = 0
             while received <= most:
                 message = await receive()

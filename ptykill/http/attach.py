@@ -1,7 +1,7 @@
 """A conversation over a WebSocket: what is typed goes in, what the terminal writes comes out.
 
-It is in trio, whatever the server is on; `Receive` and `Send` are an ASGI server's, or carried over
-from its loop (`ptykill.embedding.loops`).
+It is in trio, whatever the server is on; `Receive` and `Send` are an ASGI server's, or run in
+its loop from here (`ptykill.embedding.loops`).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import ptykill
 from ptykill.embedding import host as host_module
+from ptykill.embedding.trio_thread import TrioThread
 from ptykill.testing import processes
 
 PLAN = "HUP@session 150ms, KILL 5s"
@@ -35,7 +36,7 @@ def gate(phase: str, **about: object) -> None:
         pass
 
 
-class _Thread(host_module._TrioThread):
+class _Thread(TrioThread):
     """The host's trio thread, which waits for the first gate."""
 
     def _run(self) -> None:
@@ -198,7 +199,7 @@ class Life:
 
 
 if __name__ == "__main__":
-    host_module._TrioThread = _Thread  # type: ignore[misc]
+    host_module.TrioThread = _Thread  # type: ignore[attr-defined]
     with suppress(BrokenPipeError):
         Life(*sys.argv[1:]).run()
     tell("done", at=str(Path.cwd()))
