@@ -34,12 +34,32 @@ _EXECUTE = (
     " os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
+SHELL = """
+import os, signal, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+command = [sys.executable, "-m", "ptykill", *sys.argv[1:]]
+job = os.posix_spawn(
+    command[0], command, os.environ, setpgroup=0, setsigdef=[signal.SIGTTOU]
+)
+os.tcsetpgrp(0, job)
+print(f"pid {job}.", flush=True)
+while True:
+    _, status = os.waitpid(job, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):
+        break
+    print(f"stopped by {os.WSTOPSIG(status)}.", flush=True)
+os.tcsetpgrp(0, os.getpgrp())
+print(f"status {os.waitstatus_to_exitcode(status)}.", flush=True)
+"""
+"""A shell that tells when its one job is stopped or ends, and never sets the terminal's modes. bash
+restores them when a job stops, and would hide that the job has not."""
+
 
 class Seat:
     """One command at a terminal of its own. ``before`` are the terminal's modes, to be restored.
 
     With ``script``, it is a shell script, in which ``"$@"`` is ``ptykill``.
-    ``first`` is code that runs before the command does.
+    With ``plain``, `SHELL` starts ``ptykill``. ``first`` is code that runs before the command does.
     """
 
     def __init__(
@@ -49,16 +69,20 @@ class Seat:
         cols: int = 80,
         env: Mapping[str, str] | None = None,
         script: str | None = None,
+        plain: bool = False,
         first: str = "",
     ) -> None:
         self.master, self.slave = os.openpty()
         self.resize(rows, cols)
         self.before = termios.tcgetattr(self.slave)
         self.seen = ""
+        command = [sys.executable, "-c", _SIT_DOWN % first, *arguments]
+        if plain:
+            command = [sys.executable, "-c", _EXECUTE, sys.executable, "-c", SHELL, *arguments]
+        elif script is not None:
+            command = [sys.executable, "-c", _EXECUTE, "bash", "-c", script, "bash", *PTYKILL]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _SIT_DOWN % first, *arguments]
-            if script is None
-            else [sys.executable, "-c", _EXECUTE, "bash", "-c", script, "bash", *PTYKILL],
+            command,
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,

@@ -413,7 +413,7 @@ def test_a_close_has_its_time(gate: Gate) -> None:
 def test_a_daemon_without_its_sessions_thread_ends() -> None:
     """It would refuse everything; its status says that it is to be started again."""
     program = """
-import ptykill.server as server
+import ptykill.cli.serve.daemon as server
 class Host(server.Host):
     async def __aenter__(self):
         host = await super().__aenter__()
