@@ -1,9 +1,10 @@
-"""A lull, in which what ended sessions held is given back, and got ready what the next one needs.
+"""Defers closing descriptors, and preparing the next spawn, until the loop is idle.
 
-To close what a session held takes as long as to end one. Done at once, it would keep others waiting
-whose end is under way, and in another thread the one who has just been answered: an interpreter
-goes to another thread when this one has come to rest (`sys.setswitchinterval` says within which
-time else). To start another keeper at once would keep the program waiting that was just spawned.
+Closing what a session held takes as long as ending one. Done at once, it would delay other
+sessions whose end is under way. It would also delay the caller who has just got a verdict, if that
+caller runs in another thread: an interpreter switches threads when the running one blocks, or else
+after `sys.getswitchinterval`. Starting another keeper at once would delay the program that was
+just spawned.
 """
 
 from __future__ import annotations
@@ -12,65 +13,68 @@ import math
 
 import trio
 
-__all__ = ["Lull"]
+__all__ = ["DeferredCleanup"]
 
-_QUIET = 0.005
-"""Seconds in which nobody else has begun to wait: that is a lull."""
-_LONGEST = 0.1
-"""Seconds after which it is put off no more, however much is going on: descriptors are held."""
+_IDLE_AFTER = 0.005
+"""The loop counts as idle when nobody has called `wait_idle` for so many seconds."""
+_MAX_DELAY = 0.1
+"""Seconds after which cleanup runs however busy the loop is: sessions hold descriptors."""
 
 
-class Lull:
-    """One for all sessions of a supervisor. There is no timer, and no wake-up, while none waits."""
+class DeferredCleanup:
+    """Wakes the tasks that wait to clean up, once the loop is idle; one for each supervisor.
+
+    It has no timer, and wakes nothing, while no task waits.
+    """
 
     def __init__(self) -> None:
         self._waiting = 0
-        self._nap = trio.CancelScope()
-        self._here = trio.Event()
+        self._sleep = trio.CancelScope()
+        self._idle = trio.Event()
         self._closed = False
 
-    async def wait(self) -> None:
-        """Wait for the next one; not at all once the supervisor is being left.
+    async def wait_idle(self) -> None:
+        """Wait until the loop is idle; return at once when the supervisor is being left.
 
-        Nothing is done before those who have just been answered go on, in this thread or another:
-        no task is woken yet.
+        The callers who have just got a verdict run before that, in this thread or in another,
+        because no waiting task is woken yet.
         """
         if not self._closed:
             self._waiting += 1
             if self._waiting == 1:
-                self._nap.deadline = trio.current_time() + _QUIET
-            await self._here.wait()
+                self._sleep.deadline = trio.current_time() + _IDLE_AFTER
+            await self._idle.wait()
 
-    async def come_early(self) -> bool:
-        """Return once those who wait have given back what they hold; False if nobody waits."""
-        for _ in range(2):  # Whose session has just ended is here by then (`Driver`).
+    async def run_now(self) -> bool:
+        """Have the waiting tasks clean up now; return when they have, False if there are none."""
+        for _ in range(2):  # A session that has just ended waits here by then (`Driver.live`).
             await trio.lowlevel.checkpoint()
         if not self._waiting:
             return False
-        self._come()
-        for _ in range(2):  # They are woken in the first pass of the loop from here.
+        self._wake_all()
+        for _ in range(2):  # They run in the first pass of the loop from here.
             await trio.lowlevel.checkpoint()
         return True
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Tell those who wait when there is one, until cancelled. May be called again then."""
+        """Wake the waiting tasks whenever the loop is idle, until cancelled. May be run again."""
         self._closed = False
         try:
             while True:
-                soon = trio.current_time() + _QUIET if self._waiting else math.inf
-                with trio.CancelScope(deadline=soon) as self._nap:
+                when = trio.current_time() + _IDLE_AFTER if self._waiting else math.inf
+                with trio.CancelScope(deadline=when) as self._sleep:
                     await trio.sleep_forever()
-                before, until = 1, trio.current_time() + _LONGEST - _QUIET
+                before, until = 1, trio.current_time() + _MAX_DELAY - _IDLE_AFTER
                 while self._waiting > before and trio.current_time() < until:
                     before = self._waiting
-                    await trio.sleep(_QUIET)
-                self._come()
+                    await trio.sleep(_IDLE_AFTER)
+                self._wake_all()
         finally:
             self._closed = True
-            self._come()
+            self._wake_all()
 
-    def _come(self) -> None:
+    def _wake_all(self) -> None:
         self._waiting = 0
-        self._here.set()
-        self._here = trio.Event()
+        self._idle.set()
+        self._idle = trio.Event()

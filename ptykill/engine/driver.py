@@ -22,8 +22,8 @@ from typing import NamedTuple, TypeVar
 import trio
 
 from ptykill import log
-from ptykill.engine.cleanup import Lull
-from ptykill.engine.timer import Alarm
+from ptykill.engine.cleanup import DeferredCleanup
+from ptykill.engine.timer import PreciseTimer
 from ptykill.errors import DeliveryRefused, SupervisorClosed
 from ptykill.rules.lifecycle import Action, Event, Machine, State
 from ptykill.rules.plan import Leftovers, Plan, Reach, Step
@@ -58,8 +58,8 @@ class Shared(NamedTuple):
     """What all sessions of a supervisor have in common: its nursery's ``start_soon``, and more."""
 
     start_soon: Callable[..., None]
-    alarm: Alarm
-    lull: Lull
+    timer: PreciseTimer
+    cleanup: DeferredCleanup
 
 
 class Driver:
@@ -142,7 +142,7 @@ class Driver:
                 if not self._deliveries and self._kills is None:
                     self._on_exit()  # It has ended by itself: somebody may be reading.
                 # Whoever waits for another session's verdict goes first.
-                await self._shared.lull.wait()
+                await self._shared.cleanup.wait_idle()
         except Exception as error:  # noqa: BLE001 - no session may take the others down
             self._fail(error)
         finally:
@@ -320,7 +320,7 @@ class Driver:
         if now < self._due - _EARLY:
             self._wake_at = self._due - _EARLY
         else:
-            exact = self._shared.alarm.ring_at(self._due, self._ring)
+            exact = self._shared.timer.call_at(self._due, self._ring)
             self._wake_at = self._due + _LATE * exact
 
     def _ring(self) -> None:

@@ -1,11 +1,11 @@
-"""What a terminal writes: the newest of it is kept, and each attachment has its place in it.
+"""Keeps the newest output of a terminal, and hands it to each attachment from its own position.
 
-A program is held back by its terminal when nobody takes what it writes. An attachment that is as
-far behind as it may be has that done. Alone it may do so for as long as it likes, as a terminal
-does; while another one waits for output it uses up its patience, and then it is dropped. What it
-had not received is kept as long as it is among the newest output, so whoever attaches next gets
-it. Once the session is being ended nobody holds the program back, and bytes are lost instead: the
-oldest.
+A terminal holds its program back when nobody reads what the program writes. The output is not read
+on while an attachment is as far behind as its limit allows. Alone it may stay behind without limit,
+as with any terminal. While another attachment waits for output, its ``stall_timeout`` runs, and
+then it is dropped. What it has not received stays among the newest output for as long as that is
+kept, so the next attachment gets it. Once the session is being ended no attachment holds the
+program back, and the oldest bytes are dropped instead.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["CHUNK", "Attachment", "Output"]
 CHUNK = 65_536
 """Bytes that are received at a time unless more are asked for."""
 _EXHAUSTED = 0.001
-"""Seconds that are as good as none: what is left after subtractions is no exact zero."""
+"""Seconds that count as none: subtracting times leaves no exact zero."""
 
 
 class Output:
     """The output of one terminal, of which the newest ``limit`` bytes are kept.
 
     More is kept while an attachment has not received it. ``bytes_dropped`` counts the bytes that
-    were forgotten before anybody had received them.
+    were dropped before anybody had received them.
     """
 
     def __init__(self, limit: int) -> None:
@@ -45,7 +45,7 @@ class Output:
         self._flowing = False
         self._at_end: Callable[[], object] | None = None
         self._received = 0
-        """The offset up to which somebody has received everything, or what was left of it."""
+        """The offset up to which all bytes were received by somebody, or dropped."""
         self._news = trio.Event()
         self._moved = trio.Event()
 
@@ -65,7 +65,7 @@ class Output:
         self.wake()
 
     def end(self) -> None:
-        """There will be no more, so there is nobody to be held back either."""
+        """Note that there will be no more output, and wake all who wait for some."""
         self.ended = True
         self.wake()
         self.moved()
@@ -74,46 +74,48 @@ class Output:
             at_end()
 
     def call_at_end(self, function: Callable[[], object]) -> None:
-        """Call a function when there will be no more output: now, if that is so already."""
+        """Call a function when the output has ended: now, if it has already."""
         if self.ended:
             function()
         else:
             self._at_end = function
 
     def flow(self) -> None:
-        """Hold the terminal back for nobody from now on: the session is being ended."""
+        """Let no attachment hold the program back from now on: the session is being ended."""
         self._flowing = True
-        if self.attachments:  # Or else it is held back by nobody.
+        if self.attachments:  # Only an attachment holds the program back.
             self._let_all_skip()
             self.moved()
 
     def forget(self) -> None:
-        """Keep no more than an attachment still has to receive."""
+        """Drop what no attachment has still to receive."""
         self._limit = 0
         self.trim()
 
     async def paced(self) -> None:
-        """Wait while an attachment has as much as it may have; drop it if others wait too long."""
+        """Wait while an attachment is at its limit; drop it when its ``stall_timeout`` is over."""
         while not self._flowing and not self.ended:
             late = [each for each in self.attachments if each.full]
             if not late:
                 return
-            starving = any(each.starving for each in self.attachments)
-            hurried = [each for each in late if starving or not each.begun]
+            starved = any(each.starved for each in self.attachments)
+            stalling = [each for each in late if starved or not each.begun]
             began = trio.current_time()
-            with trio.move_on_after(min((each.patience for each in hurried), default=math.inf)):
+            with trio.move_on_after(
+                min((each.stall_timeout for each in stalling), default=math.inf)
+            ):
                 await self._moved.wait()
             waited = trio.current_time() - began
-            for each in hurried:
-                if each.waiting:  # Or else it has caught up, and has all its patience again.
-                    each.patience -= waited
-                if each.patience < _EXHAUSTED:
+            for each in stalling:
+                if each.pending:  # Else it has caught up, and its stall_timeout starts anew.
+                    each.stall_timeout -= waited
+                if each.stall_timeout < _EXHAUSTED:
                     each.drop()
 
     async def receive(self, most: int) -> bytes:
-        """Wait for output that nobody has received, and return some; nothing at the end of it.
+        """Wait for output that nobody has received, and return some; ``b""`` at its end.
 
-        While anybody is attached the output is theirs.
+        While there are attachments they receive the output, and this waits.
         """
         while not self._unreceived and not self.ended:
             await self._news.wait()
@@ -122,40 +124,40 @@ class Output:
         return self.read(max(self._received, self.kept.start), most)
 
     def read(self, offset: int, most: int) -> bytes:
-        """Return output from an offset on that is kept, and note that it has been received."""
+        """Return kept output from an offset on, and note that it has been received."""
         data = self.kept.read(offset, most)
         self._received = max(self._received, offset + len(data))
         return data
 
-    async def some(self) -> None:
-        """Wait until there is something new: output, or its end."""
+    async def wait_news(self) -> None:
+        """Wait for more output, or its end."""
         await self._news.wait()
 
     def wake(self) -> None:
-        """Wake all who wait for something new."""
+        """Wake all tasks that wait for more output."""
         self._news.set()
         self._news = trio.Event()
 
     def moved(self) -> None:
-        """Tell that somebody has taken something, waits for more, or is gone."""
+        """Wake `paced`: an attachment has received something, waits for more, or is gone."""
         self._moved.set()
         self._moved = trio.Event()
 
-    def attach(self, limit: int, patience: float) -> Attachment:
-        """Attach one more; the newest output is the first that it receives."""
-        attachment = Attachment(self, limit, patience)
+    def attach(self, limit: int, stall_timeout: float) -> Attachment:
+        """Add an attachment, which receives the kept output first."""
+        attachment = Attachment(self, limit, stall_timeout)
         self.attachments.append(attachment)
         return attachment
 
     def detach(self, attachment: Attachment) -> None:
-        """Let one go."""
+        """Remove an attachment."""
         self.attachments.remove(attachment)
         self.trim()
         self.wake()
         self.moved()
 
     def trim(self) -> None:
-        """Forget what is neither among the newest output nor needed by an attachment."""
+        """Drop output that is neither among the newest nor pending for an attachment."""
         needed = min((each.position for each in self.attachments), default=self.kept.end)
         before = min(needed, self.newest)
         if before > self.kept.start:
@@ -175,54 +177,54 @@ class Output:
 
 
 class Attachment:
-    """One who receives everything that a session's terminal writes. Made by `Session.attach`.
+    """Receives everything that a session's terminal writes. Made by `Session.attach`.
 
-    A context manager that detaches. Detaching ends nothing: the newest output is kept, and is the
-    first that goes to who attaches next.
+    A context manager that detaches. Detaching ends nothing: the newest output is kept, and the
+    next attachment receives it first.
     """
 
-    def __init__(self, output: Output, limit: int, patience: float) -> None:
+    def __init__(self, output: Output, limit: int, stall_timeout: float) -> None:
         self.dropped: trio.Event = trio.Event()
         self._made_in = current_call.get()
         self.begun: bool = False
-        """Whether it has asked for output yet."""
-        self.patience: float = patience
+        """Whether `receive` has been called."""
+        self.stall_timeout: float = stall_timeout
         self.position: int = output.newest
-        """The offset, in the session's output, of the next byte that it receives."""
-        self._patience = patience
+        """The offset, in the session's output, of the next byte to receive."""
+        self._stall_timeout = stall_timeout
         self._output = output
         self._limit = limit
         self._since = output.kept.end
-        self._hungry = False
+        self._waiting = False
         self._attached = True
 
     async def receive(self, most: int = CHUNK) -> bytes:
         """Wait for output and return up to ``most`` bytes; ``b""`` when there will be no more.
 
-        Raises `AttachmentDropped` if so much was not received in time that it was let go, and
+        Raises `AttachmentDropped` if it has held the program back for too long, and
         `InvalidArgument`.
         """
         if most < 1:
-            msg = f"at least one byte has to be asked for, not {most!r}"
+            msg = f"most must be 1 or more: {most!r}"
             raise InvalidArgument(msg)
         await trio.lowlevel.checkpoint()
         self.begun = True
-        while self._attached and not self.waiting and not self._output.ended:
+        while self._attached and not self.pending and not self._output.ended:
             await self._wait()
         if self.dropped.is_set():
-            msg = "too slow: it had held the terminal back for too long"
+            msg = "too slow: it held the terminal back for too long"
             raise AttachmentDropped(msg)
         if not self._attached:
             return b""
         data = self._output.read(self.position, most)
         self.position += len(data)
-        if not self.waiting:
-            self.patience = self._patience
+        if not self.pending:
+            self.stall_timeout = self._stall_timeout
         self._output.moved()
         return data
 
     def close(self) -> None:
-        """Detach. May be repeated; whoever waits in `receive` is told that there is no more."""
+        """Detach. May be called again; a task that waits in `receive` gets ``b""``."""
         if self._attached:
             self._attached = False
             self._output.detach(self)
@@ -241,35 +243,35 @@ class Attachment:
         self.close()
 
     async def _wait(self) -> None:
-        self._hungry = True
+        self._waiting = True
         self._output.moved()
         try:
-            await self._output.some()
+            await self._output.wait_news()
         finally:
-            self._hungry = False
+            self._waiting = False
 
     # --- for the output ---------------------------------------------------------------------------
 
     @property
-    def waiting(self) -> int:
-        """How many bytes it has not received yet."""
+    def pending(self) -> int:
+        """How many bytes it has still to receive."""
         return self._output.kept.end - self.position
 
     @property
-    def starving(self) -> bool:
+    def starved(self) -> bool:
         """Whether it has received everything, and waits for more."""
-        return self._hungry and not self.waiting
+        return self._waiting and not self.pending
 
     @property
     def full(self) -> bool:
-        """Whether it is as far behind as it may be; what was there before it does not count."""
+        """Whether it is at its limit; what was kept before it attached does not count."""
         return self._output.kept.end - max(self.position, self._since) >= self._limit
 
     def drop(self) -> None:
-        """Let it go: it is too slow."""
+        """Detach it, and have `receive` raise: it is too slow."""
         self.dropped.set()
         self.close()
 
     def skip(self) -> None:
-        """Lose the oldest bytes that it has not received, where there are too many."""
+        """Skip the oldest pending bytes, down to its limit."""
         self.position = max(self.position, self._output.kept.end - self._limit)

@@ -145,25 +145,26 @@ class Session:
         While somebody is attached (`attach`), the output is theirs, and nothing is received here.
         """
         if most < 1:
-            msg = f"at least one byte has to be asked for, not {most!r}"
+            msg = f"most must be 1 or more: {most!r}"
             raise InvalidArgument(msg)
         await trio.lowlevel.checkpoint()
         return await self._output.receive(most)
 
-    def attach(self, limit: int = 1 << 20, patience: float = 1.0) -> Attachment:
+    def attach(self, limit: int = 1 << 20, stall_timeout: float = 1.0) -> Attachment:
         """Receive everything that the terminal writes from now on, beside others who do.
 
-        The newest output that is kept comes first, whether or not others have received it. One
-        who has not received ``limit`` bytes of what came after holds the program back, as a
-        terminal does: alone for as long as it likes, and while another attachment waits for
-        output for ``patience`` seconds in all, until it has caught up. Then it is dropped. So is
-        one that has held the program back for that long and never received anything. Nobody holds
-        back a session that is being ended. Raises `InvalidArgument`.
+        The newest output that is kept comes first, whether or not others have received it. An
+        attachment that has not received ``limit`` bytes of what came after holds the program
+        back, as a terminal does. Alone it may do so without limit. While another attachment waits
+        for output, it may do so for ``stall_timeout`` seconds in all until it has caught up; then
+        it is dropped. An attachment that has never received anything is dropped after as many
+        seconds even if it is alone. No attachment holds back a session that is being ended.
+        Raises `InvalidArgument`.
         """
-        if limit < 1 or not patience >= 0:
-            msg = f"at least one byte and no less than no time, not {limit!r} and {patience!r}"
+        if limit < 1 or not stall_timeout >= 0:
+            msg = f"limit must be 1 or more, stall_timeout 0 or more: {limit!r}, {stall_timeout!r}"
             raise InvalidArgument(msg)
-        return self._output.attach(limit, patience)
+        return self._output.attach(limit, stall_timeout)
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH.

@@ -13,13 +13,13 @@ from contextlib import asynccontextmanager, suppress
 import trio
 
 from ptykill import log
-from ptykill.engine.cleanup import Lull
+from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.engine.driver import Shared
 from ptykill.engine.output import Output
 from ptykill.engine.records import Records
 from ptykill.engine.session import Session
 from ptykill.engine.signallers import StandardSignaller
-from ptykill.engine.timer import Alarm
+from ptykill.engine.timer import PreciseTimer
 from ptykill.errors import (
     InvalidArgument,
     SessionNotFound,
@@ -73,11 +73,11 @@ class Supervisor:
         self._records = Records(keep_seconds, keep_records)
         self._numbers = itertools.count(1)
         self._nursery = nursery
-        self._shared = Shared(self._start_soon, Alarm(), Lull())
+        self._shared = Shared(self._start_soon, PreciseTimer(), DeferredCleanup())
         self._spawned = trio.lowlevel.ParkingLot()
         for helper in (
-            self._shared.alarm.run,
-            self._shared.lull.run,
+            self._shared.timer.run,
+            self._shared.cleanup.run,
             self._records.run,
             self._stay_ready,
         ):
@@ -236,8 +236,8 @@ class Supervisor:
         try:
             return await self._tier.spawn(command, handover)
         except SpawnError as error:
-            # Sessions that are over may hold, until the next lull, what there is none of.
-            if error.errno not in _EXHAUSTED or not await self._shared.lull.come_early():
+            # Sessions that are over may hold, until the next cleanup, what there is none of.
+            if error.errno not in _EXHAUSTED or not await self._shared.cleanup.run_now():
                 raise
         return await self._tier.spawn(command, handover)
 
@@ -246,7 +246,7 @@ class Supervisor:
         """Have ready what the next birth needs, but get it when nobody waits for anything."""
         while True:
             await trio.sleep(_SETTLE)
-            await self._shared.lull.wait()
+            await self._shared.cleanup.wait_idle()
             try:
                 self._tier.prepare()
             except Exception as error:  # noqa: BLE001 - it may be anybody's, and can be done without
@@ -311,7 +311,7 @@ async def open_supervisor(  # noqa: PLR0913 - all have their defaults
                 failure = error
             interrupt = await _uninterrupted(supervisor.close, supervisor.hurry)
             failure = failure or interrupt
-            nursery.cancel_scope.cancel()  # What is left is the alarm, and the lull.
+            nursery.cancel_scope.cancel()  # What is left are the timer and the cleanup.
     except BaseExceptionGroup as group:
         interrupts, others = group.split(KeyboardInterrupt)
         if interrupts is None or others is not None:

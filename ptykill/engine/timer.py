@@ -21,7 +21,7 @@ import trio
 from ptykill.system.kernel.retry import close
 from ptykill.system.readiness import readable
 
-__all__ = ["Alarm"]
+__all__ = ["PreciseTimer"]
 
 _CLOCK_MONOTONIC = 1
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)  # As TFD_*: timerfd_create(2).
@@ -33,11 +33,11 @@ class _Timer(ctypes.Structure):
     _fields_ = [(name, ctypes.c_long) for name in ("every", "every_ns", "seconds", "ns")]
 
 
-class Alarm:
+class PreciseTimer:
     """One timer for all sessions of a supervisor; does nothing where there is no timerfd."""
 
     def __init__(self) -> None:
-        self._rings: list[tuple[float, int, Callable[[], None]]] = []
+        self._calls: list[tuple[float, int, Callable[[], None]]] = []
         self._number = itertools.count()
         """Rings for the same time go by this: functions can't be compared."""
         self._fd = -1
@@ -48,7 +48,7 @@ class Alarm:
             with suppress(AttributeError):
                 self._fd = self._library.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
 
-    def ring_at(self, when: float, call: Callable[[], None]) -> bool:
+    def call_at(self, when: float, call: Callable[[], None]) -> bool:
         """Have something called at a time of trio's clock, which should be near.
 
         It must not raise. False if it won't be called; and True is no promise, so a deadline has to
@@ -56,8 +56,8 @@ class Alarm:
         """
         if self._fd < 0:
             return False
-        heapq.heappush(self._rings, (when, next(self._number), call))
-        if self._rings[0][0] == when:
+        heapq.heappush(self._calls, (when, next(self._number), call))
+        if self._calls[0][0] == when:
             self._arm()
         return True
 
@@ -71,18 +71,18 @@ class Alarm:
                 await readable(self._fd)
                 with suppress(OSError):  # EAGAIN; or it is readable still.
                     os.read(self._fd, 8)
-                while self._rings and self._rings[0][0] <= trio.current_time():
-                    heapq.heappop(self._rings)[2]()
-                if self._rings:
+                while self._calls and self._calls[0][0] <= trio.current_time():
+                    heapq.heappop(self._calls)[2]()
+                if self._calls:
                     self._arm()
         finally:
             fd, self._fd = self._fd, -1
-            self._rings.clear()
+            self._calls.clear()
             close(fd)
 
     def _arm(self) -> None:
         # Never early, since the loop would then go back to sleep for a millisecond, and never
         # zero, which would disarm it.
-        ns = 1_000 + max(0, int((self._rings[0][0] - trio.current_time()) * 1e9))
+        ns = 1_000 + max(0, int((self._calls[0][0] - trio.current_time()) * 1e9))
         timer = _Timer(0, 0, *divmod(ns, 1_000_000_000))
         self._library.timerfd_settime(self._fd, 0, ctypes.byref(timer), None)

@@ -215,7 +215,7 @@ class Tier(Protocol):
     def prepare(self) -> None:
         """Have ready what the next spawn needs, if it is to be had.
 
-        Called in a lull, at the beginning and after each spawn. Must not block.
+        Called when the loop is idle, at the beginning and after each spawn. Must not block.
         """
 
     async def close(self) -> None:

@@ -149,7 +149,7 @@ async def test_the_only_one_may_pause_for_as_long_as_it_likes(
         await stage.write(b"y" * LIMIT)
         stage.terminal.write(b"z")
         await trio.sleep(3600)
-        assert attachment.waiting == 2 * LIMIT - 1
+        assert attachment.pending == 2 * LIMIT - 1
         while not received.endswith(b"z"):
             received += await attachment.receive()
         assert received == b"x" * LIMIT + b"y" * LIMIT + b"z"
@@ -261,10 +261,12 @@ async def test_who_asked_for_the_end_is_known(stage: Stage) -> None:
     assert stage.session.end_requested
 
 
-@pytest.mark.parametrize(("limit", "patience"), [(0, 1.0), (-1, 1.0), (1, -1.0), (1, math.nan)])
-async def test_what_can_not_be_attached(stage: Stage, limit: int, patience: float) -> None:
-    """A limit of nothing, or less patience than none, is an error, and nobody is attached."""
+@pytest.mark.parametrize(
+    ("limit", "stall_timeout"), [(0, 1.0), (-1, 1.0), (1, -1.0), (1, math.nan)]
+)
+async def test_what_can_not_be_attached(stage: Stage, limit: int, stall_timeout: float) -> None:
+    """A limit of nothing, or a negative timeout, is an error, and nobody is attached."""
     with pytest.raises(ptykill.InvalidArgument):
-        stage.session.attach(limit, patience)
+        stage.session.attach(limit, stall_timeout)
     await stage.write(b"kept")
     assert await stage.session.receive() == b"kept"

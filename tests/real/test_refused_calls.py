@@ -16,8 +16,8 @@ import trio
 
 import ptykill
 from ptykill import Supervisor
-from ptykill.engine.cleanup import Lull
-from ptykill.engine.timer import Alarm
+from ptykill.engine.cleanup import DeferredCleanup
+from ptykill.engine.timer import PreciseTimer
 from ptykill.system.containment.rights import Rights
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
@@ -104,7 +104,7 @@ async def test_a_terminal_that_can_not_be_resized(
     assert (session.rows, session.cols) == (30, 100)
 
 
-@pytest.mark.parametrize("helper", [Alarm, Lull])
+@pytest.mark.parametrize("helper", [PreciseTimer, DeferredCleanup])
 async def test_a_helper_that_fails_ends_nobody(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, helper: type[Any]
 ) -> None:

@@ -206,7 +206,7 @@ class _Relay:
         """Carry input and output until the command is dead and all of its output is told."""
         # Held back for as long as it takes: what is piped on must not have gaps.
         with (
-            self._session.attach(patience=math.inf) as output,
+            self._session.attach(stall_timeout=math.inf) as output,
             open_local_terminal(reads=self._input.typed) as self._terminal,
             self._scope,
         ):

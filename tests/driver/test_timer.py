@@ -11,7 +11,7 @@ import trio.testing
 
 import ptykill
 from ptykill import Outcome
-from ptykill.engine.timer import Alarm
+from ptykill.engine.timer import PreciseTimer
 from ptykill.testing import FakeTier, Member
 
 DEAF = Member()
@@ -20,28 +20,28 @@ GRACE = 0.1
 
 async def test_it_calls_in_time_and_in_order(nursery: trio.Nursery) -> None:
     """Never early; those with the same time in the order in which they were asked for."""
-    alarm, rung, over = Alarm(), [], trio.Event()
-    nursery.start_soon(alarm.run)
+    timer, called, over = PreciseTimer(), [], trio.Event()
+    nursery.start_soon(timer.run)
     began = trio.current_time()
     times = [began + 0.05, began + 0.02, began + 0.05, began - 1.0]
     for number, when in enumerate(times):
 
-        def ring(number: int = number, when: float = when) -> None:
-            rung.append((number, trio.current_time() >= when))
-            if len(rung) == len(times):
+        def call(number: int = number, when: float = when) -> None:
+            called.append((number, trio.current_time() >= when))
+            if len(called) == len(times):
                 over.set()
 
-        assert alarm.ring_at(when, ring)
+        assert timer.call_at(when, call)
     with trio.fail_after(10):
         await over.wait()
-    assert rung == [(3, True), (1, True), (0, True), (2, True)]
+    assert called == [(3, True), (1, True), (0, True), (2, True)]
 
 
 async def test_it_does_not_ring_on_a_clock_that_is_not_real(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Virtual time passes without it."""
-    assert not Alarm().ring_at(trio.current_time() + 1, lambda: None)
+    assert not PreciseTimer().call_at(trio.current_time() + 1, lambda: None)
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -54,7 +54,7 @@ async def test_no_wait_is_broken_off_for_a_kill(
         "ptykill.engine.driver._LATE", 10.0
     )  # However late the alarm is, it is first.
     if not there:
-        monkeypatch.setattr(Alarm, "ring_at", lambda *_: False)
+        monkeypatch.setattr(PreciseTimer, "call_at", lambda *_: False)
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session = await supervisor.spawn(["x"])
         containment, waits = tier.spawned[0], []

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 import ptykill
-from ptykill.engine.cleanup import Lull
+from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.rules.command import Command
 from ptykill.rules.protocols import Handover, Spawned
 from ptykill.testing import FakeTier, Member
@@ -42,11 +42,11 @@ async def test_many_ends_put_it_off_and_not_for_long(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """While one ends every other millisecond there is no lull, and it comes all the same."""
-    lull, times = Lull(), []
-    nursery.start_soon(lull.run)
+    cleanup, times = DeferredCleanup(), []
+    nursery.start_soon(cleanup.run)
 
     async def wait() -> None:
-        await lull.wait()
+        await cleanup.wait_idle()
         times.append(trio.current_time())
 
     began = trio.current_time()
@@ -99,14 +99,14 @@ async def test_nobody_waits_for_a_lull_that_can_not_come(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """Those who wait when it is cancelled are told, and those who come after do not wait."""
-    lull, told = Lull(), []
+    cleanup, told = DeferredCleanup(), []
 
     async def wait() -> None:
-        await lull.wait()
+        await cleanup.wait_idle()
         told.append(trio.current_time())
 
     async with trio.open_nursery() as running:
-        running.start_soon(lull.run)
+        running.start_soon(cleanup.run)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
@@ -121,8 +121,8 @@ async def test_nothing_wakes_up_while_nobody_waits(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """It has no timer of its own."""
-    lull = Lull()
-    nursery.start_soon(lull.run)
+    cleanup = DeferredCleanup()
+    nursery.start_soon(cleanup.run)
     await trio.testing.wait_all_tasks_blocked()
     assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
 
