@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, Case
-from benchmarks.guard import guarded
 from benchmarks.hosts import Limits
 from benchmarks.machine import describe, machine
 from benchmarks.page import write
 from benchmarks.plots import plot
 from benchmarks.report import JSON, show
+from benchmarks.subreaper import run_in_child
 
 SECONDS_A_ROUND = 20.0
 """What a round of any case may take where a number of rounds was asked for."""
-SECONDS_A_CYCLE = 0.05
+SECONDS_A_SESSION = 0.05
 OVERHEAD = 60.0
 """Seconds for all that is not a round: starting, compiling, filling memory."""
 
@@ -45,7 +45,7 @@ def main() -> int:
     }
     longest = OVERHEAD * len(chosen) + 6 * sum(each.seconds for each in chosen.values())
     raise_file_limit()
-    return guarded(partial(run, chosen, options), longest)
+    return run_in_child(partial(run, chosen, options), longest)
 
 
 def raise_file_limit() -> None:
@@ -67,8 +67,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--case", action="append", choices=CASES, help="only this one (may be repeated)"
     )
-    parser.add_argument("--rounds", type=positive, help="rounds of every case but cycles")
-    parser.add_argument("--cycles", type=positive, help="sessions that cycles spawns and ends")
+    parser.add_argument("--rounds", type=positive, help="rounds of every case but leaks")
+    parser.add_argument("--sessions", type=positive, help="sessions that leaks spawns and ends")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw them there (matplotlib)")
     parser.add_argument(
@@ -95,7 +95,9 @@ def limits(name: str, case: Case, options: argparse.Namespace) -> Limits | None:
     """Return a case's limits; a number that was asked for is given the time it needs."""
     found = case.full if not options.quick else case.quick or (case.full if options.case else None)
     asked, each = (
-        (options.cycles, SECONDS_A_CYCLE) if name == "cycles" else (options.rounds, SECONDS_A_ROUND)
+        (options.sessions, SECONDS_A_SESSION)
+        if name == "leaks"
+        else (options.rounds, SECONDS_A_ROUND)
     )
     if found is None or asked is None:
         return found

@@ -13,8 +13,9 @@ from typing import Any, Protocol, TypeVar
 
 from benchmarks.report import Ending
 from benchmarks.systems import PROGRAMS, comm
-from benchmarks.watch import Watch, members
 from benchmarks.worker import Worker
+from ptykill.testing import processes
+from ptykill.testing.observer import Observer
 
 __all__ = ["START_BOUND", "Hosts", "Limits", "Notes", "interleave"]
 
@@ -50,7 +51,7 @@ class Notes(Protocol):
 
 @dataclass(slots=True)
 class Hosts:
-    """Processes that hold systems (`benchmarks.host`), each system known by a label."""
+    """Processes that hold systems (`benchmarks.system_host`), each system known by a label."""
 
     stack: ExitStack
     remarks: list[str] = field(default_factory=list)
@@ -70,7 +71,7 @@ class Hosts:
         ]
 
     def _launched(self, modules: Sequence[str], megabytes: int = 0) -> Worker:
-        argv = [sys.executable, "-m", "benchmarks.host", str(megabytes), *modules]
+        argv = [sys.executable, "-m", "benchmarks.system_host", str(megabytes), *modules]
         return self.stack.enter_context(Worker(argv))
 
     def _met(self, host: Worker, modules: Sequence[str], size: str = "") -> list[str]:
@@ -85,10 +86,10 @@ class Hosts:
             self.systems[f"{name}, {size}" if size else name] = host, name
         return list(about["systems"])
 
-    def ask(self, verb: str, label: str, *fields: object, watch: Watch | None = None) -> Any:
+    def ask(self, verb: str, label: str, *fields: object, observer: Observer | None = None) -> Any:
         """Have a system do something, and return what it tells."""
         host, name = self.systems[label]
-        answer = json.loads(host.ask(verb, name, *map(str, fields), watch=watch))
+        answer = json.loads(host.ask(verb, name, *map(str, fields), observer=observer))
         if isinstance(answer, dict) and "error" in answer:
             raise RuntimeError(answer["error"])
         return answer
@@ -96,25 +97,25 @@ class Hosts:
     def end(self, label: str, program: str, grace: float, count: int = 1) -> Ending:
         """Have sessions spawned and ended, and observe the end."""
         leaders = self.ask("prepare", label, program, count)
-        with Watch(complete(leaders, program)) as watch:
-            start, stop = self.ask("end", label, grace, watch=watch)
-            watch.note()
-            late = len(watch.alive)
-            reaped = not any(watch.there(leader) for leader in leaders)
-            watch.wait(stop / 1e9 + LATER - time.perf_counter())
+        with Observer(complete(leaders, program), kills=True) as observer:
+            start, stop = self.ask("end", label, grace, observer=observer)
+            observer.record()
+            late = len(observer.alive)
+            reaped = not any(observer.exists(leader) for leader in leaders)
+            observer.wait(stop / 1e9 + LATER - time.perf_counter())
             return Ending(
                 answered=stop - start,
-                dead=None if watch.alive else max(watch.died.values()) - start,
-                members=len(watch.alive) + len(watch.died),
+                dead=None if observer.alive else max(observer.died.values()) - start,
+                members=len(observer.alive) + len(observer.died),
                 late=late,
-                left=len(watch.alive),
+                left=len(observer.alive),
                 reaped=reaped,
             )
 
     def end_unobserved(self, label: str, program: str, grace: float) -> int:
         """Have a session spawned and ended, and wake for nothing; return what it took (ns)."""
         leaders = self.ask("prepare", label, program, 1)
-        with Watch(leaders, noting=False):
+        with Observer(leaders, records=False, kills=True):
             start, stop = self.ask("end", label, grace)
         return int(stop - start)
 
@@ -123,7 +124,7 @@ def complete(leaders: Sequence[int], program: str) -> list[int]:
     """Return the members of sessions when those of each are what the program makes them."""
     until = time.monotonic() + UP_BOUND
     while time.monotonic() < until:
-        found = members(leaders)
+        found = processes.session_pids(leaders)
         jobs = PROGRAMS[program].jobs
         if not jobs or sum(comm(pid) == "sleep" for pid in found) == jobs * len(leaders):
             return found

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.report import JSON
-from benchmarks.systems.outside import BUILD
+from benchmarks.systems.external import BUILD
 
 __all__ = ["describe", "machine", "proc_field"]
 

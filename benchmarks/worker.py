@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from benchmarks.watch import Watch
+from ptykill.testing.observer import Observer
 
 __all__ = ["Worker"]
 
@@ -36,26 +36,26 @@ class Worker:
         """The process's pid."""
         return self._process.pid
 
-    def ask(self, *fields: str, watch: Watch | None = None) -> str:
+    def ask(self, *fields: str, observer: Observer | None = None) -> str:
         """Send fields with tabs between, and wait for the answer; blocks."""
         self._stdin.write("\t".join(fields).encode() + b"\n")
-        return self.answer(ANSWER_BOUND, watch)
+        return self.answer(ANSWER_BOUND, observer)
 
-    def answer(self, within: float, watch: Watch | None = None) -> str:
+    def answer(self, within: float, observer: Observer | None = None) -> str:
         """Wait (seconds) for a line that was asked for; blocks. Deaths meanwhile are noted."""
         bound = time.monotonic() + within
         answer = b""
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
-        if watch is not None:
-            poll.register(watch, select.POLLIN)
+        if observer is not None:
+            poll.register(observer, select.POLLIN)
         while not answer.endswith(b"\n"):
             ready = dict(poll.poll(max(0.0, bound - time.monotonic()) * 1000))
             if not ready:
                 self._process.kill()  # An answer that came after all would be taken for the next.
                 raise TimeoutError(f"no answer from {self._process.args!r} in {within:.0f} s")
-            if watch is not None and watch.fileno() in ready:
-                watch.note()
+            if observer is not None and observer.fileno() in ready:
+                observer.record()
             if self._stdout.fileno() in ready:
                 data = os.read(self._stdout.fileno(), 65_536)
                 if not data:

@@ -20,18 +20,18 @@ from rich.console import Console
 from rich.text import Text
 
 from ptykill import ExitStatus, Outcome, Verdict
-from ptykill.cli.demo import main, onlooker, run
-from ptykill.cli.demo.daemon import Answer
-from ptykill.cli.demo.ending import Ending, Told, problems_of
-from ptykill.cli.demo.onlooker import Onlooker
+from ptykill.cli.demo import main, run
 from ptykill.cli.demo.scenarios import CHAPTERS, SCENARIOS
-from ptykill.cli.demo.setting import DemoError, set_up
+from ptykill.cli.demo.server import Response
+from ptykill.cli.demo.session_setup import DemoError, prepare
+from ptykill.cli.demo.teardown import Report, Teardown, find_problems
 from ptykill.cli.demo.timeline import Bar, Chart, Tick
 from ptykill.testing import processes
+from ptykill.testing.observer import Observer
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it needs pidfds")
 
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 """Seconds that a busy machine may take for what is due at once."""
 SHELL, EDITOR, SERVER, DAEMON = SCENARIOS
 
@@ -76,9 +76,9 @@ def test_it_shows_what_ptyprocess_leaves_alive(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_leaves_nothing_when_it_is_interrupted(number: signal.Signals, mark: str) -> None:
-    """A signal in the midst of an ending: everything is ended before the demo exits."""
+    """A signal in the midst of an teardown: everything is ended before the demo exits."""
     with started("--plain", "--grace", "10") as process:
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _TIMEOUT
         while len(programs(mark)) < 3:  # The demo, and the deaf in their grace.
             assert process.poll() is None
             assert time.monotonic() < until
@@ -97,14 +97,14 @@ def programs(mark: str) -> list[processes.Process]:
 
 
 def test_it_leaves_nothing_when_it_fails(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception in the midst of an ending: everything is ended before it is raised."""
+    """An exception in the midst of an teardown: everything is ended before it is raised."""
     seen = []
 
     def fail(*_: object) -> None:
         seen.extend(programs(mark))
         raise RuntimeError
 
-    monkeypatch.setattr("ptykill.cli.demo.ending.Onlooker", fail)
+    monkeypatch.setattr("ptykill.cli.demo.teardown.Observer", fail)
     with pytest.raises(RuntimeError):
         main(plain=True)
     assert len(seen) == len(SHELL.jobs)
@@ -115,7 +115,7 @@ def test_without_ptyprocess_it_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The comparison is left out, and the rest is shown."""
-    monkeypatch.setattr("ptykill.cli.demo.rival.version", lambda: None)
+    monkeypatch.setattr("ptykill.cli.demo.ptyprocess_peer.version", lambda: None)
     with only(SERVER):
         assert main(plain=True, grace=0.2) == 0
     text = capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_a_grace_that_shows_nothing_is_refused(
 # --- what it claims -------------------------------------------------------------------------------
 
 
-def ending(**changes: object) -> Ending:
+def teardown(**changes: object) -> Teardown:
     """Return how the server's session should end, or differently."""
     verdict = Verdict(
         session_id="0" * 32,
@@ -161,25 +161,25 @@ def ending(**changes: object) -> Ending:
         grace=1.0,
         kill=0.1,
     )
-    told = Told("0" * 32, 1.0, Answer(204, "No Content", "", b"", 0.0, 1.1), verdict)
+    report = Report("0" * 32, 1.0, Response(204, "No Content", "", b"", 0.0, 1.1), verdict)
     bars = tuple(Bar(job.name, 1, 1.05, "SIGKILL", killed=True) for job in SERVER.jobs)
-    right = Ending(SERVER, bars, (), "204", 1.1, 1.1, 1.1, groups=1, saved=None, told=told)
+    right = Teardown(SERVER, bars, (), "204", 1.1, 1.1, 1.1, groups=1, saved=None, report=report)
     in_told = {name: changes.pop(name) for name in ("answer", "verdict") if name in changes}
     if "verdict" in in_told:
         in_told["verdict"] = dataclasses.replace(verdict, **in_told["verdict"])  # type: ignore[arg-type]
-    return dataclasses.replace(right, told=dataclasses.replace(told, **in_told), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(right, report=dataclasses.replace(report, **in_told), **changes)  # type: ignore[arg-type]
 
 
 def test_an_ending_as_it_should_be_is_no_problem() -> None:
     """All was seen: a 204, an empty verdict, nobody alive, the deaf dead of SIGKILL."""
-    assert problems_of(ending()) == []
+    assert find_problems(teardown()) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
         ({"alive": (Bar("worker", 7, None),)}, "alive after the answer: worker (7)"),
-        ({"answer": Answer(500, "No", "", b"", 0.0, 1.1)}, "the answer was 500"),
+        ({"answer": Response(500, "No", "", b"", 0.0, 1.1)}, "the answer was 500"),
         ({"verdict": {"empty": False}}, "something is left"),
         ({"bars": (Bar("server", 7, 0.1, "SIGHUP"),)}, "deaf to SIGHUP"),
         ({"scenario": EDITOR, "saved": CHAPTERS - 1}, f"saved {CHAPTERS - 1} of {CHAPTERS}"),
@@ -187,7 +187,7 @@ def test_an_ending_as_it_should_be_is_no_problem() -> None:
 )
 def test_what_was_claimed_and_not_seen_is_told(changes: dict[str, object], problem: str) -> None:
     """Each claim fails by itself."""
-    (found,) = problems_of(ending(**changes))
+    (found,) = find_problems(teardown(**changes))
     assert problem in found
 
 
@@ -200,38 +200,39 @@ def test_a_session_that_ends_before_its_time_is_told() -> None:
     program.wait()
     silent = SimpleNamespace(send=lambda _: None, receive=lambda _: b"")
     with pytest.raises(DemoError, match="not set up"):
-        set_up(SERVER, program.pid, silent)
+        prepare(SERVER, program.pid, silent)
 
 
-# --- the onlooker ---------------------------------------------------------------------------------
+# --- the observer ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("ending", "cause"), [("exit 3", "exit 3"), ("kill -KILL $$", "SIGKILL"), ("exit 0", "exit 0")]
+    ("teardown", "cause"),
+    [("exit 3", "exit 3"), ("kill -KILL $$", "SIGKILL"), ("exit 0", "exit 0")],
 )
-def test_the_onlooker_tells_what_a_process_died_of(ending: str, cause: str) -> None:
+def test_the_observer_tells_what_a_process_died_of(teardown: str, cause: str) -> None:
     """It is told after the process was reaped, too."""
-    program = subprocess.Popen(["sh", "-c", f"read go; {ending}"], stdin=subprocess.PIPE)
-    with Onlooker([program.pid]) as watching:
-        assert watching.alive() == [program.pid]
+    program = subprocess.Popen(["sh", "-c", f"read go; {teardown}"], stdin=subprocess.PIPE)
+    with Observer([program.pid]) as watching:
+        assert watching.alive == [program.pid]
         assert watching.cause(program.pid) is None
         program.communicate(b"\n")
-        assert watching.wait_all_dead(_PATIENCE)
-        assert watching.alive() == []
+        assert watching.wait(_TIMEOUT)
+        assert watching.alive == []
         assert watching.cause(program.pid) in (cause, None)  # None before Linux 6.15.
 
 
-def test_the_onlooker_does_not_guess(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel does not tell what a reaped process died of, nor does the onlooker."""
+def test_the_observer_does_not_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel does not tell what a reaped process died of, nor does the observer."""
 
     def refuse(*_: object) -> None:
         raise OSError
 
-    monkeypatch.setattr("ptykill.cli.demo.onlooker.fcntl.ioctl", refuse)
+    monkeypatch.setattr("ptykill.testing.observer.fcntl.ioctl", refuse)
     program = subprocess.Popen(["sleep", "60"])
-    with Onlooker([program.pid]) as watching:
+    with Observer([program.pid]) as watching:
         watching.kill()
-        assert watching.wait_all_dead(_PATIENCE)
+        assert watching.wait(_TIMEOUT)
         assert watching.cause(program.pid) == "SIGKILL"  # Of a zombie, /proc tells it.
         program.wait()
         assert watching.cause(program.pid) is None
@@ -245,11 +246,11 @@ def test_the_sweep_ends_all_that_carry_the_mark() -> None:
         for name, value in commands.items()
     }
     try:
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _TIMEOUT
         pids = {program.pid for name, program in programs.items() if "ours" in name}
-        while onlooker.marked("word") != pids:
+        while {each.pid for each in processes.marked("PTYKILL_DEMO=word")} != pids:
             assert time.monotonic() < until
-        assert onlooker.sweep("word") == set()
+        assert processes.kill_marked("PTYKILL_DEMO=word") == []
         assert programs["ours"].wait() == programs["ours too"].wait() == -signal.SIGKILL
         assert programs["another's"].poll() is None
     finally:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.cases.attached import FLOODS, floods, output
-from benchmarks.cases.door import delete, doors
+from benchmarks.cases.calls import calls, delete
 from benchmarks.cases.growth import many, neighbours
-from benchmarks.cases.hold import idle
-from benchmarks.cases.leak import cycles
+from benchmarks.cases.idle import idle
+from benchmarks.cases.leaks import leaks
+from benchmarks.cases.phases import phases
 from benchmarks.cases.spawning import spawn
-from benchmarks.cases.stage import stages
 from benchmarks.cases.teardown import COOPERATIVE, STUBBORN, cooperative, stubborn, tree
+from benchmarks.cases.websocket import FLOODS, floods, output
 from benchmarks.hosts import Limits
 from benchmarks.report import Result
 
@@ -46,7 +46,7 @@ CASES = {
             ("vim", "vim", "vim", 15, None),
         )
     },
-    "stages": Case("where the time of a kill goes", stages, Limits(100, 30), Limits(10, 5)),
+    "phases": Case("where the time of a kill goes", phases, Limits(100, 30), Limits(10, 5)),
     "stubborn": Case(
         "overshoot past a grace of 100 ms, the leader being deaf to all but SIGKILL",
         partial(stubborn, f"deaf: {STUBBORN}"),
@@ -85,12 +85,12 @@ CASES = {
     "idle": Case(
         "what idle sessions hold", idle, Limits(1, 10, largest=100), Limits(1, 2, largest=20)
     ),
-    "doors": Case(
-        "Host.call and Host.acall beside the trio call", doors, Limits(60, 60), Limits(6, 6)
+    "calls": Case(
+        "Host.call and Host.acall beside the trio call", calls, Limits(60, 60), Limits(6, 6)
     ),
     "delete": Case("DELETE over HTTP", delete, Limits(60, 60), Limits(6, 8)),
     "output": Case("output through a WebSocket", output, Limits(10, 40), Limits(3, 8)),
     "floods": Case(f"a DELETE beside {FLOODS} sessions that flood", floods, Limits(30, 60), None),
-    "cycles": Case("what many sessions leave behind", cycles, Limits(3_000, 30), Limits(300, 4)),
+    "leaks": Case("what many sessions leave behind", leaks, Limits(3_000, 30), Limits(300, 4)),
 }
 """All cases, by the names that the command line has for them."""

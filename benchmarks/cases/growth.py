@@ -57,7 +57,7 @@ def neighbours(limits: Limits) -> Result:
     with ExitStack() as stack:
         hosts = Hosts(stack)
         names = hosts.start_each(("floor", *TIERS, "trio_process", "psutil_recipe"))
-        crowd = stack.enter_context(Worker([sys.executable, "-m", "benchmarks.crowd"]))
+        crowd = stack.enter_context(Worker([sys.executable, "-m", "benchmarks.idle_processes"]))
         crowd.answer(START_BOUND)
         parts = {size: Endings(f"among {size:,}", names, FLOOR) for size in sizes}
         half = replace(limits, rounds=max(1, limits.rounds // 2), seconds=limits.seconds / 2)

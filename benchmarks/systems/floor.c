@@ -1,6 +1,6 @@
 /* The floor: what ending a terminal session costs when nothing but the kernel is in the way.
  *
- * A long-lived process that is told what to do on stdin: see outside.py. It is started with
+ * A long-lived process that is told what to do on stdin: see external.py. It is started with
  * "leader" or "session".
  *
  * end: SIGHUP and SIGCONT to the leader, GRACE nanoseconds to die, SIGKILL. "session" then looks for

@@ -7,7 +7,7 @@ import shlex
 import shutil
 
 from benchmarks.systems import System, Unavailable
-from benchmarks.systems.outside import BUILD, HERE, build, outside
+from benchmarks.systems.external import BUILD, HERE, build, external
 
 __all__ = ["FLOOR", "VERIFIED", "systems"]
 
@@ -24,4 +24,4 @@ def systems() -> list[System]:
         raise Unavailable(f"no C compiler: {compiler[0]} is not on PATH (CC names another)")
     source, binary = HERE / "floor.c", BUILD / "floor"
     build(source, binary, *compiler, *FLAGS, str(source), "-o", str(binary))
-    return [outside(FLOOR, str(binary), "leader"), outside(VERIFIED, str(binary), "session")]
+    return [external(FLOOR, str(binary), "leader"), external(VERIFIED, str(binary), "session")]

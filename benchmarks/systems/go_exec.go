@@ -1,4 +1,4 @@
-// Sessions by Go's os/exec, told what to do on stdin: see outside.py.
+// Sessions by Go's os/exec, told what to do on stdin: see external.py.
 package main
 
 import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from benchmarks.systems import System, Unavailable
-from benchmarks.systems.outside import BUILD, HERE, build, outside
+from benchmarks.systems.external import BUILD, HERE, build, external
 
 __all__ = ["systems"]
 
@@ -17,4 +17,4 @@ def systems() -> list[System]:
         raise Unavailable("go is not on PATH")
     source, binary = HERE / "go_exec.go", BUILD / "go_exec"
     build(source, binary, go, "build", "-o", str(binary), str(source))
-    return [outside("Go os/exec", str(binary))]
+    return [external("Go os/exec", str(binary))]

@@ -1,4 +1,4 @@
-// Sessions by node-pty, told what to do on stdin: see outside.py.
+// Sessions by node-pty, told what to do on stdin: see external.py.
 "use strict";
 
 const pty = require("node-pty");

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 from benchmarks.systems import ENVIRONMENT, System, Unavailable
-from benchmarks.systems.outside import BUILD, HERE, outside
+from benchmarks.systems.external import BUILD, HERE, external
 
 __all__ = ["systems"]
 
@@ -25,4 +25,4 @@ def systems() -> list[System]:
     looked = [node, "-e", "require('node-pty')"]
     if subprocess.run(looked, env=env, capture_output=True, check=False).returncode:
         raise Unavailable("node has no node-pty: npm install --prefix build/benchmarks node-pty")
-    return [outside("node-pty", node, str(HERE / "node_pty.js"), env=env)]
+    return [external("node-pty", node, str(HERE / "node_pty.js"), env=env)]

@@ -69,8 +69,7 @@ def judge(killer: str, program: Program) -> Judgement:
         try:
             return _judge(killer, program, Path(name), mark)
         finally:
-            for each in processes.marked(mark):
-                processes.end(each.pid)
+            processes.kill_marked(mark)
 
 
 def _judge(killer: str, program: Program, folder: Path, mark: str) -> Judgement:

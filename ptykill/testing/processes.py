@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
+
+from ptykill.testing.observer import Observer
 
 __all__ = [
     "MARK",
-    "Census",
     "Process",
+    "children",
     "descendants",
     "end",
     "every_process",
+    "kill_marked",
     "left",
     "look_up",
     "marked",
     "names",
+    "observe_session",
     "our_own",
     "session_members",
+    "session_pids",
     "spawned",
 ]
 
@@ -156,71 +158,45 @@ def names(processes: Iterable[Process]) -> list[str]:
 
 
 def end(pid: int) -> None:
-    """Send SIGKILL to a process, and wait a little for its death."""
-    with contextlib.suppress(OSError), _Handle(pid) as process:
-        signal.pidfd_send_signal(process.fd, signal.SIGKILL)
-        process.dead(within=2)
+    """Send SIGKILL to a process, and wait up to two seconds for its death."""
+    with contextlib.suppress(OSError), Observer([pid]) as observer:
+        observer.kill()
+        observer.wait(2)
 
 
-class _Handle:
-    """A pidfd: it stays with its process, whoever gets the number later."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.fd = os.pidfd_open(pid)
-
-    def dead(self, *, within: float = 0.0) -> bool:
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        return bool(poll.poll(within * 1000))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
+def kill_marked(mark: str, within: float = 5.0) -> list[Process]:
+    """Send SIGKILL to all that carry a mark until none is left; return those left after that."""
+    until = time.monotonic() + within
+    while (found := marked(mark)) and time.monotonic() < until:
+        for each in found:
+            with contextlib.suppress(OSError), Observer([each.pid]) as observer:
+                # The pid may have been reused between the look and the pidfd.
+                if mark.encode() in _environment_and_arguments(each):
+                    observer.kill()
+                    observer.wait(1)
+    return found
 
 
-class Census:
-    """Everybody who is in a session now, or descends from its leader, each held by a pidfd.
+def observe_session(leader: int) -> Observer:
+    """Observe all that are in a session now, or descend from its leader."""
+    known = {each.pid: None for each in (*session_members(leader), *descendants(leader))}
+    return Observer(known)
 
-    So what is asked later is asked of these processes, and of no others with their numbers.
-    """
 
-    def __init__(self, leader: int) -> None:
-        self._handles: list[_Handle] = []
-        self._names: dict[int, str] = {}
-        known = {each.pid: each for each in (*session_members(leader), *descendants(leader))}
-        for pid, process in known.items():
+def session_pids(leaders: Iterable[int]) -> list[int]:
+    """Return the pids in the sessions of these processes, zombies included; cheap for many."""
+    sessions: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             with contextlib.suppress(ProcessLookupError):
-                self._handles.append(_Handle(pid))
-                self._names[pid] = process.name
+                sessions.setdefault(os.getsid(int(entry.name)), []).append(int(entry.name))
+    return [pid for leader in leaders for pid in sessions.get(os.getsid(leader), [])]
 
-    def __len__(self) -> int:
-        return len(self._handles)
 
-    @property
-    def pids(self) -> set[int]:
-        """The numbers of all that were counted."""
-        return {handle.pid for handle in self._handles}
-
-    def living(self) -> list[str]:
-        """Return the pids and names of those that still live."""
-        return [
-            f"{handle.pid} {self._names[handle.pid]}"
-            for handle in self._handles
-            if not handle.dead()
-        ]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the pidfds."""
-        for handle in self._handles:
-            os.close(handle.fd)
+def children(pid: int) -> list[int]:
+    """Return the pids of the children of all threads of a process; none if it has gone."""
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, file.read_text().split())
+    return found

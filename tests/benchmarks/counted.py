@@ -28,7 +28,7 @@ DEAF = "trap '' HUP; echo ready; exec sleep 60"
 SETTLE = 0.05
 """Seconds in which what a spawn leaves to be done is done."""
 WATCH, OWN = 1.0, 1
-"""Seconds for which idleness is watched, and how often the host sleeps in order to watch."""
+"""Seconds for which idleness is watched, and how often the host sleeps in order to observer."""
 BEGIN, END = "/ptykill-counts-from-here", "/ptykill-counts-until-here"
 """What does not exist, and is looked for: marks in a trace of system calls."""
 

@@ -17,7 +17,7 @@ import pytest
 from ptykill.system.containment import why_not
 from tests.benchmarks import counted
 
-PATIENCE = 120.0
+GRACE_FOR_ORPHANS = 120.0
 """Seconds for a host that needs three."""
 SCANS = {"session": (0, 1), "keeper": (0, 0), "cgroup": (0, 0)}
 """Looks through the process table: for a leader that leaves when it is asked to, and a deaf one."""
@@ -46,7 +46,9 @@ def tier(request: pytest.FixtureRequest) -> str:
 def run(*arguments: str, wrapper: Sequence[str] = ()) -> Any:  # noqa: ANN401 - JSON
     """Run the host that counts, and return what it has counted."""
     command = [*wrapper, sys.executable, counted.__file__, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=GRACE_FOR_ORPHANS, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -55,10 +55,10 @@ def start(server: Server, client: httpx.Client, tmp_path: Path) -> Start:
 def test_204_means_dead(server: Server, client: httpx.Client, start: Start) -> None:
     """A session deaf to all but SIGKILL has no process left when the 204 is there."""
     session = start(DEAF)
-    with processes.Census(session["pid"]) as census:
-        assert len(census) >= 1
+    with processes.observe_session(session["pid"]) as observer:
+        assert len(observer) >= 1
         answer = client.delete(f"{server.url}/{session['session_id']}")
-        living, leader = census.living(), processes.look_up(session["pid"])
+        living, leader = observer.survivors(), processes.look_up(session["pid"])
     assert (answer.status_code, answer.content) == (204, b"")
     assert (living, leader) == ([], None)
     assert answer.headers["server-timing"].startswith("hup;dur=")

@@ -144,9 +144,9 @@ def test_a_kill_is_told(seat: Seat) -> None:
         socket.send(READY)
         until_seen(socket, b"deaf")
         pid = seat.show(session)["pid"]
-        with processes.Census(pid) as census:
+        with processes.observe_session(pid) as observer:
             assert seat.client.delete(f"{seat.server.url}/{session}?grace=0.2").status_code == 204
-            assert census.living() == []
+            assert observer.survivors() == []
         assert rest(socket)[1:] == (137, 1001, "session terminated")
 
 

@@ -42,10 +42,10 @@ def test_sessions_end(pair: Pair, seen: Seen, tmp_path: Path, mark: str) -> None
 def _killed(client: Client) -> None:
     """Check that 204 is told when, and only when, everybody is dead."""
     session = client.start()
-    with processes.Census(session.pid) as census:
-        assert len(census) >= 2
+    with processes.observe_session(session.pid) as observer:
+        assert len(observer) >= 2
         status, body = client.ask("DELETE", session.path)
-        assert (census.living(), processes.look_up(session.pid)) == ([], None)
+        assert (observer.survivors(), processes.look_up(session.pid)) == ([], None)
     assert (status, body) == (204, b"")
 
 
@@ -78,12 +78,12 @@ def _dropped(server: Server, seen: Seen, pair: Pair) -> None:
     """Check that a client which goes away in the middle of a DELETE changes nothing."""
     with Client(server) as client:
         session = client.start()
-        with processes.Census(session.pid) as census:
+        with processes.observe_session(session.pid) as observer:
             began = time.monotonic()
             client.send("DELETE", session.path)
             wait_until((session.folder / "hung-up").exists)
             client.connection.close()
-            wait_until(lambda: census.living() == [])
+            wait_until(lambda: observer.survivors() == [])
             took = time.monotonic() - began
     assert took >= GRACE
     seen.note(pair, dropped=f"dead after {took:.1f} s")
@@ -101,10 +101,13 @@ def _stopped(server: Server, seen: Seen, pair: Pair) -> None:
 
 def _stop(server: Server, session: Session, killing: Client, seen: Seen, pair: Pair) -> None:
     other = killing.start()
-    with processes.Census(session.pid) as first, processes.Census(other.pid) as second:
+    with (
+        processes.observe_session(session.pid) as first,
+        processes.observe_session(other.pid) as second,
+    ):
         killing.send("DELETE", other.path)
         wait_until((other.folder / "hung-up").exists)
-        took = server.signal(signal.SIGTERM, lambda: first.living() == second.living() == [])
+        took = server.signal(signal.SIGTERM, lambda: first.survivors() == second.survivors() == [])
     status = server.process.returncode
     how = f"exits with {status}" if status >= 0 else f"dies of {signal.Signals(-status).name}"
     stopped = f"sessions dead after {took['done']:.1f} s, {how} after {took['exited']:.1f} s"
@@ -118,10 +121,10 @@ def test_a_server_that_is_killed_leaves_nobody(
     """SIGKILL to all processes of the server: its sessions are over when their grace is."""
     with serving(pair, tmp_path, mark) as server, Client(server) as client:
         session = client.start()
-        with processes.Census(session.pid) as census:
+        with processes.observe_session(session.pid) as observer:
             began = time.monotonic()
             os.killpg(server.process.pid, signal.SIGKILL)
-            wait_until(lambda: census.living() == [])
+            wait_until(lambda: observer.survivors() == [])
             took = time.monotonic() - began
     assert processes.left(mark, PATIENCE) == []
     assert took < GRACE + 1 + 10  # On a machine that has better things to do.
@@ -162,13 +165,13 @@ def test_a_main_process_that_is_killed(
     with serving(pair, tmp_path, mark) as server:
         with Client(server) as client:
             session = client.start()
-        with processes.Census(session.pid) as census:
+        with processes.observe_session(session.pid) as observer:
             server.process.kill()
             began = time.monotonic()
-            while census.living() and time.monotonic() < began + 5:
+            while observer.survivors() and time.monotonic() < began + 5:
                 time.sleep(0.05)
             took = time.monotonic() - began
-            told = "alive with its worker" if census.living() else f"dead after {took:.1f} s"
+            told = "alive with its worker" if observer.survivors() else f"dead after {took:.1f} s"
     seen.note(pair, main=told)
     assert processes.left(mark, PATIENCE) == []
 

@@ -12,7 +12,8 @@ import trio
 from ptykill import Attributes, Leftovers, Session, Supervisor
 from ptykill.testing import processes
 from ptykill.testing.adversaries import Program
-from ptykill.testing.processes import Census, Process
+from ptykill.testing.observer import Observer
+from ptykill.testing.processes import Process
 
 __all__ = ["PATIENCE", "SLACK", "Scene", "start", "until"]
 
@@ -61,9 +62,9 @@ class Scene:
         leader = self.leader()
         return -1 if leader is None else leader.foreground
 
-    def census(self) -> Census:
-        """Take hold of everybody who is in the session now, and descends from its leader."""
-        return Census(self.session.pid)
+    def observe(self) -> Observer:
+        """Observe all that are in the session now, or descend from its leader."""
+        return processes.observe_session(self.session.pid)
 
     async def ready(self) -> None:
         """Wait until the program is as it is meant to be when its end comes."""

@@ -44,10 +44,10 @@ TIER = frozenset({Caveat.SCANNED, Caveat.ESCAPEES_UNKNOWN})
 
 async def ended(scene: Scene, **options: object) -> Verdict:
     """End a session, and see for ourselves that nothing of it is left."""
-    with scene.census() as census:
-        assert len(census) >= scene.program.members
+    with scene.observe() as observer:
+        assert len(observer) >= scene.program.members
         verdict = await scene.session.terminate(**options)  # type: ignore[arg-type]
-        assert census.living() == []
+        assert observer.survivors() == []
         assert scene.marked() == []
     assert processes.look_up(scene.session.pid) is None  # It has been reaped.
     return verdict
@@ -184,8 +184,8 @@ async def test_the_hangup_reaches_every_member_once(supervisor: Supervisor, tmp_
         """,
     )
     scene = await start(supervisor, program, tmp_path)
-    with scene.census() as census:
-        pids = census.pids
+    with scene.observe() as observer:
+        pids = observer.pids
     record = scene.folder / "hangups"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: scene.session.terminate(grace=3600))
@@ -264,11 +264,11 @@ async def test_a_bystander_session_stays_untouched(supervisor: Supervisor, tmp_p
         """,
     )
     beside = await start(supervisor, watchful, tmp_path)
-    with beside.census() as bystanders:
+    with beside.observe() as bystanders:
         assert len(bystanders) == 2
         for name in "crowd", "child in a session of its own":
             await ended(await start(supervisor, find(name), tmp_path), grace=0.1)
-        assert len(bystanders.living()) == 2
+        assert len(bystanders.survivors()) == 2
     assert not beside.has("signalled")
     assert beside.session.state is State.RUNNING
     assert (await beside.session.kill()).empty
@@ -282,11 +282,11 @@ async def test_leader_that_had_ended_before(
     scene = await start(
         supervisor, program, tmp_path, plan=f"HUP@session {program.grace}s, KILL 15s"
     )
-    with scene.census() as census:
-        assert len(census) == program.members
+    with scene.observe() as observer:
+        assert len(observer) == program.members
         scene.tell("go")
         verdict = await scene.session.wait()
-        assert census.living() == []
+        assert observer.survivors() == []
         assert scene.marked() == []
     check_truth(verdict, program)
     assert scene.has("cleaned") == program.cleans_up
@@ -297,11 +297,11 @@ async def test_terminate_after_the_leader_has_ended(supervisor: Supervisor, tmp_
     scene = await start(
         supervisor, find("leaves a deaf child"), tmp_path, plan="HUP@session 60s, KILL 15s"
     )
-    with scene.census() as census:
+    with scene.observe() as observer:
         scene.tell("go")
         assert await scene.session.wait_exited() == ExitStatus(code=5)
         verdict = await scene.session.terminate(grace=0.1)
-        assert census.living() == []
+        assert observer.survivors() == []
     assert (verdict.outcome, verdict.empty) == (Outcome.KILLED, True)
     assert verdict.exit_status == ExitStatus(code=5)
     assert verdict.took < 0.1 + SLACK
@@ -482,14 +482,14 @@ async def test_a_leader_that_others_have_just_reaped(
     """It has no children, and takes no signal: the others have theirs at once."""
     scene = await start(supervisor, find("bash with an orphan"), tmp_path)
     leader, containment = scene.session.pid, scene.session._driver.containment
-    with scene.census() as census:
+    with scene.observe() as observer:
         assert containment.signal("WINCH", Reach.SESSION).reached == {leader}
         os.kill(leader, signal.SIGKILL)
         os.waitpid(leader, 0)  # noqa: ASYNC222 - before trio has seen anything
         [orphan] = containment.signal("WINCH", Reach.SESSION).reached
         assert name_of(orphan) == "sleep"
         verdict = await scene.session.terminate()
-        assert census.living() == []
+        assert observer.survivors() == []
     assert verdict.empty
     assert Caveat.REAPED_BY_OTHERS in verdict.caveats
 

@@ -24,7 +24,7 @@ from ptykill import (
 )
 from ptykill.testing import processes
 from ptykill.testing.adversaries import find
-from ptykill.testing.processes import Census
+from ptykill.testing.observer import Observer
 from tests.real.scene import PATIENCE, SLACK, start, until
 
 QUICK = "HUP@session 200ms, KILL 15s"
@@ -43,10 +43,10 @@ async def test_left_by_return(tmp_path: Path, tier: str) -> None:
             plan="HUP@session 60s, KILL 15s",
         )
         scenes = deaf, job, polite
-        census = [scene.census() for scene in scenes]
-    for scene, counted in zip(scenes, census, strict=True):
-        with counted:
-            assert counted.living() == []
+        observers = [scene.observe() for scene in scenes]
+    for scene, observer in zip(scenes, observers, strict=True):
+        with observer:
+            assert observer.survivors() == []
         assert scene.session.state is State.ENDED
         assert scene.session.verdict is not None
         assert scene.session.verdict.empty
@@ -62,22 +62,22 @@ async def test_left_by_return(tmp_path: Path, tier: str) -> None:
 async def test_left_by_exception(tmp_path: Path, tier: str, kind: type[BaseException]) -> None:
     """The very exception that left the block is raised, when everything is dead."""
     error = ExceptionGroup("two", [ValueError(), OSError()]) if kind is ExceptionGroup else kind()
-    census: list[Census] = []
+    observers: list[Observer] = []
     with pytest.raises(kind) as caught:  # noqa: PT012
         async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
             scene = await start(supervisor, find(DEAF), tmp_path)
-            census.append(scene.census())
+            observers.append(scene.observe())
             raise error
     assert caught.value is error
     assert error.__cause__ is None
-    with census[0]:
-        assert census[0].living() == []
+    with observers[0]:
+        assert observers[0].survivors() == []
 
 
 async def test_left_by_cancellation(tmp_path: Path, tier: str) -> None:
     """A cancelled block gives its sessions their grace, and no more than their plans say."""
     began = trio.current_time()
-    census: list[Census] = []
+    observers: list[Observer] = []
     with trio.CancelScope() as scope:
         async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
             deaf = await start(supervisor, find("crowd"), tmp_path)
@@ -87,16 +87,16 @@ async def test_left_by_cancellation(tmp_path: Path, tier: str) -> None:
                 tmp_path,
                 plan="HUP@session 30s, KILL 15s",
             )
-            census += [deaf.census(), clean.census()]
+            observers += [deaf.observe(), clean.observe()]
             scope.cancel()
             began = trio.current_time()
             await trio.sleep_forever()
     assert scope.cancelled_caught
     assert trio.current_time() - began < 30
     assert clean.has("cleaned")
-    for counted in census:
-        with counted:
-            assert counted.living() == []
+    for observer in observers:
+        with observer:
+            assert observer.survivors() == []
 
 
 async def test_a_session_is_a_block_too(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -119,12 +119,12 @@ async def test_a_session_is_a_block_too(supervisor: Supervisor, tmp_path: Path) 
 async def test_a_cancelled_caller(supervisor: Supervisor, tmp_path: Path) -> None:
     """Cancelling the one who asked for the end leaves the teardown to go on."""
     scene = await start(supervisor, find("deaf"), tmp_path)
-    with scene.census() as census:
+    with scene.observe() as observer:
         with trio.move_on_after(0.02):
             await scene.session.terminate(grace=0.3)
         assert scene.session.state is State.STOPPING
         verdict = await scene.session.wait()
-        assert census.living() == []
+        assert observer.survivors() == []
     assert verdict.outcome is Outcome.KILLED
     assert [each.what for each in verdict.deliveries] == ["HUP@session", "KILL@all"]
     assert verdict.grace >= 0.3
@@ -182,12 +182,12 @@ async def test_not_slowed_down(supervisor: Supervisor, tmp_path: Path) -> None:
 async def test_killed_during_the_grace(supervisor: Supervisor, tmp_path: Path) -> None:
     """kill() cuts a grace short."""
     scene = await start(supervisor, find("cleans up for too long"), tmp_path)
-    with scene.census() as census:
+    with scene.observe() as observer:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: scene.session.terminate(grace=3600))
             await until(lambda: scene.has("began"), "the clean-up to begin")
             verdict = await scene.session.kill()
-        assert census.living() == []
+        assert observer.survivors() == []
     assert verdict.outcome is Outcome.KILLED
     assert verdict.took < SLACK
     assert not scene.has("cleaned")
@@ -197,9 +197,9 @@ async def test_steps_in_their_order(supervisor: Supervisor, tmp_path: Path) -> N
     """A plan of several steps is gone through until one of them is enough."""
     scene = await start(supervisor, find("bash with a stopped job"), tmp_path)
     plan = '"exi" 50ms, TERM@leader 50ms, USR2@foreground 30s, HUP 30s, KILL 15s'
-    with scene.census() as census:
+    with scene.observe() as observer:
         verdict = await scene.session.terminate(plan=plan)
-        assert census.living() == []
+        assert observer.survivors() == []
     assert [each.what for each in verdict.deliveries][:3] == [
         '"exi"',
         "TERM@leader",
@@ -211,9 +211,9 @@ async def test_steps_in_their_order(supervisor: Supervisor, tmp_path: Path) -> N
 async def test_hangup_by_closing(supervisor: Supervisor, tmp_path: Path) -> None:
     """Closing the terminal is a hangup as well."""
     scene = await start(supervisor, find("polite"), tmp_path)
-    with scene.census() as census:
+    with scene.observe() as observer:
         verdict = await scene.session.terminate(plan="hangup 30s, KILL 15s")
-        assert census.living() == []
+        assert observer.survivors() == []
     assert verdict.outcome is Outcome.GRACEFUL
     assert verdict.exit_status == ExitStatus(signal=1)
     assert await scene.session.receive() == b""
@@ -222,11 +222,11 @@ async def test_hangup_by_closing(supervisor: Supervisor, tmp_path: Path) -> None
 async def test_asked_as_a_person_would(supervisor: Supervisor, tmp_path: Path) -> None:
     """An idle shell goes away when Ctrl-D is typed."""
     scene = await start(supervisor, find("bash with an orphan"), tmp_path)
-    with scene.census() as census:
+    with scene.observe() as observer:
         verdict = await scene.session.terminate(
             plan='"^C" 100ms, "^D" 500ms, HUP@session 30s, KILL 15s'
         )
-        assert census.living() == []
+        assert observer.survivors() == []
     assert [each.what for each in verdict.deliveries] == ['"^C"', '"^D"', "HUP@session"]
     assert verdict.exit_status is not None
     assert verdict.exit_status.signal is None
@@ -242,10 +242,10 @@ async def test_leftovers(supervisor: Supervisor, tmp_path: Path, policy: Leftove
         leftovers=policy,
         plan="HUP@session 30s, KILL 15s",
     )
-    with scene.census() as census:
+    with scene.observe() as observer:
         scene.tell("go")
         verdict = await scene.session.wait()
-        left = census.living()
+        left = observer.survivors()
     assert verdict.exit_status == ExitStatus(code=5)
     assert scene.session.state is State.ENDED
     assert scene.has("cleaned") == (policy is Leftovers.HANGUP)
@@ -404,13 +404,13 @@ async def test_all_at_once(tmp_path: Path, tier: str) -> None:
     """Twenty sessions with their jobs end together."""
     async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
         scenes = [await start(supervisor, find(DEAF), tmp_path) for _ in range(20)]
-        census = [scene.census() for scene in scenes]
+        observers = [scene.observe() for scene in scenes]
         began = trio.current_time()
     assert trio.current_time() - began < 0.2 + SLACK
-    for scene, counted in zip(scenes, census, strict=True):
-        with counted:
-            assert len(counted) == 2
-            assert counted.living() == []
+    for scene, observer in zip(scenes, observers, strict=True):
+        with observer:
+            assert len(observer) == 2
+            assert observer.survivors() == []
         verdict = scene.session.verdict
         assert verdict is not None
         assert verdict.empty

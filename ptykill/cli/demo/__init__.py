@@ -1,6 +1,6 @@
-"""``ptykill demo``: real sessions, ended over HTTP, and an onlooker who tells what died, and when.
+"""``ptykill demo``: real sessions, ended over HTTP, and an observer who tells what died, and when.
 
-Read `scenarios` for what is ended, `run` for how, `onlooker` for who watches, `timeline` for how
+Read `scenarios` for what is ended, `run` for how, `observer` for who watches, `timeline` for how
 it is drawn. Everything that the demo starts carries a mark in its environment, is ended by it at
 the end, whatever has happened, and would end by itself within a minute.
 """

@@ -19,12 +19,13 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from ptykill.cli.demo import onlooker, rival
-from ptykill.cli.demo.daemon import Daemon
-from ptykill.cli.demo.ending import Ending, by_ptykill, by_ptyprocess, problems_of
+from ptykill.cli.demo import ptyprocess_peer
 from ptykill.cli.demo.scenarios import SCENARIOS, Scenario
 from ptykill.cli.demo.screen import Screen
-from ptykill.cli.demo.setting import DemoError
+from ptykill.cli.demo.server import DemoServer
+from ptykill.cli.demo.session_setup import DemoError
+from ptykill.cli.demo.teardown import Teardown, end_by_ptykill, end_by_ptyprocess, find_problems
+from ptykill.testing import processes
 
 __all__ = ["run"]
 
@@ -39,13 +40,13 @@ def run(*, plain: bool, grace: float) -> int:
     problems: list[str] = []
     interrupted = 0
     left: set[int] = set()
-    with _interruptible(), _quick_turns():
+    with _interruptible(), _short_thread_turns():
         try:
             try:
                 problems = _show_all(screen, mark, grace)
             finally:
                 _ignore_signals()
-                left = onlooker.sweep(mark)
+                left = {each.pid for each in processes.kill_marked(f"PTYKILL_DEMO={mark}")}
         except DemoError as error:
             problems = [str(error)]
         except _Interrupted as interruption:
@@ -72,22 +73,22 @@ def _console(*, plain: bool) -> Console:
 def _show_all(screen: Screen, mark: str, grace: float) -> list[str]:
     """Show every scenario; return what was claimed and not seen."""
     problems: list[str] = []
-    endings: list[tuple[Ending, Ending | None]] = []
-    with tempfile.TemporaryDirectory(prefix="ptykill-demo-") as folder, Daemon() as daemon:
-        with _swept(mark):  # Before the daemon is left, which would give each its grace.
+    teardowns: list[tuple[Teardown, Teardown | None]] = []
+    with tempfile.TemporaryDirectory(prefix="ptykill-demo-") as folder, DemoServer() as daemon:
+        with _killing_marked(mark):  # Before the daemon is left, which would give each its grace.
             _warm_up(daemon, mark)
-            scenarios = [each for each in SCENARIOS if daemon.holds or not each.escapes]
-            screen.open(daemon.url, grace, rival.version(), len(scenarios))
+            scenarios = [each for each in SCENARIOS if daemon.contains_escapees or not each.escapes]
+            screen.open(daemon.url, grace, ptyprocess_peer.version(), len(scenarios))
             for number, scenario in enumerate(scenarios, start=1):
                 show = _Show(screen, daemon, Path(folder), mark, grace)
                 ours, theirs = show.play(number, scenario)
-                endings.append((ours, theirs))
-                problems += [f"{scenario.name}: {problem}" for problem in problems_of(ours)]
-        screen.summary(endings)
+                teardowns.append((ours, theirs))
+                problems += [f"{scenario.name}: {problem}" for problem in find_problems(ours)]
+        screen.summary(teardowns)
     return problems
 
 
-def _warm_up(daemon: Daemon, mark: str) -> None:
+def _warm_up(daemon: DemoServer, mark: str) -> None:
     """End one session unseen: what runs for the first time is slow, and a daemon has run before."""
     session_id, _ = daemon.create(("sleep", "60"), {"PTYKILL_DEMO": mark}, Path("/"))
     daemon.delete(session_id, 0.0)
@@ -98,20 +99,20 @@ class _Show:
     """What showing one scenario takes."""
 
     screen: Screen
-    daemon: Daemon
+    daemon: DemoServer
     folder: Path
     mark: str
     grace: float
 
-    def play(self, number: int, scenario: Scenario) -> tuple[Ending, Ending | None]:
+    def play(self, number: int, scenario: Scenario) -> tuple[Teardown, Teardown | None]:
         """End the scenario's session twice, and show how it went."""
         self.screen.introduce(number, scenario)
         env, directory = self._place(number, scenario, "ptykill")
-        ours = by_ptykill(scenario, self.daemon, env, directory, self.grace)
+        ours = end_by_ptykill(scenario, self.daemon, env, directory, self.grace)
         theirs = None
-        if rival.version() is not None:
+        if ptyprocess_peer.version() is not None:
             env, directory = self._place(number, scenario, "ptyprocess")
-            theirs = by_ptyprocess(scenario, env, directory, at_least=ours.end)
+            theirs = end_by_ptyprocess(scenario, env, directory, at_least=ours.end)
         self.screen.show(ours, theirs)
         return ours, theirs
 
@@ -163,8 +164,8 @@ def _ignore_signals() -> None:
 
 
 @contextlib.contextmanager
-def _quick_turns() -> Iterator[None]:
-    """Let threads wait for each other for 0.2 ms instead of 5: the onlooker is to be punctual."""
+def _short_thread_turns() -> Iterator[None]:
+    """Let threads wait for each other for 0.2 ms instead of 5: the observer is to be punctual."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.0002)
     try:
@@ -174,8 +175,8 @@ def _quick_turns() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _swept(mark: str) -> Iterator[None]:
+def _killing_marked(mark: str) -> Iterator[None]:
     try:
         yield
     finally:
-        onlooker.sweep(mark)
+        processes.kill_marked(f"PTYKILL_DEMO={mark}")

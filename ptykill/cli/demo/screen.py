@@ -14,8 +14,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ptykill.cli.demo.ending import Ending, Told
 from ptykill.cli.demo.scenarios import CHAPTERS, Scenario
+from ptykill.cli.demo.teardown import Report, Teardown
 from ptykill.cli.demo.timeline import Bar, Chart, Tick, milliseconds
 from ptykill.rules.verdict import Verdict
 
@@ -40,7 +40,7 @@ class _Note:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Drawing:
-    """One ending, as it is drawn."""
+    """One teardown, as it is drawn."""
 
     title: Text
     ticks: tuple[Tick, ...]
@@ -54,7 +54,7 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._moving = console.is_terminal and not console.is_dumb_terminal
-        self._rival = "ptyprocess"
+        self._peer = "ptyprocess"
 
     def open(self, url: str, grace: float, version: str | None, sessions: int) -> None:
         """Say what is to come."""
@@ -64,9 +64,9 @@ class Screen:
         if version is None:
             say("ptyprocess is not installed: there will be no comparison with it.")
         else:
-            self._rival = f"ptyprocess {version}"
-            say(f"Then the same sessions are ended by {self._rival}: terminate(force=True).")
-        say("An onlooker holds a pidfd on each process, and tells when it died, and what of.")
+            self._peer = f"ptyprocess {version}"
+            say(f"Then the same sessions are ended by {self._peer}: terminate(force=True).")
+        say("An observer holds a pidfd on each process, and tells when it died, and what of.")
         if self._moving:
             say("What moves is a replay: nothing is drawn while it is measured.", style="dim")
 
@@ -82,13 +82,13 @@ class Screen:
         if self._moving:
             self._console.print("    being ended ...", style="dim", end="\r")
 
-    def show(self, ours: Ending, theirs: Ending | None) -> None:
-        """Replay both endings, as fast as they went."""
+    def show(self, ours: Teardown, theirs: Teardown | None) -> None:
+        """Replay both teardowns, as fast as they went."""
         # Over what is there now.
         self._console.print(f"    {_count(ours)}", style="dim")
         self._console.print()
         end = max(each.end for each in (ours, theirs) if each is not None)
-        drawn = _ours(ours), None if theirs is None else _theirs(self._rival, theirs)
+        drawn = _ours(ours), None if theirs is None else _theirs(self._peer, theirs)
         whole = _charts(*drawn, end, end)
         if self._moving and len(self._console.render_lines(whole)) < self._console.height:
             began = time.monotonic()
@@ -102,17 +102,17 @@ class Screen:
         if self._moving:
             time.sleep(_READ)
 
-    def summary(self, endings: Sequence[tuple[Ending, Ending | None]]) -> None:
+    def summary(self, teardowns: Sequence[tuple[Teardown, Teardown | None]]) -> None:
         """Set both side by side."""
-        compared = any(theirs is not None for _, theirs in endings)
+        compared = any(theirs is not None for _, theirs in teardowns)
         table = Table(
             box=box.SIMPLE_HEAD if self._moving else _PLAIN, show_edge=False, header_style="bold"
         )
         table.add_column("session")
-        for who in ("ptykill", *([self._rival] if compared else [])):
+        for who in ("ptykill", *([self._peer] if compared else [])):
             table.add_column(who, no_wrap=True)
             table.add_column("alive", justify="right")
-        for ours, theirs in endings:
+        for ours, theirs in teardowns:
             cells: list[RenderableType] = [ours.scenario.name]
             for each in (ours, theirs) if compared else (ours,):
                 cells += _cells(each) if each is not None else ["", ""]
@@ -148,57 +148,57 @@ def _part(drawing: _Drawing, end: float, now: float) -> Iterable[RenderableType]
         yield note.text if note.at <= now else Text()
 
 
-def _ours(ending: Ending) -> _Drawing:
-    told = ending.told
+def _ours(teardown: Teardown) -> _Drawing:
+    told = teardown.report
     assert told is not None
     request = f"  DELETE /api/v1/pty/{told.session_id[:8]}...?grace={told.grace:g}"
     return _Drawing(
         Text.assemble(("ptykill", "bold"), request),
-        tuple(Tick(at, what) for at, what, _ in _rungs(told.verdict)),
-        ending.bars,
-        tuple(_our_notes(ending, told)),
+        tuple(Tick(at, what) for at, what, _ in _steps(told.verdict)),
+        teardown.bars,
+        tuple(_our_notes(teardown, told)),
     )
 
 
-def _theirs(who: str, ending: Ending) -> _Drawing:
+def _theirs(who: str, teardown: Teardown) -> _Drawing:
     return _Drawing(
         Text.assemble((who, "bold"), "  terminate(force=True)"),
-        (Tick(ending.claimed, f"returned {ending.claim}"),),
-        ending.bars,
-        tuple(_their_notes(ending)),
+        (Tick(teardown.claimed, f"returned {teardown.claim}"),),
+        teardown.bars,
+        tuple(_their_notes(teardown)),
     )
 
 
-def _our_notes(ending: Ending, told: Told) -> Iterable[_Note]:
-    verdict, answer = told.verdict, told.answer
-    rungs = _rungs(verdict)
-    ends = [at for at, _, _ in rungs[1:]]
-    for (at, what, reached), until in zip(rungs, [*ends, verdict.took], strict=True):
+def _our_notes(teardown: Teardown, report: Report) -> Iterable[_Note]:
+    verdict, answer = report.verdict, report.answer
+    steps = _steps(verdict)
+    ends = [at for at, _, _ in steps[1:]]
+    for (at, what, reached), until in zip(steps, [*ends, verdict.took], strict=True):
         # What died of the last rung is seen to be dead a little later than it is.
         last = until == verdict.took
-        died = ending.died(at, float("inf") if last else until)
+        died = teardown.died(at, float("inf") if last else until)
         line = f"  {what:<12}{milliseconds(at):>10}   reached {reached};"
         line += f" {died} died in {milliseconds(until - at)}"
         yield _Note(until, Text(line))
-    said = f"{answer.status} after {milliseconds(ending.took)}; alive after the {answer.status}"
-    yield _Note(verdict.took, _alive(said, ending.alive, _saved(ending)))
+    said = f"{answer.status} after {milliseconds(teardown.took)}; alive after the {answer.status}"
+    yield _Note(verdict.took, _alive(said, teardown.alive, _saved(teardown)))
     yield _Note(verdict.took, Text(f"  Server-Timing: {answer.server_timing}", style="dim"))
 
 
-def _rungs(verdict: Verdict) -> list[tuple[float, str, int]]:
+def _steps(verdict: Verdict) -> list[tuple[float, str, int]]:
     """Return when each step went out, what of it found anybody, and how many it reached."""
-    rungs = []
+    steps = []
     for at, together in itertools.groupby(verdict.deliveries, lambda each: each.at):
         deliveries = list(together)
         told = [each for each in deliveries if each.reached] or deliveries[:1]
         what = " + ".join(each.what for each in told)
-        rungs.append((at, what, sum(each.reached for each in deliveries)))
-    return rungs
+        steps.append((at, what, sum(each.reached for each in deliveries)))
+    return steps
 
 
-def _their_notes(ending: Ending) -> Iterable[_Note]:
-    when = f"alive {ending.end - ending.claimed:.1f} s later"
-    yield _Note(ending.end, _alive(when, ending.alive, _saved(ending)))
+def _their_notes(teardown: Teardown) -> Iterable[_Note]:
+    when = f"alive {teardown.end - teardown.claimed:.1f} s later"
+    yield _Note(teardown.end, _alive(when, teardown.alive, _saved(teardown)))
 
 
 def _alive(when: str, alive: Sequence[Bar], more: str) -> Text:
@@ -211,17 +211,17 @@ def _alive(when: str, alive: Sequence[Bar], more: str) -> Text:
     )
 
 
-def _saved(ending: Ending) -> str:
-    return "" if ending.saved is None else f"saved {ending.saved} of {CHAPTERS} chapters"
+def _saved(teardown: Teardown) -> str:
+    return "" if teardown.saved is None else f"saved {teardown.saved} of {CHAPTERS} chapters"
 
 
-def _count(ending: Ending) -> str:
-    processes, groups = len(ending.bars), ending.groups
+def _count(teardown: Teardown) -> str:
+    processes, groups = len(teardown.bars), teardown.groups
     plural = "es" if processes > 1 else ""
     return f"{processes} process{plural}, {groups} process group{'s' if groups > 1 else ''}"
 
 
-def _cells(ending: Ending) -> Iterable[RenderableType]:
-    saved = _saved(ending)
-    yield f"{ending.claim} after {1000 * ending.took:.0f} ms" + (f"\n{saved}" if saved else "")
-    yield Text(str(len(ending.alive)), style=_BAD if ending.alive else _GOOD)
+def _cells(teardown: Teardown) -> Iterable[RenderableType]:
+    saved = _saved(teardown)
+    yield f"{teardown.claim} after {1000 * teardown.took:.0f} ms" + (f"\n{saved}" if saved else "")
+    yield Text(str(len(teardown.alive)), style=_BAD if teardown.alive else _GOOD)

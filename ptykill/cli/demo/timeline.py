@@ -1,4 +1,4 @@
-"""How an ending is drawn: a bar for each process along one axis of time, and what it died of.
+"""How an teardown is drawn: a bar for each process along one axis of time, and what it died of.
 
 Nothing here knows a process: it draws what it is told, at the width and with the glyphs of the
 console that it is given.

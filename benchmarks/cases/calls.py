@@ -1,4 +1,4 @@
-"""What the doors add: `Host.call`, `Host.acall`, trio's own, and DELETE over HTTP."""
+"""What the calls add: `Host.call`, `Host.acall`, trio's own, and DELETE over HTTP."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Self
 
 from benchmarks.cases.teardown import GRACE
 from benchmarks.hosts import START_BOUND, Hosts, Limits, interleave
+from benchmarks.http_servers import SERVERS
 from benchmarks.report import Result, Timings
-from benchmarks.server import SERVERS
 from benchmarks.systems import ENVIRONMENT, PROGRAMS, QUIET, comm
-from benchmarks.watch import Watch
 from benchmarks.worker import Worker
+from ptykill.testing.observer import Observer
 
-__all__ = ["delete", "doors"]
+__all__ = ["calls", "delete"]
 
 DOORS = ("host_call", "host_acall", "from_thread")
 DOOR_TIERS = ("session", "keeper")
@@ -27,15 +27,15 @@ IN_A_ROW = 3
 API = "/api/v1/pty"
 
 
-def doors(limits: Limits) -> Result:
+def calls(limits: Limits) -> Result:
     """Time a sleep's end through each door, each the median of three."""
     with ExitStack() as stack:
         hosts = Hosts(stack)
         trio_calls: dict[str, str] = {}
         for tier in DOOR_TIERS:
             for bare in hosts.start([f"ptykill_tier:{tier}"]):
-                doors = hosts.start_each([f"{door}:{tier}" for door in DOORS])
-                trio_calls |= dict.fromkeys((bare, *doors), bare)
+                calls = hosts.start_each([f"{door}:{tier}" for door in DOORS])
+                trio_calls |= dict.fromkeys((bare, *calls), bare)
         result = Timings(
             "sleep, by a thread and by asyncio: from the call to the answer",
             list(trio_calls),
@@ -61,7 +61,7 @@ def delete(limits: Limits) -> Result:
         bare = hosts.start(["ptykill_tier:keeper"])
         servers = {}
         for kind in SERVERS:
-            argv = [sys.executable, "-m", "benchmarks.server", kind]
+            argv = [sys.executable, "-m", "benchmarks.http_servers", kind]
             worker = stack.enter_context(Worker(argv))
             about = json.loads(worker.answer(START_BOUND))
             if "skipped" in about:
@@ -125,10 +125,10 @@ class Client:
         while comm(pid) != PROGRAMS["sleep"].comm:
             time.sleep(QUIET)
         time.sleep(QUIET)
-        with Watch([pid], noting=False) as watch:
+        with Observer([pid], records=False, kills=True) as observer:
             took, status, content = self.ask("DELETE", f"{session}?grace={GRACE}")
-            if status != http.HTTPStatus.NO_CONTENT or watch.there(pid):
-                raise RuntimeError(f"{status} {content!r}, there: {watch.there(pid)}")
+            if status != http.HTTPStatus.NO_CONTENT or observer.exists(pid):
+                raise RuntimeError(f"{status} {content!r}, there: {observer.exists(pid)}")
         return took
 
     def __enter__(self) -> Self:

@@ -22,18 +22,18 @@ import trio
 import uvicorn
 
 import ptykill
-from ptykill.cli.demo.setting import DemoError
+from ptykill.cli.demo.session_setup import DemoError
 from ptykill.http import asgi_app
 
-__all__ = ["Answer", "Daemon", "DaemonTerminal"]
+__all__ = ["DemoServer", "Response", "ServerTerminal"]
 
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 """Seconds for whatever should take next to none, on the slowest of machines."""
 _PATH = "/api/v1/pty"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What came of a request, and when (`time.perf_counter`) it was sent and answered."""
 
     status: int
@@ -44,13 +44,13 @@ class Answer:
     answered: float
 
 
-class Daemon:
+class DemoServer:
     """A host and a server for it. Leaving the block ends both, and every session."""
 
     def __init__(self) -> None:
         self._key = secrets.token_urlsafe(24)
-        self._stamped = _Stamped()
-        self._host = ptykill.Host(signaller=self._stamped)
+        self._signaller = _TimedSignaller()
+        self._host = ptykill.Host(signaller=self._signaller)
 
     def __enter__(self) -> Self:
         """Start it: it listens already, so that no request is lost."""
@@ -84,7 +84,7 @@ class Daemon:
     ) -> None:
         """Stop it: its host ends whatever is left."""
         self._server.should_exit = True
-        self._thread.join(_PATIENCE)
+        self._thread.join(_TIMEOUT)
         self._host.close()
 
     # --- the client -------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class Daemon:
         return f"http://{host}:{port}{_PATH}"
 
     @property
-    def holds(self) -> bool:
+    def contains_escapees(self) -> bool:
         """Whether its containment holds whatever escapes from a session."""
         return self._supervisor.containment != "session"
 
@@ -112,13 +112,13 @@ class Daemon:
         record = json.loads(self._request("GET", f"/{session_id}").body)
         return session_id, int(record["pid"])
 
-    def delete(self, session_id: str, grace: float) -> Answer:
+    def delete(self, session_id: str, grace: float) -> Response:
         """End a session, and wait for the answer as long as it takes."""
         return self._request("DELETE", f"/{session_id}?grace={grace:g}")
 
-    def _request(self, method: str, path: str, body: object = None) -> Answer:
+    def _request(self, method: str, path: str, body: object = None) -> Response:
         host, port = self._address
-        connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE)
+        connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
         try:
             connection.connect()
             sent = time.perf_counter()
@@ -134,13 +134,13 @@ class Daemon:
             told = response.read()
         finally:
             connection.close()
-        return Answer(response.status, response.reason, timing, told, sent, answered)
+        return Response(response.status, response.reason, timing, told, sent, answered)
 
     # --- what sharing the process allows ----------------------------------------------------------
 
-    def terminal(self, session_id: str) -> DaemonTerminal:
+    def terminal(self, session_id: str) -> ServerTerminal:
         """Return a session's terminal."""
-        return DaemonTerminal(self._host.get(session_id), self._host)
+        return ServerTerminal(self._host.get(session_id), self._host)
 
     def verdict(self, session_id: str) -> ptykill.Verdict:
         """Return the verdict of a session that was ended."""
@@ -148,15 +148,15 @@ class Daemon:
         assert verdict is not None
         return verdict
 
-    def began(self, session_id: str) -> float:
+    def teardown_started(self, session_id: str) -> float:
         """Return when (`time.perf_counter`) a session's teardown began."""
-        return self._stamped.at[session_id]
+        return self._signaller.at[session_id]
 
 
-class _Stamped(ptykill.StandardSignaller):
+class _TimedSignaller(ptykill.StandardSignaller):
     """Signals as usual, and remembers when it was first asked to: the verdict's times start there.
 
-    The verdict tells times since then; those of the onlooker are read off a clock.
+    The verdict tells times since then; those of the observer are read off a clock.
     """
 
     def __init__(self) -> None:
@@ -168,7 +168,7 @@ class _Stamped(ptykill.StandardSignaller):
         return super().deliver(target, step)
 
 
-class DaemonTerminal:
+class ServerTerminal:
     """The terminal of one of its sessions (`setting.Terminal`)."""
 
     def __init__(self, session: ptykill.Session, host: ptykill.Host) -> None:

@@ -1,4 +1,4 @@
-"""A server with sessions: ``python -m benchmarks.server KIND``, until the end of its stdin.
+"""A server with sessions: ``python -m benchmarks.http_servers KIND``, until the end of its stdin.
 
 It prints its port, and the path of a request that does nothing.
 """

@@ -1,4 +1,4 @@
-"""A host of sessions: ``python -m benchmarks.host MEGABYTES MODULE ...``.
+"""A host of sessions: ``python -m benchmarks.system_host MEGABYTES MODULE ...``.
 
 Every system is measured in a process of its own, as a daemon would have it: one that forks leaves
 all pages of its host write-protected, and whoever shares that host pays a page fault for each that
@@ -26,7 +26,7 @@ from functools import partial
 from benchmarks.loops import LOOPS, pause, readable
 from benchmarks.machine import proc_field
 from benchmarks.systems import PROGRAMS, Session, Spawn, System, check, load, loop_of, ready
-from benchmarks.watch import Watch
+from ptykill.testing.observer import Observer
 
 __all__: list[str] = []
 
@@ -99,7 +99,7 @@ class Held:
         start = time.perf_counter_ns()
         session = await self._spawn(PROGRAMS[program])
         returned = time.perf_counter_ns()
-        with Watch([session.pid], noting=False):
+        with Observer([session.pid], records=False, kills=True):
             while not await session.read(FIRST_BYTE):
                 check(start / 1e9 + FIRST_BYTE, "no byte of output")
             byte = time.perf_counter_ns()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.hosts import Hosts, Limits
 from benchmarks.report import Figures, Result
 from benchmarks.systems import TIERS
-from benchmarks.watch import members
+from ptykill.testing import processes
 
 __all__ = ["idle"]
 
@@ -58,7 +58,7 @@ def idle(limits: Limits) -> Result:
         for name in names:
             before[name] = look(hosts, name, 1)  # What the first holds for all is not a session's.
             after[name] = look(hosts, name, 1 + count)
-        pids = {name: processes(hosts.systems[name][0].pid) for name in names}
+        pids = {name: with_descendants(hosts.systems[name][0].pid) for name in names}
         for name in names:
             woken[name] = [wakes(pid) for pid in pids[name]]
         time.sleep(seconds)
@@ -88,7 +88,7 @@ def look(hosts: Hosts, name: str, count: int) -> Held:
     """Have a system prepare so many sessions, and look at what it then holds."""
     leaders = hosts.ask("prepare", name, "sleep", count)
     time.sleep(SETTLE)
-    host, *beside = processes(hosts.systems[name][0].pid, members(leaders))
+    host, *beside = with_descendants(hosts.systems[name][0].pid, processes.session_pids(leaders))
     return Held(
         descriptors=entries(host, "fd"),
         threads=entries(host, "task"),
@@ -98,19 +98,12 @@ def look(hosts: Hosts, name: str, count: int) -> Held:
     )
 
 
-def processes(pid: int, without: Collection[int] = ()) -> list[int]:
+def with_descendants(pid: int, without: Collection[int] = ()) -> list[int]:
     """Return a process and its descendants, but for those of its sessions."""
     found = [pid]
     for parent in found:
-        found += [child for child in children(parent) if child not in without]
+        found += [child for child in processes.children(parent) if child not in without]
     return found
-
-
-def children(pid: int) -> Iterator[int]:
-    """Return the children of all threads of a process."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(OSError):
-            yield from map(int, (thread / "children").read_text().split())
 
 
 def entries(pid: int, folder: str) -> int:

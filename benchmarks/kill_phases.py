@@ -1,4 +1,4 @@
-"""When a kill passes from one to the next: ``python -m benchmarks.stages TIER``.
+"""When a kill passes from one to the next: ``python -m benchmarks.kill_phases TIER``.
 
 Each line on stdin asks for one ``bash -i``: it is prepared, and its pid told; the next line has it
 ended, and the times of the stages told. They are taken where anybody can take them: a signaller of
@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 import trio
 
 import ptykill
-from benchmarks.host import lines, tell
+from benchmarks.system_host import lines, tell
 from benchmarks.systems import ENVIRONMENT, PROGRAMS, ready
 from benchmarks.systems.ptykill_tier import PtykillSession, checked
 

@@ -14,7 +14,7 @@ from typing import Self
 import ptykill
 from benchmarks.hosts import START_BOUND, Limits, interleave
 from benchmarks.report import Result, Timings
-from benchmarks.talk import BLOCK, PUMP, attached, client, flood, masked, pipe, start
+from benchmarks.websocket_server import BLOCK, PUMP, attached, client, flood, masked, pipe, start
 from benchmarks.worker import Worker
 from ptykill.http import frames
 from ptykill.http.api import DEFAULT_PREFIX
@@ -108,10 +108,19 @@ class Attached:
     def _port(self, label: str) -> int:
         """Return the port of a server of that label's own."""
         if label not in self._ports:
-            server = self._stack.enter_context(Worker([sys.executable, "-m", "benchmarks.talk"]))
+            server = self._stack.enter_context(
+                Worker([sys.executable, "-m", "benchmarks.websocket_server"])
+            )
             port = self._ports[label] = int(server.answer(START_BOUND))
             if label == FLOODED:
-                argv = [sys.executable, "-m", "benchmarks.talk", "drink", str(port), str(FLOODS)]
+                argv = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.websocket_server",
+                    "flood",
+                    str(port),
+                    str(FLOODS),
+                ]
                 self._stack.enter_context(Worker(argv)).answer(START_BOUND)
         return self._ports[label]
 

@@ -11,12 +11,12 @@ from benchmarks.hosts import START_BOUND, Limits
 from benchmarks.report import JSON, Result, Table
 from benchmarks.worker import Worker
 
-__all__ = ["cycles"]
+__all__ = ["leaks"]
 
 
 @dataclass(slots=True)
 class Leaks:
-    """What `benchmarks.cycles` counted; nothing if it could not run."""
+    """What `benchmarks.leak_check` counted; nothing if it could not run."""
 
     counted: dict[str, Any]
     remarks: list[str]
@@ -27,8 +27,10 @@ class Leaks:
         title = "Leaks: ptykill was not measured"
         rows: list[tuple[str, ...]] = []
         if self.counted:
-            cycles, seconds = self.counted["cycles"], self.counted["seconds"]
-            title = f"Leaks: {cycles} sessions spawned and ended, {cycles / seconds:.0f} per second"
+            sessions, seconds = self.counted["sessions"], self.counted["seconds"]
+            title = (
+                f"Leaks: {sessions} sessions spawned and ended, {sessions / seconds:.0f} per second"
+            )
             (before, after), (first, last) = self.counted["around"], self.counted["inside"]
             rows = [
                 (name, *(str(counts[name]) for counts in (before, first, last, after)))
@@ -42,18 +44,18 @@ class Leaks:
         return {"counted": self.counted, "remarks": self.remarks, "problems": self.problems}
 
 
-def cycles(limits: Limits) -> Result:
+def leaks(limits: Limits) -> Result:
     """Spawn and end many sessions in a process of their own, and compare what it holds."""
-    argv = [sys.executable, "-m", "benchmarks.cycles", str(limits.rounds), str(limits.seconds)]
+    argv = [sys.executable, "-m", "benchmarks.leak_check", str(limits.rounds), str(limits.seconds)]
     with Worker(argv) as worker:
         try:
             counted = json.loads(worker.answer(limits.seconds + START_BOUND))
         except (EOFError, TimeoutError) as error:
             return Leaks({}, [], [str(error)])
     first, last = counted["resident"]
-    leaks = Leaks(counted, [f"resident memory: {(last - first) / 1e6:+.1f} MB over the cycles"])
+    result = Leaks(counted, [f"resident memory: {(last - first) / 1e6:+.1f} MB over them all"])
     for where in ("around", "inside"):
         before, after = counted[where]
         if before != after:
-            leaks.problems.append(f"leaked, {where} the supervisor: {before} became {after}")
-    return leaks
+            result.problems.append(f"leaked, {where} the supervisor: {before} became {after}")
+    return result

@@ -1,4 +1,4 @@
-"""Processes that are there and do nothing: ``python -m benchmarks.crowd``.
+"""Processes that are there and do nothing: ``python -m benchmarks.idle_processes``.
 
 Each line on stdin says how many there shall be; the answer is that number. The end of stdin ends
 them.

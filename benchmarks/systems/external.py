@@ -23,13 +23,13 @@ from pathlib import Path
 from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, System, Unavailable
 from benchmarks.worker import Worker
 
-__all__ = ["BUILD", "HERE", "build", "outside"]
+__all__ = ["BUILD", "HERE", "build", "external"]
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent.parent / "build" / "benchmarks"
 
 
-def outside(name: str, *argv: str, env: Mapping[str, str] = ENVIRONMENT) -> System:
+def external(name: str, *argv: str, env: Mapping[str, str] = ENVIRONMENT) -> System:
     """Return a system that such a program is."""
     return System(name, partial(opened, argv, env), end_all)
 
@@ -51,7 +51,7 @@ async def opened(argv: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[S
     with Worker(argv, env=env) as worker:
 
         async def spawn(program: Program) -> Session:
-            return OutsideSession(worker, int(worker.ask("spawn", *program.argv)))
+            return ExternalSession(worker, int(worker.ask("spawn", *program.argv)))
 
         yield spawn
 
@@ -59,12 +59,12 @@ async def opened(argv: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[S
 async def end_all(sessions: Sequence[Session], grace: float) -> Span:
     """Have the program end all that it has."""
     first = sessions[0]
-    assert isinstance(first, OutsideSession)
+    assert isinstance(first, ExternalSession)
     return first.tell("endall", grace)
 
 
 @dataclass(frozen=True, slots=True)
-class OutsideSession:
+class ExternalSession:
     """A session that the program holds."""
 
     worker: Worker

@@ -9,11 +9,11 @@ from itertools import pairwise
 
 from benchmarks.hosts import START_BOUND, Limits, interleave
 from benchmarks.report import Result, Timings
-from benchmarks.watch import Watch
 from benchmarks.worker import Worker
 from ptykill.system.containment import why_not
+from ptykill.testing.observer import Observer
 
-__all__ = ["stages"]
+__all__ = ["phases"]
 
 STAGES = {
     "asked": "ptykill, up to its signaller",
@@ -30,7 +30,7 @@ TOLD_BY_THE_KERNEL = {name: text for name, text in STAGES.items() if name != "de
 TIERS = {"session": TOLD_BY_THE_KERNEL, "keeper": STAGES, "cgroup": STAGES}
 
 
-def stages(limits: Limits) -> Result:
+def phases(limits: Limits) -> Result:
     """Take ``bash -i`` apart: the time between each moment and the next."""
     result = Timings("bash -i, stage by stage", [], {})
     with ExitStack() as stack:
@@ -39,7 +39,9 @@ def stages(limits: Limits) -> Result:
             if (reason := why_not(tier)) is not None:
                 result.remarks.append(f"{tier}: skipped, {reason}")
                 continue
-            worker = stack.enter_context(Worker([sys.executable, "-m", "benchmarks.stages", tier]))
+            worker = stack.enter_context(
+                Worker([sys.executable, "-m", "benchmarks.kill_phases", tier])
+            )
             worker.answer(START_BOUND)
             workers[tier] = worker
         rounds = interleave(list(workers), lambda tier: one(workers[tier]), limits, result)
@@ -57,7 +59,7 @@ def stages(limits: Limits) -> Result:
 def one(worker: Worker) -> dict[str, int]:
     """Return the moments of one kill."""
     pid = json.loads(worker.ask("prepare"))
-    with Watch([pid]) as watch:
-        noted: dict[str, int] = json.loads(worker.ask("end", watch=watch))
-        watch.wait(1)
-        return {**noted, "dead": watch.died[pid]}
+    with Observer([pid], kills=True) as observer:
+        noted: dict[str, int] = json.loads(worker.ask("end", observer=observer))
+        observer.wait(1)
+        return {**noted, "dead": observer.died[pid]}

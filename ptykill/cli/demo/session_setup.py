@@ -11,9 +11,9 @@ from typing import Protocol
 
 from ptykill.cli.demo.scenarios import PROMPT, Job, Scenario
 
-__all__ = ["DemoError", "Terminal", "set_up"]
+__all__ = ["DemoError", "Terminal", "prepare"]
 
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 """Seconds within which a session has to be set up, on the slowest of machines."""
 
 
@@ -31,32 +31,32 @@ class Terminal(Protocol):
         """Return some output; ``b""`` if there was none for ``timeout`` seconds, or is no more."""
 
 
-def set_up(scenario: Scenario, leader: int, terminal: Terminal) -> list[int]:
+def prepare(scenario: Scenario, leader: int, terminal: Terminal) -> list[int]:
     """Make the session what it is to be, and return the pids of its jobs, in their order."""
-    until = time.monotonic() + _PATIENCE
-    dialogue = _Dialogue(leader, terminal, until)
+    until = time.monotonic() + _TIMEOUT
+    console = _Console(leader, terminal, until)
     if scenario.typed:
-        dialogue.wait_for(re.compile(re.escape(PROMPT.encode())))
-        dialogue.type_in(*scenario.typed, "echo pids: $(jobs -p)")
-    pids = [leader, *map(int, dialogue.wait_for(scenario.marker).groups())]
+        console.wait_for(re.compile(re.escape(PROMPT.encode())))
+        console.type_in(*scenario.typed, "echo pids: $(jobs -p)")
+    pids = [leader, *map(int, console.wait_for(scenario.marker).groups())]
     jobs = dict(zip(pids, scenario.jobs, strict=True))
     if scenario.typed_then:
         for pid, job in jobs.items():
             _wait_ready(dataclasses.replace(job, stopped=False), pid, until)
-        dialogue.type_in(*scenario.typed_then)
+        console.type_in(*scenario.typed_then)
     for pid, job in jobs.items():
         _wait_ready(job, pid, until)
     return pids
 
 
-class _Dialogue:
+class _Console:
     """What is typed, and what is heard."""
 
     def __init__(self, leader: int, terminal: Terminal, until: float) -> None:
         self._leader = leader
         self._terminal = terminal
         self._until = until
-        self._heard = b""
+        self._output = b""
 
     def type_in(self, *lines: str) -> None:
         for line in lines:
@@ -64,11 +64,11 @@ class _Dialogue:
 
     def wait_for(self, pattern: re.Pattern[bytes]) -> re.Match[bytes]:
         # A terminal ends its lines with CR LF.
-        while not (match := pattern.search(self._heard.replace(b"\r", b""))):
+        while not (match := pattern.search(self._output.replace(b"\r", b""))):
             if time.monotonic() > self._until or _in_state("Z", _status(self._leader)):
-                tail = self._heard[-200:].decode(errors="replace")
+                tail = self._output[-200:].decode(errors="replace")
                 raise DemoError(f"a session was not set up, and last said {tail!r}")
-            self._heard += self._terminal.receive(0.2)
+            self._output += self._terminal.receive(0.2)
         return match
 
 

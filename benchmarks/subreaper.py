@@ -18,17 +18,17 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["guarded"]
+__all__ = ["run_in_child"]
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 1.0
+GRACE_FOR_ORPHANS = 1.0
 """Seconds in which helpers that saw their host leave may leave too."""
 KILL_BOUND = 10.0
 """Seconds after which what outlives SIGKILL is named and left."""
 
 
-def guarded(work: Callable[[], int], limit: float) -> int:
+def run_in_child(work: Callable[[], int], limit: float) -> int:
     """Run ``work`` in a child for ``limit`` seconds at most; return its status, 1 if it left any.
 
     However this function is left, SIGKILL to itself excepted, nothing that was started is alive.
@@ -40,14 +40,14 @@ def guarded(work: Callable[[], int], limit: float) -> int:
         run(work, guard)
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
-            signal.signal(number, leave)
-    patience = 0.0
+            signal.signal(number, exit_by_signal)
+    grace = 0.0
     try:
         status = wait_for(worker, limit)
-        patience = PATIENCE
+        grace = GRACE_FOR_ORPHANS
     finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        strays = end_children(patience)
+        strays = end_children(grace)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     for pid, command in strays.items():
         print(f"left alive, and killed: {pid} {command}", file=sys.stderr)
@@ -88,17 +88,17 @@ def wait_for(worker: int, limit: float) -> int:
     return 1
 
 
-def end_children(patience: float) -> dict[int, str]:
-    """Reap until no child is left, with SIGKILL after ``patience``; return who needed it."""
+def end_children(grace: float) -> dict[int, str]:
+    """Reap until no child is left, with SIGKILL after ``grace``; return who needed it."""
     strays: dict[int, str] = {}
     began = time.monotonic()
-    while time.monotonic() < began + patience + KILL_BOUND:
+    while time.monotonic() < began + grace + KILL_BOUND:
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
             return strays
-        if time.monotonic() >= began + patience:
+        if time.monotonic() >= began + grace:
             for pid in map(int, Path("/proc/thread-self/children").read_text().split()):
                 strays[pid] = command(pid)
                 os.kill(pid, signal.SIGKILL)  # Not reaped, so the number is its own.
@@ -113,7 +113,7 @@ def command(pid: int) -> str:
     return line or (process / "comm").read_text().strip()
 
 
-def leave(number: int, _frame: FrameType | None) -> NoReturn:
+def exit_by_signal(number: int, _frame: FrameType | None) -> NoReturn:
     """Leave as a shell tells it of a process that a signal ended."""
     sys.exit(128 + number)
 

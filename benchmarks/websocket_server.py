@@ -1,7 +1,8 @@
-"""A server with the API, and with a pump that does nothing else: ``python -m benchmarks.talk``.
+"""A server with the API, and with a pump that does nothing else.
 
-Says its port in a line, and serves until its stdin is closed. With ``drink PORT SESSIONS`` it is a
-client instead, which attaches to so many sessions that flood their terminals.
+``python -m benchmarks.websocket_server`` writes its port in a line, and serves until its stdin is
+closed. ``... flood PORT SESSIONS`` is a client instead: it attaches to so many sessions that flood
+their terminals, and reads what they write.
 """
 
 from __future__ import annotations
@@ -147,12 +148,12 @@ def masked(data: bytes) -> bytes:
     return bytes([0x82, 0x80 | len(data), 0, 0, 0, 0]) + data
 
 
-def drink(port: int, sessions: int) -> None:
+def read_floods(port: int, sessions: int) -> None:
     """Attach to floods, say so, and take what they write until stdin is closed."""
     waiting = selectors.DefaultSelector()  # It is in use to the very end.
     with client(port) as api:
         # Whoever is attached takes what there is from then on: who does not is dropped.
-        threading.Thread(target=_drink, args=(waiting,), daemon=True).start()
+        threading.Thread(target=_read_all, args=(waiting,), daemon=True).start()
         for _ in range(sessions):
             told = start(api, ["timeout", str(SECONDS), "yes"])
             stream = attached(port, f"{DEFAULT_PREFIX}/{told['session_id']}/ws", told["token"])
@@ -163,7 +164,7 @@ def drink(port: int, sessions: int) -> None:
             sys.exit("a session has ended")
 
 
-def _drink(waiting: selectors.BaseSelector) -> None:
+def _read_all(waiting: selectors.BaseSelector) -> None:
     buffer = bytearray(BLOCK)
     while True:
         for key, _ in waiting.select(0.1):
@@ -173,7 +174,7 @@ def _drink(waiting: selectors.BaseSelector) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["drink", port, sessions]:
-            drink(int(port), int(sessions))
+        case ["flood", port, sessions]:
+            read_floods(int(port), int(sessions))
         case _:
             trio.run(serve)

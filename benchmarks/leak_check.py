@@ -1,7 +1,7 @@
-"""Does anything leak: ``python -m benchmarks.cycles CYCLES SECONDS`` prints its counts.
+"""Does anything leak: ``python -m benchmarks.leak_check SESSIONS SECONDS`` prints its counts.
 
 By turns a session is ended as soon as it is spawned, and one ends by itself and is waited for.
-Everything is counted twice over: in the supervisor, between the first cycles (which may fill
+Everything is counted twice over: in the supervisor, between the first sessions (which may fill
 caches) and the last; and around it, before it is opened and after it has been closed. What is on
 its way out when it is counted, a keeper whose session has ended, is given a moment.
 """
@@ -20,10 +20,10 @@ import trio
 import ptykill
 from benchmarks.systems import ENVIRONMENT, PROGRAMS
 
-__all__ = ["Counts", "Cycles"]
+__all__ = ["Counts", "LeakCounts"]
 
 FIRST = 20
-"""Cycles before the first count."""
+"""LeakCounts before the first count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +37,35 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Cycles:
+class LeakCounts:
     """What a run comes to; it is shorter than asked for if its time was up."""
 
-    cycles: int
+    sessions: int
     seconds: float
     around: tuple[Counts, Counts]
     inside: tuple[Counts, Counts]
     resident: tuple[int, int]
 
 
-async def main(cycles: int, seconds: float) -> Cycles:
+async def main(sessions: int, seconds: float) -> LeakCounts:
     """Spawn and end, and count."""
     before = await settled()
     async with ptykill.open_supervisor() as supervisor:
         for number in range(FIRST):
-            await cycle(supervisor, number)
+            await one_session(supervisor, number)
         first, first_resident = await settled(), resident()
         began, done = time.monotonic(), 0
-        while done < cycles and time.monotonic() < began + seconds:
-            await cycle(supervisor, done)
+        while done < sessions and time.monotonic() < began + seconds:
+            await one_session(supervisor, done)
             done += 1
         took = time.monotonic() - began
         last, last_resident = await settled(), resident()
-    return Cycles(
+    return LeakCounts(
         done, took, (before, await settled()), (first, last), (first_resident, last_resident)
     )
 
 
-async def cycle(supervisor: ptykill.Supervisor, number: int) -> None:
+async def one_session(supervisor: ptykill.Supervisor, number: int) -> None:
     """One session, from its spawn to its verdict."""
     if number % 2:
         session = await supervisor.spawn(["true"], env=ENVIRONMENT)

@@ -2,7 +2,7 @@
 
 ptyprocess works in a process of its own, the *stage*: it forks, which a process with threads had
 better not do, and nothing else there takes its time. The stage is this module, run as a program;
-`Rival` directs it, a line of JSON for a line of JSON.
+`PtyprocessSession` directs it, a line of JSON for a line of JSON.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from ptykill.cli.demo.scenarios import SCENARIOS, Scenario
-from ptykill.cli.demo.setting import DemoError, set_up
+from ptykill.cli.demo.session_setup import DemoError, prepare
 
-__all__ = ["Rival", "version"]
+__all__ = ["PtyprocessSession", "version"]
 
 
 def version() -> str | None:
@@ -32,7 +32,7 @@ def version() -> str | None:
     return importlib.metadata.version("ptyprocess")
 
 
-class Rival:
+class PtyprocessSession:
     """A session that ptyprocess holds.
 
     ``pids`` are those of the scenario's jobs, in their order; ``stage`` is the process that
@@ -40,7 +40,7 @@ class Rival:
     """
 
     def __init__(self, scenario: Scenario, env: dict[str, str], directory: Path) -> None:
-        self._stage = subprocess.Popen(
+        self._worker = subprocess.Popen(
             [sys.executable, "-m", __name__, str(SCENARIOS.index(scenario))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -48,7 +48,7 @@ class Rival:
             cwd=directory,
             process_group=0,  # Ctrl-C is for the demo, which lets it go.
         )
-        self.stage: int = self._stage.pid
+        self.worker: int = self._worker.pid
         try:
             self.pids: list[int] = self._line()["pids"]
         except BaseException:
@@ -57,23 +57,23 @@ class Rival:
 
     def terminate(self) -> tuple[bool, float, float]:
         """Have it ended; return what `terminate` returned, and when it was called and returned."""
-        assert self._stage.stdin is not None
-        self._stage.stdin.write(b"terminate\n")
-        self._stage.stdin.flush()
+        assert self._worker.stdin is not None
+        self._worker.stdin.write(b"terminate\n")
+        self._worker.stdin.flush()
         answer = self._line()
         return bool(answer["returned"]), float(answer["called"]), float(answer["done"])
 
     def _line(self) -> dict[str, Any]:
-        assert self._stage.stdout is not None
-        line = self._stage.stdout.readline()
+        assert self._worker.stdout is not None
+        line = self._worker.stdout.readline()
         if not line:
             raise DemoError("ptyprocess could not be shown: its process has failed")
         return cast(dict[str, Any], json.loads(line))
 
     def close(self) -> None:
         """Let the stage go. What ptyprocess left alive is the caller's to end."""
-        self._stage.kill()
-        self._stage.communicate()
+        self._worker.kill()
+        self._worker.communicate()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -89,7 +89,7 @@ class Rival:
         self.close()
 
 
-class _StageTerminal:
+class _WorkerTerminal:
     """The terminal of ptyprocess's session (`setting.Terminal`)."""
 
     def __init__(self, fd: int) -> None:
@@ -103,13 +103,13 @@ class _StageTerminal:
         return os.read(self._fd, 65_536) if readable else b""
 
 
-def _stage(number: int) -> None:
+def _work(number: int) -> None:
     # An extra, which the parent has checked; it comes without types.
     from ptyprocess import PtyProcess  # type: ignore[import-untyped]  # noqa: PLC0415
 
     scenario = SCENARIOS[number]
     process = PtyProcess.spawn(list(scenario.command))
-    pids = set_up(scenario, process.pid, _StageTerminal(process.fd))
+    pids = prepare(scenario, process.pid, _WorkerTerminal(process.fd))
     sys.stdout.write(json.dumps({"pids": pids}) + "\n")
     sys.stdout.flush()
     if sys.stdin.readline():
@@ -124,4 +124,4 @@ def _stage(number: int) -> None:
 
 
 if __name__ == "__main__":
-    _stage(int(sys.argv[1]))
+    _work(int(sys.argv[1]))
