@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 from pathlib import Path
@@ -457,7 +458,7 @@ async def test_births_that_were_under_way(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     """A leader is reaped as one that was alone, and was not: the others are found all the same."""
-    monkeypatch.setattr(SessionContainment, "_children_of_leader", lambda _: [])
+    monkeypatch.setattr(SessionContainment, "_leader_is_childless", lambda _: True)
     reaped_at: list[bool] = []
     emptied = SessionContainment._emptied
 
@@ -473,6 +474,26 @@ async def test_births_that_were_under_way(
     if verdict.outcome is Outcome.KILLED:  # The shell hangs up the others itself.
         assert verdict.deliveries[0].reached == scene.program.members
     assert reaped_at[0] == (scene.program.members == 1)
+
+
+@pytest.mark.parametrize("tier", ["session"], indirect=True)
+async def test_a_leader_whose_children_can_not_be_listed(supervisor: Supervisor) -> None:
+    """It is not killed as one that has none: its death would hide those that left the session."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    session = await supervisor.spawn(["sh", "-c", "setsid sh -c 'echo up; exec sleep 60' & wait"])
+    containment = session._driver.containment
+    assert b"up" in await session.receive()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))  # As its session may.
+    try:
+        assert containment.kill().reached == set()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with processes.observe_session(session.pid) as observer:
+        verdict = await session.kill()
+        assert observer.survivors() == []
+    assert verdict.empty
+    [killed] = verdict.deliveries
+    assert killed.reached == 2
 
 
 @pytest.mark.parametrize("tier", ["session"], indirect=True)

@@ -31,7 +31,7 @@ from ptykill.system.containment.process import Process, open_process
 from ptykill.system.containment.process_table import PidMark, ProcessTable, process_table
 from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.pidfd import deliver
-from ptykill.system.kernel.procfs import Children, group_of, session_of
+from ptykill.system.kernel.procfs import group_of, session_of
 from ptykill.system.pty.spawn import spawn
 from ptykill.system.pty.terminal import PtyTerminal, open_terminal
 
@@ -93,7 +93,6 @@ class SessionContainment:
         """Descendants that have left the session, held by handles: nothing pins their numbers."""
         self._watched: list[Process] = []
         """Some members, held: their death is waited for, and they keep the session's number."""
-        self._children: Children | None = None
         self._pending: list[_Pending] = []
         self._mark: PidMark | None = None
         """Where the kernel's numbering stood when the session's number was last known its own."""
@@ -170,8 +169,6 @@ class SessionContainment:
 
     def wait_exited(self) -> Coroutine[Any, Any, None]:
         """Wait until the leader has exited."""
-        if self._children is None and not self._closed and self._table.mark() is not None:
-            self._children = Children(self.pid)  # Now, when nobody waits for anything yet.
         return self._leader.wait_exited()
 
     def exit_status(self) -> ExitStatus | None:
@@ -264,8 +261,6 @@ class SessionContainment:
         """Give back the descriptors."""
         self._closed = True
         self._leader.close()
-        if self._children is not None:
-            self._children.close()
         self._release(self._watched)
         for process in self._escaped.values():
             process.close()
@@ -468,7 +463,7 @@ class SessionContainment:
         # with it, before the others have to be looked for. If it is dead, reaped perhaps, its
         # number need not have been its own when the mark was taken.
         mark = self._table.mark()
-        if mark is not None and not self._leader.dead() and not self._children_of_leader():
+        if mark is not None and not self._leader.dead() and self._leader_is_childless():
             signalled = self._send(number, [self._leader])
             if not signalled.refused:
                 self._mark = mark
@@ -493,9 +488,10 @@ class SessionContainment:
         self._pending.append(_Pending(number, Reach.ESCAPED, self._pending[-1].mark, signalled))
         return signalled
 
-    def _children_of_leader(self) -> list[int]:
-        held = self._children
-        return self._table.children(self.pid) if held is None else held.list()
+    def _leader_is_childless(self) -> bool:
+        """Return whether the leader has no children; False if no descriptor is left to ask with."""
+        refusals = reserve.refusals
+        return not self._table.children(self.pid) and reserve.refusals == refusals
 
     def _send(
         self,

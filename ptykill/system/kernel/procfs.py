@@ -16,7 +16,6 @@ from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.retry import again, close
 
 __all__ = [
-    "Children",
     "children",
     "descends",
     "foreground_of",
@@ -128,40 +127,6 @@ def children(pid: int) -> list[int]:
     return [
         int(child) for thread in threads for child in told(f"{folder}/{thread}/children").split()
     ]
-
-
-class Children:
-    """The children of one process; the file that tells of them is kept open.
-
-    To open it takes longer than to read it. To be asked only while the process is known to live:
-    what else is asked, whether it has one thread, goes by its number.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._fd = -1
-        if proc.tells_children:
-            with suppress(OSError):  # EMFILE, or it is gone: it will do without.
-                self._fd = proc.open(f"{pid}/task/{pid}/children")
-
-    def list(self) -> list[int]:
-        """Return their pids; none once it is dead, when they are others' children."""
-        if self._fd < 0:
-            return children(self._pid)
-        try:
-            alone = _alone(self._pid)
-            told = os.pread(self._fd, _FULL, 0)
-        except OSError:  # It has been reaped.
-            return []
-        if alone and len(told) < _FULL:
-            return [int(child) for child in told.split()]
-        return children(self._pid)  # Of its other threads too, and more than one read gives.
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        if self._fd >= 0:
-            close(self._fd)
-            self._fd = -1
 
 
 def _alone(pid: int) -> bool:
