@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.seat import PATIENCE, Here, Seat
+from tests.client.terminals import PATIENCE, Cli, Terminal
 
 KEY = "the-key-for-clients"
 
@@ -54,33 +54,33 @@ def daemon() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def here(daemon: subprocess.Popen[str]) -> Here:
+def cli(daemon: subprocess.Popen[str]) -> Cli:
     """Return the daemon's clients."""
     assert daemon.stdout is not None
     found = re.search(r"serves (\S+)", daemon.stdout.readline())
     assert found is not None
-    return Here(found[1], KEY)
+    return Cli(found[1], KEY)
 
 
 @pytest.fixture
-def on_a_socket(tmp_path: Path) -> Iterator[Here]:
+def on_a_socket(tmp_path: Path) -> Iterator[Cli]:
     """Return the clients of a daemon on a UNIX socket."""
     path = tmp_path / "socket"
     with serving("--uds", str(path)) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        yield Here(f"unix:{path}", KEY)
+        yield Cli(f"unix:{path}", KEY)
 
 
 @pytest.fixture
-def sit() -> Iterator[Callable[..., Seat]]:
-    """Return what starts a command at a terminal, as `Seat` does."""
-    seats: list[Seat] = []
+def start() -> Iterator[Callable[..., Terminal]]:
+    """Return what starts a command at a terminal, as `Terminal` does."""
+    terminals: list[Terminal] = []
 
-    def sit(*arguments: str, here: Here | None = None, **options: Any) -> Seat:  # noqa: ANN401 - Seat's
-        seats.append(Seat(*arguments, env=here.env if here is not None else None, **options))
-        return seats[-1]
+    def start(*arguments: str, cli: Cli | None = None, **options: Any) -> Terminal:  # noqa: ANN401 - those of Terminal
+        terminals.append(Terminal(*arguments, env=cli.env if cli is not None else None, **options))
+        return terminals[-1]
 
-    yield sit
-    for seat in seats:
-        seat.leave()
+    yield start
+    for terminal in terminals:
+        terminal.leave()

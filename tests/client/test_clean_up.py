@@ -11,9 +11,9 @@ from typing import IO, TypeAlias, cast
 
 import pytest
 
-from tests.client.seat import PATIENCE, PTYKILL, Seat
+from tests.client.terminals import PATIENCE, PTYKILL, Terminal
 
-Sit: TypeAlias = Callable[..., Seat]
+Start: TypeAlias = Callable[..., Terminal]
 
 
 @pytest.fixture
@@ -109,12 +109,12 @@ def test_signals_that_are_sent_twice(
 
 def test_a_window_that_is_closed(command: list[str], done: Path) -> None:
     """The terminal can't be written any more, and the shell hangs up as well."""
-    seat = Seat(*command)
+    terminal = Terminal(*command)
     try:
-        seat.read_until("ready")
-        os.close(seat.master)
-        assert seat.process.wait(PATIENCE) == -signal.SIGHUP
+        terminal.read_until("ready")
+        os.close(terminal.master)
+        assert terminal.process.wait(PATIENCE) == -signal.SIGHUP
         assert done.exists()
     finally:
-        seat.process.kill()
-        os.close(seat.slave)
+        terminal.process.kill()
+        os.close(terminal.slave)

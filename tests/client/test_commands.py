@@ -13,40 +13,40 @@ from click.testing import CliRunner
 from ptykill.cli.client.daemon_client import DaemonClient, DaemonError
 from ptykill.cli.main import main
 from tests.client.conftest import KEY
-from tests.client.seat import Here, Seat, ask
+from tests.client.terminals import Cli, Terminal, ask
 
 STAYS = "sleep 1000"
 DEAF = "trap '' HUP; echo ready; while :; do sleep 1; done"
 
 
-def test_sessions_are_started_listed_and_killed(here: Here) -> None:
+def test_sessions_are_started_listed_and_killed(cli: Cli) -> None:
     """Each command does its part, and says so, a line for each session."""
-    first, second = here.new(STAYS), here.new("exit 3")
-    lines = here.ask("list").stdout.splitlines()
+    first, second = cli.new(STAYS), cli.new("exit 3")
+    lines = cli.ask("list").stdout.splitlines()
     assert lines[0].split("\t") == ["id", "pid", "size", "age", "state", "command"]
     rows = {line.split("\t")[0]: line.split("\t") for line in lines[1:]}
     assert rows[first][2] == "80x24"
     assert rows[first][4:] == ["running", "sh -c 'sleep 1000'"]
     assert rows[second][4] == "exit 3"
-    assert second not in here.ask("list", "--live").stdout
-    done = here.ask("kill", first, second)
+    assert second not in cli.ask("list", "--live").stdout
+    done = cli.ask("kill", first, second)
     assert done.returncode == 0
     assert sorted(line.split()[:3] for line in done.stdout.splitlines()) == sorted(
         [session_id, "ended", "in"] for session_id in (first, second)
     )
-    assert here.get(first)["exit_code"] == 129
-    assert "exit 129 (HUP)" in here.ask("list").stdout
+    assert cli.get(first)["exit_code"] == 129
+    assert "exit 129 (HUP)" in cli.ask("list").stdout
 
 
-def test_for_programs(here: Here) -> None:
+def test_for_programs(cli: Cli) -> None:
     """With ``--json`` the answers are JSON, and nothing else."""
-    created = json.loads(here.ask("new", "--json", "sleep", "1000").stdout)
+    created = json.loads(cli.ask("new", "--json", "sleep", "1000").stdout)
     assert set(created) == {"session_id", "token"}
     session_id = created["session_id"]
-    listed = json.loads(here.ask("list", "--json").stdout)["sessions"]
+    listed = json.loads(cli.ask("list", "--json").stdout)["sessions"]
     assert [each["session_id"] for each in listed] == [session_id]
     assert "token" not in listed[0]
-    done = here.ask("kill", "--json", session_id, "nowhere")
+    done = cli.ask("kill", "--json", session_id, "nowhere")
     assert done.returncode == 1
     ended, unknown = json.loads(done.stdout)["sessions"]
     assert (ended["session_id"], ended["ended"]) == (session_id, True)
@@ -54,28 +54,28 @@ def test_for_programs(here: Here) -> None:
     assert (unknown["ended"], unknown["code"]) == (False, "SESSION_NOT_FOUND")
 
 
-def test_an_unknown_id_is_told_and_the_others_are_ended(here: Here) -> None:
+def test_an_unknown_id_is_told_and_the_others_are_ended(cli: Cli) -> None:
     """One that is not there does not keep the others from their end."""
-    session_id = here.new(STAYS)
-    done = here.ask("kill", "nowhere", session_id)
+    session_id = cli.new(STAYS)
+    done = cli.ask("kill", "nowhere", session_id)
     assert done.returncode == 1
     assert done.stderr == "nowhere  there is no such session\n"
     assert done.stdout.startswith(f"{session_id}  ended")
 
 
-def test_all_of_them_by_the_grace(here: Here) -> None:
+def test_all_of_them_by_the_grace(cli: Cli) -> None:
     """``--all`` ends all that live, and ``--grace`` says when SIGKILL is due."""
-    sessions = [here.new(DEAF) for _ in range(3)]
-    assert here.ask("kill", "--all", "--grace", "0").returncode == 0
-    assert {here.get(each)["exit_code"] for each in sessions} <= {129, 137}
-    assert here.ask("kill", "--all").stdout == ""
-    assert here.ask("kill", "--grace", "-1", sessions[0]).returncode == 1
+    sessions = [cli.new(DEAF) for _ in range(3)]
+    assert cli.ask("kill", "--all", "--grace", "0").returncode == 0
+    assert {cli.get(each)["exit_code"] for each in sessions} <= {129, 137}
+    assert cli.ask("kill", "--all").stdout == ""
+    assert cli.ask("kill", "--grace", "-1", sessions[0]).returncode == 1
 
 
-def test_what_a_session_gets(here: Here, tmp_path: Path) -> None:
+def test_what_a_session_gets(cli: Cli, tmp_path: Path) -> None:
     """Its variables and its working directory are those given; options after it are its own."""
     token = json.loads(
-        here.ask(
+        cli.ask(
             "new",
             "--json",
             "--env",
@@ -87,22 +87,22 @@ def test_what_a_session_gets(here: Here, tmp_path: Path) -> None:
             "pwd;echo $WHAT",
         ).stdout
     )
-    done = here.ask("attach", "--token", token["token"], token["session_id"])
+    done = cli.ask("attach", "--token", token["token"], token["session_id"])
     assert done.stdout.splitlines()[:2] == [str(tmp_path), "a b"]
-    assert here.ask("new", "--env", "nothing", "sh").returncode == 2
+    assert cli.ask("new", "--env", "nothing", "sh").returncode == 2
 
 
-def test_a_command_that_is_not_there(here: Here) -> None:
+def test_a_command_that_is_not_there(cli: Cli) -> None:
     """The daemon's sentence is told."""
-    done = here.ask("new", "-d", "there-is-no-such-command")
+    done = cli.ask("new", "-d", "there-is-no-such-command")
     assert done.returncode == 1
     assert done.stderr.startswith("ptykill: exec failed: No such file or directory")
 
 
-def test_what_a_command_line_holds_is_not_acted_upon(here: Here) -> None:
+def test_what_a_command_line_holds_is_not_acted_upon(cli: Cli) -> None:
     """A session's command line may hold an escape sequence, which a list shows as text."""
-    here.new("sleep 1000 # \x1b]0;title\x07\n")
-    listed = here.ask("list").stdout
+    cli.new("sleep 1000 # \x1b]0;title\x07\n")
+    listed = cli.ask("list").stdout
     assert "\x1b" not in listed
     assert r"\x1b]0;title\x07\n" in listed
 
@@ -110,20 +110,20 @@ def test_what_a_command_line_holds_is_not_acted_upon(here: Here) -> None:
 # --- tokens ---------------------------------------------------------------------------------------
 
 
-def test_tokens_are_remembered_privately(here: Here, home: Path) -> None:
+def test_tokens_are_remembered_privately(cli: Cli, home: Path) -> None:
     """The file and its folder are for their owner alone; a token goes with its session."""
-    session_id = here.new(STAYS)
+    session_id = cli.new(STAYS)
     assert home.stat().st_mode & 0o777 == 0o700
     assert {each.stat().st_mode & 0o777 for each in home.iterdir()} == {0o600}
     assert list(json.loads((home / "tokens").read_text())) == [session_id]
-    here.ask("kill", session_id)
+    cli.ask("kill", session_id)
     assert json.loads((home / "tokens").read_text()) == {}
 
 
-def test_a_home_that_can_not_be_written_is_told(here: Here, tmp_path: Path) -> None:
+def test_a_home_that_can_not_be_written_is_told(cli: Cli, tmp_path: Path) -> None:
     """The session is started none the less."""
     (tmp_path / "file").touch()
-    done = here.ask("new", "-d", "true", env={"XDG_RUNTIME_DIR": str(tmp_path / "file")})
+    done = cli.ask("new", "-d", "true", env={"XDG_RUNTIME_DIR": str(tmp_path / "file")})
     assert done.returncode == 0
     assert done.stdout.strip()
     assert "token" in done.stderr
@@ -157,19 +157,19 @@ def test_something_else_is_no_daemon() -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_key_is_wanted_and_never_shown(here: Here, tmp_path: Path) -> None:
+def test_the_key_is_wanted_and_never_shown(cli: Cli, tmp_path: Path) -> None:
     """A key that is missing or wrong is told with where to put it; the right one may be a file."""
     file = tmp_path / "key"
     for key in ("", "another-key", "two words", "\u00fc\u00e4"):
-        done = here.ask("list", env={"PTYKILL_API_KEY": key})
+        done = cli.ask("list", env={"PTYKILL_API_KEY": key})
         assert done.returncode == 1
         assert "PTYKILL_API_KEY" in done.stderr
         assert not key or key not in done.stderr
     file.write_text(f"{KEY}\n")
-    done = here.ask("list", "--key-file", str(file), env={"PTYKILL_API_KEY": "wrong"})
+    done = cli.ask("list", "--key-file", str(file), env={"PTYKILL_API_KEY": "wrong"})
     assert done.returncode == 0
     assert KEY not in done.stdout + done.stderr
-    assert here.ask("list", "--key-file", str(tmp_path / "none")).returncode == 1
+    assert cli.ask("list", "--key-file", str(tmp_path / "none")).returncode == 1
 
 
 def test_usage() -> None:
@@ -178,18 +178,18 @@ def test_usage() -> None:
         assert CliRunner().invoke(main, arguments).exit_code == 2
 
 
-def test_a_table_for_a_person(here: Here, sit: Callable[..., Seat]) -> None:
+def test_a_table_for_a_person(cli: Cli, start: Callable[..., Terminal]) -> None:
     """At a terminal the list is a table."""
-    session_id = here.new(STAYS)
-    seat = sit("list", here=here, cols=120)
-    assert seat.wait() == 0
-    assert session_id in seat.seen
-    assert "\t" not in seat.seen
+    session_id = cli.new(STAYS)
+    terminal = start("list", cli=cli, cols=120)
+    assert terminal.wait() == 0
+    assert session_id in terminal.seen
+    assert "\t" not in terminal.seen
 
 
-async def test_a_session_is_shown_and_resized(here: Here) -> None:
+async def test_a_session_is_shown_and_resized(cli: Cli) -> None:
     """What the commands are made of is there for programs too."""
-    async with DaemonClient(here.env["PTYKILL_URL"], KEY) as daemon:
+    async with DaemonClient(cli.env["PTYKILL_URL"], KEY) as daemon:
         created = await daemon.create(["sleep", "1000"], size=(30, 90))
         await daemon.resize(created.session_id, 40, 120)
         session = await daemon.get(created.session_id)

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from ptykill.cli.main import main
 from tests.client.conftest import KEY, serving
-from tests.client.seat import PATIENCE, Here, eventually
+from tests.client.terminals import PATIENCE, Cli, eventually
 
 C_LOCALE = {
     "LC_ALL": "C",
@@ -33,7 +33,7 @@ DEAF = "trap '' HUP; echo ready; while :; do sleep 1; done"
 
 
 @pytest.fixture
-def many(here: Here) -> list[str]:
+def many(cli: Cli) -> list[str]:
     """Return the ids of many sessions."""
     code = (
         "import sys, trio\n"
@@ -44,15 +44,15 @@ def many(here: Here) -> list[str]:
         "            print((await daemon.create(['sleep', '1000'])).session_id)\n"
         "trio.run(main)\n"
     )
-    command = [sys.executable, "-c", code, here.env["PTYKILL_URL"], KEY]
+    command = [sys.executable, "-c", code, cli.env["PTYKILL_URL"], KEY]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
-def shell(here: Here, script: str, env: Mapping[str, str] | None = None) -> tuple[str, str]:
+def shell(cli: Cli, script: str, env: Mapping[str, str] | None = None) -> tuple[str, str]:
     """Run a script in which ``$1 -m ptykill`` is the command; return what it writes."""
     done = subprocess.run(
         ["bash", "-c", f'ptykill() {{ "$python" -m ptykill "$@"; }}\n{script}'],
-        env={**os.environ, **here.env, "python": sys.executable, **(env or {})},
+        env={**os.environ, **cli.env, "python": sys.executable, **(env or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -64,9 +64,9 @@ def shell(here: Here, script: str, env: Mapping[str, str] | None = None) -> tupl
     return done.stdout, done.stderr
 
 
-def alive(here: Here) -> list[str]:
+def alive(cli: Cli) -> list[str]:
     """Return the ids of the sessions that are not over."""
-    sessions = json.loads(here.ask("list", "--json").stdout)["sessions"]
+    sessions = json.loads(cli.ask("list", "--json").stdout)["sessions"]
     return [each["session_id"] for each in sessions if each["is_alive"]]
 
 
@@ -83,12 +83,12 @@ def alive(here: Here) -> list[str]:
     ],
 )
 def test_all_are_killed_though_nobody_is_told(
-    here: Here, many: list[str], script: str, told: str
+    cli: Cli, many: list[str], script: str, told: str
 ) -> None:
     """The exit status says what became of the sessions, and one sentence what was not written."""
     assert len(many) == 12
-    out, err = shell(here, script)
-    assert alive(here) == []
+    out, err = shell(cli, script)
+    assert alive(cli) == []
     assert out.split() == ["0"]
     assert len(err.splitlines()) == bool(told)
     assert told in err
@@ -104,14 +104,14 @@ def full_pipe() -> Iterator[tuple[int, int]]:
     os.close(reader)
 
 
-def test_a_reader_that_does_not_read_holds_no_kill_up(here: Here) -> None:
+def test_a_reader_that_does_not_read_holds_no_kill_up(cli: Cli) -> None:
     """All are killed while what is told of them waits, and nothing of that is lost."""
-    sessions = {here.new("sleep 1000") for _ in range(3)}
+    sessions = {cli.new("sleep 1000") for _ in range(3)}
     with full_pipe() as (reader, writer):
         command = [sys.executable, "-m", "ptykill", "kill", "--all"]
-        with subprocess.Popen(command, stdout=writer, env=os.environ | here.env) as process:
+        with subprocess.Popen(command, stdout=writer, env=os.environ | cli.env) as process:
             os.close(writer)
-            eventually(lambda: alive(here) == [])
+            eventually(lambda: alive(cli) == [])
             assert process.poll() is None
             with open(reader, "rb", closefd=False) as told:
                 ended = {line.split()[0].decode() for line in told if line.strip()}
@@ -119,25 +119,25 @@ def test_a_reader_that_does_not_read_holds_no_kill_up(here: Here) -> None:
     assert ended == sessions
 
 
-def test_what_is_listed_or_started_is_told_or_fails(here: Here) -> None:
+def test_what_is_listed_or_started_is_told_or_fails(cli: Cli) -> None:
     """A command that is there to write something does not succeed without."""
-    out, err = shell(here, "ptykill list >/dev/full; echo $?")
+    out, err = shell(cli, "ptykill list >/dev/full; echo $?")
     assert (out, len(err.splitlines())) == ("1\n", 1)
-    out, err = shell(here, "ptykill new -d sleep 1000 >/dev/full; echo $?")
-    (session_id,) = alive(here)
+    out, err = shell(cli, "ptykill new -d sleep 1000 >/dev/full; echo $?")
+    (session_id,) = alive(cli)
     assert out == "1\n"
     assert session_id in err
-    out, err = shell(here, "ptykill list | true; echo ${PIPESTATUS[0]}")
+    out, err = shell(cli, "ptykill list | true; echo ${PIPESTATUS[0]}")
     assert (out, err) in (("141\n", ""), ("0\n", ""))
 
 
-def test_standard_output_may_be_non_blocking(here: Here) -> None:
+def test_standard_output_may_be_non_blocking(cli: Cli) -> None:
     """Somebody else's O_NONBLOCK on a shared pipe is waited out."""
-    session_id = here.new("exit 0")
+    session_id = cli.new("exit 0")
     with full_pipe() as (reader, writer):
         os.set_blocking(writer, False)
         command = [sys.executable, "-m", "ptykill", "list"]
-        with subprocess.Popen(command, stdout=writer, env=os.environ | here.env) as process:
+        with subprocess.Popen(command, stdout=writer, env=os.environ | cli.env) as process:
             os.close(writer)
             with open(reader, "rb", closefd=False) as told:
                 assert session_id.encode() in told.read()
@@ -176,10 +176,10 @@ def test_ctrl_c_is_one_sentence() -> None:
 # --- locales --------------------------------------------------------------------------------------
 
 
-def test_no_locale_makes_a_command_fail(here: Here) -> None:
+def test_no_locale_makes_a_command_fail(cli: Cli) -> None:
     """What the encoding lacks is escaped in what is told, and sent as UTF-8."""
     out, err = shell(
-        here,
+        cli,
         "id=$(ptykill new -d --env 'NAME=\u00fc' -- sh -c 'printf %s \"$NAME$1\"; exit 3' sh"
         " '\u00e9\u20ac')\n"
         "ptykill list; ptykill attach $id </dev/null; echo; echo $?\n"
@@ -188,7 +188,7 @@ def test_no_locale_makes_a_command_fail(here: Here) -> None:
         "ptykill new -d -- echo $'\\xff'; true",
         C_LOCALE,
     )
-    (listed,) = json.loads(here.ask("list", "--json").stdout)["sessions"]
+    (listed,) = json.loads(cli.ask("list", "--json").stdout)["sessions"]
     assert listed["args"][-1] == "\u00e9\u20ac"
     assert "\u00fc\u00e9\u20ac" in out
     assert "what is not UTF-8 can't be sent" in err
@@ -201,7 +201,7 @@ CODE = (
 
 
 @pytest.fixture
-def in_the_c_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+def in_the_c_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """Return the clients of a daemon that was started in the C locale."""
     path = tmp_path / "socket"
     with monkeypatch.context() as changed:
@@ -212,20 +212,20 @@ def in_the_c_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     stdout: IO[str] | None = started.stdout
     assert stdout is not None
     stdout.readline()
-    yield Here(f"unix:{path}", KEY)
+    yield Cli(f"unix:{path}", KEY)
     process.__exit__(None, None, None)
 
 
-def test_a_daemon_in_the_c_locale_takes_any_text(in_the_c_locale: Here, tmp_path: Path) -> None:
+def test_a_daemon_in_the_c_locale_takes_any_text(in_the_c_locale: Cli, tmp_path: Path) -> None:
     """Arguments, variables and the working directory are UTF-8 for the programs that get them."""
     folder = tmp_path / "\u00fc"
     folder.mkdir()
-    here = in_the_c_locale
+    cli = in_the_c_locale
     options = ["--env", "N\u00c4ME=\u00e4", "--cwd", str(folder)]
     created = json.loads(
-        here.ask("new", "--json", *options, "--", "python3", "-c", CODE, "\u00e9").stdout
+        cli.ask("new", "--json", *options, "--", "python3", "-c", CODE, "\u00e9").stdout
     )
-    done = here.ask("attach", "--token", created["token"], created["session_id"])
+    done = cli.ask("attach", "--token", created["token"], created["session_id"])
     assert done.stdout.split() == [
         each.encode().hex() for each in ("\u00e9", "\u00e4", str(folder))
     ]

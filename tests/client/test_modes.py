@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ptykill.cli.client.modes import Modes
-from tests.client.seat import Here, eventually
+from tests.client.terminals import Cli, eventually
 
 SWITCHES = {
     b"\x1b[?1049h": b"\x1b[?1049l",
@@ -172,14 +172,14 @@ def tmux(tmp_path: Path) -> Iterator[Callable[..., str]]:
     ask("kill-server")
 
 
-def test_a_real_terminal_is_as_it_was(here: Here, tmux: Callable[..., str], tmp_path: Path) -> None:
+def test_a_real_terminal_is_as_it_was(cli: Cli, tmux: Callable[..., str], tmp_path: Path) -> None:
     """The terminal of tmux tells its modes: none of them is another after detaching than before."""
     switches = b"".join(each for each in SWITCHES if b"\x1b(0" not in each and each != b"\x0e")
     switches += b"\x1b[?1000;1006h\x1b[?66hswitched"
     (tmp_path / "switches").write_bytes(switches)
     client = f"{sys.executable} -m ptykill new -- sh -c 'cat {tmp_path}/switches; sleep 1000'"
     (tmp_path / "script").write_text(f"{client}\necho $? >{tmp_path}/status\nexec sleep 1000\n")
-    env = [part for name, value in here.env.items() for part in ("-e", f"{name}={value}")]
+    env = [part for name, value in cli.env.items() for part in ("-e", f"{name}={value}")]
 
     def modes() -> str:
         return tmux("display-message", "-p", " ".join(f"#{{{flag}}}" for flag in FLAGS))

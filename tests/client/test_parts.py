@@ -98,11 +98,11 @@ async def test_what_can_not_be_opened_anew_is_read_by_threads(
     """A terminal of another user's, or one without a name, does as well."""
     master, slave = terminal
     monkeypatch.setattr(local_terminal, "_reopen", lambda fd, flags: None)
-    with local_terminal.open_local_terminal(slave, slave) as here:
-        assert here.interactive
+    with local_terminal.open_local_terminal(slave, slave) as local:
+        assert local.interactive
         os.write(master, b"typed")
-        assert await here.receive() == b"typed"
-        await here.send(b"shown\n")
+        assert await local.receive() == b"typed"
+        await local.send(b"shown\n")
         assert os.read(master, 100) == b"shown\n"
 
 

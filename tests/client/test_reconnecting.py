@@ -23,9 +23,9 @@ from ptykill.cli.client.daemon_client import DaemonClient
 from ptykill.cli.client.input_queue import InputQueue
 from tests.client.conftest import KEY, serving
 from tests.client.proxy import Proxy
-from tests.client.seat import PATIENCE, Here, Seat
+from tests.client.terminals import PATIENCE, Cli, Terminal
 
-Sit: TypeAlias = Callable[..., Seat]
+Start: TypeAlias = Callable[..., Terminal]
 
 STAYS = "echo ready; while read line; do echo heard $line; done"
 LOST = "is lost; connecting again (Ctrl-C gives up)\r\n"
@@ -33,21 +33,21 @@ BACK = "ptykill: connected again\r\n"
 
 
 @pytest.fixture
-def proxy(here: Here) -> Iterator[Proxy]:
+def proxy(cli: Cli) -> Iterator[Proxy]:
     """Return a proxy before the daemon."""
-    passing = Proxy(port_of(here))
+    passing = Proxy(port_of(cli))
     yield passing
     passing.close()
 
 
-def port_of(here: Here) -> int:
+def port_of(cli: Cli) -> int:
     """Return a daemon's port."""
-    return int(here.env["PTYKILL_URL"].split(":")[2].partition("/")[0])
+    return int(cli.env["PTYKILL_URL"].split(":")[2].partition("/")[0])
 
 
-def through(proxy: Proxy) -> Here:
+def through(proxy: Proxy) -> Cli:
     """Return a client that goes through a proxy."""
-    return Here(f"http://127.0.0.1:{proxy.port}", KEY)
+    return Cli(f"http://127.0.0.1:{proxy.port}", KEY)
 
 
 def setting(**numbers: float) -> str:
@@ -59,22 +59,22 @@ def setting(**numbers: float) -> str:
     )
 
 
-def test_a_connection_that_stalls(here: Here, proxy: Proxy, sit: Sit) -> None:
+def test_a_connection_that_stalls(cli: Cli, proxy: Proxy, start: Start) -> None:
     """Silence is noticed and told, and with the same token the session goes on, as does typing."""
-    session_id = here.new(STAYS)
-    seat = sit("attach", session_id, here=through(proxy), first=setting(SILENCE_TIMEOUT=3))
-    seat.read_until("ready\r\n")
+    session_id = cli.new(STAYS)
+    terminal = start("attach", session_id, cli=through(proxy), first=setting(SILENCE_TIMEOUT=3))
+    terminal.read_until("ready\r\n")
     proxy.open.clear()
-    seat.read_until(LOST)
-    seat.type("nobody hears this\r")
+    terminal.read_until(LOST)
+    terminal.type("nobody hears this\r")
     proxy.cut()
     proxy.open.set()
-    seat.read_until(BACK)
-    seat.type("two\r")
-    assert "nobody" not in seat.read_until("heard two\r\n")
-    seat.type("\x1d")
-    assert seat.wait() == 0
-    assert seat.restored
+    terminal.read_until(BACK)
+    terminal.type("two\r")
+    assert "nobody" not in terminal.read_until("heard two\r\n")
+    terminal.type("\x1d")
+    assert terminal.wait() == 0
+    assert terminal.restored
 
 
 async def test_a_silent_session_is_not_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,56 +101,56 @@ async def test_a_silent_session_is_not_a_lost_one(monkeypatch: pytest.MonkeyPatc
     assert heard == ["done"]
 
 
-def test_a_session_that_ends_meanwhile(here: Here, proxy: Proxy, sit: Sit) -> None:
+def test_a_session_that_ends_meanwhile(cli: Cli, proxy: Proxy, start: Start) -> None:
     """Its exit status is told all the same, once there is a connection again."""
-    session_id = here.new(STAYS)
-    seat = sit(
-        "attach", session_id, here=through(proxy), first=setting(NO_LISTENER_TIMEOUT=PATIENCE)
+    session_id = cli.new(STAYS)
+    terminal = start(
+        "attach", session_id, cli=through(proxy), first=setting(NO_LISTENER_TIMEOUT=PATIENCE)
     )
-    seat.read_until("ready\r\n")
+    terminal.read_until("ready\r\n")
     proxy.refuse()
-    seat.read_until(LOST)
-    assert here.ask("kill", session_id).returncode == 0
+    terminal.read_until(LOST)
+    assert cli.ask("kill", session_id).returncode == 0
     proxy.accept_again()
-    assert seat.wait() == 129
-    assert "ptykill: the session was ended\r\n" in seat.seen
-    assert seat.restored
+    assert terminal.wait() == 129
+    assert "ptykill: the session was ended\r\n" in terminal.seen
+    assert terminal.restored
 
 
-def test_a_session_that_nobody_knows_any_more(here: Here, proxy: Proxy, sit: Sit) -> None:
+def test_a_session_that_nobody_knows_any_more(cli: Cli, proxy: Proxy, start: Start) -> None:
     """Another daemon answers there: the session is over, and how it ended can't be known."""
-    session_id = here.new(STAYS)
-    seat = sit("attach", session_id, here=through(proxy))
-    seat.read_until("ready\r\n")
+    session_id = cli.new(STAYS)
+    terminal = start("attach", session_id, cli=through(proxy))
+    terminal.read_until("ready\r\n")
     with serving("--port", "0") as other:
         line = cast(IO[str], other.stdout).readline()
         proxy.target = int(line.split(":")[2].partition("/")[0])
         proxy.cut()
-        assert seat.wait() == 255
-    assert "ptykill: the session is over; its exit status can't be known\r\n" in seat.seen
-    assert seat.restored
+        assert terminal.wait() == 255
+    assert "ptykill: the session is over; its exit status can't be known\r\n" in terminal.seen
+    assert terminal.restored
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x1d"])
-def test_giving_up(here: Here, proxy: Proxy, sit: Sit, key: str) -> None:
+def test_giving_up(cli: Cli, proxy: Proxy, start: Start, key: str) -> None:
     """Ctrl-C, or the key that detaches, ends the waiting; the session goes on."""
-    session_id = here.new(STAYS)
-    seat = sit(
-        "attach", session_id, here=through(proxy), first=setting(NO_LISTENER_TIMEOUT=PATIENCE)
+    session_id = cli.new(STAYS)
+    terminal = start(
+        "attach", session_id, cli=through(proxy), first=setting(NO_LISTENER_TIMEOUT=PATIENCE)
     )
-    seat.read_until("ready\r\n")
+    terminal.read_until("ready\r\n")
     proxy.refuse()
-    seat.read_until(LOST)
-    seat.type(key)
-    assert seat.wait() == 0
-    assert f"ptykill: detached; to come back: ptykill attach {session_id}" in seat.seen
-    assert seat.restored
-    assert here.get(session_id)["is_alive"]
+    terminal.read_until(LOST)
+    terminal.type(key)
+    assert terminal.wait() == 0
+    assert f"ptykill: detached; to come back: ptykill attach {session_id}" in terminal.seen
+    assert terminal.restored
+    assert cli.get(session_id)["is_alive"]
 
 
-def test_input_that_may_be_lost_is_told(here: Here, proxy: Proxy) -> None:
+def test_input_that_may_be_lost_is_told(cli: Cli, proxy: Proxy) -> None:
     """What comes from a pipe has no gaps: if it is cut in the midst of it, that is an error."""
-    session_id = here.new(STAYS)
+    session_id = cli.new(STAYS)
     process = subprocess.Popen(
         [sys.executable, "-m", "ptykill", "attach", session_id],
         stdin=subprocess.PIPE,

@@ -12,9 +12,9 @@ from typing import IO, TypeAlias, cast
 import pytest
 
 from ptykill.testing import processes
-from tests.client.seat import CATCHES, PATIENCE, Seat, ask, eventually
+from tests.client.terminals import CATCHES, PATIENCE, Terminal, ask, eventually
 
-Sit: TypeAlias = Callable[..., Seat]
+Start: TypeAlias = Callable[..., Terminal]
 
 DEAF = "trap '' HUP INT TERM; echo ready; while :; do sleep 0.1; done"
 QUICK = ("--plan", "HUP@session 300ms, KILL 15s")
@@ -214,52 +214,52 @@ def test_its_own_death_leaves_nothing(mark: str) -> None:
 # --- at a terminal --------------------------------------------------------------------------------
 
 
-def test_at_a_terminal(sit: Sit) -> None:
+def test_at_a_terminal(start: Start) -> None:
     """The command has its size, takes every key, and the terminal is as it was afterwards."""
-    seat = sit("run", "sh", "-c", f"stty size; {CATCHES}", rows=30)
-    assert "30 80" in seat.read_until("ready\r\n")
-    assert seat.raw
-    seat.type("\x03")
-    seat.read_until("caught")
-    assert seat.wait() == 5
-    assert seat.restored
+    terminal = start("run", "sh", "-c", f"stty size; {CATCHES}", rows=30)
+    assert "30 80" in terminal.read_until("ready\r\n")
+    assert terminal.raw
+    terminal.type("\x03")
+    terminal.read_until("caught")
+    assert terminal.wait() == 5
+    assert terminal.restored
 
 
-def test_the_window_is_followed(sit: Sit) -> None:
+def test_the_window_is_followed(start: Start) -> None:
     """When the window changes its size, so does the command's."""
-    seat = sit(
+    terminal = start(
         "run", "sh", "-c", "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
     )
-    seat.read_until("ready\r\n")
-    seat.resize(31, 101)
-    seat.read_until("31 101")
-    seat.process.terminate()
-    assert seat.wait() == -signal.SIGTERM
-    assert seat.restored
+    terminal.read_until("ready\r\n")
+    terminal.resize(31, 101)
+    terminal.read_until("31 101")
+    terminal.process.terminate()
+    assert terminal.wait() == -signal.SIGTERM
+    assert terminal.restored
 
 
-def test_a_stuck_terminal_holds_nothing_up(sit: Sit, mark: str) -> None:
+def test_a_stuck_terminal_holds_nothing_up(start: Start, mark: str) -> None:
     """Though nobody reads the terminal, a signal ends the session, and then this process."""
-    seat = sit("run", *QUICK, "yes")
-    seat.read_until("y\r\n")
-    seat.process.terminate()
+    terminal = start("run", *QUICK, "yes")
+    terminal.read_until("y\r\n")
+    terminal.process.terminate()
     # Nothing is read here: `wait` would.
-    assert seat.process.wait(PATIENCE) == -signal.SIGTERM
-    assert seat.restored
+    assert terminal.process.wait(PATIENCE) == -signal.SIGTERM
+    assert terminal.restored
     assert left(mark) == []
 
 
 def test_a_terminal_that_goes_away(mark: str) -> None:
     """When the terminal is hung up, the session is ended."""
-    seat = Seat("run", *QUICK, "sh", "-c", DEAF)
+    terminal = Terminal("run", *QUICK, "sh", "-c", DEAF)
     try:
-        seat.read_until("ready")
-        os.close(seat.master)
-        assert seat.process.wait(PATIENCE) == -signal.SIGHUP
+        terminal.read_until("ready")
+        os.close(terminal.master)
+        assert terminal.process.wait(PATIENCE) == -signal.SIGHUP
         assert left(mark) == []
     finally:
-        seat.process.kill()
-        os.close(seat.slave)
+        terminal.process.kill()
+        os.close(terminal.slave)
 
 
 def test_it_imports_nothing_of_the_daemons_or_its_clients() -> None:

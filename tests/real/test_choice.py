@@ -22,7 +22,7 @@ from ptykill.testing import processes
 from tests.real.conftest import refused
 from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user
-from tests.real.scene import PATIENCE
+from tests.real.running_program import PATIENCE
 
 
 def without_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:

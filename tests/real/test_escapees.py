@@ -18,7 +18,7 @@ import ptykill
 from ptykill import HANGUP_THEN_KILL, Outcome, Session, Supervisor
 from ptykill.testing import processes
 from ptykill.testing.adversaries import python
-from tests.real.scene import PATIENCE, start, until
+from tests.real.running_program import PATIENCE, start, until
 
 LONG = "HUP@session + TERM@escaped 30s, KILL 15s"
 """The default plan, with a grace that no machine is too slow for."""
@@ -80,12 +80,12 @@ def notes(folder: Path) -> set[str]:
 @ORPHANED
 async def test_a_daemon_is_asked_with_sigterm(supervisor: Supervisor, tmp_path: Path) -> None:
     """SIGHUP goes to the session and SIGTERM to the daemon, once each; both clean up."""
-    scene = await start(supervisor, DAEMON, tmp_path, plan=LONG)
-    verdict = await scene.session.terminate()
-    assert scene.marked() == []
+    running = await start(supervisor, DAEMON, tmp_path, plan=LONG)
+    verdict = await running.session.terminate()
+    assert running.marked() == []
     assert (verdict.outcome, verdict.empty) == (Outcome.GRACEFUL, True)
-    assert notes(scene.folder) == {"leaderSIGHUP", "memberSIGHUP", "daemonSIGTERM"}
-    assert all(scene.has(f"cleaned-{name}") for name in ("leader", "member", "daemon"))
+    assert notes(running.folder) == {"leaderSIGHUP", "memberSIGHUP", "daemonSIGTERM"}
+    assert all(running.has(f"cleaned-{name}") for name in ("leader", "member", "daemon"))
     told = [(each.what, each.reached, each.error) for each in verdict.deliveries]
     assert told == [("HUP@session", 2, None), ("TERM@escaped", 1, None)]
 
@@ -94,22 +94,22 @@ async def test_a_child_in_a_session_of_its_own_is_asked_with_sigterm(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     """Each containment finds it by its parent, which has not got SIGHUP before that."""
-    scene = await start(supervisor, CHILD, tmp_path, plan=LONG)
-    verdict = await scene.session.terminate()
-    assert scene.marked() == []
+    running = await start(supervisor, CHILD, tmp_path, plan=LONG)
+    verdict = await running.session.terminate()
+    assert running.marked() == []
     assert verdict.outcome is Outcome.GRACEFUL
-    assert notes(scene.folder) == {"leaderSIGHUP", "daemonSIGTERM"}
-    assert scene.has("cleaned-daemon")
+    assert notes(running.folder) == {"leaderSIGHUP", "daemonSIGTERM"}
+    assert running.has("cleaned-daemon")
 
 
 async def test_escapees_can_be_asked_alone(supervisor: Supervisor, tmp_path: Path) -> None:
     """A step for them alone leaves the session as it is."""
     plan = "TERM@escaped 30s, KILL 15s"
-    scene = await start(supervisor, CHILD, tmp_path, plan=plan)
-    scene.session.request_end()
-    await until(lambda: scene.has("cleaned-daemon"), "the daemon's clean-up")
-    assert notes(scene.folder) == {"daemonSIGTERM"}
-    verdict = await scene.session.kill()
+    running = await start(supervisor, CHILD, tmp_path, plan=plan)
+    running.session.request_end()
+    await until(lambda: running.has("cleaned-daemon"), "the daemon's clean-up")
+    assert notes(running.folder) == {"daemonSIGTERM"}
+    verdict = await running.session.kill()
     assert verdict.deliveries[0].what == "TERM@escaped"
     assert verdict.deliveries[0].reached == 1
 
@@ -117,14 +117,14 @@ async def test_escapees_can_be_asked_alone(supervisor: Supervisor, tmp_path: Pat
 @ORPHANED
 async def test_a_daemon_that_a_leader_left_is_asked(supervisor: Supervisor, tmp_path: Path) -> None:
     """A leader that ends by itself leaves its daemon to the plan, and that cleans up."""
-    scene = await start(supervisor, LEAVING, tmp_path, plan=LONG)
-    scene.tell("go")
+    running = await start(supervisor, LEAVING, tmp_path, plan=LONG)
+    running.tell("go")
     with trio.fail_after(PATIENCE):
-        verdict = await scene.session.wait()
+        verdict = await running.session.wait()
     assert (verdict.outcome, verdict.empty) == (Outcome.GRACEFUL, True)
     assert verdict.exit_status == ptykill.ExitStatus(code=3)
-    assert notes(scene.folder) == {"daemonSIGTERM"}
-    assert scene.has("cleaned-daemon")
+    assert notes(running.folder) == {"daemonSIGTERM"}
+    assert running.has("cleaned-daemon")
 
 
 AGENTS = {

@@ -27,7 +27,7 @@ from ptykill.system.kernel.pidfd import Pidfd
 from ptykill.system.kernel.procfs import members
 from ptykill.testing import processes
 from ptykill.testing.adversaries import find, python
-from tests.real.scene import PATIENCE, SLACK, Scene, start, until
+from tests.real.running_program import PATIENCE, SLACK, RunningProgram, start, until
 
 pytestmark = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 
@@ -49,9 +49,9 @@ ESCAPEES = python(
 )
 
 
-def keeper_of(scene: Scene) -> int:
+def keeper_of(running: RunningProgram) -> int:
     """Return the pid of a session's keeper: its leader's parent."""
-    leader = scene.leader()
+    leader = running.leader()
     assert leader is not None
     keeper = processes.look_up(leader.parent)
     assert keeper is not None
@@ -88,9 +88,9 @@ def until_now(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
-async def all_gone(scene: Scene) -> None:
+async def all_gone(running: RunningProgram) -> None:
     """Wait until nobody with the session's mark lives: who kills is not always who tells."""
-    await until(lambda: scene.marked() == [], "the members to be gone")
+    await until(lambda: running.marked() == [], "the members to be gone")
 
 
 def check_lost(verdict: Verdict, tier: str) -> None:
@@ -141,52 +141,52 @@ async def test_those_born_while_others_are_signalled(
 ) -> None:
     """A helper that is born in the midst of the walk through the members is not hung up."""
     del tier
-    scene = await start(supervisor, HELPED, tmp_path)
+    running = await start(supervisor, HELPED, tmp_path)
 
     def slowly(root: Pidfd) -> Iterator[Pidfd]:
         yield from members(root)
-        if not scene.has("born"):
-            scene.tell("go")
-            while not scene.has("born"):
+        if not running.has("born"):
+            running.tell("go")
+            while not running.has("born"):
                 time.sleep(0.001)
             yield from members(root)  # As if that one walk had come by the helper only now.
-            scene.tell("done")
+            running.tell("done")
 
     monkeypatch.setattr("ptykill.system.containment.keeper_tier.members", slowly)
-    verdict = await scene.session.terminate(grace=PATIENCE)
+    verdict = await running.session.terminate(grace=PATIENCE)
     assert verdict.exit_status == ExitStatus(code=0)
     assert verdict.outcome is Outcome.GRACEFUL
-    assert scene.has("cleaned")
+    assert running.has("cleaned")
 
 
 async def test_a_keeper_that_is_killed(supervisor: Supervisor, tmp_path: Path, tier: str) -> None:
     """Its death ends the session soon, those that had escaped too, and the verdict says so."""
-    scene = await start(supervisor, ESCAPEES, tmp_path)
-    os.kill(keeper_of(scene), signal.SIGKILL)
+    running = await start(supervisor, ESCAPEES, tmp_path)
+    os.kill(keeper_of(running), signal.SIGKILL)
     with trio.fail_after(PATIENCE):
-        verdict = await scene.session.wait()
-    assert scene.marked() == []
+        verdict = await running.session.wait()
+    assert running.marked() == []
     check_lost(verdict, tier)
     assert verdict.exit_status is None
-    assert await scene.session.receive() == b""
+    assert await running.session.receive() == b""
 
 
 async def test_a_keeper_that_is_killed_during_the_grace(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
     """Whoever waits for the verdict gets it, long before the grace would be over."""
-    scene = await start(supervisor, ESCAPEES, tmp_path)
+    running = await start(supervisor, ESCAPEES, tmp_path)
     async with trio.open_nursery() as nursery:
         verdicts: list[Verdict] = []
 
         async def ask() -> None:
-            verdicts.append(await scene.session.terminate(grace=PATIENCE))
+            verdicts.append(await running.session.terminate(grace=PATIENCE))
 
         nursery.start_soon(ask)
         await trio.sleep(0.05)
-        os.kill(keeper_of(scene), signal.SIGKILL)
+        os.kill(keeper_of(running), signal.SIGKILL)
     (verdict,) = verdicts
-    assert scene.marked() == []
+    assert running.marked() == []
     check_lost(verdict, tier)
     assert verdict.took < PATIENCE
 
@@ -196,15 +196,15 @@ async def test_a_keeper_and_its_warden_killed(
 ) -> None:
     """What the process table shows, or the cgroup holds, is killed; but nothing is proven."""
     program = find("deaf member of a polite leader")
-    scene = await start(supervisor, program, tmp_path)
-    keeper = keeper_of(scene)
+    running = await start(supervisor, program, tmp_path)
+    keeper = keeper_of(running)
     for pid in warden(), keeper:
         os.kill(pid, signal.SIGKILL)
     with trio.fail_after(PATIENCE):
-        verdict = await scene.session.wait()
+        verdict = await running.session.wait()
     check_unproven(verdict, tier)
-    assert scene.marked() == []
-    assert await scene.session.terminate() == verdict
+    assert running.marked() == []
+    assert await running.session.terminate() == verdict
     session = await supervisor.spawn(["true"], cwd=tmp_path)
     assert (await session.wait()).empty
 
@@ -215,13 +215,13 @@ async def test_escapees_of_a_lost_keeper_are_in_the_cgroup(
     """The kernel knows the members of a cgroup even when nobody else is left to know them."""
     if tier != "cgroup":
         pytest.skip("only a cgroup knows")
-    scene = await start(supervisor, ESCAPEES, tmp_path)
-    keeper = keeper_of(scene)
+    running = await start(supervisor, ESCAPEES, tmp_path)
+    keeper = keeper_of(running)
     for pid in warden(), keeper:
         os.kill(pid, signal.SIGKILL)
     with trio.fail_after(PATIENCE):
-        verdict = await scene.session.wait()
-    assert scene.marked() == []
+        verdict = await running.session.wait()
+    assert running.marked() == []
     check_unproven(verdict, tier)
 
 
@@ -231,30 +231,30 @@ async def test_a_keeper_that_is_stopped(
 ) -> None:
     """It is made to go on when its session is to end."""
     expected = find(program)
-    scene = await start(supervisor, expected, tmp_path)
-    os.kill(keeper_of(scene), signal.SIGSTOP)
-    verdict = await scene.session.terminate(grace=expected.grace)
+    running = await start(supervisor, expected, tmp_path)
+    os.kill(keeper_of(running), signal.SIGSTOP)
+    verdict = await running.session.terminate(grace=expected.grace)
     assert (verdict.empty, verdict.outcome) == (True, expected.outcome)
     assert verdict.exit_status == expected.status
     assert verdict.caveats == frozenset()
     assert verdict.took < (
         expected.grace if expected.outcome is Outcome.GRACEFUL else expected.grace + SLACK
     )
-    assert scene.marked() == []
+    assert running.marked() == []
 
 
 async def test_a_full_socket(supervisor: Supervisor, tmp_path: Path) -> None:
     """What a stopped keeper has no room to be told, it does not need to be told."""
-    scene = await start(supervisor, ESCAPEES, tmp_path)
-    keeper = keeper_of(scene)
+    running = await start(supervisor, ESCAPEES, tmp_path)
+    keeper = keeper_of(running)
     os.kill(keeper, signal.SIGSTOP)
-    channel = scene.session._driver.containment._keeper.channel  # type: ignore[attr-defined]
+    channel = running.session._driver.containment._keeper.channel  # type: ignore[attr-defined]
     with contextlib.suppress(BlockingIOError):
         while True:
             channel.send(marshal.dumps(("nonsense",)))
-    verdict = await scene.session.terminate(grace=0.1)
+    verdict = await running.session.terminate(grace=0.1)
     assert (verdict.empty, verdict.outcome) == (True, Outcome.KILLED)
-    assert scene.marked() == []
+    assert running.marked() == []
 
 
 async def test_a_warden_that_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -265,8 +265,8 @@ async def test_a_warden_that_is_killed(supervisor: Supervisor, tmp_path: Path) -
     await until(lambda: not processes.descendants(old), "the warden to be dead")
     second = await start(supervisor, find("polite"), tmp_path)
     assert warden() != old
-    for scene in first, second:
-        verdict = await scene.session.terminate(grace=PATIENCE)
+    for running in first, second:
+        verdict = await running.session.terminate(grace=PATIENCE)
         assert (verdict.outcome, verdict.empty) == (Outcome.GRACEFUL, True)
         assert verdict.caveats == frozenset()
 
@@ -276,9 +276,9 @@ async def test_a_warden_that_is_stopped(supervisor: Supervisor, tmp_path: Path) 
     pid = warden()
     os.kill(pid, signal.SIGSTOP)
     for _ in range(3):
-        scene = await start(supervisor, find("polite"), tmp_path)
+        running = await start(supervisor, find("polite"), tmp_path)
         os.kill(pid, signal.SIGSTOP)
-        assert (await scene.session.terminate(grace=PATIENCE)).empty
+        assert (await running.session.terminate(grace=PATIENCE)).empty
 
 
 async def test_a_stopped_warden_is_asked_to_leave(
@@ -295,8 +295,8 @@ async def test_a_stopped_warden_is_asked_to_leave(
 
     monkeypatch.setattr(Pidfd, "send", noted)
     async with ptykill.open_supervisor(containment=tier) as supervisor:
-        scene = await start(supervisor, find("polite"), tmp_path)
-        await scene.session.terminate(grace=PATIENCE)
+        running = await start(supervisor, find("polite"), tmp_path)
+        await running.session.terminate(grace=PATIENCE)
         pid = warden()
         os.kill(pid, signal.SIGSTOP)
     assert (pid, signal.SIGKILL) not in sent
@@ -307,11 +307,11 @@ async def test_a_warden_leaves_no_orphans(tmp_path: Path, tier: str) -> None:
     async with ptykill.open_supervisor(
         containment=tier, plan="KILL 15s", leftovers="kill"
     ) as supervisor:
-        scene = await start(supervisor, ESCAPEES, tmp_path)
-        os.kill(keeper_of(scene), signal.SIGKILL)
+        running = await start(supervisor, ESCAPEES, tmp_path)
+        os.kill(keeper_of(running), signal.SIGKILL)
         with trio.fail_after(PATIENCE):
-            check_lost(await scene.session.wait(), tier)
-    await all_gone(scene)
+            check_lost(await running.session.wait(), tier)
+    await all_gone(running)
 
 
 async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -321,8 +321,8 @@ async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path) -> N
         pid = idle()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        scene = await start(supervisor, find("polite"), tmp_path)
-        assert (await scene.session.terminate(grace=PATIENCE)).empty
+        running = await start(supervisor, find("polite"), tmp_path)
+        assert (await running.session.terminate(grace=PATIENCE)).empty
 
 
 async def test_a_rehearsal_leaves_nothing(supervisor: Supervisor) -> None:
@@ -533,23 +533,23 @@ async def test_our_own_processes_ignore_what_is_for_the_host(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     """Signals that a terminal or a service manager sends to all of a host do not end a keeper."""
-    scene = await start(supervisor, find("polite"), tmp_path)
+    running = await start(supervisor, find("polite"), tmp_path)
     for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1:
-        for pid in warden(), keeper_of(scene):
+        for pid in warden(), keeper_of(running):
             os.kill(pid, number)
     await trio.sleep(0.05)
-    verdict = await scene.session.terminate(grace=PATIENCE)
+    verdict = await running.session.terminate(grace=PATIENCE)
     assert (verdict.outcome, verdict.caveats) == (Outcome.GRACEFUL, frozenset())
 
 
 async def test_the_spared_keep_their_keeper(supervisor: Supervisor, tmp_path: Path) -> None:
     """What a leader leaves behind may be left alone; its keeper stays for as long as it lives."""
-    scene = await start(
+    running = await start(
         supervisor, find("leaves a deaf child"), tmp_path, leftovers=ptykill.Leftovers.SPARE
     )
-    keeper = keeper_of(scene)
-    scene.tell("go")
-    verdict = await scene.session.wait()
+    keeper = keeper_of(running)
+    running.tell("go")
+    verdict = await running.session.wait()
     assert (verdict.outcome, verdict.empty) == (Outcome.SPARED, False)
     (survivor,) = verdict.survivors
     found = processes.look_up(survivor.pid)
@@ -580,26 +580,26 @@ async def test_the_death_signal(
         'on(signal.SIGUSR1, lambda: (say("told"), os._exit(0))); say("ready"); idle()',
     )
     attributes = ptykill.Attributes(death_signal="USR1")
-    scene = await start(supervisor, program, tmp_path, attributes=attributes)
+    running = await start(supervisor, program, tmp_path, attributes=attributes)
     if kept:
-        os.kill(scene.session.pid, signal.SIGUSR1)
+        os.kill(running.session.pid, signal.SIGUSR1)
     else:
-        os.kill(keeper_of(scene), signal.SIGKILL)
-    await scene.session.wait()
-    await until(lambda: scene.has("told") or scene.marked() == [], "the signal")
-    assert scene.has("told")
+        os.kill(keeper_of(running), signal.SIGKILL)
+    await running.session.wait()
+    await until(lambda: running.has("told") or running.marked() == [], "the signal")
+    assert running.has("told")
 
 
 async def test_a_stopped_warden_of_a_lost_keeper(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
     """It is made to go on, kills the orphans, and proves that none is left."""
-    scene = await start(supervisor, ESCAPEES, tmp_path)
+    running = await start(supervisor, ESCAPEES, tmp_path)
     await until(idle, "a warm keeper")  # To ask for one, the host would make the warden go on.
     os.kill(warden(), signal.SIGSTOP)
-    os.kill(keeper_of(scene), signal.SIGKILL)
-    verdict = await scene.session.terminate(grace=0.2)
-    assert scene.marked() == []
+    os.kill(keeper_of(running), signal.SIGKILL)
+    verdict = await running.session.terminate(grace=0.2)
+    assert running.marked() == []
     check_lost(verdict, tier)
 
 
@@ -607,10 +607,10 @@ async def test_a_number_that_was_given_out_again(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
     """A keeper is taken for dead by its socket, though something of what it said is unread."""
-    scene = await start(supervisor, ESCAPEES, tmp_path)
-    containment = cast(KeeperContainment, scene.session._driver.containment)
-    keeper = keeper_of(scene)
-    leader = scene.session.pid
+    running = await start(supervisor, ESCAPEES, tmp_path)
+    containment = cast(KeeperContainment, running.session._driver.containment)
+    keeper = keeper_of(running)
+    leader = running.session.pid
     # The loop is blocked from here on: nothing is read of what the keeper says.
     os.kill(leader, signal.SIGKILL)
     until_now(lambda: not lives(leader))
@@ -621,8 +621,8 @@ async def test_a_number_that_was_given_out_again(
     assert containment.survivors() == ()
     await trio.lowlevel.checkpoint()
     with trio.fail_after(PATIENCE):
-        check_lost(await scene.session.wait(), tier)
-    await all_gone(scene)
+        check_lost(await running.session.wait(), tier)
+    await all_gone(running)
 
 
 async def test_nothing_is_signalled_once_it_is_over(
@@ -630,9 +630,9 @@ async def test_nothing_is_signalled_once_it_is_over(
 ) -> None:
     """A target that a signaller has kept reaches nobody, whoever has its descriptor now."""
     del tier
-    scene = await start(supervisor, find("polite"), tmp_path)
-    containment = scene.session._driver.containment
-    await scene.session.terminate()
+    running = await start(supervisor, find("polite"), tmp_path)
+    containment = running.session._driver.containment
+    await running.session.terminate()
     await supervisor.close()
     for reach in ptykill.Reach:
         assert containment.signal("TERM", reach) == ptykill.Signalled()

@@ -37,20 +37,20 @@ from ptykill.testing.adversaries import (
     find,
     python,
 )
-from tests.real.scene import PATIENCE, SLACK, Scene, start, until
+from tests.real.running_program import PATIENCE, SLACK, RunningProgram, start, until
 
 TIER = frozenset({Caveat.SCANNED, Caveat.ESCAPEES_UNKNOWN})
 """What the session containment may say of itself in a verdict; the second always."""
 
 
-async def ended(scene: Scene, **options: object) -> Verdict:
+async def ended(running: RunningProgram, **options: object) -> Verdict:
     """End a session, and see for ourselves that nothing of it is left."""
-    with scene.observe() as observer:
-        assert len(observer) >= scene.program.members
-        verdict = await scene.session.terminate(**options)  # type: ignore[arg-type]
+    with running.observe() as observer:
+        assert len(observer) >= running.program.members
+        verdict = await running.session.terminate(**options)  # type: ignore[arg-type]
         assert observer.survivors() == []
-        assert scene.marked() == []
-    assert processes.look_up(scene.session.pid) is None  # It has been reaped.
+        assert running.marked() == []
+    assert processes.look_up(running.session.pid) is None  # It has been reaped.
     return verdict
 
 
@@ -93,12 +93,12 @@ def check_truth(verdict: Verdict, program: Program) -> None:
 @pytest.mark.parametrize("program", [*PROGRAMS, *JOBS], ids=str)
 async def test_terminate(supervisor: Supervisor, tmp_path: Path, program: Program) -> None:
     """Nothing survives, clean-up within the grace is honoured, and the verdict is true."""
-    scene = await start(supervisor, program, tmp_path)
-    verdict = await ended(scene, grace=program.grace)
+    running = await start(supervisor, program, tmp_path)
+    verdict = await ended(running, grace=program.grace)
     check_truth(verdict, program)
-    assert scene.has("cleaned") == program.cleans_up
-    assert scene.session.state is State.ENDED
-    assert scene.session.exit_status == program.status
+    assert running.has("cleaned") == program.cleans_up
+    assert running.session.state is State.ENDED
+    assert running.session.exit_status == program.status
 
 
 @pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
@@ -107,21 +107,21 @@ async def test_nothing_escapes(supervisor: Supervisor, tmp_path: Path, program: 
     """Whoever leaves the session, and loses its parent, is ended with it."""
     if program.missing:
         pytest.skip(f"not installed: {', '.join(program.missing)}")
-    scene = await start(supervisor, program, tmp_path, plan=str(HANGUP_THEN_KILL))
-    verdict = await ended(scene, grace=program.grace)
+    running = await start(supervisor, program, tmp_path, plan=str(HANGUP_THEN_KILL))
+    verdict = await ended(running, grace=program.grace)
     check_truth(verdict, program)
-    assert scene.has("cleaned") == program.cleans_up
+    assert running.has("cleaned") == program.cleans_up
 
 
 @pytest.mark.parametrize("program", [*PROGRAMS, *JOBS], ids=str)
 async def test_kill(supervisor: Supervisor, tmp_path: Path, program: Program) -> None:
     """Nothing survives an immediate SIGKILL either."""
-    scene = await start(supervisor, program, tmp_path)
-    verdict = await ended(scene, plan=KILL_NOW)
+    running = await start(supervisor, program, tmp_path)
+    verdict = await ended(running, plan=KILL_NOW)
     assert (verdict.outcome, verdict.empty) == (Outcome.KILLED, True)
     assert verdict.exit_status == ExitStatus(signal=signal.SIGKILL)
     assert [each.what for each in verdict.deliveries] == ["KILL@all"]
-    assert not scene.has("cleaned")
+    assert not running.has("cleaned")
 
 
 PORTABLE = (
@@ -143,10 +143,10 @@ PORTABLE = (
 async def test_each_system(system: str, supervisor: Supervisor, tmp_path: Path, name: str) -> None:
     """Nothing survives where there are no pidfds and no /proc either."""
     program = find(name)
-    scene = await start(supervisor, program, tmp_path)
-    verdict = await ended(scene, grace=program.grace)
+    running = await start(supervisor, program, tmp_path)
+    verdict = await ended(running, grace=program.grace)
     check_truth(verdict, program)
-    assert scene.has("cleaned") == program.cleans_up
+    assert running.has("cleaned") == program.cleans_up
     if system == "portable":
         assert Caveat.SCANNED in verdict.caveats
 
@@ -158,9 +158,9 @@ async def test_each_way_to_spawn(
 ) -> None:
     """A session ends as well whichever way it was born."""
     program = find(name)
-    scene = await start(supervisor, program, tmp_path)
-    check_truth(await ended(scene, grace=program.grace), program)
-    assert scene.has("cleaned") == program.cleans_up
+    running = await start(supervisor, program, tmp_path)
+    check_truth(await ended(running, grace=program.grace), program)
+    assert running.has("cleaned") == program.cleans_up
 
 
 async def test_the_hangup_reaches_every_member_once(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -184,17 +184,17 @@ async def test_the_hangup_reaches_every_member_once(supervisor: Supervisor, tmp_
         idle()
         """,
     )
-    scene = await start(supervisor, program, tmp_path)
-    with scene.observe() as observer:
+    running = await start(supervisor, program, tmp_path)
+    with running.observe() as observer:
         pids = observer.pids
-    record = scene.folder / "hangups"
+    record = running.folder / "hangups"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: scene.session.terminate(grace=3600))
+        nursery.start_soon(lambda: running.session.terminate(grace=3600))
         await until(lambda: len(record.read_text().split()) >= len(pids), "the hangups")
         await trio.sleep(0.1)
         # Before the kill: when the leader dies of it, the kernel hangs the others up as well.
         heard = record.read_text().split()
-        verdict = await ended(scene, grace=0)
+        verdict = await ended(running, grace=0)
     assert sorted(heard) == sorted(map(str, pids))
     assert [each.reached for each in verdict.deliveries] == [5, 5]
 
@@ -204,23 +204,25 @@ async def test_ctrl_z(supervisor: Supervisor, tmp_path: Path) -> None:
     shell = Program(
         "bash", "an interactive bash", "", (BASH, "--norc", "--noprofile", "-i"), typed=":"
     )
-    scene = await start(supervisor, shell, tmp_path)
-    await scene.session.send(b"sleep 60\n")
-    await until(lambda: scene.foreground() != scene.session.pid, "the job to be in front")
-    job = scene.foreground()
+    running = await start(supervisor, shell, tmp_path)
+    await running.session.send(b"sleep 60\n")
+    await until(lambda: running.foreground() != running.session.pid, "the job to be in front")
+    job = running.foreground()
     # Before its exec it still ignores what is typed, as its shell does.
     await until(lambda: name_of(job) == "sleep", "the job to run")
-    await scene.session.send(b"\x1a")
-    await until(lambda: scene.foreground() == scene.session.pid, "the shell to be back in front")
+    await running.session.send(b"\x1a")
+    await until(
+        lambda: running.foreground() == running.session.pid, "the shell to be back in front"
+    )
     stopped = processes.look_up(job)
     assert stopped is not None
     assert stopped.state == "T"
     lines = [each.typed for each in JOBS if "100" not in each.name]
     # Each into its own file: a line too long for the terminal would be cut (4096 bytes).
-    (scene.folder / "jobs").write_text("\n".join([*lines, ": > all"]) + "\n")
-    await scene.session.send(b". ./jobs\n")
-    await until(lambda: scene.has("all"), "the jobs to run")
-    verdict = await ended(scene, grace=0.3)
+    (running.folder / "jobs").write_text("\n".join([*lines, ": > all"]) + "\n")
+    await running.session.send(b". ./jobs\n")
+    await until(lambda: running.has("all"), "the jobs to run")
+    verdict = await ended(running, grace=0.3)
     assert verdict.empty
     assert verdict.outcome is Outcome.KILLED
     assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
@@ -239,13 +241,13 @@ async def test_foreground_child_outlives_its_shell(supervisor: Supervisor, tmp_p
     shell = Program(
         "bash", "an interactive bash", "", (BASH, "--norc", "--noprofile", "-i"), typed=":"
     )
-    scene = await start(supervisor, shell, tmp_path)
-    (scene.folder / "ready").unlink()
-    await scene.session.send(f"{command}\n".encode())
-    await scene.ready()
-    assert scene.foreground() != scene.session.pid
-    verdict = await ended(scene, grace=PATIENCE)
-    assert scene.has("cleaned")
+    running = await start(supervisor, shell, tmp_path)
+    (running.folder / "ready").unlink()
+    await running.session.send(f"{command}\n".encode())
+    await running.ready()
+    assert running.foreground() != running.session.pid
+    verdict = await ended(running, grace=PATIENCE)
+    assert running.has("cleaned")
     assert (verdict.outcome, verdict.empty) == (Outcome.GRACEFUL, True)
     assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
     assert verdict.took >= 0.5
@@ -280,28 +282,28 @@ async def test_leader_that_had_ended_before(
     supervisor: Supervisor, tmp_path: Path, program: Program
 ) -> None:
     """What a leader leaves behind by ending on its own gets the plan, and the verdict says so."""
-    scene = await start(
+    running = await start(
         supervisor, program, tmp_path, plan=f"HUP@session {program.grace}s, KILL 15s"
     )
-    with scene.observe() as observer:
+    with running.observe() as observer:
         assert len(observer) == program.members
-        scene.tell("go")
-        verdict = await scene.session.wait()
+        running.tell("go")
+        verdict = await running.session.wait()
         assert observer.survivors() == []
-        assert scene.marked() == []
+        assert running.marked() == []
     check_truth(verdict, program)
-    assert scene.has("cleaned") == program.cleans_up
+    assert running.has("cleaned") == program.cleans_up
 
 
 async def test_terminate_after_the_leader_has_ended(supervisor: Supervisor, tmp_path: Path) -> None:
     """One who asks for the end when only leftovers live shortens their grace."""
-    scene = await start(
+    running = await start(
         supervisor, find("leaves a deaf child"), tmp_path, plan="HUP@session 60s, KILL 15s"
     )
-    with scene.observe() as observer:
-        scene.tell("go")
-        assert await scene.session.wait_exited() == ExitStatus(code=5)
-        verdict = await scene.session.terminate(grace=0.1)
+    with running.observe() as observer:
+        running.tell("go")
+        assert await running.session.wait_exited() == ExitStatus(code=5)
+        verdict = await running.session.terminate(grace=0.1)
         assert observer.survivors() == []
     assert (verdict.outcome, verdict.empty) == (Outcome.KILLED, True)
     assert verdict.exit_status == ExitStatus(code=5)
@@ -342,33 +344,33 @@ async def test_a_leader_held_by_a_hidden_tracer(supervisor: Supervisor, tmp_path
 
     Its tracer has left the session and lost its parent: this containment can't know of it.
     """
-    scene = await start(supervisor, HIDDEN_TRACER, tmp_path)
-    tracer = int((scene.folder / "tracer").read_text())
-    verdict = await scene.session.terminate(plan="HUP@session 100ms, KILL 500ms")
+    running = await start(supervisor, HIDDEN_TRACER, tmp_path)
+    tracer = int((running.folder / "tracer").read_text())
+    verdict = await running.session.terminate(plan="HUP@session 100ms, KILL 500ms")
     assert not verdict.empty
     assert verdict.outcome is Outcome.STUCK
     assert verdict.took < 0.6 + SLACK
     (survivor,) = verdict.survivors
-    assert survivor.pid == scene.session.pid
+    assert survivor.pid == running.session.pid
     assert survivor.state == "Z"
     assert survivor.why == f"dead, but held by the process that traces it, {tracer}"
     assert Caveat.ESCAPEES_UNKNOWN in verdict.caveats
-    assert scene.session.ended_at is None
-    assert scene.session.state is State.STUCK
+    assert running.session.ended_at is None
+    assert running.session.state is State.STUCK
     processes.end(tracer)
-    verdict = await scene.session.wait()
+    verdict = await running.session.wait()
     assert verdict.empty
     assert verdict.exit_status == ExitStatus(signal=signal.SIGKILL)
-    assert scene.session.ended_at is not None
+    assert running.session.ended_at is not None
 
 
 @pytest.mark.parametrize("tier", ["session"], indirect=True)
 async def test_what_left_the_session_unseen(supervisor: Supervisor, tmp_path: Path) -> None:
     """A daemon that left the session long ago is out of reach, and the verdict says it may be."""
-    scene = await start(supervisor, find("daemon"), tmp_path)
-    verdict = await scene.session.terminate(grace=PATIENCE)
+    running = await start(supervisor, find("daemon"), tmp_path)
+    verdict = await running.session.terminate(grace=PATIENCE)
     assert Caveat.ESCAPEES_UNKNOWN in verdict.caveats
-    (daemon,) = processes.marked(scene.mark)
+    (daemon,) = processes.marked(running.mark)
     processes.end(daemon.pid)
 
 
@@ -386,12 +388,12 @@ async def test_the_terminal_is_opened_again(supervisor: Supervisor, tmp_path: Pa
         idle()
         """,
     )
-    scene = await start(supervisor, program, tmp_path)
-    await until(lambda: scene.session.state is State.RUNNING, "a moment to pass")
-    scene.tell("go")
-    assert await scene.session.receive() == b"again"
-    assert scene.session.state is State.RUNNING
-    verdict = await ended(scene, grace=PATIENCE)
+    running = await start(supervisor, program, tmp_path)
+    await until(lambda: running.session.state is State.RUNNING, "a moment to pass")
+    running.tell("go")
+    assert await running.session.receive() == b"again"
+    assert running.session.state is State.RUNNING
+    verdict = await ended(running, grace=PATIENCE)
     assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
 
 
@@ -410,18 +412,18 @@ async def test_one_who_types_into_a_full_terminal_is_told(
         idle()
         """,
     )
-    scene = await start(supervisor, program, tmp_path)
+    running = await start(supervisor, program, tmp_path)
     refused = []
 
     async def type_much() -> None:
         with pytest.raises(SessionEnded) as caught:
-            await scene.session.send(b"x" * 1_000_000)
+            await running.session.send(b"x" * 1_000_000)
         refused.append(caught.value)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(type_much)
         await trio.testing.wait_all_tasks_blocked(0.1)
-        verdict = await ended(scene, plan=Plan.parse('"^C" 200ms, HUP@session 30s, KILL 15s'))
+        verdict = await ended(running, plan=Plan.parse('"^C" 200ms, HUP@session 30s, KILL 15s'))
     assert [error.code for error in refused] == ["SESSION_ENDED"]
     typed, hangup = verdict.deliveries
     assert typed.error is not None  # There was no room for it.
@@ -437,12 +439,12 @@ async def test_chains_of_forks_slip_through_no_look(supervisor: Supervisor, tmp_
         for number in range(15):
             here = folder / str(number)
             here.mkdir(parents=True)
-            scene = await start(supervisor, chain, here)
-            verdict = await scene.session.terminate(grace=0.1)
+            running = await start(supervisor, chain, here)
+            verdict = await running.session.terminate(grace=0.1)
             assert verdict.empty
             for _ in range(5):  # A chain may slip through one of our own looks, too.
                 await trio.sleep(0.003)
-                assert scene.marked() == []
+                assert running.marked() == []
 
     async with trio.open_nursery() as nursery:
         for number in range(4):
@@ -468,12 +470,12 @@ async def test_births_that_were_under_way(
         return empty
 
     monkeypatch.setattr(SessionContainment, "_emptied", noted)
-    scene = await start(supervisor, find(program), tmp_path)
-    verdict = await ended(scene, grace=scene.program.grace)
-    check_truth(verdict, scene.program)
+    running = await start(supervisor, find(program), tmp_path)
+    verdict = await ended(running, grace=running.program.grace)
+    check_truth(verdict, running.program)
     if verdict.outcome is Outcome.KILLED:  # The shell hangs up the others itself.
-        assert verdict.deliveries[0].reached == scene.program.members
-    assert reaped_at[0] == (scene.program.members == 1)
+        assert verdict.deliveries[0].reached == running.program.members
+    assert reaped_at[0] == (running.program.members == 1)
 
 
 @pytest.mark.parametrize("tier", ["session"], indirect=True)
@@ -501,15 +503,15 @@ async def test_a_leader_that_others_have_just_reaped(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     """It has no children, and takes no signal: the others have theirs at once."""
-    scene = await start(supervisor, find("bash with an orphan"), tmp_path)
-    leader, containment = scene.session.pid, scene.session._driver.containment
-    with scene.observe() as observer:
+    running = await start(supervisor, find("bash with an orphan"), tmp_path)
+    leader, containment = running.session.pid, running.session._driver.containment
+    with running.observe() as observer:
         assert containment.signal("WINCH", Reach.SESSION).reached == {leader}
         os.kill(leader, signal.SIGKILL)
         os.waitpid(leader, 0)  # noqa: ASYNC222 - before trio has seen anything
         [orphan] = containment.signal("WINCH", Reach.SESSION).reached
         assert name_of(orphan) == "sleep"
-        verdict = await scene.session.terminate()
+        verdict = await running.session.terminate()
         assert observer.survivors() == []
     assert verdict.empty
     assert Caveat.REAPED_BY_OTHERS in verdict.caveats

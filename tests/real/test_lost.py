@@ -20,7 +20,7 @@ from ptykill.system.kernel import cgroup
 from ptykill.testing import processes
 from ptykill.testing.adversaries import python
 from tests.real.hosts import run_host
-from tests.real.scene import PATIENCE, start, until
+from tests.real.running_program import PATIENCE, start, until
 
 needs_cgroup = pytest.mark.skipif(why_not("cgroup") is not None, reason="no cgroup")
 both = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
@@ -101,15 +101,15 @@ async def test_a_keeper_that_its_session_kills(
     asked: bool,  # noqa: FBT001
 ) -> None:
     """The escaped daemon is dead when the verdict comes, which says that SIGKILL was needed."""
-    scene = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
-    scene.tell("go")
+    running = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
+    running.tell("go")
     with trio.fail_after(PATIENCE):
         if asked:
             await trio.sleep(0.01)
-            verdict = await scene.session.terminate(plan=KILL_NOW)
+            verdict = await running.session.terminate(plan=KILL_NOW)
         else:
-            verdict = await scene.session.wait()
-    assert scene.marked() == []
+            verdict = await running.session.wait()
+    assert running.marked() == []
     assert verdict.empty
     assert verdict.outcome is Outcome.KILLED
     assert verdict.caveats <= {Caveat.KEEPER_LOST}
@@ -122,18 +122,18 @@ async def test_a_keeper_and_a_warden_that_a_session_kills(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
     """DELETE is told that nobody can prove the end, each time; what the cgroup knows is dead."""
-    scene = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
+    running = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
     app = ptykill.asgi_app(supervisor, key=None)
-    path = f"http://localhost/api/v1/pty/{scene.session.id}"
-    scene.tell("both")
+    path = f"http://localhost/api/v1/pty/{running.session.id}"
+    running.tell("both")
     with trio.fail_after(PATIENCE):
-        await scene.session.wait_exited()
+        await running.session.wait_exited()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
             answers = [await client.delete(path), await client.delete(path)]
     for answer in answers:
         assert (answer.status_code, answer.json()["code"]) == (500, "SESSION_UNPROVEN")
         assert "keeper lost" in answer.headers["ptykill-caveats"]
-    left = processes.marked(scene.mark)
+    left = processes.marked(running.mark)
     assert len(left) == (tier == "keeper")  # It has left all that could be looked at.
     for survivor in left:
         processes.end(survivor.pid)
@@ -186,13 +186,13 @@ async def test_a_frozen_keeper(
     assert place is not None
     monkeypatch.setenv("PTYKILL_TEST_PLACE", place)
     program = dataclasses.replace(FREEZES, source=f"kind = {kind!r}\n{FREEZES.source}")
-    scene = await start(supervisor, program, tmp_path)
-    keeper = cast(KeeperContainment, scene.session._driver.containment)._keeper
+    running = await start(supervisor, program, tmp_path)
+    keeper = cast(KeeperContainment, running.session._driver.containment)._keeper
     assert keeper.cgroup is not None
     events = Path(f"/proc/{keeper.pid}/cgroup")
     await until(lambda: frozen(place, events), "the keeper to be frozen")
     try:
-        verdict = await scene.session.terminate(plan="HUP@session 100ms, KILL 15s")
+        verdict = await running.session.terminate(plan="HUP@session 100ms, KILL 15s")
         assert verdict.empty
         assert verdict.outcome is Outcome.KILLED
         assert verdict.caveats == frozenset()
@@ -200,7 +200,7 @@ async def test_a_frozen_keeper(
     finally:
         if kind == "beside":
             await until(lambda: not Path(f"/proc/{keeper.pid}").exists(), "the keeper to leave")
-            remove((scene.folder / "beside").read_text())
+            remove((running.folder / "beside").read_text())
 
 
 def remove(folder: str) -> None:

@@ -25,7 +25,7 @@ from ptykill import (
 from ptykill.testing import processes
 from ptykill.testing.adversaries import find
 from ptykill.testing.observer import Observer
-from tests.real.scene import PATIENCE, SLACK, start, until
+from tests.real.running_program import PATIENCE, SLACK, start, until
 
 QUICK = "HUP@session 200ms, KILL 15s"
 DEAF = "bash with a deaf job"
@@ -42,16 +42,16 @@ async def test_left_by_return(tmp_path: Path, tier: str) -> None:
             tmp_path,
             plan="HUP@session 60s, KILL 15s",
         )
-        scenes = deaf, job, polite
-        observers = [scene.observe() for scene in scenes]
-    for scene, observer in zip(scenes, observers, strict=True):
+        programs = deaf, job, polite
+        observers = [running.observe() for running in programs]
+    for running, observer in zip(programs, observers, strict=True):
         with observer:
             assert observer.survivors() == []
-        assert scene.session.state is State.ENDED
-        assert scene.session.verdict is not None
-        assert scene.session.verdict.empty
+        assert running.session.state is State.ENDED
+        assert running.session.verdict is not None
+        assert running.session.verdict.empty
     assert polite.has("cleaned")
-    assert [scene.session.verdict.outcome for scene in scenes if scene.session.verdict] == [
+    assert [running.session.verdict.outcome for running in programs if running.session.verdict] == [
         Outcome.KILLED,
         Outcome.KILLED,
         Outcome.GRACEFUL,
@@ -65,8 +65,8 @@ async def test_left_by_exception(tmp_path: Path, tier: str, kind: type[BaseExcep
     observers: list[Observer] = []
     with pytest.raises(kind) as caught:  # noqa: PT012
         async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
-            scene = await start(supervisor, find(DEAF), tmp_path)
-            observers.append(scene.observe())
+            running = await start(supervisor, find(DEAF), tmp_path)
+            observers.append(running.observe())
             raise error
     assert caught.value is error
     assert error.__cause__ is None
@@ -102,28 +102,28 @@ async def test_left_by_cancellation(tmp_path: Path, tier: str) -> None:
 async def test_a_session_is_a_block_too(supervisor: Supervisor, tmp_path: Path) -> None:
     """Leaving a session's own block ends that session, and no other; cancelled or not."""
     beside = await start(supervisor, find("polite"), tmp_path)
-    scene = await start(
+    running = await start(
         supervisor, find("cleans up in half the grace"), tmp_path, plan="HUP@session 30s, KILL 15s"
     )
     with trio.CancelScope() as scope:
-        async with scene.session as session:
-            assert session is scene.session
+        async with running.session as session:
+            assert session is running.session
             scope.cancel()
             await trio.sleep_forever()
-    assert scene.has("cleaned")
-    assert scene.session.verdict is not None
-    assert scene.session.verdict.outcome is Outcome.GRACEFUL
+    assert running.has("cleaned")
+    assert running.session.verdict is not None
+    assert running.session.verdict.outcome is Outcome.GRACEFUL
     assert beside.session.state is State.RUNNING
 
 
 async def test_a_cancelled_caller(supervisor: Supervisor, tmp_path: Path) -> None:
     """Cancelling the one who asked for the end leaves the teardown to go on."""
-    scene = await start(supervisor, find("deaf"), tmp_path)
-    with scene.observe() as observer:
+    running = await start(supervisor, find("deaf"), tmp_path)
+    with running.observe() as observer:
         with trio.move_on_after(0.02):
-            await scene.session.terminate(grace=0.3)
-        assert scene.session.state is State.STOPPING
-        verdict = await scene.session.wait()
+            await running.session.terminate(grace=0.3)
+        assert running.session.state is State.STOPPING
+        verdict = await running.session.wait()
         assert observer.survivors() == []
     assert verdict.outcome is Outcome.KILLED
     assert [each.what for each in verdict.deliveries] == ["HUP@session", "KILL@all"]
@@ -132,25 +132,25 @@ async def test_a_cancelled_caller(supervisor: Supervisor, tmp_path: Path) -> Non
 
 async def test_a_caller_cancelled_before_it_asked(supervisor: Supervisor, tmp_path: Path) -> None:
     """To ask is to be heard, even by one who is cancelled already."""
-    scene = await start(supervisor, find("polite"), tmp_path)
+    running = await start(supervisor, find("polite"), tmp_path)
     with trio.CancelScope() as scope:
         scope.cancel()
-        await scene.session.terminate()
-    assert (await scene.session.wait()).outcome is Outcome.GRACEFUL
+        await running.session.terminate()
+    assert (await running.session.wait()).outcome is Outcome.GRACEFUL
 
 
 async def test_many_callers(supervisor: Supervisor, tmp_path: Path) -> None:
     """Twenty who ask at once get the same verdict of one teardown, and so does a late one."""
-    scene = await start(supervisor, find("stopped and deaf leader"), tmp_path)
+    running = await start(supervisor, find("stopped and deaf leader"), tmp_path)
     verdicts: list[Verdict] = []
 
     async def ask() -> None:
-        verdicts.append(await scene.session.terminate(grace=0.2))
+        verdicts.append(await running.session.terminate(grace=0.2))
 
     async with trio.open_nursery() as nursery:
         for _ in range(20):
             nursery.start_soon(ask)
-    late = await supervisor.terminate(scene.session.id, grace=5)
+    late = await supervisor.terminate(running.session.id, grace=5)
     assert len(verdicts) == 20
     assert all(verdict is late for verdict in verdicts)
     assert [each.what for each in late.deliveries] == ["HUP@session", "KILL@all"]
@@ -159,46 +159,46 @@ async def test_many_callers(supervisor: Supervisor, tmp_path: Path) -> None:
 @pytest.mark.parametrize("hurry", [0.0, 0.1])
 async def test_hurried(supervisor: Supervisor, tmp_path: Path, hurry: float) -> None:
     """A later caller with a smaller grace brings the kill nearer."""
-    scene = await start(supervisor, find("deaf"), tmp_path)
+    running = await start(supervisor, find("deaf"), tmp_path)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: scene.session.terminate(grace=3600))
-        await until(lambda: scene.session.state is State.STOPPING, "the teardown to begin")
-        verdict = await scene.session.terminate(grace=hurry)
+        nursery.start_soon(lambda: running.session.terminate(grace=3600))
+        await until(lambda: running.session.state is State.STOPPING, "the teardown to begin")
+        verdict = await running.session.terminate(grace=hurry)
     assert verdict.outcome is Outcome.KILLED
     assert verdict.grace < SLACK
 
 
 async def test_not_slowed_down(supervisor: Supervisor, tmp_path: Path) -> None:
     """A later caller with a longer grace does not put the kill off."""
-    scene = await start(supervisor, find("deaf"), tmp_path)
+    running = await start(supervisor, find("deaf"), tmp_path)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: scene.session.terminate(grace=0.1))
-        await until(lambda: scene.session.state is State.STOPPING, "the teardown to begin")
-        verdict = await scene.session.terminate(grace=3600)
+        nursery.start_soon(lambda: running.session.terminate(grace=0.1))
+        await until(lambda: running.session.state is State.STOPPING, "the teardown to begin")
+        verdict = await running.session.terminate(grace=3600)
     assert verdict.outcome is Outcome.KILLED
     assert verdict.grace < SLACK
 
 
 async def test_killed_during_the_grace(supervisor: Supervisor, tmp_path: Path) -> None:
     """kill() cuts a grace short."""
-    scene = await start(supervisor, find("cleans up for too long"), tmp_path)
-    with scene.observe() as observer:
+    running = await start(supervisor, find("cleans up for too long"), tmp_path)
+    with running.observe() as observer:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: scene.session.terminate(grace=3600))
-            await until(lambda: scene.has("began"), "the clean-up to begin")
-            verdict = await scene.session.kill()
+            nursery.start_soon(lambda: running.session.terminate(grace=3600))
+            await until(lambda: running.has("began"), "the clean-up to begin")
+            verdict = await running.session.kill()
         assert observer.survivors() == []
     assert verdict.outcome is Outcome.KILLED
     assert verdict.took < SLACK
-    assert not scene.has("cleaned")
+    assert not running.has("cleaned")
 
 
 async def test_steps_in_their_order(supervisor: Supervisor, tmp_path: Path) -> None:
     """A plan of several steps is gone through until one of them is enough."""
-    scene = await start(supervisor, find("bash with a stopped job"), tmp_path)
+    running = await start(supervisor, find("bash with a stopped job"), tmp_path)
     plan = '"exi" 50ms, TERM@leader 50ms, USR2@foreground 30s, HUP 30s, KILL 15s'
-    with scene.observe() as observer:
-        verdict = await scene.session.terminate(plan=plan)
+    with running.observe() as observer:
+        verdict = await running.session.terminate(plan=plan)
         assert observer.survivors() == []
     assert [each.what for each in verdict.deliveries][:3] == [
         '"exi"',
@@ -210,20 +210,20 @@ async def test_steps_in_their_order(supervisor: Supervisor, tmp_path: Path) -> N
 
 async def test_hangup_by_closing(supervisor: Supervisor, tmp_path: Path) -> None:
     """Closing the terminal is a hangup as well."""
-    scene = await start(supervisor, find("polite"), tmp_path)
-    with scene.observe() as observer:
-        verdict = await scene.session.terminate(plan="hangup 30s, KILL 15s")
+    running = await start(supervisor, find("polite"), tmp_path)
+    with running.observe() as observer:
+        verdict = await running.session.terminate(plan="hangup 30s, KILL 15s")
         assert observer.survivors() == []
     assert verdict.outcome is Outcome.GRACEFUL
     assert verdict.exit_status == ExitStatus(signal=1)
-    assert await scene.session.receive() == b""
+    assert await running.session.receive() == b""
 
 
 async def test_asked_as_a_person_would(supervisor: Supervisor, tmp_path: Path) -> None:
     """An idle shell goes away when Ctrl-D is typed."""
-    scene = await start(supervisor, find("bash with an orphan"), tmp_path)
-    with scene.observe() as observer:
-        verdict = await scene.session.terminate(
+    running = await start(supervisor, find("bash with an orphan"), tmp_path)
+    with running.observe() as observer:
+        verdict = await running.session.terminate(
             plan='"^C" 100ms, "^D" 500ms, HUP@session 30s, KILL 15s'
         )
         assert observer.survivors() == []
@@ -235,26 +235,26 @@ async def test_asked_as_a_person_would(supervisor: Supervisor, tmp_path: Path) -
 @pytest.mark.parametrize("policy", [Leftovers.HANGUP, Leftovers.KILL, Leftovers.SPARE])
 async def test_leftovers(supervisor: Supervisor, tmp_path: Path, policy: Leftovers) -> None:
     """What a leader leaves behind is hung up, killed or spared, as the policy says."""
-    scene = await start(
+    running = await start(
         supervisor,
         find("leaves a polite child"),
         tmp_path,
         leftovers=policy,
         plan="HUP@session 30s, KILL 15s",
     )
-    with scene.observe() as observer:
-        scene.tell("go")
-        verdict = await scene.session.wait()
+    with running.observe() as observer:
+        running.tell("go")
+        verdict = await running.session.wait()
         left = observer.survivors()
     assert verdict.exit_status == ExitStatus(code=5)
-    assert scene.session.state is State.ENDED
-    assert scene.has("cleaned") == (policy is Leftovers.HANGUP)
+    assert running.session.state is State.ENDED
+    assert running.has("cleaned") == (policy is Leftovers.HANGUP)
     if policy is Leftovers.SPARE:
         assert (verdict.outcome, verdict.empty) == (Outcome.SPARED, False)
         (survivor,) = verdict.survivors
         assert left == [f"{survivor.pid} {survivor.name}"]
         assert survivor.name.startswith("python")
-        assert str(scene.folder) in survivor.command
+        assert str(running.folder) in survivor.command
         assert survivor.started is not None
         assert verdict.deliveries == ()
         processes.end(survivor.pid)
@@ -361,16 +361,16 @@ async def test_ids(supervisor: Supervisor) -> None:
 
 async def test_bad_graces(supervisor: Supervisor, tmp_path: Path) -> None:
     """A grace or a plan that can't be is refused, and nothing has been signalled."""
-    scene = await start(supervisor, find("polite"), tmp_path)
+    running = await start(supervisor, find("polite"), tmp_path)
     for grace in -1, float("nan"), float("inf"), 1e9, "1", True, None.__class__:
         with pytest.raises(InvalidGrace):
-            await scene.session.terminate(grace=grace)  # type: ignore[arg-type]
+            await running.session.terminate(grace=grace)  # type: ignore[arg-type]
     for plan in "", "HUP", "HUP@everybody 1s, KILL", "HUP -1s, KILL", "KILL, HUP 1s":
         with pytest.raises(PlanError):
-            await scene.session.terminate(plan=plan)
+            await running.session.terminate(plan=plan)
     await trio.sleep(0.05)
-    assert scene.session.state is State.RUNNING
-    assert not scene.session.exited
+    assert running.session.state is State.RUNNING
+    assert not running.session.exited
 
 
 async def test_spawning_into_a_closed_supervisor(tmp_path: Path, tier: str) -> None:
@@ -403,15 +403,15 @@ async def test_cancelled_spawns(spawning: str) -> None:
 async def test_all_at_once(tmp_path: Path, tier: str) -> None:
     """Twenty sessions with their jobs end together."""
     async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
-        scenes = [await start(supervisor, find(DEAF), tmp_path) for _ in range(20)]
-        observers = [scene.observe() for scene in scenes]
+        programs = [await start(supervisor, find(DEAF), tmp_path) for _ in range(20)]
+        observers = [running.observe() for running in programs]
         began = trio.current_time()
     assert trio.current_time() - began < 0.2 + SLACK
-    for scene, observer in zip(scenes, observers, strict=True):
+    for running, observer in zip(programs, observers, strict=True):
         with observer:
             assert len(observer) == 2
             assert observer.survivors() == []
-        verdict = scene.session.verdict
+        verdict = running.session.verdict
         assert verdict is not None
         assert verdict.empty
         assert verdict.exit_status == ExitStatus(signal=1)

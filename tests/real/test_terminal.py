@@ -12,7 +12,7 @@ import pytest
 from ptykill import Session, SessionEnded, State, Supervisor
 from ptykill.testing import processes
 from ptykill.testing.adversaries import BASH, bash_with, find, python
-from tests.real.scene import Scene, start, until
+from tests.real.running_program import RunningProgram, start, until
 
 pytestmark = pytest.mark.usefixtures("spawning")
 
@@ -20,17 +20,17 @@ pytestmark = pytest.mark.usefixtures("spawning")
 class Shell:
     """An interactive bash that can be asked."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.session = scene.session
-        self.scene = scene
+    def __init__(self, running: RunningProgram) -> None:
+        self.session = running.session
+        self.running = running
         self._numbers = itertools.count()
 
     async def ask(self, line: str) -> str:
         """Type a command line and return what it prints, standard input being the terminal."""
         number = next(self._numbers)
         await self.session.send(f"{{ {line}\n}} >answer{number} 2>&1; : >done{number}\n".encode())
-        await until(lambda: self.scene.has(f"done{number}"), f"an answer to {line!r}")
-        return (self.scene.folder / f"answer{number}").read_text().strip()
+        await until(lambda: self.running.has(f"done{number}"), f"an answer to {line!r}")
+        return (self.running.folder / f"answer{number}").read_text().strip()
 
     async def foreground_job(self, line: str, name: str) -> int:
         """Type a command line and wait until that program is in the foreground."""
@@ -41,16 +41,16 @@ class Shell:
         """Wait until a program of that name leads the foreground process group."""
 
         def there() -> bool:
-            job = processes.look_up(self.scene.foreground())
+            job = processes.look_up(self.running.foreground())
             return job is not None and job.name == name and job.state in "RS"
 
         await until(there, f"{name} to be in the foreground")
-        return self.scene.foreground()
+        return self.running.foreground()
 
     async def back(self) -> None:
         """Wait until the shell is in the foreground again."""
         await until(
-            lambda: self.scene.foreground() == self.session.pid, "the shell to be in front again"
+            lambda: self.running.foreground() == self.session.pid, "the shell to be in front again"
         )
 
 
@@ -70,7 +70,7 @@ async def received(session: Session) -> bytes:
 
 async def test_controlling_terminal(shell: Shell) -> None:
     """The leader leads its session and its group, which is in the foreground of a pts."""
-    leader = shell.scene.leader()
+    leader = shell.running.leader()
     assert leader is not None
     assert leader.pid == leader.group == leader.session == leader.foreground
     assert leader.terminal != 0
@@ -122,10 +122,10 @@ async def test_resize_is_told(supervisor: Supervisor, tmp_path: Path) -> None:
         idle()
         """,
     )
-    scene = await start(supervisor, program, tmp_path)
-    scene.session.resize(rows=50, cols=100)
-    await until(lambda: scene.has("changed"), "a SIGWINCH")
-    assert (scene.folder / "size").read_text() == "50 100\n"
+    running = await start(supervisor, program, tmp_path)
+    running.session.resize(rows=50, cols=100)
+    await until(lambda: running.has("changed"), "a SIGWINCH")
+    assert (running.folder / "size").read_text() == "50 100\n"
 
 
 async def test_ctrl_c(shell: Shell) -> None:
@@ -150,7 +150,7 @@ async def test_job_control(shell: Shell) -> None:
     assert state() == "T"
     await shell.ask("bg")
     await until(lambda: state() == "S", "the job to go on")
-    assert shell.scene.foreground() == shell.session.pid
+    assert shell.running.foreground() == shell.session.pid
     await shell.session.send(b"fg\n")
     assert await shell.in_front("sleep") == job
     await shell.session.send(b"\x03")
@@ -272,17 +272,17 @@ async def test_receiving_a_little_at_a_time(supervisor: Supervisor) -> None:
 
 async def test_output_ends_with_the_leader(supervisor: Supervisor, tmp_path: Path) -> None:
     """The output ends when the leader is dead, though a leftover holds the terminal."""
-    scene = await start(
+    running = await start(
         supervisor,
         find("leaves a deaf child"),
         tmp_path,
         plan="HUP@session 60s, KILL 15s",
     )
-    scene.tell("go")
-    assert await received(scene.session) == b""
-    assert scene.session.exited
-    assert scene.session.state is not State.ENDED
-    assert (await scene.session.kill()).empty
+    running.tell("go")
+    assert await received(running.session) == b""
+    assert running.session.exited
+    assert running.session.state is not State.ENDED
+    assert (await running.session.kill()).empty
 
 
 async def test_sending_to_the_dead(supervisor: Supervisor) -> None:

@@ -1,4 +1,4 @@
-"""A person's seat: a real terminal, with ``ptykill`` in the foreground of it."""
+"""Terminals for tests, with ``ptykill`` in the foreground of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CATCHES = "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; d
 """A script that Ctrl-C ends, whenever it comes. (With `cat` in the place of the loop it would not:
 a shell that is interrupted on the way to it waits for a `cat` that nobody has interrupted.)"""
 
-_SIT_DOWN = (
+_AT_TERMINAL = (
     "import fcntl, os, runpy, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     " %s runpy.run_module('ptykill', run_name='__main__', alter_sys=True)"
 )
@@ -55,7 +55,7 @@ print(f"status {os.waitstatus_to_exitcode(status)}.", flush=True)
 restores them when a job stops, and would hide that the job has not."""
 
 
-class Seat:
+class Terminal:
     """One command at a terminal of its own. ``before`` are the terminal's modes, to be restored.
 
     With ``script``, it is a shell script, in which ``"$@"`` is ``ptykill``.
@@ -76,7 +76,7 @@ class Seat:
         self.resize(rows, cols)
         self.before = termios.tcgetattr(self.slave)
         self.seen = ""
-        command = [sys.executable, "-c", _SIT_DOWN % first, *arguments]
+        command = [sys.executable, "-c", _AT_TERMINAL % first, *arguments]
         if plain:
             command = [sys.executable, "-c", _EXECUTE, sys.executable, "-c", SHELL, *arguments]
         elif script is not None:
@@ -146,7 +146,7 @@ class Seat:
         return True
 
 
-class Here:
+class Cli:
     """A daemon that runs, and ``ptykill`` as its client."""
 
     def __init__(self, url: str, key: str) -> None:

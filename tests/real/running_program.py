@@ -15,7 +15,7 @@ from ptykill.testing.adversaries import Program
 from ptykill.testing.observer import Observer
 from ptykill.testing.processes import Process
 
-__all__ = ["PATIENCE", "SLACK", "Scene", "start", "until"]
+__all__ = ["PATIENCE", "SLACK", "RunningProgram", "start", "until"]
 
 PATIENCE = 30.0
 """Seconds that anything may take on a slow machine before a test gives up on it."""
@@ -32,7 +32,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
     raise AssertionError(f"waited in vain: {what}")
 
 
-class Scene:
+class RunningProgram:
     """One program's session and folder, and the mark that its processes carry."""
 
     def __init__(self, session: Session, program: Program, folder: Path, mark: str) -> None:
@@ -87,7 +87,7 @@ async def start(
     attributes: Attributes | None = None,
     rows: int = 24,
     cols: int = 80,
-) -> Scene:
+) -> RunningProgram:
     """Start a program in a session, and wait until it is ready."""
     mark = secrets.token_hex(16)
     folder = parent / mark
@@ -110,8 +110,8 @@ async def start(
         plan=plan,
         leftovers=leftovers,
     )
-    scene = Scene(session, program, folder, mark)
+    running = RunningProgram(session, program, folder, mark)
     if program.typed:
         await session.send(f"{program.typed}\n: > ready\n".encode())
-    await scene.ready()
-    return scene
+    await running.ready()
+    return running
