@@ -10,6 +10,7 @@ r"""End terminal sessions, and know that they have ended.
 """
 
 from ptykill.embedding.host import Host
+from ptykill.engine.opening import open_supervisor
 from ptykill.engine.output import Attachment
 from ptykill.engine.session import Session
 from ptykill.engine.signallers import (
@@ -18,7 +19,7 @@ from ptykill.engine.signallers import (
     StandardSignaller,
     TypingSignaller,
 )
-from ptykill.engine.supervisor import Supervisor, open_supervisor
+from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import (
     AttachmentDropped,
     ContainmentUnavailable,
@@ -39,19 +40,9 @@ from ptykill.errors import (
 from ptykill.http import asgi_app, asgi_middleware, wsgi_app
 from ptykill.rules.command import Attributes
 from ptykill.rules.lifecycle import State
-from ptykill.rules.plan import (
-    ASK_FIRST,
-    HANGUP_THEN_KILL,
-    KILL_NOW,
-    HangUp,
-    Leftovers,
-    Plan,
-    Reach,
-    Signal,
-    Step,
-    Typed,
-)
+from ptykill.rules.plan import ASK_FIRST, HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
 from ptykill.rules.protocols import Containment, Signalled, Signaller, Target
+from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
 from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = [

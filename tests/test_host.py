@@ -235,11 +235,18 @@ def test_errors_are_the_callers(host: Host, error: type[BaseException]) -> None:
     assert host.terminate(host.spawn(SLEEP).id).empty
 
 
-def test_wrong_options_are_told_by_each_call() -> None:
-    """A supervisor that can't be opened is an error of every call, not a hang."""
-    host = Host(plan="nonsense")
+def test_a_supervisor_that_does_not_open_is_an_error_of_each_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is raised to every caller, and nobody hangs."""
+
+    async def open_none(_: str) -> None:
+        raise ptykill.ContainmentUnavailable("none here")
+
+    monkeypatch.setattr("ptykill.engine.opening.tiers.open_tier", open_none)
+    host = Host()
     for _ in range(2):
-        with pytest.raises(ptykill.PlanError):
+        with pytest.raises(ptykill.ContainmentUnavailable):
             host.spawn(SLEEP)
     host.close()
 

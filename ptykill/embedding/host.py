@@ -29,7 +29,7 @@ from ptykill.engine.session import Session
 from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import SupervisorClosed
 from ptykill.rules.command import Attributes
-from ptykill.rules.options import SupervisorOptions
+from ptykill.rules.options import Options, SupervisorOptions
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.protocols import Signaller
 from ptykill.rules.verdict import Verdict
@@ -49,7 +49,7 @@ class Host:
     """
 
     def __init__(self, **options: Unpack[SupervisorOptions]) -> None:
-        self._options = options
+        self._options = Options.of(**options)
         self._lock = threading.Lock()
         self._thread: TrioThread | None = None
         self._closed = False

@@ -16,9 +16,10 @@ import trio
 from ptykill import log
 from ptykill.embedding.call import Call
 from ptykill.embedding.call_tasks import CallTasks, open_call_tasks
-from ptykill.engine.supervisor import Supervisor, open_supervisor
+from ptykill.engine.opening import open_with
+from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import InterpreterPatched, SupervisorClosed
-from ptykill.rules.options import SupervisorOptions
+from ptykill.rules.options import Options
 
 __all__ = ["TrioThread", "check_interpreter", "host_closed"]
 
@@ -44,7 +45,7 @@ class TrioThread:
     has been ended and the run is over.
     """
 
-    def __init__(self, options: SupervisorOptions) -> None:
+    def __init__(self, options: Options) -> None:
         self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.running: Running | None = None
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -132,7 +133,7 @@ class TrioThread:
             self.ended.set_result(None)
 
     async def _main(self) -> None:
-        async with open_supervisor(**self._options) as supervisor, open_call_tasks() as tasks:
+        async with open_with(self._options) as supervisor, open_call_tasks() as tasks:
             stop = trio.Event()
             token = trio.lowlevel.current_trio_token()
             self.running = Running(token, supervisor, tasks, stop)

@@ -26,8 +26,9 @@ from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.engine.timer import PreciseTimer
 from ptykill.errors import DeliveryRefused, SupervisorClosed
 from ptykill.rules.lifecycle import Action, Event, Machine, State
-from ptykill.rules.plan import Leftovers, Plan, Reach, Step
+from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.protocols import Containment, Handover, Signalled, Signaller, Terminal
+from ptykill.rules.steps import Reach, Step
 from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = ["Driver", "Shared"]

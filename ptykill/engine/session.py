@@ -15,29 +15,27 @@ from ptykill import log
 from ptykill.engine.caller import current_call
 from ptykill.engine.driver import Driver, Shared
 from ptykill.engine.output import CHUNK, Attachment, Output
-from ptykill.errors import InvalidArgument, SessionEnded
-from ptykill.rules.command import Command
+from ptykill.errors import SessionEnded
+from ptykill.rules import validate
+from ptykill.rules.command import Command, check_size
 from ptykill.rules.lifecycle import State
 from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Spawned
 from ptykill.rules.verdict import ExitStatus, Verdict
 
-__all__ = ["Session"]
+__all__ = ["Session", "spawn_number"]
 
 _SLACK = 1.0
 """Seconds that a shield may outlast the plan that it protects."""
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.01, 1.0
 """Seconds from a read that failed to the next: doubling, up to the longest."""
-_LARGEST = 65_535
-"""A window has at most so many rows and columns (struct winsize, tty_ioctl(4))."""
 
 
 class Session:
     """One terminal session. Made by `Supervisor.spawn`; an async context manager that ends it.
 
-    ``id`` is its name, random and fit for URLs; ``number`` is 1 for its supervisor's first session,
-    2 for the next; ``command`` is what was spawned; ``created_at`` is when, in seconds since the
-    epoch.
+    ``id`` is its name, random and fit for URLs; ``command`` is what was spawned; ``created_at`` is
+    when, in seconds since the epoch; ``rows`` and ``cols`` are the size of its window.
     """
 
     def __init__(  # noqa: PLR0913 - made in one place
@@ -55,7 +53,7 @@ class Session:
         shared: Shared,
     ) -> None:
         self.id: Final = session_id
-        self.number: Final = number
+        self._number = number
         self.command: Final = command
         self.rows: int = command.rows
         self.cols: int = command.cols
@@ -76,6 +74,10 @@ class Session:
         )
         shared.start_soon(self._driver.live)
         shared.start_soon(self._drain)
+
+    def __repr__(self) -> str:
+        program = self.command.args[0]
+        return f"<Session {self.id}, {self.state.value}, pid {self.pid}, {program!r}>"
 
     @property
     def pid(self) -> int:
@@ -120,12 +122,14 @@ class Session:
     async def send(self, data: bytes) -> None:
         """Type ``data`` into the terminal; waits while the program does not read.
 
-        Raises `SessionEnded` once the leader has exited or the terminal was hung up.
+        Raises `SessionEnded` once the leader has exited or the terminal was hung up, and
+        `InvalidArgument`.
         """
+        typed = validate.byte_string("what is sent", data)
         if self.exited:
             msg = "the session's leader has exited"
             raise SessionEnded(msg)
-        await self._driver.terminal.send_all(data)
+        await self._driver.terminal.send_all(typed)
 
     async def keep_at_end(self) -> None:
         """Have everybody who reads a line from the terminal find the end of the input.
@@ -144,9 +148,7 @@ class Session:
         whether or not anybody receives, and the newest bytes are kept (see ``bytes_dropped``).
         While somebody is attached (`attach`), the output is theirs, and nothing is received here.
         """
-        if most < 1:
-            msg = f"most must be 1 or more: {most!r}"
-            raise InvalidArgument(msg)
+        validate.whole("most", most, 1)
         await trio.lowlevel.checkpoint()
         return await self._output.receive(most)
 
@@ -161,10 +163,8 @@ class Session:
         seconds even if it is alone. No attachment holds back a session that is being ended.
         Raises `InvalidArgument`.
         """
-        if limit < 1 or not stall_timeout >= 0:
-            msg = f"limit must be 1 or more, stall_timeout 0 or more: {limit!r}, {stall_timeout!r}"
-            raise InvalidArgument(msg)
-        return self._output.attach(limit, stall_timeout)
+        checked = validate.seconds("stall_timeout", stall_timeout)
+        return self._output.attach(validate.whole("limit", limit, 1), checked)
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH.
@@ -172,10 +172,7 @@ class Session:
         Raises `InvalidArgument`, and `SessionEnded` once the session is over, its terminal was hung
         up, or can't be resized any more: the record keeps the last size that there was.
         """
-        for count in (rows, cols):
-            if not isinstance(count, int) or not 0 < count <= _LARGEST:
-                msg = f"rows and columns are 1 to {_LARGEST}, not {count!r}"
-                raise InvalidArgument(msg)
+        check_size(rows, cols)
         if self._driver.over.is_set() or not self._driver.terminal.open:
             msg = "the session has no terminal any more"
             raise SessionEnded(msg)
@@ -216,7 +213,7 @@ class Session:
 
     def request_end(self, *, grace: float | None = None, plan: Plan | str | None = None) -> None:
         """Ask for the end as `terminate` does, and do not wait for it."""
-        chosen = self._plan if plan is None else Plan.parse(plan) if isinstance(plan, str) else plan
+        chosen = self._plan if plan is None else Plan.of(plan)
         self._driver.request(chosen if grace is None else chosen.with_grace(grace))
         self._end_requested = self._end_requested or not self.exited
         self._output.flow()  # Whoever cleans up must not wait for those who do not read.
@@ -292,3 +289,11 @@ class Session:
         The session is ended as any other. Neither it nor the others depend on its output.
         """
         log.event(logging.WARNING, "session.unreadable", session_id=self.id, error=str(error))
+
+
+def spawn_number(session: Session) -> int:
+    """Return 1 for its supervisor's first session, 2 for the next: the order of the spawns.
+
+    Not ``created_at``: the wall clock can be set back.
+    """
+    return session._number  # noqa: SLF001 - as if it were a method

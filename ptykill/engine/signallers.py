@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from ptykill.errors import InvalidArgument
-from ptykill.rules.plan import HangUp, Signal, Step, Typed
 from ptykill.rules.protocols import Signaller, Target
+from ptykill.rules.steps import HangUp, Signal, Step, Typed
 
 __all__ = ["HangUpSignaller", "KernelSignaller", "StandardSignaller", "TypingSignaller"]
 

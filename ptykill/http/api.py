@@ -31,7 +31,7 @@ from ptykill.http import limits, openapi, schema
 from ptykill.http.auth import Bearer, Places
 from ptykill.http.messages import Headers, Request, Response, error_response, json_response
 from ptykill.http.operations import Attach, Get, Kill, List, Operation
-from ptykill.rules.plan import checked_grace
+from ptykill.rules import validate
 from ptykill.rules.verdict import Caveat, Survivor, Verdict
 
 __all__ = ["DEFAULT_PREFIX", "Api", "Result"]
@@ -82,7 +82,7 @@ class Api:
         self._bearer = Bearer(key)
         self._places = Places(hosts, origins, program_hosts)
         self._token_suffices = token_suffices
-        self._grace_cap = checked_grace(grace_cap)
+        self._grace_cap = validate.grace(grace_cap, "grace_cap")
         self._spawning = spawning
 
     def openapi(self, version: str) -> Response:

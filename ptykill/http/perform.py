@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, assert_never
 from weakref import WeakKeyDictionary
 
-from ptykill.engine.session import Session
+from ptykill.engine.session import Session, spawn_number
 from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import InvalidToken
 from ptykill.http import schema
@@ -84,7 +84,7 @@ async def perform(
         case Get(session_id):
             return Performed(schema.record_of(supervisor.get(session_id)))
         case List(after, limit):
-            wanted = [each for each in supervisor.sessions if each.number > after]
+            wanted = [each for each in supervisor.sessions if spawn_number(each) > after]
             return Performed(schema.page_of(wanted, limit))
         case Resize(session_id, rows, cols):
             supervisor.get(session_id).resize(rows, cols)

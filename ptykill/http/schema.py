@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ptykill.engine.session import Session
+from ptykill.engine.session import Session, spawn_number
 from ptykill.errors import InvalidArgument
 from ptykill.http.operations import Create, Resize
 
@@ -216,7 +216,7 @@ def page_of(sessions: Sequence[Session], limit: int) -> Sessions:
     """Return the first of these sessions as a list tells them: bounded, whatever they are."""
     page = Sessions([_listed(each) for each in sessions[:limit]])
     if len(sessions) > limit:
-        page.next = sessions[limit - 1].number
+        page.next = spawn_number(sessions[limit - 1])
     return page
 
 

@@ -1,19 +1,23 @@
-"""What to spawn: a command, and the attributes its process is born with."""
+"""What to spawn: a command, and in what its process differs from the host."""
 
 from __future__ import annotations
 
 import dataclasses
 import resource
-import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ptykill.errors import InvalidArgument
+from ptykill.rules import validate
 
-__all__ = ["Attributes", "Command", "as_bytes"]
+__all__ = ["Attributes", "Command", "as_bytes", "check_size"]
 
 _LARGEST_ID = 2**32 - 2
 """The largest uid or gid; the number above it means "leave it as it is" (setresuid(2))."""
+_LARGEST_SIZE = 65_535
+"""The most rows or columns of a window: they are unsigned short (struct winsize, tty_ioctl(4))."""
+_LARGEST_DESCRIPTOR = 2**31 - 1
+"""The largest descriptor that fits an int of C."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,40 +47,58 @@ class Attributes:
         if (self.uid is None) != (self.gid is None) or (self.uid is None and self.groups):
             msg = "a uid, a gid and the groups beside it are given together"
             raise InvalidArgument(msg)
-        groups = () if self.groups is None and self.uid is not None else self.groups
-        object.__setattr__(self, "groups", groups if groups is None else tuple(groups))
-        for number in (self.uid, self.gid, *(groups or ())):
-            _check("a uid or gid", number, 0, _LARGEST_ID)
-        _check("a umask", self.umask, 0, 0o777)
-        _check("niceness", self.nice, -20, 19)
-        for name, pair in (self.limits or {}).items():
-            if f"RLIMIT_{name}" not in vars(resource) or len(pair) != 2:
-                msg = f"not a limit with a soft and a hard value: {name!r}: {pair!r}"
-                raise InvalidArgument(msg)
-            for value in pair:
-                _check(f"the limit {name}", value, -1, 2**63 - 1)
-        if (
-            self.death_signal is not None
-            and f"SIG{self.death_signal}" not in signal.Signals.__members__
-        ):
-            msg = f"there is no signal {self.death_signal!r}"
-            raise InvalidArgument(msg)
+        groups = None if self.groups is None else _all(self.groups, "groups")
+        if groups is None and self.uid is not None:
+            groups = ()
+        object.__setattr__(self, "groups", groups)
+        _check_range("a uid", self.uid, 0, _LARGEST_ID)
+        _check_range("a gid", self.gid, 0, _LARGEST_ID)
+        for group in groups or ():
+            validate.whole("each of the groups", group, 0, _LARGEST_ID)
+        _check_range("a umask", self.umask, 0, 0o777)
+        _check_range("niceness", self.nice, -20, 19)
+        if self.limits is not None:
+            object.__setattr__(self, "limits", _limits(self.limits))
+        if self.death_signal is not None:
+            object.__setattr__(self, "death_signal", validate.signal_name(self.death_signal))
 
 
-def _check(what: str, number: object, least: int, most: int) -> None:
-    if number is None:
-        return
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-        msg = f"{what} is a number from {least} to {most}, not {number!r}"
+def _all(values: object, name: str) -> tuple[object, ...]:
+    """Return the values of a sequence; a text is none."""
+    if isinstance(values, str | bytes) or not isinstance(values, Collection):
+        msg = f"{name} is a sequence, not {values!r}"
         raise InvalidArgument(msg)
+    return tuple(values)
+
+
+def _limits(limits: object) -> dict[str, tuple[int, int]]:
+    checked = {}
+    for name, pair in validate.mapping("limits", limits).items():
+        if f"RLIMIT_{name}" not in vars(resource):
+            msg = f"there is no limit {name!r}: give a name such as 'NOFILE'"
+            raise InvalidArgument(msg)
+        values = _all(pair, f"the limit {name}")
+        if len(values) != 2:
+            msg = f"the limit {name} is a soft and a hard value, not {pair!r}"
+            raise InvalidArgument(msg)
+        soft, hard = (validate.whole(f"the limit {name}", each, -1, 2**63 - 1) for each in values)
+        checked[str(name)] = soft, hard
+    return checked
+
+
+def _check_range(name: str, number: object, least: int, most: int) -> None:
+    if number is not None:
+        validate.whole(name, number, least, most)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """What to spawn, checked: an argument vector, its environment and working directory.
+    """What to spawn: an argument vector, its environment, its terminal and what else it gets.
 
-    ``env`` None is the host's environment as it is at the birth. ``stdin`` is a descriptor of the
-    host's, of which the leader has a copy in place of the terminal as its descriptor 0.
+    ``env`` None is the host's environment at the spawn. ``cwd`` None is the host's working
+    directory. ``stdin`` is a descriptor of the host; the leader gets a copy of it as descriptor 0,
+    in place of the terminal. Raises `InvalidArgument`; whether ``stdin`` is open is seen at the
+    spawn.
     """
 
     args: tuple[str, ...]
@@ -87,6 +109,62 @@ class Command:
     echo: bool = True
     attributes: Attributes = Attributes()
     stdin: int | None = None
+
+    def __post_init__(self) -> None:
+        args = self.args
+        if (
+            isinstance(args, str | bytes)
+            or not isinstance(args, Sequence)
+            or not all(isinstance(each, str) for each in args)
+        ):
+            msg = f"a command is a sequence of str, such as ['bash', '-i'], not {args!r}"
+            raise InvalidArgument(msg)
+        if not args or not args[0]:
+            msg = "the command is empty"
+            raise InvalidArgument(msg)
+        object.__setattr__(self, "args", tuple(args))
+        for each in args:
+            _check_text(each)
+        if self.env is not None:
+            object.__setattr__(self, "env", _variables(self.env))
+        if self.cwd is not None:
+            object.__setattr__(self, "cwd", validate.path("cwd", self.cwd))
+            _check_text(self.cwd)  # The text of it, which it is by now.
+        check_size(self.rows, self.cols)
+        validate.true_or_false("echo", self.echo)
+        validate.instance("attributes", self.attributes, Attributes)
+        if self.stdin is not None:
+            validate.whole("stdin", self.stdin, 0, _LARGEST_DESCRIPTOR)
+
+
+def _variables(env: object) -> dict[str, str]:
+    checked = {}
+    for name, value in validate.mapping("env", env).items():
+        if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name:
+            msg = f"not a name and a value for the environment: {name!r}: {value!r}"
+            raise InvalidArgument(msg)
+        _check_text(name)
+        _check_text(value)
+        checked[name] = value
+    return checked
+
+
+def check_size(rows: object, cols: object) -> None:
+    """Raise `InvalidArgument` for what is no size of a window (struct winsize, tty_ioctl(4))."""
+    validate.whole("rows", rows, 1, _LARGEST_SIZE)
+    validate.whole("cols", cols, 1, _LARGEST_SIZE)
+
+
+def _check_text(text: str) -> None:
+    """Raise `InvalidArgument` for a text that can't be an argument, a variable or a path."""
+    if "\0" in text:
+        msg = f"a NUL byte can't be passed to a program: {text!r}"
+        raise InvalidArgument(msg)
+    try:
+        as_bytes(text)
+    except UnicodeEncodeError:
+        msg = f"a lone surrogate stands for no byte, and can't be passed on: {text!a}"
+        raise InvalidArgument(msg) from None
 
 
 def as_bytes(text: str) -> bytes:

@@ -22,7 +22,8 @@ import enum
 from typing import NamedTuple
 
 from ptykill.errors import LifecycleError
-from ptykill.rules.plan import Leftovers, Plan, Step
+from ptykill.rules.plan import Leftovers, Plan
+from ptykill.rules.steps import Step
 
 __all__ = ["TABLE", "Action", "Event", "Machine", "Row", "State"]
 

@@ -1,17 +1,29 @@
-"""The options of a supervisor, as `open_supervisor` and `Host` take them."""
+"""The options of a supervisor, as `open_supervisor` and `Host` take them, and their checks."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+import dataclasses
+from typing import TypedDict, Unpack
 
-from ptykill.rules.plan import Leftovers, Plan
+from ptykill.errors import InvalidArgument
+from ptykill.rules import validate
+from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Tier
 
-__all__ = ["SupervisorOptions"]
+__all__ = [
+    "STRONGEST_FIRST",
+    "Options",
+    "SupervisorOptions",
+    "check_containment",
+    "check_signaller",
+]
+
+STRONGEST_FIRST = ("cgroup", "keeper", "session")
+"""The names of the containments, in the order in which ``"auto"`` tries them."""
 
 
 class SupervisorOptions(TypedDict, total=False):
-    """The keyword arguments of `open_supervisor`, for functions that pass them on."""
+    """The keyword arguments of `open_supervisor` and `Host`, to annotate ``**options`` with."""
 
     plan: Plan | str
     containment: str | Tier
@@ -21,3 +33,56 @@ class SupervisorOptions(TypedDict, total=False):
     backlog: int
     keep_seconds: float
     keep_records: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Checked options: `open_supervisor` says what each means. Raises `InvalidArgument`."""
+
+    plan: Plan = HANGUP_THEN_KILL
+    containment: str | Tier = "auto"
+    max_sessions: int = 64
+    leftovers: Leftovers = Leftovers.HANGUP
+    signaller: Signaller | None = None
+    backlog: int = 1 << 20
+    keep_seconds: float = 300.0
+    keep_records: int = 256
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plan", Plan.of(self.plan))
+        check_containment(self.containment)
+        validate.whole("max_sessions", self.max_sessions, 1)
+        leftovers = validate.member("leftovers", self.leftovers, Leftovers)
+        object.__setattr__(self, "leftovers", leftovers)
+        check_signaller(self.signaller)
+        validate.whole("backlog", self.backlog, 0)
+        object.__setattr__(
+            self, "keep_seconds", validate.seconds("keep_seconds", self.keep_seconds)
+        )
+        validate.whole("keep_records", self.keep_records, 0)
+
+    @classmethod
+    def of(cls, **options: Unpack[SupervisorOptions]) -> Options:
+        """Check options. A name that is none is a TypeError, as Python has it for any function."""
+        unknown = [each for each in options if each not in SupervisorOptions.__annotations__]
+        if unknown:
+            known = ", ".join(SupervisorOptions.__annotations__)
+            msg = f"there is no option {unknown[0]!r}: the options are {known}"
+            raise TypeError(msg)
+        return cls(**options)  # type: ignore[arg-type]  # It turns texts into what they mean.
+
+
+def check_containment(containment: object) -> None:
+    """Raise `InvalidArgument` for what is neither the name of a containment nor a `Tier`."""
+    if not isinstance(containment, str):
+        validate.has_methods("containment", containment, "spawn", "prepare", "close")
+    elif containment not in ("auto", *STRONGEST_FIRST):
+        known = ", ".join(STRONGEST_FIRST)
+        msg = f"containment is one of auto, {known}, not {containment!r}"
+        raise InvalidArgument(msg)
+
+
+def check_signaller(signaller: object) -> None:
+    """Raise `InvalidArgument` for what is neither None nor a `Signaller`."""
+    if signaller is not None:
+        validate.has_methods("signaller", signaller, "deliver")

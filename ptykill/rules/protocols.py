@@ -8,7 +8,8 @@ from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
 from ptykill.rules.command import Command
-from ptykill.rules.plan import Leftovers, Plan, Reach, Step
+from ptykill.rules.plan import Leftovers, Plan
+from ptykill.rules.steps import Reach, Step
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = [

@@ -14,8 +14,8 @@ import trio
 
 from ptykill.errors import SessionEnded
 from ptykill.rules.command import Command
-from ptykill.rules.plan import Reach
 from ptykill.rules.protocols import Handover, Signalled, Spawned
+from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["FakeContainment", "FakeTerminal", "FakeTier", "Member"]

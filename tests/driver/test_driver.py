@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import ptykill
 from ptykill import Leftovers, Outcome, Plan, Reach, Signal, State, Step, Target, log
 from ptykill.engine.records import MOST_BYTES
+from ptykill.engine.session import spawn_number
 from ptykill.rules.command import Command
 from ptykill.rules.protocols import Handover, Spawned
 from ptykill.testing import FakeTier, Member
@@ -517,11 +518,11 @@ async def test_a_clock_that_is_set_changes_no_duration(
         assert (await first.settled()).took == pytest.approx(0.5)
         await supervisor.spawn(["x"])
         now += step
-        assert [each.number for each in supervisor.sessions] == [1, 2]
+        assert list(map(spawn_number, supervisor.sessions)) == [1, 2]
         await trio.sleep(59)
         assert (await supervisor.terminate(first.id)).empty
         await trio.sleep(2)
-        assert [each.number for each in supervisor.sessions] == [2]
+        assert list(map(spawn_number, supervisor.sessions)) == [2]
 
 
 async def test_large_records_make_room_for_newer_ones(
@@ -564,7 +565,7 @@ async def test_old_records_give_up_output_for_newer_ones(
             else:
                 first = reading
             sessions.append(session)
-        assert [each.number for each in supervisor.sessions] == [2, 3, 4, 5]
+        assert list(map(spawn_number, supervisor.sessions)) == [2, 3, 4, 5]
         assert await first.receive() == b"x" * 100
         first.close()
         held = [await each.attach().receive() for each in sessions]

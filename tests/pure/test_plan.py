@@ -22,7 +22,7 @@ from ptykill import (
     Step,
     Typed,
 )
-from ptykill.rules.plan import LONGEST_WAIT
+from ptykill.rules.validate import LONGEST_WAIT
 
 waits = st.floats(0, 1000, allow_nan=False) | st.integers(0, 1000).map(float)
 deliveries = st.one_of(

@@ -16,7 +16,7 @@ from contextlib import closing
 
 import trio
 
-from ptykill.engine.supervisor import open_supervisor
+from ptykill.engine.opening import open_supervisor
 from ptykill.errors import ContainmentUnavailable, PtykillError
 from ptykill.rules.plan import Plan
 from ptykill.system.containment import why_not

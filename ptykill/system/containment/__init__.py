@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from ptykill import log
-from ptykill.errors import ContainmentUnavailable, InvalidArgument
+from ptykill.errors import ContainmentUnavailable
+from ptykill.rules.options import STRONGEST_FIRST, check_containment
 from ptykill.rules.protocols import Tier
 from ptykill.system.containment.keeper_tier import KeeperTier
 from ptykill.system.containment.process_table import unusable
@@ -15,17 +16,13 @@ from ptykill.system.kernel import cgroup
 
 __all__ = ["STRONGEST_FIRST", "open_tier", "why_not"]
 
-STRONGEST_FIRST = ("cgroup", "keeper", "session")
-
 
 async def open_tier(name: str) -> Tier:
     """Open the tier of that name; ``"auto"`` is the strongest that there is.
 
     Raises `ContainmentUnavailable` if it can't be had: a weaker one is never taken silently.
     """
-    if name not in ("auto", *STRONGEST_FIRST):
-        msg = f"containment is one of auto, {', '.join(STRONGEST_FIRST)}, not {name!r}"
-        raise InvalidArgument(msg)
+    check_containment(name)
     lacking: dict[str, str] = {}
     for each in STRONGEST_FIRST if name == "auto" else (name,):
         try:

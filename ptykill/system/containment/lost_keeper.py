@@ -13,8 +13,8 @@ from contextlib import suppress
 
 import trio
 
-from ptykill.rules.plan import Reach
 from ptykill.rules.protocols import Signalled
+from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import Caveat, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.leader import Leader

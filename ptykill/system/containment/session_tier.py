@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import trio
 
 from ptykill.rules.command import Command
-from ptykill.rules.plan import Reach
 from ptykill.rules.protocols import Handover, Signalled, Spawned
+from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.leader import Leader

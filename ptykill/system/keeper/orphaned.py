@@ -15,7 +15,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from ptykill.rules.lifecycle import Action, Event, Machine
-from ptykill.rules.plan import HangUp, Leftovers, Plan, Reach, Signal, Step
+from ptykill.rules.plan import Leftovers, Plan
+from ptykill.rules.steps import HangUp, Reach, Signal, Step
 from ptykill.system.keeper.wire import Will
 from ptykill.system.kernel.pidfd import deliver, open_pidfd
 from ptykill.system.kernel.procfs import foreground_of, group_of, members, session_of, stat

@@ -1,0 +1,115 @@
+"""Opens a supervisor, and closes it however the block is left: shielded, and bounded in time."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import trio
+
+from ptykill import log
+from ptykill.engine.supervisor import Supervisor
+from ptykill.rules.options import Options
+from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
+from ptykill.rules.protocols import Signaller, Tier
+from ptykill.system import containment as tiers
+
+__all__ = ["open_supervisor", "open_with"]
+
+
+def open_supervisor(  # noqa: PLR0913 - all have their defaults
+    *,
+    plan: Plan | str = HANGUP_THEN_KILL,
+    containment: str | Tier = "auto",
+    max_sessions: int = 64,
+    leftovers: Leftovers | str = Leftovers.HANGUP,
+    signaller: Signaller | None = None,
+    backlog: int = 1 << 20,
+    keep_seconds: float = 300.0,
+    keep_records: int = 256,
+) -> AbstractAsyncContextManager[Supervisor]:
+    """Open a supervisor. Leaving the block, for whatever reason, ends every session.
+
+    That takes at most the longest of their plans (and a second), also when the block is cancelled:
+    the end is shielded, and the shield is bounded.
+
+    ``plan`` is how sessions are ended (a `Plan` or its text); ``containment`` how their members
+    are known (``"auto"`` takes the strongest there is; anything else is that or an error);
+    ``max_sessions`` how many may live at once; ``leftovers`` what becomes of members when a leader
+    ends by itself; ``backlog`` how many bytes of output are kept for a slow receiver. Records of
+    ended sessions are kept for ``keep_seconds``, and at most ``keep_records`` of them; fewer if
+    their commands and environments take more than 16 MiB. All records together hold 32 MiB of
+    output, of the sessions that ended last.
+
+    Raises `PlanError` and `InvalidArgument` at once, and `ContainmentUnavailable` when the block is
+    entered.
+    """
+    return open_with(
+        Options.of(
+            plan=plan,
+            containment=containment,
+            max_sessions=max_sessions,
+            leftovers=leftovers,
+            signaller=signaller,
+            backlog=backlog,
+            keep_seconds=keep_seconds,
+            keep_records=keep_records,
+        )
+    )
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def open_with(options: Options) -> AsyncIterator[Supervisor]:
+    """Open a supervisor with options that were checked before."""
+    named = options.containment
+    tier = await tiers.open_tier(named) if isinstance(named, str) else named
+    owner = os.getpid()
+    failure: BaseException | None = None
+    interrupt: KeyboardInterrupt | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            supervisor = Supervisor(nursery, tier, options)
+            try:
+                yield supervisor
+            except BaseException as error:  # noqa: BLE001 - raised again below, as it was
+                # Held back until the nursery is closed, which would wrap it in a group.
+                failure = error
+            interrupt = await _uninterrupted(supervisor.close, supervisor.hurry)
+            failure = failure or interrupt
+            nursery.cancel_scope.cancel()  # What is left are the timer and the cleanup.
+    except BaseExceptionGroup as group:
+        interrupts, others = group.split(KeyboardInterrupt)
+        if interrupts is None or others is not None:
+            raise
+        failure = failure or KeyboardInterrupt()  # It came while the nursery was being left.
+    finally:
+        if owner == os.getpid():  # A forked child's copy is not to send the warden away.
+            try:
+                interrupt = await _uninterrupted(tier.close)
+            except Exception as error:  # noqa: BLE001 - all sessions are over
+                log.event(logging.WARNING, "supervisor.unclosed", exc_info=error)
+    failure = failure or interrupt
+    if failure is not None:
+        raise failure
+
+
+async def _uninterrupted(
+    close: Callable[[], Awaitable[None]], hurry: Callable[[], None] = lambda: None
+) -> KeyboardInterrupt | None:
+    """Close something, whatever is going on; return the KeyboardInterrupt that came meanwhile.
+
+    No shield stops trio from delivering that to the main task. It is a wish to hurry.
+    """
+    interrupt = None
+    while True:
+        try:
+            with trio.CancelScope(shield=True):  # It is bounded.
+                await close()
+        except KeyboardInterrupt as error:
+            interrupt = interrupt or error
+            hurry()
+        else:
+            return interrupt
