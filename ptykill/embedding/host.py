@@ -68,6 +68,10 @@ class Host:
         arguments go through `functools.partial`. An exception in the wait, KeyboardInterrupt
         above all, cancels the function (never a teardown, which is the supervisor's). A session
         or attachment that the function has made, and returns to nobody, is ended then.
+
+        Python may raise KeyboardInterrupt after this has returned, and before the caller has kept
+        what it returned. Such a session lives until the host is closed, or it is ended by its id:
+        ``supervisor.sessions`` has it.
         """
         thread = self._running()
         woken = threading.Lock()

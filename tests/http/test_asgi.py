@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -217,6 +217,26 @@ async def test_long_bodies_are_not_kept(autojump_clock: MockClock, mortal: Super
     assert start["status"] == 400
     assert client.messages == []
     assert mortal.sessions == ()
+
+
+async def test_a_body_that_is_refused_is_read_before_that_is_told(
+    autojump_clock: MockClock, mortal: Supervisor
+) -> None:
+    """A server that closes with something unread resets, and the client would lose the answer."""
+    app = ptykill.asgi_app(mortal, key=None, spawning=True)
+    chunk = {"type": "http.request", "body": b"x" * (1 << 20), "more_body": True}
+    left = [*[chunk] * 3, {"type": "http.request"}]
+    left_when_told = []
+
+    async def receive() -> dict[str, Any]:
+        return left.pop(0)
+
+    async def send(_: Any) -> None:  # noqa: ANN401 - whatever ASGI has
+        left_when_told.append(len(left))
+
+    scope = {"type": "http", "method": "POST", "path": PREFIX, "headers": []}
+    await cast(Any, app)(scope, receive, send)
+    assert left_when_told == [0, 0]
 
 
 async def test_half_a_request_asks_for_nothing(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import resource
 import socket
 import struct
 import subprocess
@@ -12,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -24,7 +27,7 @@ from ptykill.cli.serve.gate import Gate
 from ptykill.cli.serve.http_server import Server
 from ptykill.http import frames, limits
 from tests.daemon import serving
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 KEY = "key-for-limits"
 PATH = "/api/v1/pty"
@@ -146,6 +149,51 @@ def test_long_messages_are_refused_at_their_first_bytes(address: str) -> None:
                 assert struct.pack(">H", 1009) in told
         assert api.get(f"{PATH}/{session['session_id']}").json()["is_alive"]
         assert api.delete(f"{PATH}/{session['session_id']}?grace=0").status_code == 204
+
+
+def test_a_client_that_sends_no_more_is_answered(address: str) -> None:
+    """As `nc -N` does after its input: to a GET and a DELETE, and two of them, in turn."""
+
+    def answered(*requests: tuple[str, str]) -> bytes:
+        text = "".join(
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{BEARER}\r\n"
+            for method, path in requests
+        )
+        with connect(address) as stream:
+            stream.sendall(text.encode())
+            stream.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: stream.recv(1 << 16), b""))
+
+    with client(address) as api:
+        session = f"{PATH}/{start(api, 'sleep', '600')['session_id']}"
+        assert b" 200 OK" in answered(("GET", session))
+        assert answered(("GET", session), ("GET", PATH)).count(b" 200 OK") == 2
+        assert b" 204 No Content" in answered(("DELETE", session))
+        assert not api.get(session).json()["is_alive"]
+
+
+def test_a_create_whose_client_sends_no_more_is_let_go(address: str) -> None:
+    """A FIN may be that of a client that has gone, and would never know of its session."""
+    body = b'{"command": "sleep", "args": ["600"]}'
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{BEARER}"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    answers = []
+    for _ in range(5):  # One that is answered before its FIN is seen does no harm.
+        with connect(address) as stream:
+            stream.sendall(head.encode() + body)
+            stream.shutdown(socket.SHUT_WR)
+            answers.append(b"".join(iter(lambda: stream.recv(1 << 16), b"")))
+    assert b"" in answers
+    created = sum(b" 201 " in answer for answer in answers)
+    with client(address) as api:
+
+        def alive() -> list[str]:
+            sessions = api.get(PATH).json()["sessions"]
+            return [each["session_id"] for each in sessions if each["is_alive"]]
+
+        wait_until(lambda: len(alive()) == created)
+        for session in alive():
+            api.delete(f"{PATH}/{session}?grace=0")
 
 
 @pytest.mark.parametrize("signals", [1, 2])
@@ -333,6 +381,44 @@ def test_a_body_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sent[0]["status"] == 408
 
 
+def test_the_numbers_are_those_of_the_page() -> None:
+    """docs/http.md tells each of them."""
+    page = Path(__file__).parents[2].joinpath("docs", "http.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    told = {row.split("|")[1].strip(): row.split("|")[2].strip() for row in rows}
+    told = {name.partition(":")[0]: size for name, size in told.items()}
+    assert told["a body"] == f"{limits.BODY >> 20} MiB; {limits.BODY_SECONDS:g} s"
+    assert told["all bodies that are arriving"] == f"{limits.BODIES >> 20} MiB"
+    assert told["the request line and headers"].startswith(
+        f"{limits.HEADER >> 10} KiB; {limits.HEADER_SECONDS:g} s"
+    )
+    assert told["silence after an answer"] == f"{limits.KEEP_ALIVE_SECONDS} s"
+    assert told["a message of a WebSocket"] == f"{limits.MESSAGE >> 20} MiB"
+    assert told["silence of a WebSocket"] == f"{limits.SILENCE_SECONDS:g} s"
+    assert f"at most {limits.CONNECTIONS}" in told["connections"]
+    # A public client gives up after ten seconds without a PING, and one may be lost.
+    assert 2 * limits.PING_SECONDS < 10
+    # A refusal is told, and a close is over, before whoever waits for it has given up.
+    assert limits.LATE_SECONDS < 5
+    assert limits.CLOSING_SECONDS < 15
+    assert limits.LATE < limits.BODIES
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "most"), [(16, 8), (80, 8), (200, 68), (1024, 480), (100_000, 1024)]
+)
+def test_connections_follow_the_limit_of_descriptors(
+    monkeypatch: pytest.MonkeyPatch, descriptors: int, most: int
+) -> None:
+    """Half of the descriptors less 32, and a quarter of those are for no WebSocket."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (descriptors, descriptors))
+    assert limits.connections() == most
+    assert limits.websockets(most) == most - most // 4
+    unlimited = resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (unlimited, unlimited))
+    assert limits.connections() == 1024
+
+
 # --- the gate -------------------------------------------------------------------------------------
 
 
@@ -408,6 +494,58 @@ def test_a_close_has_its_time(gate: Gate) -> None:
     for now, aborted in (1.0, 0), (5.0, 0), (20.0, 1):
         gate.sweep(now)
         assert guest.aborted == aborted
+
+
+def test_a_reserve_of_descriptors_lets_one_in(gate: Gate) -> None:
+    """Where no connection is idle, one that was held back goes, until the loop accepts again."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        error = OSError(errno.EMFILE, "")
+        context = {"exception": error, "socket": None}
+        full = _open_descriptors()
+        busy = Guest(None)
+        assert gate.let_in(busy)
+        gate.no_descriptors(loop, context)
+        assert _open_descriptors() == full - 1
+        assert not gate.upgrade(busy)  # A WebSocket would keep it.
+        gate.sweep(loop.time())
+        assert _open_descriptors() == full - 1  # Not before the loop has accepted.
+        gate.sweep(loop.time() + 5)
+        assert _open_descriptors() == full
+        assert gate.upgrade(busy)
+        idle = Guest(1.0)
+        assert gate.let_in(idle)
+        gate.no_descriptors(loop, context)
+        assert idle.closed
+        assert _open_descriptors() == full  # Its descriptor is enough.
+
+    before = _open_descriptors()
+    held = Gate(4)
+    assert _open_descriptors() == before + 4
+    held.close()
+    assert _open_descriptors() == before
+    asyncio.run(main())
+
+
+def _open_descriptors() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+def test_bodies_share_their_bytes() -> None:
+    """What one body has taken no other has, until it is answered; a refused one takes nothing."""
+    bodies = limits.Bodies(10)
+    with bodies.room() as first:
+        first.take(4)
+        first.take(4)
+        with bodies.room() as second:
+            second.take(2)
+            with pytest.raises(limits.TooManyBodies):
+                second.take(1)
+        with bodies.room() as third:
+            third.take(2)
+    with bodies.room() as all_of_it:
+        all_of_it.take(10)
 
 
 def test_a_daemon_without_its_sessions_thread_ends() -> None:

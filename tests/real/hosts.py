@@ -1398,7 +1398,8 @@ async def with_a_bare_dev(way: str) -> list[Any]:
                 answers.append((await session.receive()).decode().strip())
                 answers.append((await session.terminate()).empty)
             except ptykill.SpawnError as error:
-                answers.append([error.stage, error.code])
+                terminal = [str(error)] if error.stage == "terminal" else []
+                answers.append([error.stage, error.code, *terminal])
     return answers
 
 

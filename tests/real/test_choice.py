@@ -111,7 +111,11 @@ def parent() -> str:
 
 def elsewhere(code: str, parent: str) -> str:
     """Run a line of Python in a process of its own, and return what it prints."""
-    command = [sys.executable, "-c", f"import sys; from ptykill.kernel import cgroup; {code}"]
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; from ptykill.system.kernel import cgroup; {code}",
+    ]
     done = subprocess.run(
         [*command, parent], capture_output=True, text=True, timeout=PATIENCE, check=True
     )

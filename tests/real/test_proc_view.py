@@ -179,8 +179,19 @@ def test_what_dev_may_lack(tier: str, what: str) -> None:
     assert answer == ["a terminal", True, ["exec", "COMMAND_NOT_FOUND"]]
 
 
-def test_no_terminal_is_not_the_commands_fault(tier: str) -> None:
-    """Where there is no pty to be had, the stage is the terminal."""
-    wrapper = ("unshare", "-m", "sh", "-c", f'{BARE} && exec "$@"', "sh")
+PTMX = {
+    BARE: "there is none, or no devpts beside it",
+    f"{BARE} && : > /dev/ptmx": "it is no device for terminals",
+    f"{BARE} && mknod -m 666 /dev/ptmx c 5 2": "there is none, or no devpts beside it",
+}
+
+
+@pytest.mark.parametrize("dev", PTMX, ids=["missing", "empty", "alone"])
+def test_no_terminal_is_not_the_commands_fault(tier: str, dev: str) -> None:
+    """Where there is no pty to be had, the stage is the terminal, and the error says why."""
+    wrapper = ("unshare", "-m", "sh", "-c", f'{dev} && exec "$@"', "sh")
     answer = run_host("with_a_bare_dev", tier, wrapper=wrapper)
-    assert answer == [["terminal", "SPAWN_FAILED"]] * 2
+    assert [each[:2] for each in answer] == [["terminal", "SPAWN_FAILED"]] * 2
+    for *_, sentence in answer:
+        assert f"({PTMX[dev]}: mount -t devpts" in sentence
+        assert sentence.endswith("'/dev/ptmx'")

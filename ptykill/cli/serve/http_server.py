@@ -43,6 +43,8 @@ _READ_AT_ONCE = 8_192
 
 asyncio's 262,144 may be 40,000 chunks or frames, for which it would serve nobody for half a second.
 """
+_KEPT_HALF_CLOSED = frozenset({"GET", "HEAD", "DELETE"})
+"""The methods of requests that are answered to a client that has shut down its sending side."""
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
@@ -137,6 +139,7 @@ class _Connection(H11Protocol):
     """A connection that speaks HTTP/1."""
 
     _idle_since: float = 0.0
+    _half_closed: bool = False
 
     @property
     def idle_since(self) -> float | None:
@@ -167,9 +170,22 @@ class _Connection(H11Protocol):
         except Exception as error:  # noqa: BLE001 - nothing that a client sends ends more than that
             _abort(self.transport, error)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a connection whose client sends no more, but may read, until the answer is sent.
+
+        A client that has closed it sends the same FIN (tcp(7)). So a create is let go, as uvicorn
+        does: its session would have nobody. Nor is a request kept that is not whole.
+        """
+        asked = self.cycle is not None and not self.cycle.response_complete
+        whole = self.conn.their_state is not h11.SEND_BODY
+        self._half_closed = asked and whole and self.scope["method"] in _KEPT_HALF_CLOSED
+        return self._half_closed
+
     def on_response_complete(self) -> None:
         self._idle_since = self.loop.time()
         super().on_response_complete()
+        if self._half_closed and self.cycle.response_complete:
+            self.transport.close()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         names = {name for name, _ in self.headers}

@@ -271,9 +271,21 @@ def open_terminal(command: Command) -> PtyTerminal:
     return terminal
 
 
+_DEVPTS = "mount -t devpts devpts /dev/pts && ln -sf pts/ptmx /dev/ptmx"
+_REMEDIES = {
+    errno.ENOENT: f"there is none, or no devpts beside it: {_DEVPTS}",
+    errno.EINVAL: f"it is no device for terminals: {_DEVPTS}",
+    errno.ENXIO: f"it is no device for terminals: {_DEVPTS}",
+    errno.ENOSPC: "as many terminals are open as there may be: sysctl kernel.pty.max",
+}
+"""What is lacking, by the error of openpty(3), whose name alone says too little (Linux
+ptmx_open; grantpt(3) has EINVAL for a file that is no terminal)."""
+
+
 def _unopened(number: int | None) -> SpawnError:
     number = number or errno.EIO
-    return SpawnError(number, os.strerror(number), "terminal", "/dev/ptmx")
+    remedy = f" ({_REMEDIES[number]})" if number in _REMEDIES else ""
+    return SpawnError(number, f"{os.strerror(number)}{remedy}", "terminal", "/dev/ptmx")
 
 
 _all: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
