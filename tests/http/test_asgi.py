@@ -225,7 +225,7 @@ async def test_a_body_that_is_refused_is_read_before_that_is_told(
     """A server that closes with something unread resets, and the client would lose the answer."""
     app = ptykill.asgi_app(mortal, key=None, spawning=True)
     chunk = {"type": "http.request", "body": b"x" * (1 << 20), "more_body": True}
-    left = [*[chunk] * 3, {"type": "http.request"}]
+    left: list[dict[str, Any]] = [*[chunk] * 3, {"type": "http.request"}]
     left_when_told = []
 
     async def receive() -> dict[str, Any]:
