@@ -19,8 +19,10 @@ import trio
 
 import ptykill
 from ptykill import Caveat, ExitStatus, Outcome, Supervisor, Verdict
-from ptykill.system.containment.keeper_tier import KeeperContainment
-from ptykill.system.containment.warden_client import KeeperHandle, connected
+from ptykill.system.containment.channel import connected
+from ptykill.system.containment.keeper_containment import KeeperContainment
+from ptykill.system.containment.keeper_handle import KeeperHandle
+from ptykill.system.containment.live_keeper import LiveKeeper
 from ptykill.system.keeper.start import start_beside
 from ptykill.system.kernel import cgroup
 from ptykill.system.kernel.pidfd import Pidfd
@@ -152,7 +154,7 @@ async def test_those_born_while_others_are_signalled(
             yield from members(root)  # As if that one walk had come by the helper only now.
             running.tell("done")
 
-    monkeypatch.setattr("ptykill.system.containment.keeper_tier.members", slowly)
+    monkeypatch.setattr("ptykill.system.containment.live_keeper.members", slowly)
     verdict = await running.session.terminate(grace=PATIENCE)
     assert verdict.exit_status == ExitStatus(code=0)
     assert verdict.outcome is Outcome.GRACEFUL
@@ -617,7 +619,9 @@ async def test_a_number_that_was_given_out_again(
     time.sleep(0.1)  # noqa: ASYNC251 - as above
     os.kill(keeper, signal.SIGKILL)
     until_now(lambda: processes.look_up(keeper) is None)
-    assert list(containment._members()) == []
+    live = containment._session
+    assert isinstance(live, LiveKeeper)
+    assert list(live._members()) == []
     assert containment.survivors() == ()
     await trio.lowlevel.checkpoint()
     with trio.fail_after(PATIENCE):

@@ -15,7 +15,7 @@ import trio
 import ptykill
 from ptykill import KILL_NOW, Caveat, ExitStatus, Outcome, Supervisor
 from ptykill.system.containment import why_not
-from ptykill.system.containment.keeper_tier import KeeperContainment
+from ptykill.system.containment.keeper_containment import KeeperContainment
 from ptykill.system.kernel import cgroup
 from ptykill.testing import processes
 from ptykill.testing.adversaries import python

@@ -1,26 +1,29 @@
-"""A session whose keeper was killed: what is known of it, and what proves that it is over.
+"""A session whose keeper was killed: finds its members without the keeper, and proves its end.
 
-The warden inherits the orphans of a dead keeper, kills them, and knows when none is left: that is
-the proof. If the warden is dead as well, the orphans have gone to somebody who tells nothing. All
-that can be found is killed then: the POSIX session, descendants, the cgroup. Nothing found is no
-proof, unless a cgroup is empty that nobody could leave: `Caveat.UNPROVEN`.
+The warden inherits the orphans of a dead keeper. It kills them, and knows when none is left: that
+is the proof. If the warden is dead as well, the orphans belong to a process that tells nothing. The
+members that can be found are killed then: the POSIX session, its descendants, and the cgroup. That
+none is found is no proof (`Caveat.UNPROVEN`), unless the cgroup is empty and no process could leave
+it.
 """
 
 from __future__ import annotations
 
+import signal
 import socket
 from contextlib import suppress
 
 import trio
 
-from ptykill.rules.protocols import Signalled
+from ptykill.rules.protocols import Handover, Signalled
 from ptykill.rules.steps import Reach
-from ptykill.rules.verdict import Caveat, Survivor
+from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
+from ptykill.system.containment.keeper_handle import KeeperHandle
 from ptykill.system.containment.leader import Leader
 from ptykill.system.containment.process_table import ProcessTable
 from ptykill.system.containment.session_tier import SessionContainment
-from ptykill.system.containment.warden_client import KeeperHandle, is_stranger
+from ptykill.system.containment.warden_client import is_stranger
 from ptykill.system.keeper import wire
 from ptykill.system.kernel.cgroup import Cgroup, older
 from ptykill.system.kernel.pidfd import open_pidfd
@@ -35,44 +38,54 @@ _PAUSE = 0.01
 
 
 class LostKeeper:
-    """The members of a session whose keeper is dead.
+    """The members of a session, as they are known when the keeper is dead.
 
-    ``sealed`` is whether no process of the session could leave its cgroup. ``killed`` is whether
-    any has been sent SIGKILL though nobody had asked for it here.
+    ``status`` is the leader's, if the keeper has told it. ``kill_leader`` is whether to kill the
+    leader at once: the keeper's death ends the session. ``sealed`` is whether no process of the
+    session can leave its cgroup.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place
         self,
         keeper: KeeperHandle,
         terminal: PtyTerminal,
         table: ProcessTable,
         cgroup: Cgroup | None,
+        status: ExitStatus | None,
         *,
+        kill_leader: bool,
         sealed: bool,
     ) -> None:
         self.killed: bool = False
+        """Whether a member was sent SIGKILL though `kill` had not been called."""
         self._keeper_pid = keeper.pid
         self._warden = keeper.warden
         self._session = SessionContainment(Leader.of_another(keeper.leader), terminal, table)
         self._cgroup = cgroup
+        self._status = status
         self._sealed = sealed
         self._answer: socket.socket | None = None
+        """The socket on which the warden says that no orphan is left."""
         self._proven = False
-        """The warden has said that nobody is left."""
-        self._mute = False
-        """It will not say so any more."""
-        self._ask()
+        """The warden has said that no orphan is left."""
+        self._unprovable = False
+        """The warden is dead, so nobody will say that."""
+        self._ask_warden()
+        # Not before: while the leader lives, its pid is known to be the session's.
+        if kill_leader and not keeper.leader.dead():
+            with suppress(PermissionError):
+                self.killed = keeper.leader.send(signal.SIGKILL)
 
     def signal(self, name: str, reach: Reach) -> Signalled:
-        """Send a signal to those that are found."""
+        """Send a signal to the members that are found."""
         return self._session.signal(name, reach)
 
     def finish_signal(self) -> None:
-        """Signal those that the leader went before."""
+        """Send the pending signals to all but the leader."""
         self._session.finish_signal()
 
     def kill(self) -> Signalled:
-        """Send SIGKILL to those that are found, and have the warden do so."""
+        """Send SIGKILL to the members that are found, and have the warden do so."""
         self._warden.kill_orphans()
         signalled = self._session.kill()
         if self._cgroup is not None:
@@ -84,16 +97,27 @@ class LostKeeper:
             signalled.refused |= refused
         return signalled
 
+    def hand_over(self, handover: Handover) -> None:
+        """Do nothing: nobody is left who could carry it out."""
+
     async def wait_exited(self) -> None:
         """Wait until the leader has exited."""
         await self._session.wait_exited()
 
+    def exit_status(self) -> ExitStatus | None:
+        """Return the leader's status, if the keeper had told it."""
+        return self._status
+
+    def reap(self) -> ExitStatus | None:
+        """Return the leader's status, if the keeper had told it: the leader is no child of ours."""
+        return self._status
+
     def members_left(self) -> bool:
-        """Return whether anybody is left who can be found, or whom the warden may still have."""
-        self._read_messages()
+        """Return whether a member is found, or the warden may still have one."""
+        self._read_answer()
         if self._proven:
             left = False
-        elif self._mute:
+        elif self._unprovable:
             left = self._session.members_left()
         else:
             self._session.finish_signal()
@@ -104,13 +128,13 @@ class LostKeeper:
         """Wait until it is worthwhile to look again."""
         if self._answer is not None:
             await readable(self._answer)
-        elif self._mute and self._session.members_left():
+        elif self._unprovable and self._session.members_left():
             await self._session.wait_members()
         else:
             await trio.sleep(_PAUSE)
 
     def survivors(self) -> tuple[Survivor, ...]:
-        """Who lives now, of those that are known: the warden's orphans may be of other sessions."""
+        """Describe the members that live now; the warden's orphans may be of other sessions."""
         if self._proven:
             return ()
         found = {each.pid: each for each in self._session.survivors()}
@@ -118,14 +142,14 @@ class LostKeeper:
             handle = open_pidfd(pid)
             if handle is None:
                 continue
-            ours = not told(f"{pid}/comm").startswith(b"ptykill-")
-            if ours and pid not in found and not handle.dead():
+            is_orphan = not told(f"{pid}/comm").startswith(b"ptykill-")
+            if is_orphan and pid not in found and not handle.dead():
                 found[pid] = identify(pid, handle)
             handle.close()
         return tuple(found.values())
 
     def caveats(self) -> frozenset[Caveat]:
-        """What could not be known about this session."""
+        """Return what could not be known about this session."""
         if self._proven:
             return frozenset({Caveat.KEEPER_LOST})
         if self._sealed and self._cgroup is not None and not self._cgroup.populated():
@@ -134,9 +158,9 @@ class LostKeeper:
         return session | {Caveat.KEEPER_LOST, Caveat.UNPROVEN}
 
     def close(self) -> None:
-        """Give back the descriptors."""
+        """Close the descriptors, and remove the cgroup if nothing of the session is in it."""
         self._session.close()
-        self._hang_up()
+        self._close_answer()
         if self._cgroup is not None and not self._cgroup.any_of_ours(self._is_ours):
             self._cgroup.remove()
 
@@ -146,32 +170,33 @@ class LostKeeper:
         if older(pid, self._cgroup.began) or is_stranger(pid):
             return False
         # The warden knows all those in its own pid namespace.
-        return self._mute or in_other_pid_namespace(pid)
+        return self._unprovable or in_other_pid_namespace(pid)
 
-    def _ask(self) -> None:
-        """Ask the warden, if that is not done."""
-        if self._answer is None and not (self._proven or self._mute):
-            with suppress(OSError):  # It can't be asked now: at the next look.
+    # --- the warden -------------------------------------------------------------------------------
+
+    def _ask_warden(self) -> None:
+        """Ask the warden to say when no orphan is left, if it has not been asked."""
+        if self._answer is None and not (self._proven or self._unprovable):
+            with suppress(OSError):  # No descriptors now: it is asked at the next look.
                 self._answer = self._warden.ask_when_clear(self._keeper_pid)
-                self._mute = self._answer is None
+                self._unprovable = self._answer is None
 
-    def _read_messages(self) -> None:
-        """Take in what the warden has said."""
-        self._ask()
+    def _read_answer(self) -> None:
+        self._ask_warden()
         if self._answer is None:
             return
         try:
             message, _ = wire.receive(self._answer)
         except BlockingIOError:
             return
-        self._hang_up()
+        self._close_answer()
         if message[0] == wire.CLEAR:
             self._proven = True
             self.killed |= message[1]
         else:
-            self._mute = True
+            self._unprovable = True
 
-    def _hang_up(self) -> None:
+    def _close_answer(self) -> None:
         if self._answer is not None:
             trio.lowlevel.notify_closing(self._answer)
             self._answer.close()

@@ -16,6 +16,7 @@ import trio
 
 from ptykill.errors import SessionEnded, SpawnError
 from ptykill.rules.command import Command
+from ptykill.system.forks import close_in_child
 from ptykill.system.kernel.retry import again, close
 from ptykill.system.readiness import readable, writable
 
@@ -43,7 +44,7 @@ class PtyTerminal:
         self.master: int = master
         self.slave: int = slave
         self._writing = trio.StrictFIFOLock()
-        _all.add(self)
+        close_in_child(self)
 
     @classmethod
     def create(cls) -> PtyTerminal:
@@ -196,7 +197,7 @@ class PtyTerminal:
         if slave >= 0:
             close(slave)
 
-    def forget(self) -> None:
+    def close_copies(self) -> None:
         """Close the copies that a forked child has: as long as it has them, nothing hangs up."""
         master, slave, self.master, self.slave = self.master, self.slave, -1, -1
         for fd in master, slave:
@@ -288,13 +289,4 @@ def _unopened(number: int | None) -> SpawnError:
     return SpawnError(number, f"{os.strerror(number)}{remedy}", "terminal", "/dev/ptmx")
 
 
-_all: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
 _flooded: weakref.WeakSet[PtyTerminal] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for terminal in list(_all):
-        terminal.forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,285 @@
+"""A session whose keeper lives: finds its members, signals them, and waits for their end.
+
+All members are descendants of the keeper, which reaps them.
+Signals are sent from the host, by pidfd, so that the keeper need not be awake for that. SIGKILL is
+sent from both sides, until no member is left. The keeper tells when the leader has exited, and when
+it has no child left (`ptykill.system.keeper.keeper`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from signal import Signals
+from typing import NamedTuple
+
+from ptykill import log
+from ptykill.rules.protocols import Handover, Signalled
+from ptykill.rules.steps import Reach
+from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
+from ptykill.system.containment.channel import connected
+from ptykill.system.containment.identity import identify
+from ptykill.system.containment.keeper_handle import KeeperHandle
+from ptykill.system.keeper import wire
+from ptykill.system.keeper.orphaned import within
+from ptykill.system.kernel.cgroup import Cgroup, take_here
+from ptykill.system.kernel.last_pid import Births
+from ptykill.system.kernel.pidfd import Pidfd, deliver, open_pidfd
+from ptykill.system.kernel.procfs import children, members
+from ptykill.system.pty.terminal import PtyTerminal
+from ptykill.system.readiness import readable
+
+__all__ = ["KeeperGone", "LiveKeeper"]
+
+_HELD_UP_ROUNDS = 3
+"""After so many rounds of SIGKILL in a row in which the keeper, alone, is held up, it is moved."""
+
+
+class KeeperGone(Exception):
+    """The keeper is dead, and had not said that its session is over."""
+
+
+class LiveKeeper:
+    """The members of a session, as they are known while the keeper lives."""
+
+    killed: bool = False
+
+    def __init__(
+        self, keeper: KeeperHandle, terminal: PtyTerminal, births: Births, cgroup: Cgroup | None
+    ) -> None:
+        self._keeper = keeper
+        self._leader = keeper.leader
+        self._terminal = terminal
+        self._births = births
+        self._cgroup = cgroup
+        self._status: ExitStatus | None = None
+        self._exited = False
+        self._empty = False
+        self._rounds = 0
+        """Rounds of SIGKILL."""
+        self._rounds_held_up = 0
+        """Rounds in a row in which no member was found, and the keeper did not run."""
+        self._pending: list[_Pending] = []
+
+    # --- signals ----------------------------------------------------------------------------------
+
+    def signal(self, name: str, reach: Reach) -> Signalled:
+        """Send a signal to the leader, and to others who have to have it at once."""
+        number = Signals[f"SIG{name}"]
+        signalled = Signalled()
+        if reach is Reach.LEADER:
+            if not self._exited:
+                self._send(number, self._leader, signalled)
+            return signalled
+        together = reach is Reach.ESCAPED and bool(self._pending)
+        if not together:
+            self.finish_signal()
+        last, there = self._births.last(), self._members_unless_births_known()
+        self._pending.append(_Pending(number, reach, last, there, signalled))
+        if reach in (Reach.SESSION, Reach.ALL) and not self._exited:
+            # The leader is first: mostly it has no children, and then nobody has to be looked for.
+            # Its death hides nobody, since its children become the keeper's.
+            self._send(number, self._leader, signalled)
+        elif not together:
+            self.finish_signal()
+        return signalled
+
+    def finish_signal(self) -> None:
+        """Send the pending signals to all others, but to none that was started since."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, []
+        front = self._terminal.foreground()
+        leader = self._leader.pid
+        for member in self._members():
+            pid = member.pid
+            for number, reach, last, there, signalled in pending:
+                if pid in signalled.reached or pid in signalled.refused:
+                    continue
+                # Asked after it was found: it may have been started since this walk began.
+                there_then = pid not in self._births.since(last) if there is None else pid in there
+                if there_then and within(reach, pid, leader, front):
+                    self._send(number, member, signalled)
+
+    def _members_unless_births_known(self) -> set[int] | None:
+        """Return the pids of all members where later ones can't be told apart by their pids."""
+        return None if self._births.known else {member.pid for member in self._members()}
+
+    def kill(self) -> Signalled:
+        """Send SIGKILL to every member there is."""
+        self._rounds += 1
+        self._pending = []
+        signalled = Signalled()
+        if not self._leader.dead():
+            self._send(signal.SIGKILL, self._leader, signalled)
+        leader = self._leader.pid
+        nobody_else = True
+        for member in self._members():
+            if member.pid != leader:
+                nobody_else = False
+                self._send(signal.SIGKILL, member, signalled)
+        if self._rounds > 1 or not nobody_else:
+            with suppress(OSError):  # The next round sends it again.
+                self._send_message(wire.KILL)
+        if self._rounds > 1:
+            self._resume_keeper()
+            self._free_keeper(nobody_else=nobody_else)
+        return signalled
+
+    def _send(self, number: int, process: Pidfd, signalled: Signalled) -> None:
+        try:
+            if deliver(number, process.send):
+                signalled.reached.add(process.pid)
+        except PermissionError:
+            signalled.refused.add(process.pid)
+        except OSError:
+            if number != signal.SIGKILL:
+                raise
+            # The other members are killed all the same, and this one in the next round.
+
+    def _members(self) -> Iterator[Pidfd]:
+        """Yield a handle on each living member."""
+        with self._open_keeper() as keeper:
+            if keeper is not None:
+                yield from members(keeper)
+
+    # --- the keeper -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _open_keeper(self) -> Iterator[Pidfd | None]:
+        """Hold a handle on the keeper; None if it is dead."""
+        handle = None
+        with suppress(OSError):  # EMFILE, and the reserve is used up.
+            handle = open_pidfd(self._keeper.pid)
+        try:
+            # Its end of the socket is open, so it has not been reaped, and the pid is its own.
+            yield handle if handle is not None and connected(self._keeper.channel) else None
+        finally:
+            if handle is not None:
+                handle.close()
+
+    def _resume_keeper(self) -> None:
+        """Send the keeper SIGCONT: it may have been stopped."""
+        with self._open_keeper() as keeper:
+            if keeper is not None:
+                with suppress(OSError):
+                    keeper.send(signal.SIGCONT)
+
+    def _free_keeper(self, *, nobody_else: bool) -> None:
+        """Make a keeper run that its session has frozen, or moved where it can't (cgroups(7)).
+
+        If nothing helps, kill it: its warden inherits its children, and tells of the end as well.
+        """
+        if self._cgroup is not None:
+            self._cgroup.thaw()
+        held_up = nobody_else and self._leader.dead() and self._keeper.resume_if_held_up()
+        self._rounds_held_up = self._rounds_held_up + 1 if held_up else 0
+        if self._rounds_held_up < _HELD_UP_ROUNDS:
+            return
+        with self._open_keeper() as keeper:
+            if keeper is None:
+                return
+            if self._rounds_held_up == _HELD_UP_ROUNDS:
+                with suppress(OSError):  # The host may not move it from where it is.
+                    take_here(keeper.pid)
+            else:
+                log.event(logging.ERROR, "keeper.held_up", pid=self._leader.pid, keeper=keeper.pid)
+                with suppress(PermissionError):
+                    keeper.send(signal.SIGKILL)
+
+    def hand_over(self, handover: Handover) -> None:
+        """Tell the keeper what is left to be done if this host dies."""
+        self._keeper.hand_over(handover)
+        self._resume_keeper()  # It should have told of a death by now, if there was one.
+
+    def _send_message(self, kind: str) -> None:
+        """Send the keeper a message. Raises OSError if that is not possible now."""
+        if not wire.send(self._keeper.channel, (kind,)) and connected(self._keeper.channel):
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), kind)
+
+    def _read_messages(self) -> None:
+        """Read what the keeper has sent. Raises `KeeperGone`."""
+        while not self._empty:
+            try:
+                message, _ = wire.receive(self._keeper.channel)
+            except BlockingIOError:
+                return
+            match message[0]:
+                case wire.EXITED | wire.EMPTY:
+                    self._exited = True
+                    self._status = None if message[1] is None else ExitStatus(*message[1])
+                    self._empty = message[0] == wire.EMPTY
+                case wire.BROKEN:
+                    pid = self._leader.pid
+                    log.event(logging.ERROR, "keeper.broken", pid=pid, traceback=message[1])
+                case wire.GONE:
+                    raise KeeperGone
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    async def wait_exited(self) -> None:
+        """Wait until the leader has exited. Raises `KeeperGone`."""
+        while True:
+            self._read_messages()
+            if self._exited:
+                return
+            await readable(self._keeper.channel)
+
+    async def wait_members(self) -> None:
+        """Wait until no member is left. Raises `KeeperGone`."""
+        while True:
+            self._read_messages()
+            if self._empty:
+                return
+            await readable(self._keeper.channel)
+
+    def members_left(self) -> bool:
+        """Return whether a member is left; if not, the leader has been reaped. `KeeperGone`."""
+        self._read_messages()
+        if not self._empty:
+            self.finish_signal()
+        return not self._empty
+
+    def exit_status(self) -> ExitStatus | None:
+        """Return the leader's status; None if it is not known."""
+        return self._status
+
+    def reap(self) -> ExitStatus | None:
+        """Have the keeper leave the members that are left alone; return the leader's status."""
+        if not self._empty:
+            self._send_message(wire.SPARE)
+        return self._status
+
+    def survivors(self) -> tuple[Survivor, ...]:
+        """Describe the members that live now."""
+        alive = [identify(member.pid, member) for member in self._members()]
+        if not alive and not self._empty:
+            # Dead, but not to be reaped: another process traces them.
+            with self._open_keeper() as keeper:
+                for pid in children(keeper.pid) if keeper is not None else ():
+                    zombie = open_pidfd(pid)
+                    if zombie is not None:
+                        alive.append(identify(pid, zombie))
+                        zombie.close()
+        return tuple(alive)
+
+    def caveats(self) -> frozenset[Caveat]:
+        """Return nothing: a living keeper knows everything."""
+        return frozenset()
+
+    def close(self) -> None:
+        """Close nothing: it holds no descriptor but the keeper's handle's."""
+
+
+class _Pending(NamedTuple):
+    """A signal that the leader has got and the others have not."""
+
+    number: int
+    reach: Reach
+    last: int
+    there: set[int] | None
+    signalled: Signalled
