@@ -1,16 +1,19 @@
 """The developers' one door: ``python3 dev.py COMMAND [ARGUMENT ...]``.
 
-    demo    show what ptykill does, on this terminal
-    unit    the tests, against the checkout
-    lint    ruff: the format, and its rules
-    types   pyright's search for public names without a type, and mypy
-    docs    the pages, into build/docs; a warning is an error
-    bench   the benchmarks
-    test    lint, types, docs, then the tests against the built wheel: all that CI runs
+    demo      show what ptykill does, on this terminal
+    unit      the tests, against the checkout; --quick: a minute's worth of them
+    lint      ruff: the format, and its rules
+    types     pyright's search for public names without a type, and mypy
+    docs      the pages, into build/docs; a warning is an error
+    bench     the benchmarks
+    test      lint, types, docs, then the tests against the built wheel: all that CI runs
+    wheel     the last of these alone
+    versions  the same with every supported Python that is found on this machine
 
 Arguments go to the last tool that a command runs: ``unit -k keeper``, ``lint --fix``.
-All it needs is a Python with pip. The rest goes into ``.venv`` and ``.venv-wheel`` beside this
-file; both are made anew when what ``pyproject.toml`` asks for, or the Python, has changed.
+All tests run side by side, since most of them wait; chosen ones run in turn, but with ``-n auto``.
+All it needs is a Python with pip. The rest goes into ``.venv`` and ``.venv-wheel-3.*`` beside this
+file; each is made anew when what ``pyproject.toml`` asks for, or the Python, has changed.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import functools
 import hashlib
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -26,11 +30,12 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-WHEEL_VENV = ROOT / ".venv-wheel"
+WHEEL_VENV = ROOT / f".venv-wheel-3.{sys.version_info.minor}"
 WHEELS = ROOT / "build" / "wheels"
 
 Stages = Mapping[str, Callable[..., None]]
@@ -41,28 +46,66 @@ def main(command: str = "help", *arguments: str) -> int:
     if command in PROGRAMS:
         extra, *program = PROGRAMS[command]
         python = environment(VENV, extra, "--editable", f".[{extra}]")
+        if program == PYTEST:
+            arguments = chosen(arguments)
+            os.environ.update(TESTING)
         os.chdir(ROOT)
         os.execv(python, [str(python), *program, *arguments])  # noqa: S606 - no shell is wanted
     if command in STAGES:
-        environment(VENV, "dev", "--editable", ".[dev]")
+        if VENV_STAGES.keys() & STAGES[command].keys():
+            environment(VENV, "dev", "--editable", ".[dev]")
         return run_all(STAGES[command], arguments)
+    if command in EVERY_STAGE:
+        EVERY_STAGE[command]()
+        return 0
     print(__doc__)
     return 0 if command in {"help", "-h", "--help"} else 2
 
 
+def chosen(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return pytest's arguments: all tests, or the quick ones, run side by side."""
+    rest = [each for each in arguments if each != "--quick"]
+    if len(rest) < len(arguments):
+        return (*SIDE_BY_SIDE, *QUICK, *rest)
+    return (*(SIDE_BY_SIDE if not rest else ()), *rest)
+
+
 def run_all(stages: Stages, arguments: Sequence[str]) -> int:
-    """Run every stage, whatever becomes of the others; the last one gets the arguments."""
-    summary, failures, last = [], 0, [*stages][-1]
-    for name, stage in stages.items():
-        print(f"\n=== {name}", flush=True)
-        began, outcome = time.monotonic(), "ok"
-        try:
-            stage(*(arguments if name == last else ()))
-        except subprocess.CalledProcessError as error:
-            outcome, failures = f"FAILED, exit status {error.returncode}", failures + 1
-        summary.append(f"{name:<12} {time.monotonic() - began:6.1f} s  {outcome}")
-    print("\n=== summary", *summary, sep="\n")
-    return 1 if failures else 0
+    """Run the stages but the last side by side, then that one, with the arguments."""
+    *names, last = stages
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(run_captured, names))
+    results.append(timed(last, lambda: stages[last](*arguments)))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print("\n=== summary", *(line for line, _ in results), sep="\n")
+    print(f"{'all':<12} {time.monotonic() - began:6.1f} s", end=", ")
+    print(f"{used.ru_utime + used.ru_stime:.0f} s of processor time")
+    return 0 if all(good for _, good in results) else 1
+
+
+def run_captured(name: str) -> tuple[str, bool]:
+    """Run one stage in a process of its own, and show what it printed when it is over."""
+
+    def stage() -> None:
+        command = [sys.executable, __file__, name]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        print(f"\n=== {name}\n{done.stdout}", end="", flush=True)
+        done.check_returncode()
+
+    return timed(name, stage)
+
+
+def timed(name: str, stage: Callable[[], None]) -> tuple[str, bool]:
+    """Run a stage; return a line that says how long it took and whether it failed, and that."""
+    began, outcome = time.monotonic(), "ok"
+    try:
+        stage()
+    except subprocess.CalledProcessError as error:
+        outcome = f"FAILED, exit status {error.returncode}"
+    return f"{name:<12} {time.monotonic() - began:6.1f} s  {outcome}", outcome == "ok"
 
 
 def tool(*command: str) -> Callable[..., None]:
@@ -76,17 +119,53 @@ def tool(*command: str) -> Callable[..., None]:
     return stage
 
 
-def test_wheel(*arguments: str) -> None:
-    """Build the wheel, install it where the checkout can't be imported, and test it there."""
+def wheel() -> None:
+    """Build the wheel, and install it where the checkout can't be imported."""
     shutil.rmtree(WHEELS, ignore_errors=True)
-    pip(VENV, "wheel", "--no-deps", "--wheel-dir", str(WHEELS), ".")
-    (wheel,) = WHEELS.glob("*.whl")
-    python = environment(WHEEL_VENV, "test", f"{wheel}[test]")
-    pip(WHEEL_VENV, "install", "--no-deps", "--force-reinstall", str(wheel))
+    pip(None, "wheel", "--no-deps", "--wheel-dir", str(WHEELS), ".")
+    (built,) = WHEELS.glob("*.whl")
+    environment(WHEEL_VENV, "test", f"{built}[test]")
+    pip(WHEEL_VENV, "install", "--no-deps", "--force-reinstall", str(built))
+
+
+def tests(*arguments: str) -> None:
+    """Test the wheel."""
+    python = WHEEL_VENV / "bin/python"
     # It keeps the working directory, the checkout, off sys.path: in children of the tests too.
+    variables = {"PYTHONSAFEPATH": "1", **TESTING}
     check = "import ptykill, sys; assert ptykill.__file__.startswith(sys.prefix), ptykill.__file__"
-    run(python, "-c", check, PYTHONSAFEPATH="1")
-    run(python, "-m", "pytest", *arguments, PYTHONSAFEPATH="1")
+    run(python, "-c", check, **variables)
+    run(python, "-m", "pytest", *chosen(arguments), **variables)
+
+
+def versions(*arguments: str) -> None:
+    """Test the wheel with every Python that is found; fail when one has failed."""
+    found = pythons()
+    failed = [
+        each
+        for each in found
+        if subprocess.run([each, __file__, "wheel", *arguments], check=False).returncode
+    ]
+    print(
+        "\n=== versions",
+        *(f"{each}  {'FAILED' if each in failed else 'ok'}" for each in found),
+        sep="\n",
+    )
+    if failed:
+        raise subprocess.CalledProcessError(1, failed)
+
+
+def pythons() -> list[str]:
+    """Return a program for each supported version: this one, one on PATH, or one of pyenv's."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    minors = [each[len(KIND) :] for each in project["classifiers"] if re.match(rf"{KIND}\d", each)]
+    homes = sorted(Path.home().glob(".pyenv/versions/*/bin"))
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, homes)])
+    here = {sys.version_info.minor: sys.executable}
+    found = {
+        each: here.get(int(each)) or shutil.which(f"python3.{each}", path=places) for each in minors
+    }
+    return [each for each in found.values() if each]
 
 
 def environment(home: Path, extra: str, *requirement: str) -> Path:
@@ -103,10 +182,10 @@ def environment(home: Path, extra: str, *requirement: str) -> Path:
     return python
 
 
-def pip(home: Path, *arguments: str) -> None:
-    """Run this Python's pip upon an environment that has none."""
-    options = ("--quiet", "--disable-pip-version-check", "--python", home / "bin/python")
-    run(python_with_pip(), "-m", "pip", *options, *arguments)
+def pip(home: Path | None, *arguments: str) -> None:
+    """Run this Python's pip, upon an environment that has none."""
+    at = () if home is None else ("--python", home / "bin/python")
+    run(python_with_pip(), "-m", "pip", "--quiet", "--disable-pip-version-check", *at, *arguments)
 
 
 @functools.cache
@@ -131,9 +210,18 @@ def run(*command: str | Path, **variables: str) -> None:
     subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=True)
 
 
+KIND = "Programming Language :: Python :: 3."
+PYTEST = ["-m", "pytest"]
+SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
+QUICK = (
+    "tests/pure",
+    "tests/test_house.py",
+)
+# Tests start a thousand interpreters: each would compile the package, and the tests, anew.
+TESTING = {"PYTHONDONTWRITEBYTECODE": ""}
 PROGRAMS = {
     "demo": ("demo", "-m", "ptykill", "demo"),
-    "unit": ("dev", "-m", "pytest"),
+    "unit": ("dev", *PYTEST),
     "bench": ("bench", "-m", "benchmarks"),
 }
 LINT: Stages = {
@@ -148,11 +236,16 @@ TYPES: Stages = {
 DOCS: Stages = {
     "docs": tool("sphinx", "-EW", "--keep-going", "-q", "-b", "html", "docs", "build/docs"),
 }
+WHEEL: Stages = {"install": wheel, "tests": tests}
+VENV_STAGES = {**LINT, **TYPES, **DOCS}
+EVERY_STAGE = {**VENV_STAGES, **WHEEL}
 STAGES = {
     "lint": LINT,
     "types": TYPES,
     "docs": DOCS,
-    "test": {**LINT, **TYPES, **DOCS, "tests": test_wheel},
+    "test": EVERY_STAGE,
+    "wheel": WHEEL,
+    "versions": {"versions": versions},
 }
 
 if __name__ == "__main__":

@@ -1,38 +1,30 @@
-"""Logging: one structlog event for each transition, in the host's own way.
+"""Logging: one event for each transition, in the host's own way.
 
 ptykill never configures logging. A host that has configured structlog gets its events through
 that; any other gets them through the standard library's logger ``ptykill``, which shows nothing
 below WARNING unless it is asked to. (structlog's own default would print to standard output.)
+
+structlog is not imported here before the host has imported it: it imports rich and twisted where
+they are installed, which takes as long as all of ptykill does.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
+import sys
+import traceback
 from contextlib import suppress
-
-import structlog
+from typing import Any
 
 __all__ = ["event", "wanted"]
 
-_configured = structlog.get_logger("ptykill")
-"""The host's, however it has configured structlog by then; kept from its first use if it says so
-(``cache_logger_on_first_use``)."""
 _plain = logging.getLogger("ptykill")
-_wrapped = structlog.wrap_logger(
-    _plain,
-    processors=[
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.format_exc_info,
-        structlog.processors.KeyValueRenderer(key_order=["event"]),
-    ],
-    wrapper_class=structlog.stdlib.BoundLogger,
-    cache_logger_on_first_use=True,
-)
 
 
 def wanted(level: int) -> bool:
     """Return whether an event of that level may be seen by anybody."""
-    return structlog.is_configured() or _plain.isEnabledFor(level)
+    return _structlog_is_configured() or _plain.isEnabledFor(level)
 
 
 def event(level: int, name: str, **fields: object) -> None:
@@ -42,7 +34,35 @@ def event(level: int, name: str, **fields: object) -> None:
     any more must not stop a kill.
     """
     with suppress(Exception):
-        if structlog.is_configured():
-            _configured.log(level, name, **fields)
+        if _structlog_is_configured():
+            _hosts_logger().log(level, name, **fields)
         elif _plain.isEnabledFor(level):
-            _wrapped.log(level, name, **fields)
+            _plain.log(level, _rendered(name, fields))
+
+
+def _structlog_is_configured() -> bool:
+    structlog = sys.modules.get("structlog")
+    # Another thread may be importing it just now: then it has nothing yet.
+    is_configured = getattr(structlog, "is_configured", None)
+    return is_configured is not None and is_configured()
+
+
+@functools.cache
+def _hosts_logger() -> Any:  # noqa: ANN401 - as structlog has it
+    """Return the host's logger, however it has configured structlog by its first use.
+
+    It is kept as it is then if the host says so (``cache_logger_on_first_use``).
+    """
+    import structlog  # noqa: PLC0415 - the host has imported it
+
+    return structlog.get_logger("ptykill")
+
+
+def _rendered(name: str, fields: dict[str, object]) -> str:
+    """Return an event as key=value pairs, as structlog's ``KeyValueRenderer`` does."""
+    error = fields.pop("exc_info", None)
+    if (contextvars := sys.modules.get("structlog.contextvars")) is not None:
+        fields = contextvars.merge_contextvars(_plain, "log", fields)
+    if isinstance(error, BaseException):
+        fields["exception"] = "".join(traceback.format_exception(error)).rstrip("\n")
+    return " ".join(f"{key}={value!r}" for key, value in {"event": name, **fields}.items())

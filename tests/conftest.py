@@ -16,10 +16,49 @@ from pathlib import Path
 import pytest
 import trio
 
+from ptykill.system.kernel import cgroup
 from ptykill.testing import processes
+
+_CGROUP = "pytest-"
+"""How the name of the cgroup that this process makes for itself begins; its pid follows."""
 
 _PATIENCE = 3.0
 """Seconds for what is on its way out (a thread that has been told to end) to be gone."""
+
+
+def pytest_configure() -> None:
+    """Move this process into a cgroup of its own, where one can be made.
+
+    A host recovers the cgroups of dead hosts beside its own. So the tests of one process do not
+    meet those of another: of another worker, or of another run.
+    """
+    with contextlib.suppress(OSError):
+        if (parent := cgroup.place()) is not None:
+            _remove_old_cgroups(Path(parent))
+            (own := Path(parent, f"{_CGROUP}{os.getpid()}")).mkdir()
+            (own / "cgroup.procs").write_text("0")
+
+
+def pytest_unconfigure() -> None:
+    """Move it back, and remove that cgroup."""
+    with contextlib.suppress(OSError):
+        if (own := Path(cgroup.place() or "/")).name == f"{_CGROUP}{os.getpid()}":
+            (own.parent / "cgroup.procs").write_text("0")
+            own.rmdir()
+
+
+def _remove_old_cgroups(parent: Path) -> None:
+    """Remove what runs that were killed have left there."""
+    for left in parent.glob(f"{_CGROUP}*"):
+        if not Path("/proc", left.name.removeprefix(_CGROUP)).exists():
+            with contextlib.suppress(OSError):
+                left.rmdir()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes ``-n auto`` means: more than cores, since most tests wait."""
+    return 3 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,9 +110,9 @@ def _nothing_leaks(mark: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         until = time.monotonic() + _PATIENCE
         while (leaked := leaks()) and time.monotonic() < until:
             time.sleep(0.05)
-    for survivor in processes.marked(mark):
-        processes.end(survivor.pid)
     if leaked:
+        for survivor in processes.marked(mark):
+            processes.end(survivor.pid)
         pytest.fail("the test leaked\n  " + "\n  ".join(leaked), pytrace=False)
 
 
@@ -96,8 +135,16 @@ def _threads() -> dict[object, str]:
 
 def _children() -> dict[object, str]:
     """Return the children of this process, the zombies among them too."""
-    return {
-        (each.pid, each.name): f"{each.pid} {each.name} ({each.state})"
-        for each in processes.every_process()
-        if each.parent == os.getpid()
-    }
+    lists = [*Path("/proc/self/task").glob("*/children")]
+    if lists:
+        pids = {int(pid) for each in lists for pid in _words(each)}
+        children = [each for pid in pids if (each := processes.look_up(pid)) is not None]
+    else:  # A kernel without CONFIG_PROC_CHILDREN.
+        children = [each for each in processes.every_process() if each.parent == os.getpid()]
+    return {(each.pid, each.name): f"{each.pid} {each.name} ({each.state})" for each in children}
+
+
+def _words(file: Path) -> list[str]:
+    with contextlib.suppress(OSError):  # The thread has just ended.
+        return file.read_text().split()
+    return []

@@ -751,7 +751,8 @@ async def test_a_logger_is_kept_if_the_host_says_so(
         made.append(Logger())
         return made[-1]
 
-    monkeypatch.setattr(log, "_configured", structlog.get_logger("ptykill"))
+    fresh = structlog.get_logger("ptykill")
+    monkeypatch.setattr(log, "_hosts_logger", lambda: fresh)
     structlog.configure(
         processors=[structlog.processors.KeyValueRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
