@@ -213,10 +213,7 @@ def run(*command: str | Path, **variables: str) -> None:
 KIND = "Programming Language :: Python :: 3."
 PYTEST = ["-m", "pytest"]
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
-QUICK = (
-    "tests/pure",
-    "tests/test_house.py",
-)
+QUICK = ("tests/pure", "tests/driver", "tests/test_house.py", "tests/http/test_api.py")
 # Tests start a thousand interpreters: each would compile the package, and the tests, anew.
 TESTING = {"PYTHONDONTWRITEBYTECODE": ""}
 PROGRAMS = {

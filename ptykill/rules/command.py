@@ -9,11 +9,16 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
+from ptykill.rules import validate
 
 __all__ = ["Attributes", "Command", "as_bytes", "check_size"]
 
 _LARGEST_ID = 2**32 - 2
 """The largest uid or gid; the number above it means "leave it as it is" (setresuid(2))."""
+_LARGEST_SIZE = 65_535
+"""The most rows or columns of a window: they are unsigned short (struct winsize, tty_ioctl(4))."""
+_LARGEST_DESCRIPTOR = 2**31 - 1
+"""The largest descriptor that fits an int of C."""
 _LARGEST_SIZE = 65_535
 """The most rows or columns of a window: they are unsigned short (struct winsize, tty_ioctl(4))."""
 _LARGEST_DESCRIPTOR = 2**31 - 1
@@ -129,7 +134,7 @@ class Command:
             object.__setattr__(self, "env", _variables(self.env))
         if self.cwd is not None:
             object.__setattr__(self, "cwd", validate.path("cwd", self.cwd))
-            _check_text(self.cwd)  # The text of it, which it is by now.
+            _check_text(self.cwd)
         check_size(self.rows, self.cols)
         validate.true_or_false("echo", self.echo)
         validate.instance("attributes", self.attributes, Attributes)

@@ -25,6 +25,7 @@ __all__ = [
     "mapping",
     "member",
     "path",
+    "path",
     "seconds",
     "signal_name",
     "text",
@@ -109,6 +110,15 @@ def member(name: str, value: object, members: type[E]) -> E:
     except ValueError:
         known = ", ".join(each.value for each in members)
         raise InvalidArgument(_wrong(name, f"one of {known}", value)) from None
+
+
+def path(name: str, value: object) -> str:
+    """Return the text of a path, given a str or a path object such as `pathlib.Path`."""
+    fspath = getattr(type(value), "__fspath__", None)
+    found = value if fspath is None else fspath(value)
+    if not isinstance(found, str):
+        raise InvalidArgument(_wrong(name, "a path, as a str or a Path", value))
+    return found
 
 
 def path(name: str, value: object) -> str:
