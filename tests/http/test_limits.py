@@ -461,7 +461,7 @@ def test_the_longest_idle_goes_for_a_newcomer(gate: Gate) -> None:
     newcomer = Guest(None)
     assert gate.let_in(newcomer)
     assert [guest.closed for guest in guests] == [False, True, False, False]
-    gate.let_out(guests[1])
+    gate.remove(guests[1])
     assert gate.let_in(Guest(None))
     assert gate.let_in(Guest(None))
     assert not gate.let_in(Guest(5.0))

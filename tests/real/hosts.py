@@ -38,7 +38,7 @@ from ptykill.system.containment import STRONGEST_FIRST, leader, session_tier, wh
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.rights import Rights
 from ptykill.system.keeper import wire
-from ptykill.system.keeper.keeper import NAME, keep
+from ptykill.system.keeper.keeper import NAME, run_keeper
 from ptykill.system.kernel import cgroup, posix_spawn, syscalls
 from ptykill.system.kernel.cgroup import Cgroup, new_path
 from ptykill.system.kernel.pidfd import open_pidfd
@@ -509,12 +509,12 @@ def with_a_poor_keeper(what: str) -> list[str]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     this, groups = os.pidfd_open(os.getpid()), None
     if what == "a way out":
-        groups = cgroup.place()
+        groups = cgroup.own_cgroup()
     keeper = os.fork()
     if keeper == 0:
         ours.close()
         lack(what)
-        keep(theirs, this, groups)
+        run_keeper(theirs, this, groups)
     theirs.close()
     said, path = [], None
     if what in ("a rehearsal", "what is new"):
@@ -524,13 +524,13 @@ def with_a_poor_keeper(what: str) -> list[str]:
     command = Command(("sleep", "60" if what == "descriptors" else "0.3"), env={"PATH": os.defpath})
     wire.send(
         ours,
-        (wire.ORDER, order(command), None, wire.WILL, "KILL", "kill", 0, 0.0, 0.0),
+        (wire.ORDER, order(command), None, wire.HANDOVER, "KILL", "kill", 0, 0.0, 0.0),
         [slave, here],
     )
     while "gone" not in said:
         message, fds = wire.receive(ours)
         said.append(message[0])
-        if message[0] == wire.BORN:
+        if message[0] == wire.STARTED:
             path = message[3]
         for fd in fds:
             os.close(fd)
@@ -545,7 +545,7 @@ def lack(what: str) -> None:
     """Take something away from this process."""
     match what:
         case "a way out":
-            cgroup.Cgroup.let_out = _refused(errno.EBUSY)  # type: ignore[method-assign]
+            cgroup.Cgroup.remove_process = _refused(errno.EBUSY)  # type: ignore[method-assign]
         case "a rehearsal":
             syscalls.pidfd_open = _refused(errno.EMFILE, syscalls.pidfd_open)
         case "descriptors":
@@ -728,7 +728,7 @@ async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
 
     ``lost`` says who is killed before that: its keeper, and the warden.
     """
-    place = cgroup.place()
+    place = cgroup.own_cgroup()
     assert place is not None
     script = f"""
     trap '' HUP TERM
@@ -802,7 +802,7 @@ def that_kills_many(parent: str) -> list[int]:
     Path(group.path).mkdir()
     members = [subprocess.Popen(["sleep", "60"], close_fds=True) for _ in range(70)]
     for member in members:
-        group.take_in(member.pid)
+        group.add_process(member.pid)
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_descriptors() + 10,) * 2)
     group.kill_each()
     statuses = [member.wait(30) for member in members]

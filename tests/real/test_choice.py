@@ -103,8 +103,8 @@ async def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture
 def parent() -> str:
     """Return the folder in which cgroups can be made."""
-    parent = cgroup.place()
-    if parent is None or cgroup.unusable() is not None:
+    parent = cgroup.own_cgroup()
+    if parent is None or cgroup.why_unusable() is not None:
         pytest.skip("no cgroup can be made here")
     return parent
 
@@ -198,10 +198,10 @@ def test_a_probe_is_not_taken_for_left(parent: str, monkeypatch: pytest.MonkeyPa
     def recovering(path: str, *how: int) -> bytes:
         if path.endswith("cgroup.type"):
             cgroup.recover(parent)
-        return procfs.read(path, *how)
+        return procfs.read_file(path, *how)
 
     monkeypatch.setattr(cgroup, "read", recovering)
-    assert cgroup.unusable() is None
+    assert cgroup.why_unusable() is None
 
 
 def test_more_members_than_descriptors(mark: str, parent: str) -> None:
@@ -212,10 +212,10 @@ def test_more_members_than_descriptors(mark: str, parent: str) -> None:
 
 def test_a_file_that_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel ends a page of ``mountinfo`` early where a long line would not fit."""
-    place = cgroup.place()
+    place = cgroup.own_cgroup()
     read = os.read
     monkeypatch.setattr(os, "read", lambda fd, _: read(fd, 100))
-    assert cgroup.place() == place
+    assert cgroup.own_cgroup() == place
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_where_our_own_cgroup_is(
     """Wherever the hierarchy is mounted, and whatever part of it, our own place is found."""
     files = {"self/cgroup": own, "self/mountinfo": mounts}
     monkeypatch.setattr(cgroup, "told", lambda path, _: files[path].encode())
-    assert cgroup.place() == place
+    assert cgroup.own_cgroup() == place
 
 
 def test_out_of_memory_kills_are_read_from_the_controller(tmp_path: Path) -> None:

@@ -392,7 +392,7 @@ async def test_what_waits_is_held_up(supervisor: Supervisor, tmp_path: Path) -> 
 
 def cgroups_of(keeper: int) -> list[str]:
     """Return the cgroups that were made by a process of that number."""
-    folder = cgroup.place()
+    folder = cgroup.own_cgroup()
     found = [] if folder is None else Path(folder).glob(f"ptykill-*-{keeper}-*")
     return [path.name for path in found]
 

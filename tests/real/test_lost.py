@@ -182,7 +182,7 @@ async def test_a_frozen_keeper(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """It is made to go on when its session is to end, and leaves no cgroup."""
-    place = cgroup.place()
+    place = cgroup.own_cgroup()
     assert place is not None
     monkeypatch.setenv("PTYKILL_TEST_PLACE", place)
     program = dataclasses.replace(FREEZES, source=f"kind = {kind!r}\n{FREEZES.source}")

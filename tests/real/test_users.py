@@ -46,8 +46,8 @@ def set_user_id() -> Iterator[Path]:
 @pytest.fixture
 def delegated() -> Iterator[tuple[str, ...]]:
     """Return what runs a command in a cgroup that was given to the ordinary user."""
-    parent = cgroup.place()
-    if parent is None or cgroup.unusable() is not None:
+    parent = cgroup.own_cgroup()
+    if parent is None or cgroup.why_unusable() is not None:
         pytest.skip("no cgroup can be made here")
     folder = Path(parent, f"delegated-{os.getpid()}")
     folder.mkdir()

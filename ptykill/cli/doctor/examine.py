@@ -21,9 +21,9 @@ from ptykill.errors import ContainmentUnavailable, PtykillError
 from ptykill.rules.plan import Plan
 from ptykill.system.containment import why_not
 from ptykill.system.kernel import cgroup
-from ptykill.system.kernel.last_pid import Births
+from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.proc_view import proc
-from ptykill.system.kernel.procfs import read
+from ptykill.system.kernel.procfs import read_file
 
 __all__ = ["Finding", "Trial", "examine", "taken_by_auto", "try_tier"]
 
@@ -120,7 +120,7 @@ def _proc() -> Finding:
 
 
 def _births() -> Finding:
-    with closing(Births()) as births:
+    with closing(LastPid()) as births:
         known = births.known
     if known:
         return Finding("births", "told by ns_last_pid")
@@ -128,13 +128,13 @@ def _births() -> Finding:
 
 
 def _cgroups() -> Finding:
-    place = cgroup.place()
+    place = cgroup.own_cgroup()
     if place is None:
         return Finding("cgroup v2", "not mounted")
-    lacking = cgroup.unusable()
+    lacking = cgroup.why_unusable()
     if lacking is not None:
         return Finding("cgroup v2", place, lacking)
-    memory = b"memory" in read(f"{place}/cgroup.subtree_control").split()
+    memory = b"memory" in read_file(f"{place}/cgroup.subtree_control").split()
     oom = "told" if memory else "not told: the memory controller is not enabled below it"
     return Finding("cgroup v2", f"{place}; out-of-memory kills are {oom}")
 
@@ -156,7 +156,7 @@ def _limits() -> Iterator[Finding]:
 
 
 def _number(path: str) -> int | None:
-    text = read(path)
+    text = read_file(path)
     return int(text) if text else None
 
 

@@ -86,7 +86,7 @@ class Gate:
         entry.guest, entry.websocket = guest, True
         return True
 
-    def let_out(self, guest: Guest) -> None:
+    def remove(self, guest: Guest) -> None:
         """Forget a connection that is closed."""
         self._entries.pop(guest.transport, None)
 

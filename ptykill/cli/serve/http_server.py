@@ -159,7 +159,7 @@ class _Connection(H11Protocol):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.let_out(self)
+        self._gate.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -232,7 +232,7 @@ class _WebSocket(WebSocketsSansIOProtocol):
             self._refuse(503, "TOO_MANY_CONNECTIONS", "there are too many WebSockets here")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.let_out(self)
+        self._gate.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -34,7 +34,7 @@ def close_up() -> None:
     """
     if sys.platform == "linux":
         with suppress(OSError):
-            syscalls.be_opened_up(False)  # noqa: FBT003 - it has no name
+            syscalls.set_dumpable(False)
 
 
 def take_variable(name: str) -> str:

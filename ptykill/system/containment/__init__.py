@@ -44,7 +44,7 @@ async def _open(name: str) -> Tier:
         raise ContainmentUnavailable(reason)
     if name == "session":
         return SessionTier()
-    return await KeeperTier.open(cgroup.place() if name == "cgroup" else None)
+    return await KeeperTier.open(cgroup.own_cgroup() if name == "cgroup" else None)
 
 
 def why_not(name: str) -> str | None:
@@ -55,4 +55,4 @@ def why_not(name: str) -> str | None:
     if name == "session":
         return unusable()
     reason = unavailable()
-    return cgroup.unusable() if reason is None and name == "cgroup" else reason
+    return cgroup.why_unusable() if reason is None and name == "cgroup" else reason

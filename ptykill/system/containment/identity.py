@@ -12,7 +12,7 @@ import psutil
 from ptykill.rules.verdict import Survivor
 from ptykill.system.kernel.pidfd import Signallable
 from ptykill.system.kernel.proc_view import proc
-from ptykill.system.kernel.procfs import stat, told
+from ptykill.system.kernel.procfs import read_proc, stat
 
 __all__ = ["identify"]
 
@@ -78,15 +78,15 @@ def _identified_elsewhere(survivor: Survivor) -> Survivor:
     pid = survivor.pid
     return dataclasses.replace(
         survivor,
-        name=told(f"{pid}/comm").decode(errors="replace").strip() or "?",
+        name=read_proc(f"{pid}/comm").decode(errors="replace").strip() or "?",
         state=_LETTERS.get(_state(pid) or "", "?"),
-        command=told(f"{pid}/cmdline").decode(errors="replace").strip("\0").replace("\0", " "),
+        command=read_proc(f"{pid}/cmdline").decode(errors="replace").strip("\0").replace("\0", " "),
     )
 
 
 def _tracer(pid: int) -> int:
     """Return the pid of who traces it (proc(5), TracerPid); 0 if nobody does."""
-    for line in told(f"{pid}/status").splitlines():
+    for line in read_proc(f"{pid}/status").splitlines():
         if line.startswith(b"TracerPid:"):
             return int(line.split()[1])
     return 0

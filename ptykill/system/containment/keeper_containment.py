@@ -18,7 +18,7 @@ from ptykill.system.containment.live_keeper import KeeperGone, LiveKeeper
 from ptykill.system.containment.lost_keeper import LostKeeper
 from ptykill.system.containment.process_table import ProcessTable
 from ptykill.system.kernel.cgroup import Cgroup
-from ptykill.system.kernel.last_pid import Births
+from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.pty.terminal import PtyTerminal
 
 __all__ = ["KeeperContainment"]
@@ -36,7 +36,7 @@ class KeeperContainment:
         name: str,
         keeper: KeeperHandle,
         terminal: PtyTerminal,
-        births: Births,
+        births: LastPid,
         table: ProcessTable,
         *,
         dies_with_keeper: bool,

@@ -22,10 +22,10 @@ from ptykill.system.containment.warden_client import WardenClient
 from ptykill.system.forks import close_in_child
 from ptykill.system.keeper import wire
 from ptykill.system.kernel import syscalls
-from ptykill.system.kernel.leader import Failed
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.procfs import stat
 from ptykill.system.kernel.retry import close
+from ptykill.system.kernel.session_leader import StartFailed
 from ptykill.system.pty.order import SPAWN_TIMEOUT, order, standard_input, working_directory
 from ptykill.system.readiness import readable
 
@@ -39,11 +39,11 @@ _LOOKS = 40
 """The keeper is given up when so many looks in a row have found it held up."""
 
 
-class KeeperDied(Failed):
+class KeeperDied(StartFailed):
     """The keeper died before it read its order: nothing was started, so another may be tried."""
 
 
-class OutcomeUnknown(Failed):
+class OutcomeUnknown(StartFailed):
     """The keeper died, and may have read its order: a leader may have been started, or not."""
 
 
@@ -117,20 +117,20 @@ class KeeperHandle:
             raise
         if await self._end(0 if held_up else _END_TIMEOUT) and held_up:
             raise KeeperDied(errno.ETIMEDOUT, "keeper")
-        raise Failed(errno.ETIMEDOUT, "exec")
+        raise StartFailed(errno.ETIMEDOUT, "exec")
 
     def _handle(self, message: wire.Message, fds: list[int]) -> None:
         match message:
-            case wire.KEPT, keeper:
+            case wire.FORKED, keeper:
                 self.pid = keeper
-            case wire.BORN, leader, keeper, path:
+            case wire.STARTED, leader, keeper, path:
                 self.pid, self.cgroup = keeper, path
                 if not fds:  # The host has no descriptor left, so the kernel dropped it (unix(7)).
-                    raise Failed(errno.EMFILE, "keeper")
+                    raise StartFailed(errno.EMFILE, "keeper")
                 self._leader = PidfdProcess(leader, fds[0])
             case wire.FAILED, number, stage:
                 self._ended = self.clean = True
-                raise Failed(number, stage)
+                raise StartFailed(number, stage)
             case wire.BROKEN, text:
                 log.event(logging.ERROR, "keeper.broken", traceback=text)  # It exits after that.
             case _:
@@ -232,7 +232,7 @@ class KeeperHandle:
                 self.clean = message[0] in (wire.EMPTY, wire.FAILED)
                 self._ended = self.clean or message[0] == wire.GONE
                 for fd in fds:
-                    if message[0] == wire.BORN:
+                    if message[0] == wire.STARTED:
                         with suppress(OSError):
                             syscalls.pidfd_send_signal(fd, signal.SIGKILL)
                     close(fd)
@@ -255,6 +255,8 @@ class KeeperHandle:
             self._leader = None
 
 
-def _as_message(handover: Handover) -> wire.Will:
+def _as_message(handover: Handover) -> wire.Handover:
     plan, leftovers = str(handover.plan), handover.leftovers.value
-    return wire.Will(wire.WILL, plan, leftovers, handover.steps, handover.due, handover.grace)
+    return wire.Handover(
+        wire.HANDOVER, plan, leftovers, handover.steps, handover.due, handover.grace
+    )

@@ -22,9 +22,9 @@ from ptykill.system.containment.keeper_handle import KeeperDied, KeeperHandle
 from ptykill.system.containment.keeper_supply import KeeperSupply
 from ptykill.system.containment.process_table import process_table
 from ptykill.system.containment.warden_client import is_stranger
-from ptykill.system.kernel.cgroup import can_be_left, recover
+from ptykill.system.kernel.cgroup import can_leave, recover
 from ptykill.system.kernel.fd_reserve import reserve
-from ptykill.system.kernel.last_pid import Births
+from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.pty.order import failed
 from ptykill.system.pty.terminal import PtyTerminal, open_terminal
 from ptykill.system.readiness import readable
@@ -46,7 +46,7 @@ class KeeperTier:
         self.name: str = "keeper" if groups is None else "cgroup"
         self._keepers = keepers
         self._groups = groups
-        self._births = Births()
+        self._births = LastPid()
         self._table = process_table()
         self._may_have_leftovers = True
         """A keeper may have died before it could remove its cgroup."""
@@ -136,7 +136,7 @@ class KeeperTier:
     def _is_sealed(self, command: Command) -> bool:
         """Return whether no process of the session will be able to leave its cgroup."""
         uid = command.attributes.uid
-        return self._groups is not None and uid is not None and not can_be_left(self._groups, uid)
+        return self._groups is not None and uid is not None and not can_leave(self._groups, uid)
 
     async def _usable_keepers(self) -> KeeperSupply:
         """Return a warden's keepers; a new warden's, if it is dead or the host has other rights.

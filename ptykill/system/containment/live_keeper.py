@@ -25,9 +25,9 @@ from ptykill.system.containment.channel import connected
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.keeper_handle import KeeperHandle
 from ptykill.system.keeper import wire
-from ptykill.system.keeper.orphaned import within
-from ptykill.system.kernel.cgroup import Cgroup, take_here
-from ptykill.system.kernel.last_pid import Births
+from ptykill.system.keeper.orphaned import in_reach
+from ptykill.system.kernel.cgroup import Cgroup, move_here
+from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.pidfd import Pidfd, deliver, open_pidfd
 from ptykill.system.kernel.procfs import children, members
 from ptykill.system.pty.terminal import PtyTerminal
@@ -49,7 +49,7 @@ class LiveKeeper:
     killed: bool = False
 
     def __init__(
-        self, keeper: KeeperHandle, terminal: PtyTerminal, births: Births, cgroup: Cgroup | None
+        self, keeper: KeeperHandle, terminal: PtyTerminal, births: LastPid, cgroup: Cgroup | None
     ) -> None:
         self._keeper = keeper
         self._leader = keeper.leader
@@ -102,7 +102,7 @@ class LiveKeeper:
                     continue
                 # Asked after it was found: it may have been started since this walk began.
                 there_then = pid not in self._births.since(last) if there is None else pid in there
-                if there_then and within(reach, pid, leader, front):
+                if there_then and in_reach(reach, pid, leader, front):
                     self._send(number, member, signalled)
 
     def _members_unless_births_known(self) -> set[int] | None:
@@ -185,7 +185,7 @@ class LiveKeeper:
                 return
             if self._rounds_held_up == _HELD_UP_ROUNDS:
                 with suppress(OSError):  # The host may not move it from where it is.
-                    take_here(keeper.pid)
+                    move_here(keeper.pid)
             else:
                 log.event(logging.ERROR, "keeper.held_up", pid=self._leader.pid, keeper=keeper.pid)
                 with suppress(PermissionError):

@@ -25,9 +25,9 @@ from ptykill.system.containment.process_table import ProcessTable
 from ptykill.system.containment.session_tier import SessionContainment
 from ptykill.system.containment.warden_client import is_stranger
 from ptykill.system.keeper import wire
-from ptykill.system.kernel.cgroup import Cgroup, older
+from ptykill.system.kernel.cgroup import Cgroup, started_before
 from ptykill.system.kernel.pidfd import open_pidfd
-from ptykill.system.kernel.procfs import children, in_other_pid_namespace, told
+from ptykill.system.kernel.procfs import children, in_other_pid_namespace, read_proc
 from ptykill.system.pty.terminal import PtyTerminal
 from ptykill.system.readiness import readable
 
@@ -142,7 +142,7 @@ class LostKeeper:
             handle = open_pidfd(pid)
             if handle is None:
                 continue
-            is_orphan = not told(f"{pid}/comm").startswith(b"ptykill-")
+            is_orphan = not read_proc(f"{pid}/comm").startswith(b"ptykill-")
             if is_orphan and pid not in found and not handle.dead():
                 found[pid] = identify(pid, handle)
             handle.close()
@@ -167,7 +167,7 @@ class LostKeeper:
     def _is_ours(self, pid: int) -> bool:
         """Return whether a process in the cgroup is the session's, and was not moved in by it."""
         assert self._cgroup is not None
-        if older(pid, self._cgroup.began) or is_stranger(pid):
+        if started_before(pid, self._cgroup.began) or is_stranger(pid):
             return False
         # The warden knows all those in its own pid namespace.
         return self._unprovable or in_other_pid_namespace(pid)

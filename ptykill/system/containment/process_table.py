@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import psutil
 
 from ptykill.system.kernel import procfs, syscalls
-from ptykill.system.kernel.last_pid import Births
+from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import session_of
 
@@ -172,7 +172,7 @@ class LinuxTable:
         self._sessions: dict[int, set[int]] = {}
         self._last = -1
         self._looked = float("-inf")
-        self._births = Births()
+        self._births = LastPid()
         self._probe = os.open("/", os.O_RDONLY)  # Any file will do, and this one there is.
         # Nobody has the highest number that there can be (pid_max is one more than that).
         self._tells_use = self.in_use(os.getpid()) and not self.in_use(2**22)

@@ -28,16 +28,16 @@ from contextlib import closing, suppress
 from typing import NoReturn
 
 from ptykill.system.keeper import wire
-from ptykill.system.keeper.orphaned import Alone
+from ptykill.system.keeper.orphaned import OrphanedTeardown
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.cgroup import Cgroup
-from ptykill.system.kernel.leader import Order, bear
-from ptykill.system.kernel.offspring import WALL, Offspring
+from ptykill.system.kernel.children import WALL, Children
 from ptykill.system.kernel.pidfd import open_pidfd
-from ptykill.system.kernel.procfs import descends, in_other_pid_namespace, members, stat, told
+from ptykill.system.kernel.procfs import descends, in_other_pid_namespace, members, read_proc, stat
 from ptykill.system.kernel.retry import again, close
+from ptykill.system.kernel.session_leader import Order, start_leader
 
-__all__ = ["NAME", "keep"]
+__all__ = ["NAME", "run_keeper"]
 
 NAME = b"ptykill-keeper"
 """How ps(1) shows one that is ready; until then it has the warden's name."""
@@ -52,7 +52,7 @@ _FAREWELL = 1000
 """Milliseconds that the host may take to hang up when it was told that nobody is left."""
 
 
-def keep(channel: socket.socket, host: int, groups: str | None) -> NoReturn:
+def run_keeper(channel: socket.socket, host: int, groups: str | None) -> NoReturn:
     """Be a keeper, in a process just forked: to the end of its session."""
     try:
         try:
@@ -60,7 +60,7 @@ def keep(channel: socket.socket, host: int, groups: str | None) -> NoReturn:
         except OSError as error:
             wire.send(channel, (wire.FAILED, error.errno, "keeper"))
             os._exit(0)
-        keeper.rehearse()
+        keeper.warm_up()
         syscalls.set_name(NAME)
         keeper.run()
     except BaseException:  # noqa: BLE001 - the warden, and the host, take it for a death
@@ -78,13 +78,13 @@ class Keeper:
         if not stat(os.getppid()):
             # What may not be opened up is hidden where /proc hides processes (proc(5), hidepid):
             # so is the warden from us, and we would be from the host, which finds members by us.
-            syscalls.be_opened_up(True)  # noqa: FBT003
+            syscalls.set_dumpable(True)
         self._deaths = syscalls.child_events()
-        self._offspring = Offspring()
+        self._offspring = Children()
         self._cgroup = None if groups is None else Cgroup.create(groups)
         self._inside = self._cgroup is not None
         if self._cgroup is not None:
-            self._cgroup.take_in(os.getpid())  # Until the leader has been born inside.
+            self._cgroup.add_process(os.getpid())  # Until the leader has been born inside.
         self.leader: int = 0
         self.status: wire.Status | None = None
         self._told = False
@@ -96,9 +96,9 @@ class Keeper:
         self._spared = {os.getpid(), os.getppid(), _pid_of(host)}
         self._retry = _RETRY_FIRST
         self._due = math.inf
-        self._will: wire.Will | None = None
+        self._will: wire.Handover | None = None
         self._heard = 0.0
-        self._alone: Alone | None = None
+        self._alone: OrphanedTeardown | None = None
         self._unsent: list[tuple[wire.Message, Sequence[int]]] = []
         """What the host has still to be told, with its descriptors."""
         self._host = host
@@ -107,7 +107,7 @@ class Keeper:
         self._open(self._deaths, self._somebody_died)
         channel.settimeout(0)
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """Go through what is to be quick when it counts: a birth, if nobody waits, and an end.
 
         The pages that are shared with the warden are copied when they are first touched, which
@@ -135,7 +135,7 @@ class Keeper:
         os.umask(umask)
         # It is found, and may be executed, and can't be (ENOEXEC): a NUL is no program, nor a
         # script.
-        nothing = syscalls.nameless_file()
+        nothing = syscalls.anonymous_file()
         root = os.open("/", os.O_PATH)
         try:
             os.write(nothing, b"\0")
@@ -145,7 +145,7 @@ class Keeper:
             self._open(self._channel.fileno(), self._hear)
             while not self._over:
                 self._see_once()
-            self._tell(wire.BORN, 0, os.getpid(), None, fds=[syscalls.pidfd_open(os.getpid())])
+            self._tell(wire.STARTED, 0, os.getpid(), None, fds=[syscalls.pidfd_open(os.getpid())])
         finally:
             os.close(nothing)
             os.close(root)
@@ -212,12 +212,12 @@ class Keeper:
                 self._over = True
             case wire.ORDER:
                 order, umask, *will = message[1:]
-                self._will, self._heard = wire.Will(*will), time.monotonic()
+                self._will, self._heard = wire.Handover(*will), time.monotonic()
                 if umask is not None:
                     os.umask(umask)
                 self._bear(order, *fds)
-            case wire.WILL:
-                self._will, self._heard = wire.Will(*message), time.monotonic()
+            case wire.HANDOVER:
+                self._will, self._heard = wire.Handover(*message), time.monotonic()
             case wire.KILL:
                 self.kill()
             case wire.SPARE:
@@ -233,7 +233,7 @@ class Keeper:
     def _bear(self, order: Order, terminal: int, directory: int, stdin: int | None = None) -> None:
         """Have the leader be born, and tell how that went. A failure is the end of this keeper."""
         try:
-            self.leader = bear(order, terminal, directory, stdin)
+            self.leader = start_leader(order, terminal, directory, stdin)
             pidfd = again(lambda: syscalls.pidfd_open(self.leader))
         except OSError as error:
             self._failed = error.errno, getattr(error, "stage", "keeper")
@@ -247,7 +247,7 @@ class Keeper:
                 if fd is not None:
                     close(fd)
         path = None if self._cgroup is None else self._cgroup.path
-        self._tell(wire.BORN, self.leader, os.getpid(), path, fds=[pidfd])
+        self._tell(wire.STARTED, self.leader, os.getpid(), path, fds=[pidfd])
         if self._inside:
             self._due = time.monotonic() + _STAY
 
@@ -259,7 +259,7 @@ class Keeper:
         if self._cgroup is not None and self._inside:
             # Refused (EROFS, EBUSY, a limit): we stay, and are not counted, until we end.
             with suppress(OSError):
-                self._cgroup.let_out(os.getpid())
+                self._cgroup.remove_process(os.getpid())
                 self._inside = False
 
     def _tell(self, what: str, *about: object, fds: Sequence[int] = ()) -> None:
@@ -296,7 +296,7 @@ class Keeper:
         if self._will is None:  # Nobody was ever born.
             self._over = True
             return
-        self._alone = Alone(self, self._will, time.monotonic() - self._heard)
+        self._alone = OrphanedTeardown(self, self._will, time.monotonic() - self._heard)
         due = self._alone.begin(killing=self._killing)  # Which may set ours: a kill's next round.
         self._due = min(self._due, due)
 
@@ -457,7 +457,7 @@ class Keeper:
                         self._cgroup.kill()
 
 
-_LAST_WILL = wire.Will(wire.WILL, "", "", 0, 0.0, 0.0)
+_LAST_WILL = wire.Handover(wire.HANDOVER, "", "", 0, 0.0, 0.0)
 _HUNG_UP = os.waitid_result((0, 0, 0, int(signal.SIGHUP), os.CLD_KILLED))
 """How it ends in a rehearsal."""
 _REHEARSED: Order = {
@@ -488,7 +488,7 @@ def _there(channel: socket.socket) -> bool:
 
 def _pid_of(pidfd: int) -> int:
     """Return the pid that a pidfd is for (pidfd_open(2), fdinfo); 0 if it can't be told."""
-    for line in told(f"self/fdinfo/{pidfd}").splitlines():
+    for line in read_proc(f"self/fdinfo/{pidfd}").splitlines():
         if line.startswith(b"Pid:"):
             return int(line.split()[1])
     return 0

@@ -17,11 +17,11 @@ from typing import Protocol
 from ptykill.rules.lifecycle import Action, Event, Machine
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.steps import HangUp, Reach, Signal, Step
-from ptykill.system.keeper.wire import Will
+from ptykill.system.keeper.wire import Handover
 from ptykill.system.kernel.pidfd import deliver, open_pidfd
 from ptykill.system.kernel.procfs import foreground_of, group_of, members, session_of, stat
 
-__all__ = ["Alone"]
+__all__ = ["OrphanedTeardown"]
 
 
 class _Keeper(Protocol):
@@ -34,10 +34,10 @@ class _Keeper(Protocol):
     def kill(self) -> None: ...
 
 
-class Alone:
+class OrphanedTeardown:
     """What is left of one session's plan, and when."""
 
-    def __init__(self, keeper: _Keeper, will: Will, ago: float) -> None:
+    def __init__(self, keeper: _Keeper, will: Handover, ago: float) -> None:
         self._keeper = keeper
         self._will = will
         self._ago = ago
@@ -102,13 +102,13 @@ class Alone:
         for member in members(ourselves):
             # Whoever has had its SIGHUP from the kernel is not to clean up twice.
             heard = number == signal.SIGHUP and member.pid == leader and terminal == 0
-            if not heard and within(reach, member.pid, leader, front):
+            if not heard and in_reach(reach, member.pid, leader, front):
                 with suppress(OSError):  # EPERM: another user's.
                     deliver(number, member.send)
         ourselves.close()
 
 
-def within(reach: Reach, pid: int, leader: int, foreground: int | None) -> bool:
+def in_reach(reach: Reach, pid: int, leader: int, foreground: int | None) -> bool:
     """Return whether a member is among those that a reach means."""
     match reach:
         case Reach.LEADER:

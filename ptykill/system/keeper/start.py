@@ -1,4 +1,4 @@
-"""How a host starts one of these processes: without forking, so without copying its memory."""
+"""Starts a warden or a stub by posix_spawn(3), which does not copy the host's memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def start_beside(what: str, *fds: int) -> int:
     ]
     with contextlib.ExitStack() as copies:
         for number, fd in enumerate(fds, boot.CHANNEL):
-            # Out of the way of those that are being given out.
+            # Above the numbers that are assigned here.
             copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
             copies.callback(os.close, copy)
             actions.append((os.POSIX_SPAWN_DUP2, copy, number))

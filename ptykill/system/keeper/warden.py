@@ -21,11 +21,11 @@ import time
 from contextlib import suppress
 
 from ptykill.system.keeper import wire
-from ptykill.system.keeper.keeper import NAME, keep
+from ptykill.system.keeper.keeper import NAME, run_keeper
 from ptykill.system.kernel import syscalls
-from ptykill.system.kernel.offspring import WALL, Offspring
+from ptykill.system.kernel.children import WALL, Children
 from ptykill.system.kernel.proc_view import proc
-from ptykill.system.kernel.procfs import children, told
+from ptykill.system.kernel.procfs import children, read_proc
 from ptykill.system.kernel.retry import again, close
 
 __all__ = ["Warden"]
@@ -51,7 +51,7 @@ class Warden:
         self._host = host
         self._keepers: set[int] = set()
         self._deaths = -1
-        self._offspring: Offspring | None = None
+        self._offspring: Children | None = None
         self._orphans = False
         self._killed = False
         """One of the orphans, or of those that were there with them, has been sent SIGKILL."""
@@ -78,9 +78,9 @@ class Warden:
             lacking = "this program starts children in another pid namespace than its own"
         syscalls.set_name(b"ptykill-warden")
         syscalls.become_subreaper()
-        self._offspring = Offspring()
+        self._offspring = Children()
         # A member could take a keeper's socket otherwise, and tell the host that all is over.
-        syscalls.be_opened_up(False)  # noqa: FBT003
+        syscalls.set_dumpable(False)
         # What a terminal or a service manager sends to all of a host's processes is for the host:
         # when it is gone, the keepers end their sessions.
         for number in signal.valid_signals() - _KEPT:
@@ -167,7 +167,9 @@ class Warden:
         """Return the keepers that have no session: none yet, or none any more."""
         # Before it has its name, a keeper has children that are no session's: it rehearses.
         return [
-            pid for pid in self._keepers if told(f"{pid}/comm").strip() != NAME or not children(pid)
+            pid
+            for pid in self._keepers
+            if read_proc(f"{pid}/comm").strip() != NAME or not children(pid)
         ]
 
     def _make_keeper(self, channel: socket.socket, groups: str | None) -> None:
@@ -186,10 +188,10 @@ class Warden:
                         self._offspring.close()
                     for _, answer in self._lost:
                         answer.close()
-                keep(channel, self._host, groups)
+                run_keeper(channel, self._host, groups)
             self._keepers.add(pid)
             self._clear.pop(pid, None)  # That was another one's.
-            message = wire.KEPT, pid
+            message = wire.FORKED, pid
         try:
             wire.send(channel, message)
         finally:

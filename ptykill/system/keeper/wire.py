@@ -12,7 +12,7 @@ From it:        ``(READY, lacking)`` once: why its keepers could not keep anybod
                 process is left that it or another lost keeper had; ``killed`` says whether the
                 warden had to kill any. Closed without it: not proven.
 To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal, the host's working directory
-                and, if the leader has another than the terminal, its descriptor 0; then `Will`,
+                and, if the leader has another than the terminal, its descriptor 0; then `Handover`,
                 ``(KILL,)``, ``(SPARE,)``. ``umask`` is the host's, or None.
 From it:        ``(KEPT, its pid)``, by the warden, so that the host knows of one that is held up.
                 ``(BORN, leader's pid, its own, its cgroup's path)`` with the leader's pidfd, or
@@ -38,25 +38,25 @@ from ptykill.system.kernel import fd_passing, syscalls
 from ptykill.system.kernel.retry import again, close
 
 __all__ = [
-    "BORN",
     "BROKEN",
     "CLEAR",
     "EMPTY",
     "EXITED",
     "FAILED",
+    "FORKED",
     "GONE",
     "HURRY",
     "KEEP",
-    "KEPT",
     "KILL",
     "LEAVE",
     "LOST",
     "ORDER",
     "READY",
     "SPARE",
+    "STARTED",
+    "Handover",
     "Message",
     "Status",
-    "Will",
     "receive",
     "receive_or_reset",
     "send",
@@ -64,8 +64,8 @@ __all__ = [
 
 KEEP, LEAVE, READY = "keep", "leave", "ready"
 LOST, HURRY, CLEAR = "lost", "hurry", "clear"
-ORDER, WILL, KILL, SPARE = "order", "will", "kill", "spare"
-KEPT, BORN, FAILED = "kept", "born", "failed"
+ORDER, HANDOVER, KILL, SPARE = "order", "will", "kill", "spare"
+FORKED, STARTED, FAILED = "kept", "born", "failed"
 EXITED, EMPTY, BROKEN = "exited", "empty", "broken"
 GONE = "gone"
 """Not sent: what `receive` returns when the other end is closed."""
@@ -80,7 +80,7 @@ _MOST = 4
 _LARGE = b"large"
 
 
-class Will(NamedTuple):
+class Handover(NamedTuple):
     """What is to be done if the host dies, as things stand.
 
     The plan's text, the leftovers policy, how many steps have been delivered, in how many seconds
@@ -111,7 +111,7 @@ def _send(channel: socket.socket, message: Message, fds: Sequence[int]) -> bool:
     held = -1
     try:
         if len(data) > _LONGEST:
-            held = syscalls.nameless_file()
+            held = syscalls.anonymous_file()
             with open(held, "wb", closefd=False) as file:
                 file.write(data)
             fds, data = (*fds, held), _LARGE

@@ -1,10 +1,10 @@
-"""A session's own cgroup (v2): the kernel knows who is in it, whatever they do, and kills them.
+"""A session's own cgroup (v2): the kernel lists its processes, and can kill them all.
 
-No controller is needed, so it works as well in a hierarchy that has none (a hybrid machine). A
-keeper makes the cgroup before its embryo is anything, so the session is born inside.
+No controller is needed, so a hierarchy without one will do (a hybrid machine). A keeper makes the
+cgroup, and enters it, before it starts the leader: so the session starts inside.
 
-Its name says which process made it: one whose maker is dead was left. No lock does for that: it
-would have to be taken on the folder, which everybody may read, and so lock (flock(2)).
+The cgroup's name says which process made it. If that process is dead, the cgroup was abandoned. A
+lock can't say so: it would be on the folder, which everybody may read, and so lock (flock(2)).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from contextlib import suppress
 
 from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
 from ptykill.system.kernel.proc_view import proc
-from ptykill.system.kernel.procfs import read, stat, told
+from ptykill.system.kernel.procfs import read_file, read_proc, stat
 
 __all__ = [
     "Cgroup",
-    "can_be_left",
-    "end",
-    "older",
-    "place",
+    "can_leave",
+    "end_abandoned",
+    "move_here",
+    "own_cgroup",
     "recover",
-    "take_here",
-    "unusable",
+    "started_before",
+    "why_unusable",
 ]
 
 _NAME = re.compile(
@@ -50,17 +50,17 @@ class Cgroup:
 
     @classmethod
     def create(cls, parent: str) -> Cgroup:
-        """Make one in a folder; it is not left as long as this process lives. Raises OSError."""
+        """Make one in a folder, for as long as this process lives. Raises OSError."""
         self = cls(new_path(parent))
         os.mkdir(self.path, 0o755)
         self.events = os.open(f"{self.path}/cgroup.events", os.O_RDONLY)
         return self
 
-    def take_in(self, pid: int) -> None:
+    def add_process(self, pid: int) -> None:
         """Move a process, and all that it will ever start, into this cgroup. Raises OSError."""
         _write(f"{self.path}/cgroup.procs", str(pid))
 
-    def let_out(self, pid: int) -> None:
+    def remove_process(self, pid: int) -> None:
         """Move a process out, to where this cgroup is. Raises OSError."""
         _write(f"{os.path.dirname(self.path)}/cgroup.procs", str(pid))
 
@@ -68,35 +68,36 @@ class Cgroup:
         """Return whether any process in it, or below it, is alive; True if that can't be read."""
         try:
             if self.events >= 0:
-                told = os.pread(self.events, 4096, 0)
+                read_proc = os.pread(self.events, 4096, 0)
             else:
-                told = _read(f"{self.path}/cgroup.events")
+                read_proc = _read(f"{self.path}/cgroup.events")
         except OSError as error:
             return not _gone(error)
-        return b"populated 0" not in told
+        return b"populated 0" not in read_proc
 
     def kill(self) -> None:
-        """Kill all that are in it, those being born too (Linux 5.14): strangers as well.
+        """Kill every process in it, strangers and forks under way too (Linux 5.14).
 
-        Whoever may write to it can have moved anybody into it: look first, and use it only for
-        processes that may not be killed one by one, when no other can move anybody any more.
+        Anybody who may write to the cgroup can have moved a stranger into it. So look first, and
+        use this only for processes that can't be killed one by one, when no member is left that
+        could move a stranger in.
         """
         with suppress(OSError):  # ENOENT, ENODEV: it is gone, since it was empty.
             _write(f"{self.path}/cgroup.kill", "1")
 
     def kill_each(self, ours: Callable[[int], bool] = lambda _: True) -> set[int]:
-        """Send SIGKILL to each of them that is ours, but not to ourselves; return who refused.
+        """Send SIGKILL to each process in it that is ours; return the pids that refused it.
 
-        `ours` is asked about a pid while a handle on its process is held. `kill` would not do for
-        a process whose main thread has exited: the signal stays pending on the dead thread (Linux
-        6.18). One sent to the process does.
+        This process itself is left out. `ours` is asked about a pid while a handle on its process
+        is held. ``cgroup.kill`` would not do for a process whose main thread has exited: the signal
+        stays pending on the dead thread (Linux 6.18). A signal to the process works.
         """
         refused = set()
         with suppress(OSError):  # It can't be read: the next round may do better.
             rest = [pid for pid in self.members() if pid != os.getpid()]
             while rest:
                 handles, rest = _hold(rest)
-                # Whoever is in it now, and had its handle opened before, is whom the handle is on.
+                # A pid that is in it now, after its handle was opened, is the handle's process.
                 inside = set(self.members())
                 for handle in handles:
                     if handle.pid in inside and ours(handle.pid):
@@ -108,7 +109,7 @@ class Cgroup:
         return refused
 
     def any_of_ours(self, ours: Callable[[int], bool]) -> bool:
-        """Return whether one that is ours is in it, or below it; True if that can't be read."""
+        """Return whether a process of ours is in it, or below it; True if that can't be read."""
         if not self.populated():
             return False
         try:
@@ -117,7 +118,7 @@ class Cgroup:
             return True
 
     def members(self) -> list[int]:
-        """Return the pids of those that are in it, or below it. Raises OSError."""
+        """Return the pids of all processes in it, or below it. Raises OSError."""
         found: list[int] = []
         for folder, _, _ in os.walk(self.path, onerror=_raise_unless_gone):
             try:
@@ -129,9 +130,9 @@ class Cgroup:
         return found
 
     def thaw(self) -> None:
-        """Let its processes run that were frozen (cgroups(7), cgroup.freeze), or those below it."""
+        """Thaw it, and the cgroups below it (cgroups(7), cgroup.freeze)."""
         for folder, _, _ in os.walk(self.path):
-            if read(f"{folder}/cgroup.freeze").startswith(b"1"):
+            if read_file(f"{folder}/cgroup.freeze").startswith(b"1"):
                 with suppress(OSError):
                     _write(f"{folder}/cgroup.freeze", "0")
 
@@ -139,32 +140,32 @@ class Cgroup:
     def began(self) -> int:
         """When its maker started, in clock ticks since boot (proc(5), starttime): by its name.
 
-        A process of the session is younger than that.
+        Every process of the session started later.
         """
         words = _NAME.fullmatch(os.path.basename(self.path))
         return int(words["start"]) if words is not None else 0
 
     def oom(self) -> bool:
-        """Return whether the kernel's out-of-memory killer has been here (memory controller)."""
-        lines = read(f"{self.path}/memory.events").splitlines()
+        """Return whether the out-of-memory killer has killed in it (memory controller)."""
+        lines = read_file(f"{self.path}/memory.events").splitlines()
         return any(line.startswith(b"oom_kill ") and line.split()[1] != b"0" for line in lines)
 
     def remove(self) -> bool:
-        """Remove it, and what was made below it; return whether it is gone.
+        """Remove it, and the cgroups below it; return whether it is gone.
 
-        Processes that are in it, strangers to the session, are moved to where it is.
+        Strangers that are still in it are moved to its parent.
         """
         with suppress(OSError):
             for pid in self.members() if self.populated() else ():
                 with suppress(OSError):
-                    self.let_out(pid)
+                    self.remove_process(pid)
         for folder, _, _ in os.walk(self.path, topdown=False):
             with suppress(OSError):  # EBUSY: somebody is there.
                 os.rmdir(folder)
         return not os.path.exists(self.path)
 
 
-def place() -> str | None:
+def own_cgroup() -> str | None:
     """Return the folder of this process's own cgroup in the v2 hierarchy; None if it has none.
 
     The hierarchy may be mounted anywhere, and a part of it only (proc(5), mountinfo).
@@ -182,14 +183,14 @@ def place() -> str | None:
     return None
 
 
-def take_here(pid: int) -> None:
-    """Move a process to where this one is, which lets it go on if it was frozen. Raises OSError."""
-    parent = place()
+def move_here(pid: int) -> None:
+    """Move a process into this one's cgroup, which thaws it if it was frozen. Raises OSError."""
+    parent = own_cgroup()
     if parent is not None:
         _write(f"{parent}/cgroup.procs", str(pid))
 
 
-def can_be_left(parent: str, uid: int) -> bool:
+def can_leave(parent: str, uid: int) -> bool:
     """Return whether a user may move its processes out of a cgroup that is below that one.
 
     To do that it has to write to the ``cgroup.procs`` of a cgroup above both (cgroups(7)).
@@ -204,9 +205,9 @@ def can_be_left(parent: str, uid: int) -> bool:
     return False
 
 
-def unusable() -> str | None:
-    """Say why sessions can't have cgroups here; None if they can. Tries it."""
-    parent = place()
+def why_unusable() -> str | None:
+    """Say why sessions can't have cgroups here; None if they can. Tries to make one."""
+    parent = own_cgroup()
     if parent is None:
         return "no cgroup v2 hierarchy is mounted"
     try:
@@ -219,7 +220,7 @@ def unusable() -> str | None:
             return "cgroup.kill is missing: it came with Linux 5.14"
         if not os.access(f"{parent}/cgroup.procs", os.W_OK):
             return f"no process may be moved out of {parent}: its cgroup.procs can't be written"
-        if read(f"{cgroup.path}/cgroup.type").strip() != b"domain":
+        if read_file(f"{cgroup.path}/cgroup.type").strip() != b"domain":
             return f"{parent} is a threaded cgroup, or has some"
     finally:
         cgroup.remove()
@@ -233,31 +234,31 @@ def new_path(parent: str) -> str:
 
 
 def recover(parent: str, spared: Callable[[int], bool] = lambda _: False) -> list[str]:
-    """End what dead keepers have left: kill all in their cgroups but strangers, and remove these.
+    """End the cgroups of dead keepers: kill their processes, but no strangers, and remove them.
 
-    Whoever is older than the keeper is a stranger, and so is whom `spared` says: both have been
-    moved in. Returns the cgroups' paths. Those that can't be removed yet are left for later.
+    A process that is older than the keeper is a stranger, and so is one that `spared` names:
+    somebody moved them in. Returns the cgroups' paths. One that can't be removed yet stays.
     """
     found: list[str] = []
     names: list[str] = []
     with suppress(OSError):
         names = os.listdir(parent)
     for name in filter(_left, names):
-        with suppress(OSError):  # Another host has just removed it; the rest is still to be ended.
+        with suppress(OSError):  # Another host has just removed it. Go on with the others.
             cgroup = Cgroup(f"{parent}/{name}")
             found.append(cgroup.path)
-            end(cgroup, spared)
+            end_abandoned(cgroup, spared)
     return found
 
 
-def end(cgroup: Cgroup, spared: Callable[[int], bool]) -> None:
-    """Kill all in a cgroup that the session's keeper has left, but strangers, and remove it.
+def end_abandoned(cgroup: Cgroup, spared: Callable[[int], bool]) -> None:
+    """Kill the processes in an abandoned cgroup, but no strangers, and remove it.
 
-    It is not removed yet if any of them needs its time to die: nobody waits here.
+    It stays if a process needs time to die: this function does not wait.
     """
 
     def ours(pid: int) -> bool:
-        return not older(pid, cgroup.began) and not spared(pid)
+        return not started_before(pid, cgroup.began) and not spared(pid)
 
     refused = cgroup.kill_each(ours)
     with suppress(OSError):
@@ -267,8 +268,8 @@ def end(cgroup: Cgroup, spared: Callable[[int], bool]) -> None:
         cgroup.remove()
 
 
-def older(pid: int, ticks: int) -> bool:
-    """Return whether a process started before that time, in clock ticks since boot."""
+def started_before(pid: int, ticks: int) -> bool:
+    """Return whether a process started before a time, in clock ticks since boot."""
     start = _start(stat(pid))
     return bool(start) and int(start) < ticks
 
@@ -291,9 +292,9 @@ def _left(name: str) -> bool:
 
 
 def _numbering() -> str:
-    """Name what a pid, and a time since the start of the system, are counted in (namespaces(7)).
+    """Name the pid and time namespaces of this process: numbers of others mean nothing here.
 
-    Where no procfs shows our own numbering, nobody can be looked up in it.
+    ``none`` where no procfs shows this process's own numbers: nothing can be looked up there.
     """
     try:
         kinds = [kind for kind in ("pid", "time") if proc.exists(f"self/ns/{kind}")]
@@ -330,10 +331,10 @@ def _read(path: str) -> bytes:
     """Return what a file says, all of it. Raises OSError."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        told = b""
+        read_proc = b""
         while more := os.read(fd, 16_384):
-            told += more
-        return told
+            read_proc += more
+        return read_proc
     finally:
         os.close(fd)
 
@@ -357,7 +358,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _lines(path: str) -> list[str]:
-    return told(path, 1).decode(errors="surrogateescape").splitlines()
+    return read_proc(path, 1).decode(errors="surrogateescape").splitlines()
 
 
 def _unescaped(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Descriptors that come over a socket (unix(7), SCM_RIGHTS)."""
+"""Receives descriptors over a socket (unix(7), SCM_RIGHTS)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Descriptors kept back for a kill, in a host that has none left.
+"""Keeps a few descriptors back, so that a host without free ones can still end its sessions.
 
-To end a session takes descriptors: a pidfd for each member that is signalled, a look into
-``/proc``. A host that has leaked its own up to the limit (getrlimit(2), RLIMIT_NOFILE: EMFILE) is
-just the one whose sessions have to be ended. So a few are held, and given up when one is needed.
+Ending a session takes descriptors: a pidfd for each member that is signalled, a look into
+``/proc``. A host that has leaked descriptors up to its limit (getrlimit(2), RLIMIT_NOFILE: EMFILE)
+has to end its sessions all the same. So a few are held, and closed when one is needed.
 """
 
 from __future__ import annotations

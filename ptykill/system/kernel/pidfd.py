@@ -1,4 +1,4 @@
-"""A handle on one process, which no reuse of its number can turn into a handle on another."""
+"""A handle on one process that pid reuse can't turn into a handle on another one."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _NO_CONT = {
 
 
 class Signallable(Protocol):
-    """Whatever takes a signal."""
+    """A process that can be sent a signal."""
 
     def send(self, number: int, /) -> bool:
-        """Send a signal; False if nobody is there. Raises `PermissionError`."""
+        """Send a signal; False if the process is gone. Raises `PermissionError`."""
 
 
 class Pidfd:
-    """By pidfd (Linux 5.3): the descriptor *is* the process, and readable when it is dead.
+    """A process by its pidfd (Linux 5.3), which is readable when the process is dead.
 
     Dead means that its last thread has gone: a zombie whose main thread has exited while others
     run is alive, and a zombie that nobody reaps is dead.
@@ -51,7 +51,7 @@ class Pidfd:
         self._poll: select.poll | None = None
 
     def send(self, number: int) -> bool:
-        """Send a signal; False if nobody is there. Raises `PermissionError`."""
+        """Send a signal; False if the process is gone. Raises `PermissionError`."""
         if self.fd < 0:
             return False
         try:
@@ -63,7 +63,7 @@ class Pidfd:
         return True
 
     def _send_again(self, number: int) -> bool:
-        """Send a signal that could not be sent; by the process's number if it has to be.
+        """Send a signal that failed once more; by the pid if pidfd_send_signal(2) is refused.
 
         A sandbox may refuse pidfd_send_signal(2), by EPERM too, and allow kill(2).
         """

@@ -1,4 +1,4 @@
-"""Spawning by the C library's posix_spawn(3): one call, a fifth of a millisecond, no helper.
+"""Starts a leader by the C library's posix_spawn(3): one call, a fifth of a millisecond.
 
 `os.posix_spawn` lacks the two file actions that are needed, fchdir and closefrom (glibc 2.29 and
 2.34), so the C function is called through ctypes. glibc runs the child on the parent's memory

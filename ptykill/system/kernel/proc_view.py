@@ -1,4 +1,4 @@
-"""Where /proc is read: at a procfs of our own pid namespace, or nowhere.
+"""Chooses the procfs that is read: one of this process's own pid namespace, or none.
 
 A pid that is read from a procfs of another pid namespace is another process's number here, so a
 signal to it would reach a stranger. `ProcView.find` decides once, when a tier is opened and when a
@@ -59,7 +59,7 @@ class ProcView:
         Raises OSError, and changes nothing, if it could not be looked at.
         """
         # A descriptor that the host has closed, behind our back, may be any other file by now.
-        if self._folder < 0 or _amiss(self._folder) is not None:
+        if self._folder < 0 or _why_not_ours(self._folder) is not None:
             self.lacking = self._find_another()
         self.at_proc = self.lacking is None and _is_at_proc(self._folder)
         if self.at_proc:
@@ -73,7 +73,7 @@ class ProcView:
         lacking: str | None = f"there is no /proc: {_REMEDY}"
         try:
             folder = _opened()
-            lacking = _amiss(folder)
+            lacking = _why_not_ours(folder)
         except OSError as error:
             if error.errno in _SCARCE:
                 raise
@@ -137,7 +137,7 @@ def _opened() -> int:
         os.close(folder)
 
 
-def _amiss(folder: int) -> str | None:
+def _why_not_ours(folder: int) -> str | None:
     """Say why a folder is no procfs of our own pid namespace; None if it is one."""
     status = b""
     try:

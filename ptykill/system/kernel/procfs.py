@@ -1,7 +1,7 @@
-"""Who descends from a process, as the kernel tells it.
+"""Reads /proc: a process's fields, its parent, its children, and all its descendants.
 
-A walk is not one moment: who is born behind its back is missed. It serves to signal, never to prove
-that nobody is left.
+A walk takes time: it misses processes that start behind its back. It serves to signal, never to
+prove that no process is left.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = [
     "is_child",
     "members",
     "parent",
-    "read",
+    "read_file",
+    "read_proc",
     "session_of",
     "stat",
-    "told",
 ]
 
 
@@ -125,7 +125,9 @@ def children(pid: int) -> list[int]:
     except OSError:
         return []
     return [
-        int(child) for thread in threads for child in told(f"{folder}/{thread}/children").split()
+        int(child)
+        for thread in threads
+        for child in read_proc(f"{folder}/{thread}/children").split()
     ]
 
 
@@ -141,7 +143,7 @@ def parent(pid: int) -> int | None:
 
 
 def descends(pid: int, *roots: int) -> bool:
-    """Return whether a process descends from one of those, as it looks now, or is one of them."""
+    """Return whether a process is one of ``roots``, or descends from one now."""
     for _ in range(_DEEPEST):
         if pid in roots:
             return True
@@ -153,7 +155,7 @@ def descends(pid: int, *roots: int) -> bool:
 
 def in_other_pid_namespace(pid: int) -> bool:
     """Return whether a process is in a pid namespace below that of /proc (proc(5), NSpid)."""
-    for line in told(f"{pid}/status").splitlines():
+    for line in read_proc(f"{pid}/status").splitlines():
         if line.startswith(b"NSpid:"):
             return len(line.split()) > 2  # The word, and a number for each.
     return False
@@ -170,10 +172,10 @@ def _parent_of(pid: int, supposed: int) -> int:
     What is told of a process may be hidden (proc(5), hidepid: it has another user, or is not
     dumpable), but not from the list of its parent's children.
     """
-    told = parent(pid)
-    if told is None and pid in children(supposed):
+    read_proc = parent(pid)
+    if read_proc is None and pid in children(supposed):
         return supposed
-    return told or 0
+    return read_proc or 0
 
 
 def foreground_of(pid: int) -> int:
@@ -199,7 +201,7 @@ def group_of(pid: int) -> int:
 
 
 def pids() -> Iterator[int]:
-    """Return the numbers of all processes that are shown to us."""
+    """Return the pids of all processes that /proc shows."""
     try:
         names = reserve.use(lambda: _listed("."))
     except FileNotFoundError:  # /proc has gone since it was looked at.
@@ -214,15 +216,15 @@ def _listed(folder: str) -> list[str]:
 def stat(pid: int) -> list[bytes]:
     """Return the fields of /proc/PID/stat from the third on; none if there is no such process."""
     # The second, the name in parentheses, may itself hold spaces and parentheses (proc(5)).
-    return told(f"{pid}/stat").rpartition(b")")[2].split()
+    return read_proc(f"{pid}/stat").rpartition(b")")[2].split()
 
 
-def told(path: str, full: int = _FULL) -> bytes:
-    """Return what a file of /proc says, by its path below that; as `read`."""
+def read_proc(path: str, full: int = _FULL) -> bytes:
+    """Return what a file of /proc says, by its path below that; as `read_file`."""
     return _tried(lambda: proc.open(path), full)
 
 
-def read(path: str, full: int = _FULL) -> bytes:
+def read_file(path: str, full: int = _FULL) -> bytes:
     """Return what a file of the kernel's says, as far as it can be read; b"" if it can't.
 
     ``full`` is 1 for a file whose records are long: a page ends early where the next would not fit.

@@ -1,7 +1,7 @@
-"""System calls that are made again, since one may fail for no lasting reason.
+"""Repeats a system call once, since it may fail for no lasting reason.
 
-ENOMEM, ENOBUFS and EIO may be over at the next try (a kernel that has just freed memory, say). What
-fails twice in a row is told: whoever asked has the time to wait, or another way.
+ENOMEM, ENOBUFS and EIO may be over at the next try, when the kernel has freed memory. A second
+failure is raised: the caller has time to wait, or another way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def again(call: Callable[[], T]) -> T:
-    """Return what a system call returns; it is made a second time if it fails. Raises OSError."""
+    """Make a system call, and a second time if it fails. Raises the second OSError."""
     try:
         return call()
     except OSError:
@@ -25,9 +25,9 @@ def again(call: Callable[[], T]) -> T:
 
 
 def close(fd: int) -> None:
-    """Give a descriptor back, whatever the kernel says to that.
+    """Close a descriptor, and ignore an error.
 
-    On Linux the descriptor is free even if the call fails; to repeat it might close another's.
+    On Linux the descriptor is free even if close(2) fails; a second close(2) might hit a new one.
     """
     with suppress(OSError):
         os.close(fd)

@@ -1,7 +1,7 @@
-"""The system calls that Python lacks, for Linux.
+"""The Linux system calls that Python lacks.
 
-Those on pidfds, and memfd_create(2), it lacks only if it was built with headers, or a C library,
-that do not know them: one that is to run everywhere may have been.
+Python has those on pidfds, and memfd_create(2), unless it was built with headers or a C library
+that do not know them, as portable builds may have been.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections.abc import Callable
 
 __all__ = [
     "P_PIDFD",
-    "be_opened_up",
+    "anonymous_file",
     "become_subreaper",
     "child_events",
     "detached_procfs",
     "die_with_parent",
     "file_system",
     "inherits_orphans",
-    "nameless_file",
     "pidfd_open",
     "pidfd_send_signal",
+    "set_dumpable",
     "set_name",
 ]
 
@@ -48,49 +48,49 @@ _library = ctypes.CDLL(None, use_errno=True)
 
 
 def become_subreaper() -> None:
-    """Have every orphan among our descendants become our child (prctl(2), Linux 3.4)."""
+    """Make every orphan among this process's descendants its child (prctl(2), Linux 3.4)."""
     _checked(_library.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
 def inherits_orphans() -> bool:
-    """Return whether an orphan among our descendants may become our child: as above, or process 1.
+    """Return whether orphans may become children of this process: it is a subreaper, or pid 1.
 
-    The first process of a pid namespace gets those that no subreaper gets.
+    The first process of a pid namespace gets the orphans that no subreaper gets.
     """
     answer = ctypes.c_int(0)
     _checked(_library.prctl(_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0))
     return bool(answer.value) or os.getpid() == 1
 
 
-def be_opened_up(allowed: bool) -> None:  # noqa: FBT001 - a switch
-    """Say whether other processes of our user may open this one up (ptrace(2), PR_SET_DUMPABLE).
+def set_dumpable(allowed: bool) -> None:  # noqa: FBT001 - a switch
+    """Say whether other processes of this user may trace this one (prctl(2), PR_SET_DUMPABLE).
 
     If not, they can neither trace it, nor read its memory, nor take its descriptors
-    (pidfd_getfd(2)); only root can. What is in /proc/PID is then root's, though most of it can be
-    read by all. It is handed on by fork(2), and ends with execve(2).
+    (pidfd_getfd(2)); only root can. The files in /proc/PID then belong to root, though most can
+    be read by all. fork(2) inherits the setting, execve(2) resets it.
     """
     _checked(_library.prctl(_SET_DUMPABLE, int(allowed), 0, 0, 0))
 
 
 def die_with_parent(number: int) -> None:
-    """Have a signal sent to us when our parent dies (prctl(2), PR_SET_PDEATHSIG).
+    """Get a signal when the parent dies (prctl(2), PR_SET_PDEATHSIG).
 
-    It is forgotten by a change of user or group, and by the exec of a set-user-ID program. A parent
-    that has died before this is not noticed: ask for it afterwards.
+    A change of user or group resets it, and so does the exec of a set-user-ID program. It does not
+    notice a parent that has died before: ask for the parent afterwards.
     """
     _checked(_library.prctl(_SET_PDEATHSIG, number, 0, 0, 0))
 
 
 def set_name(name: bytes) -> None:
-    """Take a name, of at most 15 bytes, by which ps(1) and top(1) show this process."""
+    """Set the name that ps(1) and top(1) show, of at most 15 bytes."""
     _checked(_library.prctl(_SET_NAME, name, 0, 0, 0))
 
 
 def child_events() -> int:
     """Return a descriptor that is readable when a child has died (signalfd(2)).
 
-    SIGCHLD is blocked from then on, and has its default disposition: one that ignores it would have
-    the kernel reap our children, and their statuses would be lost (wait(2)).
+    SIGCHLD is blocked from then on, and has its default disposition: were it ignored, the kernel
+    would reap the children, and their statuses would be lost (wait(2)).
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -100,15 +100,15 @@ def child_events() -> int:
     return _checked(_library.signalfd(-1, mask, _CLOEXEC_NONBLOCK))
 
 
-def nameless_file() -> int:
-    """Return the descriptor of a new file, in memory if that can be had. Raises OSError."""
+def anonymous_file() -> int:
+    """Return the descriptor of a new file without a name, in memory if possible. Raises OSError."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("ptykill")
     return os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o700)  # noqa: S108 - it has no name there
 
 
 def file_system(fd: int) -> int:
-    """Return the number of the kind of file system that a file is on (statfs(2), f_type)."""
+    """Return the type of the file system that a file is on (statfs(2), f_type)."""
     told = ctypes.create_string_buffer(512)
     _checked(_library.fstatfs(fd, told))
     # Of four bytes, or of eight.
@@ -117,7 +117,7 @@ def file_system(fd: int) -> int:
 
 
 def detached_procfs() -> int:
-    """Return the folder of a new procfs of our pid namespace, which is mounted nowhere.
+    """Return a new procfs of this pid namespace that is mounted nowhere, as a descriptor.
 
     fsopen(2), fsmount(2): Linux 5.2. Needs CAP_SYS_ADMIN over the pid and mount namespaces. Raises
     OSError.

@@ -1,1 +1,1 @@
-"""Pseudo-terminals and the birth of their session leaders."""
+"""Pseudo-terminals, and the start of their session leaders."""

@@ -1,4 +1,4 @@
-"""The host's part in a birth: what is to be born, in bytes, and what a failure means."""
+"""Makes the order for a session's leader from a `Command`, and explains a failed start."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from contextlib import contextmanager
 
 from ptykill.errors import SpawnError
 from ptykill.rules.command import Command, as_bytes
-from ptykill.system.kernel.leader import Order
+from ptykill.system.kernel.session_leader import Order
 from ptykill.system.pty.environment import inherited
 
 __all__ = ["SPAWN_TIMEOUT", "failed", "order", "standard_input", "working_directory"]
 
 SPAWN_TIMEOUT = 60.0
-"""Seconds that a birth may take: an exec can wait for a slow file system."""
+"""Seconds that a start may take: an exec can wait for a slow file system."""
 
 
 def order(command: Command) -> Order:
-    """Return what is to be born, as `kernel.birth` has it."""
+    """Return the order for a command, as `kernel.session_leader` takes it."""
     attributes = command.attributes
     name = attributes.death_signal
     return {

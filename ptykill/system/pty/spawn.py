@@ -15,7 +15,7 @@ from __future__ import annotations
 from ptykill.errors import SpawnError
 from ptykill.rules.command import Command
 from ptykill.system.kernel import posix_spawn as posix
-from ptykill.system.kernel.leader import Failed, bear_beside, plain
+from ptykill.system.kernel.session_leader import StartFailed, is_plain, start_leader_by_posix_spawn
 from ptykill.system.pty import spawn_stub
 from ptykill.system.pty.order import failed, order, standard_input
 from ptykill.system.pty.terminal import PtyTerminal
@@ -27,13 +27,13 @@ async def spawn(command: Command, terminal: PtyTerminal) -> int:
     """Start ``command`` as the leader of a session on ``terminal``; return its pid, unreaped."""
     ordered = order(command)
     try:
-        if plain(ordered) and posix.available():
+        if is_plain(ordered) and posix.available():
             path = posix.terminal_path(terminal.slave)
             if path is not None:
                 with standard_input(command) as stdin:
-                    return bear_beside(ordered, path, None, *stdin)
+                    return start_leader_by_posix_spawn(ordered, path, None, *stdin)
         return await spawn_stub.start(ordered, command, terminal.slave)
-    except Failed as failure:
+    except StartFailed as failure:
         raise failed(failure.errno, failure.stage, command) from None
     except SpawnError:
         raise

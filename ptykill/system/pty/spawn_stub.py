@@ -1,4 +1,4 @@
-"""Spawning through an embryo that is started as a program of its own. Any POSIX system.
+"""Spawns through a stub that is started as a program of its own, on any POSIX system.
 
 It costs the start of an interpreter (some 20 ms), and is taken where posix_spawn(3) can't do it.
 The host starts it with posix_spawn(3), which does not copy the host's memory.
@@ -17,8 +17,8 @@ import trio
 from ptykill.rules.command import Command
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.start import start_beside
-from ptykill.system.kernel.leader import Failed, Order, outcome
 from ptykill.system.kernel.retry import again
+from ptykill.system.kernel.session_leader import Order, StartFailed, failure_of_stub
 from ptykill.system.pty.order import SPAWN_TIMEOUT, standard_input, working_directory
 from ptykill.system.readiness import readable
 
@@ -31,11 +31,11 @@ async def start(order: Order, command: Command, terminal: int) -> int:
     with ours, working_directory(command) as here, standard_input(command) as stdin:
         ours.settimeout(0)
         with theirs:
-            pid = start_beside("embryo", theirs.fileno())
+            pid = start_beside("stub", theirs.fileno())
         try:
-            failure: Failed | None = Failed(errno.ETIMEDOUT, "exec")
+            failure: StartFailed | None = StartFailed(errno.ETIMEDOUT, "exec")
             with trio.move_on_after(SPAWN_TIMEOUT):
-                failure = outcome(await _told(ours, order, [terminal, here, *stdin]))
+                failure = failure_of_stub(await _report_of(ours, order, [terminal, here, *stdin]))
         except BaseException:
             _end(pid)
             raise
@@ -46,14 +46,14 @@ async def start(order: Order, command: Command, terminal: int) -> int:
 
 
 def _end(pid: int) -> None:
-    """Kill and reap an embryo."""
+    """Kill and reap a stub."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     _reap(pid)
 
 
 def _reap(pid: int) -> None:
-    """Reap an embryo that ends; a host that ignores SIGCHLD has had that done already.
+    """Reap a stub that ends; a host that ignores SIGCHLD has had that done already.
 
     Then the number may be anybody's: one that has told of a failure is not killed.
     """
@@ -61,14 +61,14 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
-async def _told(embryo: socket.socket, order: Order, fds: list[int]) -> bytes:
-    if not wire.send(embryo, (wire.ORDER, order), fds):
+async def _report_of(stub: socket.socket, order: Order, fds: list[int]) -> bytes:
+    if not wire.send(stub, (wire.ORDER, order), fds):
         return b""  # It died, or will: its end of the socket is about to be all it has.
     said = b""
     while True:
-        await readable(embryo)
+        await readable(stub)
         try:
-            more = again(lambda: embryo.recv(256))
+            more = again(lambda: stub.recv(256))
         except BlockingIOError:
             continue
         except ConnectionResetError:  # It died before it had read the order.

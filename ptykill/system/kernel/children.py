@@ -1,8 +1,8 @@
-"""The children of this process: listed completely, and killed without a doubt whose they are.
+"""Lists and kills the children of this process, none missed and no stranger hit.
 
-For a process with one thread that alone reaps its children. Nobody vanishes from the kernel's list
-then while it is read, and new children are appended to it (list_add_tail), so all who were there
-when the reading began are in it.
+The process has one thread, which alone reaps its children. So no child leaves the kernel's list
+while it is read. New children are appended (list_add_tail). Hence every child that was there when
+the read began is in what it returns.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from contextlib import suppress
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import children
 
-__all__ = ["WALL", "Offspring", "is_child"]
+__all__ = ["WALL", "Children", "is_child"]
 
 WALL = 0x40000000
 """wait(2), __WALL: children of any kind, also those that send no SIGCHLD when they die."""
 _PAGE = 16_384
 
 
-class Offspring:
-    """The children of this process, by a file of /proc that is held open.
+class Children:
+    """The children of this process, by ``/proc/thread-self/children``, which is held open.
 
-    What is mounted over that file later, or over all of /proc, by a session that may, changes
-    nothing. ``exact`` is whether there is such a file: if not, births may be missed.
+    A root session may mount something over that file, or over /proc, later: that changes nothing.
+    ``exact`` says whether the kernel has the file; without it, new children may be missed.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Offspring:
         return self._fd >= 0
 
     def list(self) -> list[int]:
-        """Return their pids, the dead ones' that have not been reaped among them."""
+        """Return the pids of all children, zombies included."""
         if self._fd < 0:
             return children(self._owner)
         told = b""
@@ -50,12 +50,12 @@ class Offspring:
         return [int(pid) for pid in told.split()]
 
     def kill(self, but: Container[int] = ()) -> tuple[set[int], set[int]]:
-        """Send SIGKILL to each but those; return who got it, and who may not be sent it."""
+        """Send SIGKILL to each child but those; return the pids it reached, and the refused ones."""
         reached, refused = set(), set()
         for pid in self.list():
             if pid not in but and is_child(pid):
                 try:
-                    # Only we reap it, so the number is its own.
+                    # Only this process reaps it, so the number is still the child's.
                     os.kill(pid, signal.SIGKILL)
                     reached.add(pid)
                 except PermissionError:  # Another user's.
@@ -72,7 +72,7 @@ class Offspring:
 
 
 def is_child(pid: int) -> bool:
-    """Ask the kernel whether that is a child of ours, whatever /proc says (wait(2), ECHILD)."""
+    """Ask the kernel whether a pid is a child of this process (wait(2), ECHILD)."""
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
     except ChildProcessError:

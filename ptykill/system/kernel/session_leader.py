@@ -1,11 +1,12 @@
-"""How a process becomes the leader of a session.
+"""Starts the leader of a session: a child with the terminal, the attributes and the command.
 
-Most leaders are born by posix_spawn(3), in one call: Python's own in a keeper (`bear`), the C
-library's in a host (`bear_beside`, `kernel.spawn`). What that can't do, an embryo does: a process
-with one thread, whose way from setsid(2) to execve(2) is plain code. A keeper forks it; where there
-is no keeper, the host starts it as a program. It tells over a descriptor how it went: ``ready``
-just before the exec, and then nothing, since the exec closes that; or the stage that failed and its
-errno. An embryo that dies on its way has not said that it was ready.
+Most leaders are started by posix_spawn(3), in one call: Python's own in a keeper (`start_leader`),
+the C library's in a host (`start_leader_by_posix_spawn`). Attributes that posix_spawn(3) does not
+know need a stub: a process with one thread that calls setsid(2), sets them, and calls execve(2)
+(`exec_leader`). A keeper forks the stub; without a keeper, the host starts it as a program.
+
+The stub reports over a pipe. It writes ``ready`` just before the exec, which closes the pipe; or
+the stage that failed, and the errno. A stub that dies on its way writes nothing.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from typing import NoReturn, TypedDict, TypeVar
 from ptykill.system.kernel import posix_spawn, syscalls
 
 __all__ = [
-    "Failed",
     "Order",
-    "be_born",
-    "bear",
-    "bear_beside",
+    "StartFailed",
+    "exec_leader",
+    "failure_of_stub",
     "find_program",
-    "outcome",
-    "plain",
+    "is_plain",
+    "start_leader",
+    "start_leader_by_posix_spawn",
 ]
 
 T = TypeVar("T")
 
 STAGES = ("terminal", "limits", "user", "chdir", "exec")
-"""What may fail, in the order of trying."""
+"""The stages of a start that can fail, in their order."""
 READY = b"ready "
 _SHELL = b"/bin/sh"
 _SIGNALS = signal.valid_signals()
@@ -46,7 +47,7 @@ _EFFECTIVE = os.access in os.supports_effective_ids
 
 
 class Order(TypedDict):
-    """What is to be born: a command, and its attributes (see `Attributes`)."""
+    """What to start: a command, and its attributes (see `Attributes`)."""
 
     args: Sequence[bytes]
     env: Mapping[bytes, bytes]
@@ -60,8 +61,8 @@ class Order(TypedDict):
     death_signal: int | None
 
 
-class Failed(OSError):
-    """There was no birth. ``stage`` is the one of `STAGES` that failed."""
+class StartFailed(OSError):
+    """No leader was started. ``stage`` is the one of `STAGES` that failed."""
 
     def __init__(self, number: int, stage: str) -> None:
         super().__init__(number, os.strerror(number))
@@ -72,21 +73,21 @@ _PLAIN = ("uid", "umask", "limits", "nice", "death_signal")
 """Attributes that posix_spawn(3) does not know."""
 
 
-def plain(order: Order) -> bool:
-    """Return whether posix_spawn(3) can do it."""
+def is_plain(order: Order) -> bool:
+    """Return whether posix_spawn(3) can carry out the order."""
     return all(order[name] is None for name in _PLAIN)  # type: ignore[literal-required]
 
 
-def bear(order: Order, terminal: int, directory: int, stdin: int | None = None) -> int:
-    """Have a child become what the order says; return its pid. Raises `Failed`.
+def start_leader(order: Order, terminal: int, directory: int, stdin: int | None = None) -> int:
+    """Start the leader that the order describes; return its pid. Raises `StartFailed`.
 
-    ``directory`` is where it starts from; ``stdin``, which is above 2, becomes its descriptor 0 in
-    place of the terminal. Blocks until the exec is done; for a process with one
-    thread, no descriptor that is inherited, and no use for its working directory.
+    ``directory`` is a descriptor of its first directory; ``stdin``, which is above 2, becomes its
+    descriptor 0 in place of the terminal. Blocks until the exec is done. The caller has one thread
+    and no descriptor that is inherited; its working directory is ``/`` afterwards.
     """
     path = posix_spawn.terminal_path(terminal)
-    if path is None or not plain(order):
-        return _fork_embryo(order, terminal, directory, stdin)
+    if path is None or not is_plain(order):
+        return _fork_stub(order, terminal, directory, stdin)
     stage = "chdir"
     try:
         os.fchdir(directory)  # Not by its name: it may have none any more.
@@ -96,7 +97,7 @@ def bear(order: Order, terminal: int, directory: int, stdin: int | None = None) 
         program = find_program(order["args"][0], order["env"].get(b"PATH"))
 
         def start(file: bytes, arguments: Sequence[bytes]) -> int:
-            # A session leader's first terminal is its controlling one (`kernel.spawn`).
+            # A session leader's first terminal is its controlling one (`kernel.posix_spawn`).
             return os.posix_spawn(
                 file,
                 [*arguments],
@@ -114,34 +115,34 @@ def bear(order: Order, terminal: int, directory: int, stdin: int | None = None) 
 
         return _by_shell_if_script(start, program, order["args"])
     except NotImplementedError:
-        # This Python was built where the C library had no POSIX_SPAWN_SETSID (glibc before 2.26),
-        # as are those that are to run everywhere; the one that it runs with may have it.
+        # This Python was built with a C library that has no POSIX_SPAWN_SETSID (glibc before 2.26),
+        # as portable builds are. The C library that it runs with may have it.
         if posix_spawn.available():
-            return bear_beside(order, path, directory, stdin)
-        return _fork_embryo(order, terminal, directory, stdin)
+            return start_leader_by_posix_spawn(order, path, directory, stdin)
+        return _fork_stub(order, terminal, directory, stdin)
     except OSError as error:
-        raise _failed(error, stage, path) from None
+        raise _start_failed(error, stage, path) from None
     finally:
         os.chdir("/")
 
 
-def _failed(error: OSError, stage: str, terminal: bytes) -> Failed:
-    """Return what a failure means: posix_spawn(3) does not tell which of its parts failed."""
+def _start_failed(error: OSError, stage: str, terminal: bytes) -> StartFailed:
+    """Find out which stage failed, since posix_spawn(3) does not say."""
     number = error.errno or errno.EIO
     if stage == "exec":
         try:
             os.close(os.open(terminal, os.O_RDWR | os.O_NOCTTY))
         except OSError as refused:
-            # Here it may be for want of descriptors; there it had them.
+            # Another errno says nothing: this process may lack descriptors that the child had.
             if refused.errno == number:
                 stage = "terminal"
-    return Failed(number, stage)
+    return StartFailed(number, stage)
 
 
-def bear_beside(
+def start_leader_by_posix_spawn(
     order: Order, terminal: bytes, directory: int | None, stdin: int | None = None
 ) -> int:
-    """As `bear`, for a plain order, and any process, whatever it has and does: `kernel.spawn`.
+    """As `start_leader`, for a plain order, in any process: threads and descriptors do no harm.
 
     ``terminal`` is the path of the slave.
     """
@@ -149,7 +150,7 @@ def bear_beside(
     try:
         if order["cwd"] is not None:
             try:
-                # Held open, so that what is checked is what the child enters.
+                # Held open, so that the directory checked here is the one that the child enters.
                 held = os.open(
                     order["cwd"],
                     getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY,
@@ -158,7 +159,7 @@ def bear_beside(
                 if not may_execute(".", held):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             except OSError as error:
-                raise Failed(error.errno or errno.EIO, "chdir") from None
+                raise StartFailed(error.errno or errno.EIO, "chdir") from None
         try:
             inside = directory if held is None else held
             program = find_program(order["args"][0], order["env"].get(b"PATH"), inside)
@@ -168,49 +169,49 @@ def bear_beside(
 
             return _by_shell_if_script(start, program, order["args"], inside)
         except OSError as error:
-            raise _failed(error, "exec", terminal) from None
+            raise _start_failed(error, "exec", terminal) from None
     finally:
         if held is not None:
             os.close(held)
 
 
-def _fork_embryo(order: Order, terminal: int, directory: int, stdin: int | None) -> int:
-    report, told = os.pipe()
+def _fork_stub(order: Order, terminal: int, directory: int, stdin: int | None) -> int:
+    read_end, write_end = os.pipe()
     try:
         pid = os.fork()
         if pid == 0:
             try:
                 os.setsid()
-                be_born(order, terminal, directory, told, stdin)
+                exec_leader(order, terminal, directory, write_end, stdin)
             finally:
                 os._exit(127)
-        os.close(told)
+        os.close(write_end)
         said = b""
-        while more := os.read(report, 256):
+        while more := os.read(read_end, 256):
             said += more
     finally:
-        os.close(report)
-    failure = outcome(said)
+        os.close(read_end)
+    failure = failure_of_stub(said)
     if failure is not None:
         os.waitpid(pid, 0)
         raise failure
     return pid
 
 
-def outcome(said: bytes) -> Failed | None:
-    """Return what an embryo meant; None if it was born."""
+def failure_of_stub(said: bytes) -> StartFailed | None:
+    """Return the failure that a stub reported; None if it reached its exec."""
     if said == READY:
         return None
     words = said.decode().split()
     if len(words) < 2 or words[-2] not in STAGES:
-        return Failed(errno.EIO, "exec")  # It died on its way.
-    return Failed(int(words[-1]), words[-2])
+        return StartFailed(errno.EIO, "exec")  # It died before it reported.
+    return StartFailed(int(words[-1]), words[-2])
 
 
-def be_born(
-    order: Order, terminal: int, directory: int, told: int, stdin: int | None = None
+def exec_leader(
+    order: Order, terminal: int, directory: int, report: int, stdin: int | None = None
 ) -> NoReturn:
-    """Become what the order says. The caller leads a session, and has one thread."""
+    """Become the command of an order. The caller leads a session, and has one thread."""
     stage = "terminal"
     try:
         ioctl(terminal, termios.TIOCSCTTY, 0)
@@ -236,29 +237,29 @@ def be_born(
             _die_with_parent(order["death_signal"])
         stage = "exec"
         program = find_program(order["args"][0], order["env"].get(b"PATH"))
-        _forget_the_parent(told)
-        os.write(told, READY)
+        _drop_inherited_state(report)
+        os.write(report, READY)
         _by_shell_if_script(partial(_execute, order["env"]), program, order["args"])
     except OSError as error:
         number = error.errno or errno.EIO
     except ValueError:  # setrlimit(2), EINVAL: a soft limit above the hard one, say.
         number = errno.EINVAL
     with suppress(OSError):
-        os.write(told, f"{stage} {number}".encode())
+        os.write(report, f"{stage} {number}".encode())
     os._exit(127)
 
 
 def find_program(name: bytes, path: bytes | None, directory: int | None = None) -> bytes:
-    """Return the file that execvp(3) would take by a PATH, in a directory. Raises OSError.
+    """Find a program in PATH as execvp(3) does, seen from a directory. Raises OSError.
 
-    A name with a slash is left to the kernel.
+    A name with a slash is returned as it is.
     """
     if b"/" in name:
         return name
     number = errno.ENOENT
     for folder in (os.fsencode(os.defpath) if path is None else path).split(b":"):
         file = (folder or b".") + b"/" + name  # An empty entry means the working directory.
-        # Asked in this order, most entries cost one call, and no exception.
+        # In this order, most entries cost one system call, and no exception.
         if not os.access(file, os.F_OK, dir_fd=directory):
             continue
         if stat.S_ISREG(os.stat(file, dir_fd=directory).st_mode):
@@ -280,17 +281,17 @@ def _by_shell_if_script(
     arguments: Sequence[bytes],
     directory: int | None = None,
 ) -> T:
-    """Start a program; if it is a script that does not name its interpreter, start sh(1) with it.
+    """Start a program; start sh(1) with it if it is a script without a ``#!`` line.
 
-    So does execvp(3), and hence every shell; execve(2) and posix_spawn(3) say ENOEXEC. A binary
-    that this machine can't execute says the same, and is refused, as shells have it.
+    execvp(3) and every shell do so; execve(2) and posix_spawn(3) fail with ENOEXEC. A binary that
+    this machine can't execute fails with ENOEXEC too, and stays refused, as shells do it.
     """
     try:
         return start(program, arguments)
     except OSError as error:
         if error.errno != errno.ENOEXEC or not _is_text(program, directory):
             raise
-    # Below the working directory, what begins with a dash would be an option.
+    # sh(1) would take a name with a dash in front for an option.
     script = b"./" + program if program.startswith(b"-") else program
     return start(_SHELL, [_SHELL, script, *arguments[1:]])
 
@@ -300,7 +301,7 @@ def _is_text(program: bytes, directory: int | None) -> bool:
     try:
         file = os.open(program, os.O_RDONLY, dir_fd=directory)
     except OSError:
-        return False  # sh(1) could not read it either.
+        return False  # sh(1) can't read it either.
     try:
         return b"\0" not in os.read(file, 256).partition(b"\n")[0]
     except OSError:
@@ -310,24 +311,24 @@ def _is_text(program: bytes, directory: int | None) -> bool:
 
 
 def may_execute(file: bytes | str, directory: int | None) -> bool:
-    """Return whether a program may be executed, or a folder entered, by whom we are."""
+    """Return whether this process may execute a program, or enter a folder."""
     return os.access(file, os.X_OK, dir_fd=directory, effective_ids=_EFFECTIVE)
 
 
 def _die_with_parent(number: int) -> None:
     parent = os.getppid()
     syscalls.die_with_parent(number)
-    if os.getppid() != parent:  # It died just before, and would not be noticed.
+    if os.getppid() != parent:  # It died before prctl(2), which does not notice that.
         os.kill(os.getpid(), number)
 
 
-def _forget_the_parent(told: int) -> None:
-    """Close every descriptor but the terminal's and the one that tells; no signal stays ignored.
+def _drop_inherited_state(report: int) -> None:
+    """Close every descriptor but 0, 1, 2 and the report's; reset signal dispositions and mask.
 
-    What is ignored stays ignored across execve(2), and what is blocked, blocked.
+    Ignored signals stay ignored across execve(2), and blocked ones stay blocked.
     """
-    os.closerange(3, told)
-    os.closerange(told + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(3, report)
+    os.closerange(report + 1, os.sysconf("SC_OPEN_MAX"))
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
