@@ -121,15 +121,6 @@ def path(name: str, value: object) -> str:
     return found
 
 
-def path(name: str, value: object) -> str:
-    """Return the text of a path, given a str or a path object such as `pathlib.Path`."""
-    fspath = getattr(type(value), "__fspath__", None)
-    found = value if fspath is None else fspath(value)
-    if not isinstance(found, str):
-        raise InvalidArgument(_wrong(name, "a path, as a str or a Path", value))
-    return found
-
-
 def mapping(name: str, value: object) -> dict[object, object]:
     """Return a copy of a mapping."""
     if not isinstance(value, Mapping):

@@ -50,7 +50,7 @@ class Children:
         return [int(pid) for pid in told.split()]
 
     def kill(self, but: Container[int] = ()) -> tuple[set[int], set[int]]:
-        """Send SIGKILL to each child but those; return the pids it reached, and the refused ones."""
+        """Send SIGKILL to each child but those; return the reached and refused ones."""
         reached, refused = set(), set()
         for pid in self.list():
             if pid not in but and is_child(pid):
