@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
-from ptykill.rules import validate
 
 __all__ = ["Attributes", "Command", "as_bytes", "check_size"]
 

@@ -25,7 +25,6 @@ __all__ = [
     "mapping",
     "member",
     "path",
-    "path",
     "seconds",
     "signal_name",
     "text",
