@@ -38,10 +38,20 @@ from ptykill.errors import (
     TooManySessions,
 )
 from ptykill.http import asgi_app, asgi_middleware, wsgi_app
-from ptykill.rules.command import Attributes
+from ptykill.rules.command import Attributes, Command
 from ptykill.rules.lifecycle import State
+from ptykill.rules.options import SupervisorOptions
 from ptykill.rules.plan import ASK_FIRST, HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
-from ptykill.rules.protocols import Containment, Signalled, Signaller, Target
+from ptykill.rules.protocols import (
+    Containment,
+    Handover,
+    Signalled,
+    Signaller,
+    Spawned,
+    Target,
+    Terminal,
+    Tier,
+)
 from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
 from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
 
@@ -53,11 +63,13 @@ __all__ = [
     "AttachmentDropped",
     "Attributes",
     "Caveat",
+    "Command",
     "Containment",
     "ContainmentUnavailable",
     "Delivery",
     "DeliveryRefused",
     "ExitStatus",
+    "Handover",
     "HangUp",
     "HangUpSignaller",
     "Host",
@@ -80,13 +92,17 @@ __all__ = [
     "Signalled",
     "Signaller",
     "SpawnError",
+    "Spawned",
     "StandardSignaller",
     "State",
     "Step",
     "Supervisor",
     "SupervisorClosed",
+    "SupervisorOptions",
     "Survivor",
     "Target",
+    "Terminal",
+    "Tier",
     "TooManySessions",
     "Typed",
     "TypingSignaller",

@@ -286,7 +286,7 @@ def test_close_ends_all_and_can_be_repeated() -> None:
     host.call(trio.sleep, 0.05)
     for _ in range(2):
         host.close()
-        assert all(session.verdict and session.verdict.empty for session in sessions)
+        assert all(session.verdict is not None and session.verdict.empty for session in sessions)
     for thread in threads:
         thread.join()
     assert {type(each) for each in told} == {ptykill.Verdict, ptykill.SupervisorClosed}

@@ -1,11 +1,11 @@
-"""A supervisor for programs that do not run on trio: in a trio thread of its own, with two doors.
+"""A supervisor for programs that do not run on trio, in a trio thread of its own.
 
     host = Host()
-    session = host.spawn(["bash", "-i"])  # the blocking door: any thread
-    verdict = await host.acall(session.terminate)  # the asyncio door: any event loop
+    session = host.spawn(["bash", "-i"])  # From any thread: blocks.
+    verdict = await host.acall(session.terminate)  # From any event loop: does not block it.
 
-The thread is started by the first call. Grace and escalation are timed in it, so a host that
-blocks its own loop, or is busy, does not make a teardown late.
+The first call starts the thread. Grace and escalation are timed in it, so a program that blocks its
+own loop, or is busy, does not make a teardown late.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ptykill.embedding.trio_thread import TrioThread, check_interpreter, host_cl
 from ptykill.engine.session import Session
 from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import SupervisorClosed
+from ptykill.rules import validate
 from ptykill.rules.command import Attributes
 from ptykill.rules.options import Options, SupervisorOptions
 from ptykill.rules.plan import Leftovers, Plan
@@ -43,9 +44,10 @@ Ts = TypeVarTuple("Ts")
 class Host:
     """Sessions for threads and for asyncio; takes what `open_supervisor` takes.
 
-    Wrong options are raised by the first call, and so is `InterpreterPatched`, under gevent.
-    Leaving a ``with`` or ``async with`` block, `close` and the end of the interpreter end every
-    session; after that, calls raise `SupervisorClosed`.
+    Wrong options raise `InvalidArgument` and `PlanError` here. The first call starts the thread; it
+    raises `InterpreterPatched` under gevent, and `ContainmentUnavailable`. Leaving a ``with`` or
+    ``async with`` block, `close` and the end of the interpreter end every session; after that,
+    calls raise `SupervisorClosed`.
     """
 
     def __init__(self, **options: Unpack[SupervisorOptions]) -> None:
@@ -55,24 +57,35 @@ class Host:
         self._closed = False
         _all.add(self)
 
-    # --- the doors --------------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        thread = self._thread
+        if self._closed:
+            state = "closed"
+        elif thread is not None and thread.takes_calls():
+            state = "running"
+        else:
+            state = "not running"
+        return f"<Host, {state}>"
+
+    # --- calls into the trio thread ---------------------------------------------------------------
 
     @overload
     def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T: ...
     @overload
     def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T: ...
     def call(self, function: Callable[[*Ts], Awaitable[T] | T], *args: *Ts) -> T:
-        """Run ``async_fn(*args)`` in the trio thread, wait, and return or raise what it does.
+        """Run ``function(*args)`` in the trio thread, wait, and return or raise what it does.
 
-        For `Session` and `Supervisor` methods, and for functions of your own that use them. Keyword
-        arguments go through `functools.partial`. An exception in the wait, KeyboardInterrupt
-        above all, cancels the function (never a teardown, which is the supervisor's). A session
-        or attachment that the function has made, and returns to nobody, is ended then.
+        For methods of `Session` and `Supervisor`, plain and async ones, and for functions of your
+        own that use them. Keyword arguments go through `functools.partial`. An exception in the
+        wait, such as KeyboardInterrupt, cancels the function, but no teardown that it waits for. If
+        the function has made a session or an attachment, that is ended then, since nobody gets it.
 
         Python may raise KeyboardInterrupt after this has returned, and before the caller has kept
         what it returned. Such a session lives until the host is closed, or it is ended by its id:
         ``supervisor.sessions`` has it.
         """
+        validate.function("the function", function)
         thread = self._running()
         woken = threading.Lock()
         woken.acquire()
@@ -90,11 +103,12 @@ class Host:
     @overload
     async def acall(self, function: Callable[[*Ts], T], *args: *Ts) -> T: ...
     async def acall(self, function: Callable[[*Ts], Awaitable[T] | T], *args: *Ts) -> T:
-        """As `call`, for a task of asyncio, or of another trio run: it waits without blocking.
+        """As `call`, for a task of asyncio or of another trio run: it waits without blocking.
 
-        Cancelling that task cancels ``async_fn``; a teardown it waited for goes on. A session or
-        attachment that ``async_fn`` has made, and returns to nobody, is ended then.
+        Cancelling that task cancels the function; a teardown that it waits for goes on. If the
+        function has made a session or an attachment, that is ended then, since nobody gets it.
         """
+        validate.function("the function", function)
         thread = self._started()
         if thread.running is None:
             await wait_for_future(thread.ready)
@@ -105,11 +119,12 @@ class Host:
         return await wait_for_call(make, thread.send, thread.token)
 
     def call_soon(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
-        """Have a plain function called soon in the trio thread; do not wait. It must not raise.
+        """Call a plain function in the trio thread soon, and do not wait. It must not raise.
 
-        For what has to be done though the caller is being cancelled. Once the host is closed,
-        nothing is called.
+        For a caller that is being cancelled, and can't wait. Once the host is closed, and before
+        its first call, nothing is called.
         """
+        validate.function("the function", function)
         thread = self._thread
         if thread is not None and thread.takes_calls():
             with suppress(trio.RunFinishedError):
@@ -163,30 +178,22 @@ class Host:
 
     def get(self, session_id: str) -> Session:
         """As `Supervisor.get`. Raises `SessionNotFound`."""
-
-        async def get() -> Session:
-            return self.supervisor.get(session_id)
-
-        return self.call(get)
+        return self.call(self.supervisor.get, session_id)
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """As `Supervisor.sessions`; none if nothing was ever asked of this host."""
+        """As `Supervisor.sessions`; empty before the first call, which starts the thread."""
         if self._thread is None:
             return ()
-
-        async def sessions() -> tuple[Session, ...]:
-            return self.supervisor.sessions
-
-        return self.call(sessions)
+        return self.call(lambda: self.supervisor.sessions)
 
     # --- beginning and end ------------------------------------------------------------------------
 
     def close(self) -> None:
         """End every session by its plan, and the thread. May be called again, and from any thread.
 
-        Takes as long as `Supervisor.close`, which is bounded by the longest plan. If the trio
-        thread itself is blocked, by a function given to `call`, that is logged and not waited for.
+        Takes as long as `Supervisor.close`, which is bounded by the longest plan. If a function
+        given to `call` blocks the trio thread, this logs ``host.blocked`` and does not wait for it.
         """
         thread = self._closing()
         if thread is not None:
@@ -195,7 +202,7 @@ class Host:
             atexit.unregister(self.close)
 
     async def aclose(self) -> None:
-        """As `close`, without blocking the loop. Cancelling it does not call the end back."""
+        """As `close`, without blocking the loop. Cancelling it stops the wait alone."""
         thread = self._closing()
         if thread is not None:
             thread.check_other_thread()
@@ -216,7 +223,7 @@ class Host:
         self.close()
 
     async def __aenter__(self) -> Self:
-        """Start the thread, so that no later call has to wait for it, and return the host."""
+        """Start the thread, so that no call has to wait for it, and return the host."""
         await wait_for_future(self._started().ready)
         return self
 
@@ -268,7 +275,7 @@ _all: weakref.WeakSet[Host] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:
-    """Free the locks in a forked child: whoever held one is not there, and will not release it."""
+    """Make new locks in a forked child: a thread that held one does not exist there."""
     for host in list(_all):
         host._lock = threading.Lock()  # noqa: SLF001 - as if it were a method
 

@@ -30,7 +30,7 @@ _ANSWER_TIMEOUT = 5.0
 
 
 class Running(NamedTuple):
-    """What is there once the supervisor is open."""
+    """The parts of a trio run whose supervisor is open."""
 
     token: trio.lowlevel.TrioToken
     supervisor: Supervisor
@@ -39,10 +39,10 @@ class Running(NamedTuple):
 
 
 class TrioThread:
-    """A thread with a trio run with a supervisor; started by making one.
+    """A thread, started at once, that runs a supervisor under trio.
 
-    ``ready`` is done when it takes calls, or has failed to get there; ``ended`` when every session
-    has been ended and the run is over.
+    ``ready`` is done when it takes calls, or has failed to open the supervisor; ``ended`` when
+    every session has been ended and the run is over.
     """
 
     def __init__(self, options: Options) -> None:
@@ -51,63 +51,63 @@ class TrioThread:
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._options = options
         self._pid = os.getpid()
-        # A daemon: the interpreter must not wait for it before `atexit` has had it end.
+        # A daemon thread: the interpreter waits for others before it calls what `atexit` has.
         self._thread = threading.Thread(target=self._run, name="ptykill", daemon=True)
         self._thread.start()
         self._ident = self._thread.ident
 
-    # --- asked from other threads -----------------------------------------------------------------
+    # --- called from other threads ----------------------------------------------------------------
 
     def of_another_process(self) -> bool:
-        """True in a forked child: no thread survives fork(2), and the sessions are not its own."""
+        """True in a forked child: fork(2) copies no other thread, and the sessions are not its."""
         return self._pid != os.getpid()
 
     def takes_calls(self) -> bool:
-        """True if it is ready, and not of another process."""
+        """True if the supervisor is open, and this process is not a forked child."""
         return self.running is not None and self._pid == os.getpid()
 
     def unusable(self) -> bool:
-        """True if it never got ready, or belongs to another process: a new one may do better."""
-        if self.of_another_process():  # Where a lock of ``ready`` may be held for ever.
+        """True if it failed to open the supervisor, or belongs to another process."""
+        if self.of_another_process():  # There, no thread would release the lock of ``ready``.
             return True
         return self.ready.done() and self.ready.exception() is not None
 
     def check_other_thread(self) -> None:
-        """Raise RuntimeError in the trio thread itself, which would wait for itself."""
+        """Raise RuntimeError in the trio thread itself, which would wait for itself for ever."""
         if threading.get_ident() == self._ident:
             msg = "this is the host's trio thread: await the function instead"
             raise RuntimeError(msg)
 
     @property
     def token(self) -> trio.lowlevel.TrioToken:
-        """The run, once it is ready."""
+        """The way into the trio run; waits until it is ready."""
         return self.settled().token
 
     def settled(self) -> Running:
-        """Wait until it takes calls. Raises what kept its supervisor from opening."""
+        """Wait until it takes calls. Raises the error with which the supervisor did not open."""
         if self.running is None:
             self.ready.result()
         assert self.running is not None
         return self.running
 
     def send(self, call: Call[T]) -> None:
-        """Have a call run. Raises `SupervisorClosed`."""
+        """Submit a call. Raises `SupervisorClosed`."""
         running = self.running or self.settled()
         self.check_other_thread()
         try:
-            # In the caller's context: its variables, a request's id say, travel.
+            # With the caller's context variables, such as a request's id for the log.
             running.tasks.submit(call, contextvars.copy_context())
         except trio.RunFinishedError:
             raise host_closed() from None
 
     def ask_to_end(self) -> None:
-        """Have every session ended, and the run then. Does not wait."""
-        with suppress(Exception):  # If it never got ready, there is nothing to end.
+        """Have the run end every session, and itself. Does not wait."""
+        with suppress(Exception):  # If the supervisor did not open, there is nothing to end.
             running = self.settled()
             running.token.run_sync_soon(running.stop.set)
 
     def wait_ended(self) -> None:
-        """Wait until the run is over, for as long as the thread is not blocked."""
+        """Wait until the run is over; give up, and log it, if the thread is blocked."""
         while not self._over_within(_ANSWER_TIMEOUT):
             answered = threading.Event()
             with suppress(trio.RunFinishedError):
@@ -124,7 +124,7 @@ class TrioThread:
     def _run(self) -> None:
         try:
             trio.run(self._main)
-        except BaseException as error:  # noqa: BLE001 - there is nobody above to raise it to
+        except BaseException as error:  # noqa: BLE001 - no caller is above to raise it to
             if self.ready.done():
                 log.event(logging.ERROR, "host.crashed", exc_info=error)
             else:
@@ -139,15 +139,15 @@ class TrioThread:
             self.running = Running(token, supervisor, tasks, stop)
             self.ready.set_result(None)
             await stop.wait()
-            # First the sessions, so that those who wait for a verdict get it; then all who wait
-            # for something else.
+            # Before the call tasks are cancelled: calls that wait for a verdict get it.
             await supervisor.close()
 
 
 def check_interpreter() -> None:
-    """Raise `InterpreterPatched` where a thread would be none, and would block all others.
+    """Raise `InterpreterPatched` if gevent or eventlet has patched threads.
 
-    Neither is imported: who has not, has not patched anything.
+    Such a thread is a coroutine that blocks all others. Neither is imported here: if nobody has
+    imported it, it has not patched anything.
     """
     gevent = sys.modules.get("gevent.monkey")
     if gevent and any(map(gevent.is_module_patched, ("threading", "socket", "select"))):

@@ -18,7 +18,8 @@ from typing import Self
 import trio
 
 from ptykill.engine.caller import current_call
-from ptykill.errors import AttachmentDropped, InvalidArgument
+from ptykill.errors import AttachmentDropped
+from ptykill.rules import validate
 from ptykill.rules.backlog import Backlog
 
 __all__ = ["CHUNK", "Attachment", "Output"]
@@ -198,15 +199,17 @@ class Attachment:
         self._waiting = False
         self._attached = True
 
+    def __repr__(self) -> str:
+        state = "attached" if self._attached else "dropped" if self.dropped.is_set() else "closed"
+        return f"<Attachment, {state}, {self.pending} bytes pending>"
+
     async def receive(self, most: int = CHUNK) -> bytes:
         """Wait for output and return up to ``most`` bytes; ``b""`` when there will be no more.
 
         Raises `AttachmentDropped` if it has held the program back for too long, and
         `InvalidArgument`.
         """
-        if most < 1:
-            msg = f"most must be 1 or more: {most!r}"
-            raise InvalidArgument(msg)
+        validate.whole("most", most, 1)
         await trio.lowlevel.checkpoint()
         self.begun = True
         while self._attached and not self.pending and not self._output.ended:

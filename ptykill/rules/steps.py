@@ -72,7 +72,7 @@ class Typed:
 What: TypeAlias = Signal | HangUp | Typed
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Step:
     """One polite rung of a plan.
 
@@ -117,6 +117,9 @@ class Step:
 
     def __str__(self) -> str:
         return f"{self.delivery} {seconds_text(self.wait)}"
+
+    def __repr__(self) -> str:
+        return f"<Step {self}>"
 
 
 def _pairs(also: object) -> tuple[tuple[What, Reach], ...]:

@@ -102,11 +102,12 @@ class Survivor:
     why: str = "unknown"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
     """What is known of one session's end.
 
-    ``empty``: nothing of the session was left, and its leader was reaped. Believe nothing else.
+    ``empty``: nothing of the session was left, and its leader was reaped. Ask this, and nothing
+    else: a verdict is neither true nor false, and ``if verdict:`` raises TypeError.
     ``exit_status`` is the leader's, None if it can't be known. ``took`` is the time (seconds) from
     the request (or the leader's own exit) to the verdict, of which ``grace`` was spent politely
     and ``kill`` with SIGKILL. ``containment`` names the tier and ``caveats`` what it can't know.
@@ -124,3 +125,14 @@ class Verdict:
     took: float
     grace: float
     kill: float
+
+    def __bool__(self) -> bool:
+        """Raise TypeError: any object is true by default, also a verdict that is not empty."""
+        msg = "a verdict is neither true nor false: ask verdict.empty, or whether it is None"
+        raise TypeError(msg)
+
+    def __repr__(self) -> str:
+        left = ", ".join(str(each.pid) for each in self.survivors)
+        state = "empty" if self.empty else f"not empty, survivors: {left or 'none known'}"
+        caveats = "".join(f", {each.value}" for each in sorted(self.caveats))
+        return f"<Verdict {self.outcome.value}, {state}, took {self.took:.3f} s{caveats}>"

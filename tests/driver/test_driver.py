@@ -412,7 +412,7 @@ async def test_leaving_the_block_ends_every_session(
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         sessions = [await supervisor.spawn(["x"]) for _ in range(20)]
     assert trio.current_time() == pytest.approx(2.0)
-    assert all(session.verdict and session.verdict.empty for session in sessions)
+    assert all(session.verdict is not None and session.verdict.empty for session in sessions)
     assert all(fake.closed and not fake.terminal.open for fake in tier.spawned)
     assert tier.closed
 

@@ -22,6 +22,7 @@ from ptykill import (
     TooManySessions,
     Verdict,
 )
+from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.testing import processes
 from ptykill.testing.adversaries import find
 from ptykill.testing.observer import Observer
@@ -51,7 +52,11 @@ async def test_left_by_return(tmp_path: Path, tier: str) -> None:
         assert running.session.verdict is not None
         assert running.session.verdict.empty
     assert polite.has("cleaned")
-    assert [running.session.verdict.outcome for running in programs if running.session.verdict] == [
+    assert [
+        running.session.verdict.outcome
+        for running in programs
+        if running.session.verdict is not None
+    ] == [
         Outcome.KILLED,
         Outcome.KILLED,
         Outcome.GRACEFUL,
@@ -415,3 +420,17 @@ async def test_all_at_once(tmp_path: Path, tier: str) -> None:
         assert verdict is not None
         assert verdict.empty
         assert verdict.exit_status == ExitStatus(signal=1)
+
+
+async def test_closing_a_supervisor_leaves_others_their_reserve(tier: str) -> None:
+    """The descriptors kept back for kills are held until the last supervisor is closed."""
+    assert not reserve._held
+    async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
+        session = await supervisor.spawn(["sleep", "60"])
+        held = len(reserve._held)
+        assert held
+        async with ptykill.open_supervisor(plan=QUICK, containment=tier) as other:
+            await other.spawn(["sleep", "60"])
+        assert len(reserve._held) == held
+        assert (await session.kill()).empty
+    assert not reserve._held

@@ -59,7 +59,7 @@ class KeeperTier:
 
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
-        reserve.fill()
+        reserve.fill(self)
         terminal = open_terminal(command)
         try:
             keeper = await self._start_leader(command, terminal, handover)
@@ -169,4 +169,4 @@ class KeeperTier:
         self._recover_cgroups()
         self._births.close()
         self._table.close()
-        reserve.empty()
+        reserve.release(self)

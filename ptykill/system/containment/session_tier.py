@@ -61,7 +61,7 @@ class SessionTier:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         del handover  # Nobody is there who could execute it.
         await trio.lowlevel.checkpoint()
-        reserve.fill()
+        reserve.fill(self)
         terminal = open_terminal(command)
         try:
             leader = Leader(await spawn(command, terminal))
@@ -76,7 +76,7 @@ class SessionTier:
     async def close(self) -> None:
         """Give back the descriptors that all sessions shared."""
         self._table.close()
-        reserve.empty()
+        reserve.release(self)
 
 
 class SessionContainment:

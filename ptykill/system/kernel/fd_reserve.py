@@ -24,23 +24,44 @@ _SIZE = 6
 
 
 class Reserve:
-    """The descriptors kept back. One for the whole process, since so is the limit."""
+    """The descriptors kept back. One for the whole process, since so is the limit.
+
+    Its users are the tiers that have sessions. It is held until the last one is closed. Two tiers
+    may be in two threads.
+    """
 
     def __init__(self) -> None:
         self.refusals: int = 0
         """How often there was none left to give: what could not be opened then was not seen."""
         self._held: list[int] = []
+        self._users: set[object] = set()
 
-    def fill(self) -> None:
-        """Hold as many as there should be, if they are to be had."""
+    def fill(self, user: object) -> None:
+        """Hold as many as there should be, if they are to be had, until ``user`` is done."""
+        self._users.add(user)
+        self._fill()
+
+    def release(self, user: object) -> None:
+        """Hold none, if nobody else uses the reserve."""
+        self._users.discard(user)
+        if not self._users:
+            while self._close_one():
+                pass
+            if self._users:  # A tier in another thread has filled it meanwhile.
+                self._fill()
+
+    def _fill(self) -> None:
         with suppress(OSError):
             while len(self._held) < _SIZE:
                 self._held.append(os.open(os.devnull, os.O_RDONLY))
 
-    def empty(self) -> None:
-        """Hold none: there is nobody to end."""
-        while self._held:
-            close(self._held.pop())
+    def _close_one(self) -> bool:
+        try:
+            descriptor = self._held.pop()
+        except IndexError:  # Not asked for first: another thread may take the last one.
+            return False
+        close(descriptor)
+        return True
 
     def use(self, opening: Callable[[], T]) -> T:
         """Return what ``opening`` opens, at the cost of the reserve if there is no other way."""
@@ -50,10 +71,9 @@ class Reserve:
             except OSError as error:
                 if error.errno not in (errno.EMFILE, errno.ENFILE):
                     raise
-                if not self._held:
+                if not self._close_one():
                     self.refusals += 1
                     raise
-                close(self._held.pop())
 
 
 reserve: Reserve = Reserve()
