@@ -519,7 +519,11 @@ class Driver:
     def _log(self, level: int, now: float) -> None:
         if log.wanted(level):
             verdict = self.verdict if self.state in (State.STUCK, State.ENDED) else None
-            told = {"outcome": verdict.outcome.value, "empty": verdict.empty} if verdict is not None else {}
+            told = (
+                {"outcome": verdict.outcome.value, "empty": verdict.empty}
+                if verdict is not None
+                else {}
+            )
             log.event(
                 level,
                 f"session.{self.state}",
