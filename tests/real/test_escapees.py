@@ -29,15 +29,15 @@ NOTES = """
 def noting(name, ready=None):
     # Note which signals come, and clean up on SIGTERM as a daemon does, or on SIGHUP in a session.
     def note(number, frame):
-        say(name + signal.Signals(number).name)
+        touch(name + signal.Signals(number).name)
         if name == "daemon" and number == signal.SIGTERM or name != "daemon":
             time.sleep(0.05)
-            say("cleaned-" + name)
+            touch("cleaned-" + name)
             os._exit(0)
     for number in signal.SIGHUP, signal.SIGTERM:
         signal.signal(number, note)
     if ready:
-        say(ready)
+        touch(ready)
     idle()
 """
 DAEMON = python(
@@ -46,7 +46,7 @@ DAEMON = python(
     NOTES
     + """
 fork(lambda: noting("member", "there"))
-heard("there")
+wait_for("there")
 daemon(lambda: noting("daemon", "ready"))
 noting("leader")
 """,
@@ -66,7 +66,7 @@ LEAVING = python(
     NOTES
     + """
 daemon(lambda: noting("daemon", "ready"))
-heard("go")
+wait_for("go")
 os._exit(3)
 """,
 )

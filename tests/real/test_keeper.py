@@ -39,7 +39,7 @@ ESCAPEES = python(
     """
     def daemon():
         os.setsid()
-        fork(lambda: (deaf(), fork(lambda: (os.setsid(), say("ready"), idle())), idle()))
+        fork(lambda: (deaf(), fork(lambda: (os.setsid(), touch("ready"), idle())), idle()))
     deaf()
     fork(idle)
     os.waitpid(fork(daemon), 0)
@@ -120,16 +120,16 @@ HELPED = python(
     "has a child, and forks a helper when it is hung up and told to",
     """
     def clean():
-        heard("go")
+        wait_for("go")
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        helper = fork(lambda: heard("done"))
-        say("born")
+        helper = fork(lambda: wait_for("done"))
+        touch("born")
         if os.waitpid(helper, 0)[1] == 0:
             cleaned()
         os._exit(9)
     fork(idle)
     on(signal.SIGHUP, clean)
-    say("ready")
+    touch("ready")
     idle()
     """,
     status=ExitStatus(code=0),
@@ -579,7 +579,7 @@ async def test_the_death_signal(
     program = python(
         "told of its parent's death",
         "writes down that it got SIGUSR1, and ends",
-        'on(signal.SIGUSR1, lambda: (say("told"), os._exit(0))); say("ready"); idle()',
+        'on(signal.SIGUSR1, lambda: (touch("told"), os._exit(0))); touch("ready"); idle()',
     )
     attributes = ptykill.Attributes(death_signal="USR1")
     running = await start(supervisor, program, tmp_path, attributes=attributes)

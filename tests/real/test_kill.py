@@ -174,13 +174,13 @@ async def test_the_hangup_reaches_every_member_once(supervisor: Supervisor, tmp_
             on(signal.SIGHUP, lambda: os.write(record, b"%d\\n" % os.getpid()))
         def member(name):
             count()
-            say(name)
+            touch(name)
             idle()
         for name in "abcd":
             fork(lambda: member(name))
-            heard(name)
+            wait_for(name)
         count()
-        say("ready")
+        touch("ready")
         idle()
         """,
     )
@@ -260,9 +260,9 @@ async def test_a_bystander_session_stays_untouched(supervisor: Supervisor, tmp_p
         "writes down every signal that it gets",
         """
         for number in signal.SIGHUP, signal.SIGCONT, signal.SIGTERM, signal.SIGINT:
-            on(number, lambda: say("signalled"))
+            on(number, lambda: touch("signalled"))
         fork(idle)
-        say("ready")
+        touch("ready")
         idle()
         """,
     )
@@ -323,7 +323,7 @@ HIDDEN_TRACER = python(
         libc.ptrace(ATTACH, leader, None, None)
         os.waitpid(leader, 0)
         libc.ptrace(CONT, leader, None, None)
-        say("ready")
+        touch("ready")
         while True:
             time.sleep(1)
     def daemon():
@@ -382,8 +382,8 @@ async def test_the_terminal_is_opened_again(supervisor: Supervisor, tmp_path: Pa
         """
         for fd in 0, 1, 2:
             os.close(fd)
-        say("ready")
-        heard("go")
+        touch("ready")
+        wait_for("go")
         os.write(os.open("/dev/tty", os.O_RDWR), b"again")
         idle()
         """,
@@ -408,7 +408,7 @@ async def test_one_who_types_into_a_full_terminal_is_told(
         modes = termios.tcgetattr(0)
         modes[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG)
         termios.tcsetattr(0, termios.TCSANOW, modes)
-        say("ready")
+        touch("ready")
         idle()
         """,
     )

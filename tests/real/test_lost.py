@@ -70,7 +70,7 @@ KILLS_ITS_KEEPER = python(
     def daemon():
         os.setsid()
         deaf()
-        fork(lambda: (deaf(), say("ready"), attack()))
+        fork(lambda: (deaf(), touch("ready"), attack()))
         os._exit(0)
     def parent(pid):
         with open(f"/proc/{pid}/stat") as stat:
@@ -166,7 +166,7 @@ FREEZES = python(
     write("cgroup.max.descendants", 0)
     write("cgroup.procs", os.getppid())
     deaf()
-    say("ready")
+    touch("ready")
     write("cgroup.freeze", 1)
     idle()
     """,

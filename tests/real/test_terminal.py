@@ -116,9 +116,9 @@ async def test_resize_is_told(supervisor: Supervisor, tmp_path: Path) -> None:
             size = os.get_terminal_size(0)
             with open("size", "w") as file:
                 print(size.lines, size.columns, file=file)
-            say("changed")
+            touch("changed")
         on(signal.SIGWINCH, changed)
-        say("ready")
+        touch("ready")
         idle()
         """,
     )

@@ -1,13 +1,20 @@
-"""Programs that are hard to end, each with what is expected of its end.
+"""Programs that are hard to end, each with what its end has to look like.
 
-Any killer of terminal sessions can be judged by them: ``python -m ptykill.testing.judge``.
+``python -m ptykill.testing.judge`` runs them against any program that ends terminal sessions.
 """
 
 from __future__ import annotations
 
-from ptykill.testing.adversaries.escaping import ESCAPING
-from ptykill.testing.adversaries.in_session import JOBS, LINGERING, PROGRAMS
+from ptykill.testing.adversaries.breeding import BREEDING
+from ptykill.testing.adversaries.clean_up import CLEAN_UP
+from ptykill.testing.adversaries.daemons import DAEMONS
+from ptykill.testing.adversaries.jobs import JOBS
+from ptykill.testing.adversaries.kernel_features import KERNEL_FEATURES
+from ptykill.testing.adversaries.leaders import LEADERS, LINGERING
+from ptykill.testing.adversaries.members import MEMBERS
+from ptykill.testing.adversaries.output import OUTPUT
 from ptykill.testing.adversaries.program import BASH, Program, bash_with, python, shell
+from ptykill.testing.adversaries.tools import TOOLS
 
 __all__ = [
     "ADVERSARIES",
@@ -23,8 +30,12 @@ __all__ = [
     "shell",
 ]
 
+PROGRAMS = (*LEADERS, *CLEAN_UP, *OUTPUT, *MEMBERS)
+"""Programs that stay in their session, or are descendants of its leader until it ends."""
+ESCAPING = (*DAEMONS, *BREEDING, *KERNEL_FEATURES, *TOOLS)
+"""Programs that leave a process behind, unless the killer knows more than the session."""
 ADVERSARIES = (*PROGRAMS, *JOBS, *ESCAPING)
-"""All that are ended while their leader lives."""
+"""All programs that are ended while their leader lives."""
 
 
 def find(name: str) -> Program:

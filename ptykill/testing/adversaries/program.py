@@ -34,10 +34,10 @@ signal.alarm(LIMIT)
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 28, 1 << 28))
 libc = ctypes.CDLL(None)
 
-def say(name):
+def touch(name):
     os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
 
-def heard(name):
+def wait_for(name):
     while not os.path.exists(name):
         time.sleep(0.002)
 
@@ -63,7 +63,7 @@ def fork(do):
     return pid
 
 def cleaned(status=0):
-    say("cleaned")
+    touch("cleaned")
     os._exit(status)
 
 def daemon(do):

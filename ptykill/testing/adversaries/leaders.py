@@ -1,0 +1,146 @@
+"""Adversaries whose leader ignores, blocks or outlasts signals."""
+
+from __future__ import annotations
+
+from ptykill.rules.verdict import ExitStatus, Outcome
+from ptykill.testing.adversaries.program import DONE, KILLED, Program, python
+
+__all__ = ["LEADERS", "LINGERING"]
+
+LEADERS: tuple[Program, ...] = (
+    python("polite", "dies of the hangup", 'touch("ready"); idle()'),
+    python(
+        "deaf",
+        "ignores every signal that can be",
+        'deaf(); touch("ready"); idle()',
+        Outcome.KILLED,
+        KILLED,
+    ),
+    python(
+        "blocking all signals",
+        "has every signal blocked in its mask",
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGALRM})
+        touch("ready")
+        idle()
+        """,
+        Outcome.KILLED,
+        KILLED,
+    ),
+    python(
+        "stopped leader",
+        "is stopped when the hangup comes, and cleans up once it is continued",
+        """
+        on(signal.SIGHUP, cleaned)
+        touch("ready")
+        os.kill(os.getpid(), signal.SIGSTOP)
+        idle()
+        """,
+        status=DONE,
+        cleans_up=True,
+        stops=True,
+    ),
+    python(
+        "stopped and deaf leader",
+        "is stopped, and ignores what it is told when it is continued",
+        'deaf(); touch("ready"); os.kill(os.getpid(), signal.SIGSTOP); idle()',
+        Outcome.KILLED,
+        KILLED,
+        stops=True,
+    ),
+    python(
+        "stops itself when hung up",
+        "stops itself in its SIGHUP handler, and again whenever it is continued",
+        """
+        def stop():
+            while True:
+                os.kill(os.getpid(), signal.SIGSTOP)
+        on(signal.SIGHUP, stop)
+        touch("ready")
+        idle()
+        """,
+        Outcome.KILLED,
+        KILLED,
+    ),
+    python(
+        "leader that ends during the grace",
+        "exits in the midst of the grace and leaves a deaf child",
+        """
+        on(signal.SIGHUP, lambda: (time.sleep(0.1), cleaned(3)))
+        fork(lambda: (deaf(), touch("ready"), idle()))
+        idle()
+        """,
+        Outcome.KILLED,
+        ExitStatus(code=3),
+        cleans_up=True,
+        members=2,
+    ),
+    python(
+        "dead main thread",
+        "has ended its main thread; another one lives, deaf",
+        """
+        deaf()
+        _thread.start_new_thread(lambda: (time.sleep(0.1), touch("ready"), time.sleep(LIMIT)), ())
+        end_main_thread()
+        """,
+        Outcome.KILLED,
+        KILLED,
+    ),
+    python(
+        "traced by its child",
+        "is traced by its child, which lets none of its signals through",
+        """
+        ATTACH, CONT, SET_PTRACER = 16, 7, 0x59616D61
+        libc.prctl(SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
+        parent = os.getpid()
+        def tracer():
+            deaf()
+            if libc.ptrace(ATTACH, parent, None, None):
+                os._exit(1)
+            for _ in range(1000):
+                pid, status = os.waitpid(parent, 0)
+                if not os.WIFSTOPPED(status):
+                    idle()
+                libc.ptrace(CONT, parent, None, None)
+                touch("ready")
+        fork(tracer)
+        idle()
+        """,
+        Outcome.KILLED,
+        KILLED,
+        members=2,
+    ),
+)
+
+LINGERING: tuple[Program, ...] = (
+    python(
+        "leaves a polite child",
+        "exits by itself, leaving a child that cleans up when it is hung up",
+        """
+        def child():
+            on(signal.SIGHUP, lambda: (time.sleep(0.2), cleaned()))
+            touch("ready")
+            idle()
+        fork(child)
+        wait_for("ready")
+        wait_for("go")
+        os._exit(5)
+        """,
+        status=ExitStatus(code=5),
+        cleans_up=True,
+        members=2,
+    ),
+    python(
+        "leaves a deaf child",
+        "exits by itself, leaving a child that is deaf",
+        """
+        fork(lambda: (deaf(), touch("ready"), idle()))
+        wait_for("go")
+        os._exit(5)
+        """,
+        Outcome.KILLED,
+        ExitStatus(code=5),
+        members=2,
+    ),
+)
+"""Programs whose leader exits by itself, once there is a file ``go``."""

@@ -1,0 +1,71 @@
+"""Adversaries that are known programs with daemons: tmux, screen, the agents of ssh and gpg."""
+
+from __future__ import annotations
+
+from ptykill.rules.verdict import ExitStatus, Outcome
+from ptykill.testing.adversaries.program import KILLED, Program, shell
+
+__all__ = ["TOOLS"]
+
+TOOLS: tuple[Program, ...] = (
+    shell(
+        "tmux",
+        "starts a tmux server with a session in it, and attaches to it",
+        """
+        trap '' HUP
+        tmux -S socket -f /dev/null new-session -d 'trap "" HUP; sleep 60; :'
+        : > ready
+        env TERM=xterm tmux -S socket attach
+        sleep 60
+        """,
+        Outcome.KILLED,
+        KILLED,
+        escapes=True,
+        needs=("tmux",),
+    ),
+    shell(
+        "screen",
+        "starts a detached screen with a program in it",
+        """
+        trap '' HUP
+        SCREENDIR=$PWD/screens; export SCREENDIR; mkdir -m 700 screens
+        screen -d -m sh -c 'trap "" HUP; sleep 60; :'
+        : > ready
+        sleep 60
+        """,
+        Outcome.KILLED,
+        KILLED,
+        escapes=True,
+        needs=("screen",),
+    ),
+    shell(
+        "agents",
+        "starts the agents that keep keys, which become daemons",
+        """
+        trap '' HUP
+        eval "$(ssh-agent -a ssh)" >agents 2>&1
+        mkdir -m 700 keys
+        gpg-agent --homedir keys --daemon >>agents 2>&1
+        : > ready
+        sleep 60
+        """,
+        Outcome.KILLED,
+        KILLED,
+        escapes=True,
+        needs=("ssh-agent", "gpg-agent"),
+    ),
+    shell(
+        "job that outlives its leader",
+        "has a leader that exits at the hangup, and a daemon that writes on",
+        """
+        (setsid sh -c 'trap "" HUP TERM INT; while :; do echo x; sleep 0.01; done' &)
+        trap ': > cleaned; exit 6' HUP
+        : > ready
+        while :; do sleep 0.01; done
+        """,
+        Outcome.KILLED,
+        ExitStatus(code=6),
+        cleans_up=True,
+        escapes=True,
+    ),
+)
