@@ -1,8 +1,7 @@
-"""The command line's other end: sessions of a daemon, and one of its own, at a person's terminal.
+"""The commands of a person: sessions of a daemon, and one without a daemon, at their terminal.
 
-Each file knows one thing: ``daemon`` where the daemon is and how it is asked, ``attach`` the
-conversation over a WebSocket, ``tty`` the terminal that one sits at, ``keys`` and ``modes`` what
-goes in and out of that, ``tokens`` what is remembered, ``table`` and ``telling`` what is shown,
-``acts`` what each command does, ``run`` what the one does that needs no daemon, ``commands`` their
-options.
+``commands`` has the options. ``actions`` does what they ask of a daemon, with ``daemon_client``,
+``kill_requests``, ``tokens``, and ``attach`` over a ``websocket``. ``run`` runs one command without
+a daemon. ``local_terminal`` is the person's terminal, with ``raw_mode``, ``modes`` and
+``detach_key``. ``messages``, ``line_writer`` and ``table`` write what is shown.
 """

@@ -1,4 +1,4 @@
-"""What each command does, once its options are known; what a person is told of it."""
+"""What ``new``, ``attach``, ``list`` and ``kill`` do, once their options are parsed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import msgspec
 import trio
 
 from ptykill.cli.client import local_terminal, table, tokens
-from ptykill.cli.client.attach import AttachResult, Detached, Ended, Lost, Signalled
-from ptykill.cli.client.attach import attach as converse
+from ptykill.cli.client.attach import attach as run_attached
+from ptykill.cli.client.attach_result import AttachResult, Detached, Ended, Lost, Signalled
 from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, Killed, read_key
 from ptykill.cli.client.fd_io import write_all
 from ptykill.cli.client.interrupt import interruptible
@@ -37,18 +37,21 @@ __all__ = ["DaemonOptions", "attach", "kill", "list_sessions", "new"]
 T = TypeVar("T")
 
 _UNKNOWN_STATUS = 255
-"""The exit status for a session whose own can't be known."""
+"""The exit status for a session whose exit status can't be known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DaemonOptions:
-    """Where the daemon is, and the file that its key is in: None for the environment."""
+    """The options that every command has: the daemon's URL, and the file with its key.
+
+    ``key_file`` None takes the key from the environment.
+    """
 
     url: str
     key_file: Path | None
 
     def daemon(self) -> DaemonClient:
-        """Return the daemon. Raises `DaemonError`."""
+        """Return a client of the daemon. Raises `DaemonError`."""
         return DaemonClient(self.url, read_key(self.key_file))
 
 
@@ -62,7 +65,7 @@ def new(  # noqa: PLR0913 - the options of one command
     detached: bool,
     as_json: bool,
 ) -> None:
-    """Start a session, and attach to it unless told otherwise."""
+    """Start a session, and attach to it unless ``detached`` or ``as_json``."""
 
     async def create(daemon: DaemonClient) -> Created:
         return await daemon.create(
@@ -82,10 +85,10 @@ def new(  # noqa: PLR0913 - the options of one command
         _attach_and_exit(options, created.session_id, created.token, key=key, redraw=False)
 
 
-def _print_created(created: Created, told: str) -> None:
-    """Write what `new` has started; it runs, so its id is told though nobody takes it."""
+def _print_created(created: Created, line: str) -> None:
+    """Write the id of a new session; if that fails, standard error gets it: the session runs."""
     try:
-        write_all(OUT, f"{told}\n".encode("ascii"))
+        write_all(OUT, f"{line}\n".encode("ascii"))
     except OSError as error:
         fail(f"the session {created.session_id} is started, but {output_error_message(error)}")
 
@@ -93,7 +96,7 @@ def _print_created(created: Created, told: str) -> None:
 def attach(
     options: DaemonOptions, session_id: str, token: str | None, *, key: bytes | None
 ) -> None:
-    """Attach to a session, and end as it does."""
+    """Attach to a session, and exit with its exit status."""
     known = token or tokens.find(session_id)
     if known is None:
         fail(f"the token of {printable(session_id)} is not remembered here: give --token")
@@ -101,10 +104,9 @@ def attach(
 
 
 def list_sessions(options: DaemonOptions, *, live: bool, as_json: bool) -> None:
-    """List sessions, live and ended."""
-    sessions = [
-        each for each in _with_daemon(options, DaemonClient.list) if each.is_alive or not live
-    ]
+    """Print sessions, live and ended; only live ones if ``live``."""
+    known = _with_daemon(options, DaemonClient.list)
+    sessions = [each for each in known if each.is_alive or not live]
     if as_json:
         print_output(json.dumps({"sessions": msgspec.to_builtins(sessions)}))
     else:
@@ -119,9 +121,9 @@ def kill(
     grace: float | None,
     as_json: bool,
 ) -> None:
-    """End sessions, all at once, and tell how it went; exit with 1 unless all of them are over.
+    """End sessions, all at once, and print the outcomes; exit with 1 unless all have ended.
 
-    What can't be told changes neither what is done nor the exit status.
+    A failed write changes neither what is done nor the exit status.
     """
     requests = KillRequests(grace, quiet=as_json)
     try:
@@ -130,9 +132,9 @@ def kill(
         exit_interrupted(requests.interrupted_message())
     error = requests.output_error
     if as_json:
-        told = json.dumps({"sessions": [_as_json(*each) for each in requests.outcomes.items()]})
+        text = json.dumps({"sessions": [_as_json(*each) for each in requests.outcomes.items()]})
         try:
-            write_all(OUT, f"{told}\n".encode("ascii"))
+            write_all(OUT, f"{text}\n".encode("ascii"))
         except OSError as failed:
             error = failed
     if error is not None and not isinstance(error, BrokenPipeError):
@@ -146,10 +148,10 @@ def kill(
 def _attach_and_exit(
     options: DaemonOptions, session_id: str, token: str, *, key: bytes | None, redraw: bool
 ) -> NoReturn:
-    async def talk(daemon: DaemonClient) -> AttachResult:
-        return await converse(daemon, session_id, token, key=key, redraw=redraw)
+    async def run(daemon: DaemonClient) -> AttachResult:
+        return await run_attached(daemon, session_id, token, key=key, redraw=redraw)
 
-    match _with_daemon(options, talk):
+    match _with_daemon(options, run):
         case Ended(code, killed):
             with suppress(OSError):
                 tokens.forget(session_id)
@@ -179,18 +181,18 @@ def _as_json(session_id: str, outcome: Killed | DaemonError) -> dict[str, object
     return {"session_id": session_id, "ended": True, "took_ms": took}
 
 
-# --- the rest -------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
-def _with_daemon(options: DaemonOptions, ask: Callable[[DaemonClient], Awaitable[T]]) -> T:
-    """Ask the daemon; what it does not do is one sentence and the exit status 1."""
+def _with_daemon(options: DaemonOptions, use: Callable[[DaemonClient], Awaitable[T]]) -> T:
+    """Call a function with the daemon. A `DaemonError` is one sentence and the exit status 1."""
 
-    async def asking() -> T:
+    async def main() -> T:
         async with options.daemon() as daemon:
-            return await ask(daemon)
+            return await use(daemon)
 
     try:
-        return trio.run(interruptible, asking)
+        return trio.run(interruptible, main)
     except DaemonError as error:
         fail(str(error))
     except BaseExceptionGroup as group:

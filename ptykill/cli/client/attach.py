@@ -1,19 +1,19 @@
-"""The conversation with a session of a daemon's, over a WebSocket, at the terminal one sits at."""
+"""Attach the local terminal to a session of a daemon, over a WebSocket that may be lost."""
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import math
 import signal
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import Final, TypeAlias
+from typing import Final
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from ptykill.cli.client import local_terminal
+from ptykill.cli.client.attach_result import AttachResult, Detached, Ended, Lost, Signalled
 from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, session_path
 from ptykill.cli.client.detach_key import DetachKeyFilter
 from ptykill.cli.client.fd_io import error_text
@@ -23,20 +23,20 @@ from ptykill.cli.client.messages import print_message_async
 from ptykill.cli.client.websocket import CLOSE_TIMEOUT, run_websocket
 from ptykill.http import frames
 
-__all__ = ["AttachResult", "Detached", "Ended", "Lost", "Signalled", "attach"]
+__all__ = ["attach"]
 
 RECONNECT_TIMEOUT: Final = 120.0
-"""Seconds after which a connection that was lost is not tried again."""
+"""Seconds after which a lost connection is not tried again."""
 NO_LISTENER_TIMEOUT: Final = 3.0
-"""Seconds for that if nobody listens there: the daemon is dead, and its sessions with it."""
+"""The same if nobody listens there: the daemon is dead, and its sessions with it."""
 _RETRY_PAUSES: Final = (0.2, 10.0)
 """Seconds before the first try, and at most; each pause is twice as long as the one before."""
 _STABLE_AFTER: Final = 10.0
-"""Seconds after which a connection counts as one that holds."""
+"""Seconds after which a connection counts as stable: the next pause is the shortest again."""
 _RECONNECT_CODES: Final = (1006, 1012, 1013)
-"""Close codes after which one comes back: none came, a restart, too slow (RFC 6455, IANA)."""
+"""Close codes after which to connect again: none came, a restart, too slow (RFC 6455, IANA)."""
 _TEMPORARY_STATUSES: Final = (0, 429, 502, 503, 504)
-"""Statuses of a daemon, or of a proxy before it, that may be better in a moment; 0 is none."""
+"""Statuses of a daemon, or of a proxy before it, that may soon be better; 0 is no answer."""
 _CTRL_C: Final = b"\x03"
 _TOO_LONG: Final = (
     f"a line of the input is longer than {LONGEST_LINE} bytes:"
@@ -44,60 +44,29 @@ _TOO_LONG: Final = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ended:
-    """The session's leader is dead; ``code`` is None where it can't be known.
-
-    ``killed``: somebody had the session ended.
-    """
-
-    code: int | None
-    killed: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Detached:
-    """The detach key was pressed, or the terminal went away; the session goes on."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Signalled:
-    """A signal of that number asked this process to end; the session goes on."""
-
-    number: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Lost:
-    """The daemon has gone, or turned us away: ``reason`` says which."""
-
-    reason: str
-
-
-AttachResult: TypeAlias = Ended | Detached | Signalled | Lost
-"""How a conversation came to its end."""
-
-
 async def attach(
     daemon: DaemonClient, session_id: str, token: str, *, key: bytes | None, redraw: bool = False
 ) -> AttachResult:
-    """Talk until the session ends, the key is pressed, or a signal comes.
+    """Attach until the session ends, the detach key is pressed, or a signal comes.
 
-    A connection that is lost is made anew, for as long as that makes sense. The terminal is in raw
-    mode meanwhile, and as it was when this returns or raises. ``key`` None has no key detach.
-    ``redraw`` has a full-screen program draw anew. Raises `DaemonError`.
+    Connects again when the connection is lost, within `RECONNECT_TIMEOUT`. The local terminal is in
+    raw mode meanwhile, and restored when this returns or raises. ``key`` None is no detach key.
+    ``redraw`` makes a full-screen program draw again. Raises `DaemonError`.
     """
-    talk = _Conversation(daemon, session_id, token, key, redraw=redraw)
+    conversation = _Conversation(daemon, session_id, token, key, redraw=redraw)
     with local_terminal.receive_signals() as received:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(talk.handle_signals, received)
-            await talk.run()
+            nursery.start_soon(conversation.handle_signals, received)
+            await conversation.run()
             nursery.cancel_scope.cancel()
-    return talk.outcome()
+    return conversation.result()
 
 
 class _Conversation:
-    """One conversation. What ends it is kept, and whatever else goes on is cancelled."""
+    """One attached conversation, over one connection after the other.
+
+    The first cause of its end is kept as the result; then everything else is cancelled.
+    """
 
     def __init__(
         self, daemon: DaemonClient, session_id: str, token: str, key: bytes | None, *, redraw: bool
@@ -109,26 +78,26 @@ class _Conversation:
         self._key = key
         self._redraw = redraw
         self._terminal: LocalTerminal | None = None
-        """This end, from the first connection until the end."""
+        """The local terminal, from the first connection until the end."""
         self._terminal_scope = ExitStack()
         self._reading_input = trio.CancelScope()
         self._input_done = trio.Event()
         self._input = InputQueue()
-        self._since: float | None = None
-        """When the connection was made, if there is one."""
+        self._connected_at: float | None = None
+        """When the present connection was made; None while there is none."""
         self._resized = trio.Event()
         self._scope = trio.CancelScope()
         self._result: AttachResult | DaemonError | None = None
 
-    def outcome(self) -> AttachResult:
-        """Return how it ended. Raises `DaemonError` if it never began."""
+    def result(self) -> AttachResult:
+        """Return how it ended. Raises `DaemonError` if the first connection failed."""
         assert self._result is not None
         if isinstance(self._result, DaemonError):
             raise self._result
         return self._result
 
     async def handle_signals(self, received: AsyncIterator[int]) -> None:
-        """Act upon signals, from before the first byte until after the last."""
+        """Act on signals, from before the first byte until after the last."""
         async for number in received:
             match number:
                 case signal.SIGTSTP if self._terminal is not None:
@@ -145,7 +114,7 @@ class _Conversation:
             self._resized.set()
 
     async def run(self) -> None:
-        """Connect, talk, and say goodbye; never raises what the other side did."""
+        """Connect, exchange data, and close. What the daemon does wrong becomes the result."""
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -157,9 +126,9 @@ class _Conversation:
     # --- connections ------------------------------------------------------------------------------
 
     async def _keep_connected(self, nursery: trio.Nursery) -> None:
-        """Talk over one connection after the other, until there is nothing more to say."""
+        """Use one connection after the other, until there is a result."""
 
-        async def talk(websocket: WebSocketConnection) -> None:
+        async def use(websocket: WebSocketConnection) -> None:
             if self._terminal is None:
                 terminal = self._terminal = self._terminal_scope.enter_context(
                     open_local_terminal()
@@ -169,7 +138,8 @@ class _Conversation:
                 terminal = self._terminal
                 if terminal.interactive:
                     self._input.clear()  # Nobody has seen the effect of these keys.
-                self._since = trio.current_time()  # First: keys that answer this sentence count.
+                # Set before the message is written: keys typed in answer to it are sent.
+                self._connected_at = trio.current_time()
                 await print_message_async("connected again", raw=terminal.interactive)
             await self._exchange(websocket, terminal)
 
@@ -177,17 +147,19 @@ class _Conversation:
         while True:
             failure: DaemonError | None = None
             try:
-                await run_websocket(self._daemon, self._resource, self._headers, talk)
+                await run_websocket(self._daemon, self._resource, self._headers, use)
             except DaemonError as error:
                 failure = error
             if self._result is not None:
                 return
             now = trio.current_time()
-            if self._since is not None:
-                pause = _RETRY_PAUSES[0] if now - self._since > _STABLE_AFTER else pause
-                self._since, lost_at = None, now
+            if self._connected_at is not None:
+                stable = now - self._connected_at > _STABLE_AFTER
+                pause = _RETRY_PAUSES[0] if stable else pause
+                self._connected_at, lost_at = None, now
                 await self._report_loss()
-            self._check_retry(failure, now - lost_at)
+            if failure is not None:
+                self._check_retry(failure, now - lost_at)
             await trio.sleep(pause)
             pause = min(2 * pause, _RETRY_PAUSES[1])
 
@@ -200,30 +172,27 @@ class _Conversation:
         lost = f"the connection to {self._daemon.url} is lost; connecting again"
         await print_message_async(f"{lost}{how}", raw=self._terminal.interactive)
 
-    def _check_retry(self, failure: DaemonError | None, lost_for: float) -> None:
+    def _check_retry(self, failure: DaemonError, lost_for: float) -> None:
         """Give up if another try makes no sense, ``lost_for`` seconds after the loss."""
-        if failure is None:
-            return
+        nobody_listens = failure.errno in (errno.ECONNREFUSED, errno.ENOENT)
         if self._terminal is None:
             self._finish(failure)
         elif failure.status == 404:
             self._finish(Ended(None, killed=False))
         elif failure.status not in _TEMPORARY_STATUSES:
             self._finish(failure)
-        elif lost_for >= NO_LISTENER_TIMEOUT and failure.errno in (
-            errno.ECONNREFUSED,
-            errno.ENOENT,
-        ):
+        elif nobody_listens and lost_for >= NO_LISTENER_TIMEOUT:
             self._finish(Lost("the daemon went away"))
         elif lost_for >= RECONNECT_TIMEOUT:
             self._finish(Lost(f"the connection was lost, and {failure}"))
 
     async def _exchange(self, websocket: WebSocketConnection, terminal: LocalTerminal) -> None:
-        self._since = trio.current_time()
+        """Send input and sizes, and write output, until the connection ends."""
+        self._connected_at = trio.current_time()
         try:
             await self._send_size(websocket, terminal)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send_typed, websocket)
+                nursery.start_soon(self._send_input, websocket)
                 nursery.start_soon(self._follow_size, websocket, terminal)
                 await self._write_output(websocket, terminal)
                 nursery.cancel_scope.cancel()
@@ -231,9 +200,9 @@ class _Conversation:
             pass
         finally:
             self._redraw = True
-            if self._result is not None:  # Before the goodbye, which takes its time.
+            if self._result is not None:  # Before the closing handshake, which may take a second.
                 self._reading_input.cancel()
-                with trio.CancelScope(shield=True):  # It is over as soon as it may run.
+                with trio.CancelScope(shield=True):  # It ends as soon as it is scheduled.
                     await self._input_done.wait()
                 self._restore_terminal()
 
@@ -246,12 +215,12 @@ class _Conversation:
         if size is not None:
             rows, cols = size
             if self._redraw and rows > 1:
-                # The kernel tells a program of a size only if it is another one (tty_do_resize).
+                # The kernel sends SIGWINCH only if the size is another one (tty_do_resize).
                 await websocket.send_message(frames.resized(rows - 1, cols))
             await websocket.send_message(frames.resized(rows, cols))
         await websocket.send_message(frames.READY)
 
-    # --- what is typed ----------------------------------------------------------------------------
+    # --- input ------------------------------------------------------------------------------------
 
     async def _read_input(self, terminal: LocalTerminal) -> None:
         try:
@@ -261,8 +230,8 @@ class _Conversation:
             self._input_done.set()
 
     async def _queue_input(self, terminal: LocalTerminal) -> None:
-        """Take what is typed. Where it comes from a pipe, its end leaves us looking on."""
-        watch = DetachKeyFilter(self._key if terminal.interactive else None)
+        """Queue what is typed or piped in. After the end of a pipe, output is still written."""
+        keys = DetachKeyFilter(self._key if terminal.interactive else None)
         lines = None if terminal.interactive else LineLengths()
         while True:
             try:
@@ -273,10 +242,10 @@ class _Conversation:
             if not data:
                 break
             if lines is not None and lines.too_long(data):
-                lines = None  # Once is enough.
+                lines = None  # Warn once.
                 await print_message_async(_TOO_LONG, raw=False)
-            data, pressed = watch.before_key(data)
-            if terminal.interactive and self._since is None:
+            data, pressed = keys.before_key(data)
+            if terminal.interactive and self._connected_at is None:
                 pressed, data = pressed or _CTRL_C in data, b""
             await self._input.put(data)
             if pressed:
@@ -285,15 +254,15 @@ class _Conversation:
                 self._finish(Detached())
                 return
         self._input.end()
-        if terminal.interactive:  # A terminal in raw mode has no end but that it was hung up.
+        if terminal.interactive:  # In raw mode, only a hangup ends a terminal's input.
             self._finish(Detached())
 
-    async def _send_typed(self, websocket: WebSocketConnection) -> None:
+    async def _send_input(self, websocket: WebSocketConnection) -> None:
         try:
             async for data in self._input:
                 await websocket.send_message(frames.typed(data))
         except ConnectionClosed:
-            return  # `_write_output` tells why.
+            return  # `_write_output` finds out why.
 
     async def _follow_size(self, websocket: WebSocketConnection, terminal: LocalTerminal) -> None:
         while True:
@@ -306,21 +275,21 @@ class _Conversation:
             except ConnectionClosed:
                 return
 
-    # --- what is shown ----------------------------------------------------------------------------
+    # --- output -----------------------------------------------------------------------------------
 
     async def _write_output(self, websocket: WebSocketConnection, terminal: LocalTerminal) -> None:
-        """Show what the session writes, until it ends or the connection does."""
+        """Write the session's output, until the session or the connection ends."""
         ended: frames.Exit | None = None
         try:
-            # Once the exit is told, a goodbye follows, and it is not waited for for long.
+            # The daemon closes the connection after the exit message: wait a limited time for it.
             with trio.move_on_after(math.inf) as waiting:
                 while True:
-                    told = frames.read_told(await websocket.get_message())
-                    if isinstance(told, frames.Exit):
-                        ended = told
+                    message = frames.read_told(await websocket.get_message())
+                    if isinstance(message, frames.Exit):
+                        ended = message
                         waiting.deadline = trio.current_time() + CLOSE_TIMEOUT
-                    elif told:
-                        await terminal.send(told)
+                    elif message:
+                        await terminal.send(message)
         except BrokenPipeError:
             self._finish(Signalled(signal.SIGPIPE))
             return
@@ -336,14 +305,14 @@ class _Conversation:
             self._finish(Lost(f"the daemon hung up: {closed.reason or closed.code}"))
 
     def _finish(self, result: AttachResult | DaemonError) -> None:
-        """End the conversation; the first reason is the reason."""
+        """End the conversation. The first result stays."""
         if self._result is None:
             self._result = result
         self._scope.cancel()
 
 
 def _io_failure(which: str, error: OSError) -> AttachResult:
-    """Return how a conversation ends that can't use its end of standard input or output."""
+    """Return the result of a conversation whose standard input or output has failed."""
     if error.errno == errno.EIO and local_terminal.is_terminal(1 if which == "output" else 0):
-        return Detached()  # It was hung up.
+        return Detached()  # The terminal was hung up.
     return Lost(f"standard {which}: {error_text(error)}")

@@ -1,4 +1,4 @@
-"""The commands of the client side, and their options: what is typed, and what it means."""
+"""The options of ``new``, ``list``, ``attach``, ``kill`` and ``run``."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = ["COMMANDS"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PROGRAM = {"allow_interspersed_args": False}
-"""Options after the program's name are the program's."""
+"""Options after the program's name belong to the program."""
 
 
-def _at_a_daemon(function: F) -> F:
-    """Add the options that say where the daemon is."""
+def _daemon_options(function: F) -> F:
+    """Add the options that say where the daemon is, and which key it wants."""
     where = click.option(
         "--url",
         envvar="PTYKILL_URL",
         default="http://127.0.0.1:8022",
         show_default=True,
         show_envvar=True,
-        help="Where the daemon is; unix:/path/to/socket for a UNIX socket.",
+        help="The daemon's URL; unix:/path/to/socket for a UNIX socket.",
     )
     key = click.option(
         "--key-file",
         type=click.Path(path_type=Path),
-        help="The file that the key is in; if not given, it is in PTYKILL_API_KEY.",
+        help="A file with the daemon's key; without it, the key is taken from PTYKILL_API_KEY.",
     )
     return where(key(function))
 
@@ -58,16 +58,28 @@ _detach_key = click.option(
     callback=_read_key,
     help="The key that detaches: ctrl- and a character, or none.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command(context_settings=_PROGRAM)
-@_at_a_daemon
-@click.option("-d", "--detach", "detached", is_flag=True, help="Only start it, and print its id.")
-@click.option("--cwd", "working_dir", help="Its working directory; the daemon's if not given.")
-@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
+@_daemon_options
+@click.option(
+    "-d", "--detach", "detached", is_flag=True, help="Print the session's id; do not attach."
+)
+@click.option(
+    "--cwd", "working_dir", help="The command's working directory; by default the daemon's."
+)
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set an environment variable for the command; may be repeated.",
+)
 @_detach_key
-@click.option("--json", "as_json", is_flag=True, help="Only start it; print its id and token.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the session's id and token; do not attach."
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def new(  # noqa: PLR0913, PLR0917 - click gives each option
     url: str,
@@ -79,12 +91,12 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     as_json: bool,  # noqa: FBT001
     command: tuple[str, ...],
 ) -> None:
-    """Start COMMAND (your shell, if none is given) in a session of a daemon, and attach to it.
+    """Start COMMAND (by default your shell) in a session of a daemon, and attach to it.
 
-    Where standard input is no terminal it is only started. Exits as the session does. Ctrl-]
-    detaches, and the session goes on: `ptykill attach ID` comes back. The token which that takes is
-    remembered in a file that only you can read, in $XDG_RUNTIME_DIR/ptykill or
-    ~/.local/state/ptykill.
+    If standard input is not a terminal, the session is started, and nothing is attached. The exit
+    status is the session's. Ctrl-] detaches, and the session goes on: `ptykill attach ID` attaches
+    again. The token for that is kept in a file that only you can read, in $XDG_RUNTIME_DIR/ptykill
+    or ~/.local/state/ptykill.
     """
     env = {}
     for each in variables:
@@ -94,7 +106,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
             raise click.BadParameter(message, param_hint="--env")
         env[name] = value
     if not detached and not as_json and os.environ.get("TERM"):
-        env.setdefault("TERM", os.environ["TERM"])  # It is this terminal that it is shown on.
+        env.setdefault("TERM", os.environ["TERM"])  # The session is shown on this terminal.
     actions = import_extra("ptykill.cli.client.actions", "server")
     actions.new(
         actions.DaemonOptions(url, key_file),
@@ -108,7 +120,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
 
 
 def _as_text(argument: str) -> str:
-    """Return an argument as JSON can carry it, in whatever locale this process is.
+    """Return an argument as valid Unicode, as JSON needs it, whatever the locale.
 
     Python keeps bytes that the locale's encoding does not have as lone surrogates (PEP 383); in the
     C locale that is every letter beyond ASCII.
@@ -125,44 +137,44 @@ def _as_text(argument: str) -> str:
 
 
 @click.command("list")
-@_at_a_daemon
-@click.option("--live", is_flag=True, help="Only those that are not over.")
+@_daemon_options
+@click.option("--live", is_flag=True, help="List only sessions that have not ended.")
 @_json
 def list_(url: str, key_file: Path | None, *, live: bool, as_json: bool) -> None:
     """List the sessions of a daemon, live and ended, the oldest first.
 
-    To a pipe or a file: a line for each, with tabs between the columns.
+    On a pipe or in a file each session is a line, with tabs between the columns.
     """
     actions = import_extra("ptykill.cli.client.actions", "server")
     actions.list_sessions(actions.DaemonOptions(url, key_file), live=live, as_json=as_json)
 
 
 @click.command()
-@_at_a_daemon
+@_daemon_options
 @click.option(
     "--token",
     envvar="PTYKILL_TOKEN",
     show_envvar=True,
-    help="The session's; not needed if `ptykill new` has started it here.",
+    help="The session's token; not needed if `ptykill new` started the session here.",
 )
 @_detach_key
 @click.argument("session_id", metavar="ID")
 def attach(
     url: str, key_file: Path | None, token: str | None, key: bytes | None, session_id: str
 ) -> None:
-    """Attach this terminal to a session of a daemon, and exit as the session does.
+    """Attach this terminal to a session of a daemon. The exit status is the session's.
 
-    Ctrl-] detaches, and the session goes on. If standard input is no terminal, what comes from it
-    is typed, and then the session is looked on at until it ends.
+    Ctrl-] detaches, and the session goes on. If standard input is not a terminal, it is sent to the
+    session, and then the session's output is shown until the session ends.
     """
     actions = import_extra("ptykill.cli.client.actions", "server")
     actions.attach(actions.DaemonOptions(url, key_file), session_id, token, key=key)
 
 
 @click.command()
-@_at_a_daemon
-@click.option("--all", "every", is_flag=True, help="All that live.")
-@click.option("--grace", type=float, help="Seconds until SIGKILL; the daemon's if not given.")
+@_daemon_options
+@click.option("--all", "every", is_flag=True, help="End all live sessions.")
+@click.option("--grace", type=float, help="Seconds until SIGKILL; by default the daemon's.")
 @_json
 @click.argument("session_ids", metavar="[ID]...", nargs=-1)
 def kill(  # noqa: PLR0913 - click gives each option
@@ -174,9 +186,9 @@ def kill(  # noqa: PLR0913 - click gives each option
     grace: float | None,
     as_json: bool,
 ) -> None:
-    """End sessions of a daemon, and say how it went.
+    """End sessions of a daemon, and print how each ended.
 
-    The exit status is 0 only if nothing is left of any of them.
+    The exit status is 0 only if no process of any of them is left.
     """
     if not session_ids and not every:
         message = "which session? Give its ID, or --all"
@@ -188,7 +200,7 @@ def kill(  # noqa: PLR0913 - click gives each option
 
 
 @click.command(context_settings=_PROGRAM)
-@click.option("--grace", type=float, help="Seconds until SIGKILL; the plan's own if not given.")
+@click.option("--grace", type=float, help="Seconds until SIGKILL; by default the plan's.")
 @click.option(
     "--plan", default=str(HANGUP_THEN_KILL), show_default=True, help="How the session is ended."
 )
@@ -197,22 +209,22 @@ def kill(  # noqa: PLR0913 - click gives each option
     default="auto",
     show_default=True,
     type=click.Choice(("auto", *STRONGEST_FIRST)),
-    help="How what it starts is held together; auto takes the strongest there is.",
+    help="How its processes are contained; auto takes the strongest that works here.",
 )
-@click.option("-n", "--no-input", is_flag=True, help="Don't read standard input, as with ssh -n.")
+@click.option("-n", "--no-input", is_flag=True, help="Don't read standard input, like ssh -n.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     grace: float | None, plan: str, containment: str, command: tuple[str, ...], *, no_input: bool
 ) -> None:
-    """Run COMMAND on a terminal of its own, without a daemon, and leave nothing of it behind.
+    """Run COMMAND on a terminal of its own, without a daemon, and leave no process of it behind.
 
-    Where standard input is no terminal, the command has it as it is, and its own terminal as
+    If standard input is not a terminal, the command inherits it, and has its own terminal as
     standard output and error, and as /dev/tty.
 
-    Exits as the command does: 128 and the signal's number, if a signal ended it; 127 if it is not
-    found, 126 if it can't be run, 125 if something else failed, or something is left of it.
-    SIGTERM, SIGHUP, SIGQUIT or SIGINT end the session by the plan, and then this process by the
-    same signal; a second one kills.
+    The exit status is the command's: 128 plus the signal's number if a signal ended it. It is 127
+    if the command is not found, 126 if it can't be run, and 125 if something else failed or a
+    process is left. SIGTERM, SIGHUP, SIGQUIT or SIGINT end the session by the plan, and then this
+    process by the same signal; a second signal kills at once.
     """
     try:
         chosen = Plan.parse(plan)
@@ -226,4 +238,4 @@ def run(
 
 
 COMMANDS = (new, list_, attach, kill, run)
-"""For the group they are in."""
+"""The commands of this file, to be added to ``ptykill``."""

@@ -1,4 +1,4 @@
-"""Where the daemon is, what key it wants, and how it is asked."""
+"""The HTTP client of a daemon: its URL, its key, and its requests."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ KEY_VARIABLE: Final = "PTYKILL_API_KEY"
 URL_VARIABLE: Final = "PTYKILL_URL"
 
 _TIMEOUT: Final = 30.0
-"""Seconds that an answer may take, but for that to a kill, which the daemon's plan bounds."""
+"""Seconds that an answer may take. A kill's answer is bounded by the daemon's plan instead."""
 
 
 class DaemonError(PtykillError):
-    """The daemon did not do it; the message is for people.
+    """A request failed; the message is for people.
 
-    ``code`` and ``status`` are its answer's: ``"UNREACHABLE"`` and 0 if there was none. ``errno``
-    is the kernel's reason for that, None if it gave none.
+    ``code`` and ``status`` are those of the answer: ``"UNREACHABLE"`` and 0 if none came. ``errno``
+    is the kernel's error for that, None if there was none.
     """
 
     def __init__(
@@ -53,22 +53,22 @@ class DaemonError(PtykillError):
 
 
 class Killed(NamedTuple):
-    """A session was ended, and is over; ``took`` is in seconds, None if the daemon did not say."""
+    """A session that was ended; ``took`` is in seconds, None if the daemon did not say."""
 
     session_id: str
     took: float | None
 
 
 class DaemonClient:
-    """A daemon at ``url``, asked with ``key``; an async context manager.
+    """Sends requests to the daemon at ``url``, with ``key``; an async context manager.
 
-    ``url`` is ``http://…``, ``https://…`` or ``unix:/path/to/socket``, with the path of the API or
-    without one. Raises `DaemonError` for what is neither.
+    ``url`` is ``http://…``, ``https://…`` or ``unix:/path/to/socket``; the path of the API may be
+    left out. Raises `DaemonError` for any other URL.
     """
 
     def __init__(self, url: str, key: str | None) -> None:
         self.url: Final = url
-        msg = f"{url!r} is no place for a daemon: http://HOST:PORT or unix:/path/to/socket"
+        msg = f"{url!r} is not a daemon's URL: http://HOST:PORT or unix:/path/to/socket"
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -81,9 +81,9 @@ class DaemonClient:
         try:
             bearer = {} if key is None else {b"authorization": b"Bearer " + checked_key(key)}
         except InvalidArgument:
-            msg = f"the key in {KEY_VARIABLE} can't be one: it is printable, without spaces"
+            msg = f"the key in {KEY_VARIABLE} is not valid: a key is printable, without spaces"
             raise DaemonError(msg) from None
-        # Not through SSL_CERT_FILE and the like alone: this is what OpenSSL itself reads too.
+        # The default context reads OpenSSL's own files as well as SSL_CERT_FILE.
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._host = parts.hostname or "localhost"
         self._port = port or (443 if self._tls else 80)
@@ -95,14 +95,14 @@ class DaemonClient:
             base_url=f"{'https' if self._tls else 'http'}://{self.authority}{self.path}",
             transport=httpx.AsyncHTTPTransport(uds=self._socket, verify=self._tls or False),
             headers=dict(self.headers),
-            # The environment has proxies, which loopback needs none of, and ~/.netrc, whose
-            # password would be sent in the key's place.
+            # Without the environment: a proxy of it can't reach loopback, and a password in
+            # ~/.netrc would be sent in place of the key.
             trust_env=False,
             timeout=httpx.Timeout(_TIMEOUT, pool=None),
         )
 
     async def __aenter__(self) -> Self:
-        """Return the daemon itself."""
+        """Return the client itself."""
         return self
 
     async def __aexit__(
@@ -112,10 +112,10 @@ class DaemonClient:
         trace: TracebackType | None,
     ) -> None:
         """Close the connections."""
-        with trio.CancelScope(shield=True):  # It only closes them.
+        with trio.CancelScope(shield=True):  # Closing does not wait for the daemon.
             await self._client.aclose()
 
-    # --- what can be asked. Each raises `DaemonError`. --------------------------------------------
+    # --- requests; each raises `DaemonError` ------------------------------------------------------
 
     async def create(
         self,
@@ -133,7 +133,7 @@ class DaemonClient:
         return _decode(await self._request("POST", "", body), Created)
 
     async def list(self) -> list[SessionRecord]:
-        """Return all sessions that are known there, the oldest first."""
+        """Return all sessions that the daemon knows, the oldest first."""
         sessions: list[SessionRecord] = []
         query = ""
         while True:
@@ -154,9 +154,9 @@ class DaemonClient:
         )
 
     async def kill(self, session_id: str, grace: float | None = None) -> Killed:
-        """End a session, and return when it is over. Takes as long as the daemon's plan does.
+        """End a session, and return when it has ended. Takes up to the length of the daemon's plan.
 
-        ``grace`` is in seconds, None for what the daemon says.
+        ``grace`` is in seconds, None for the daemon's own.
         """
         query = "" if grace is None else f"?grace={grace!r}"
         answer = await self._request("DELETE", f"{session_path(session_id)}{query}", bounded=False)
@@ -165,7 +165,7 @@ class DaemonClient:
     # --- for the WebSocket ------------------------------------------------------------------------
 
     async def stream(self) -> trio.abc.Stream:
-        """Return a new connection."""
+        """Open a new connection. Raises `DaemonError`."""
         try:
             if self._socket is not None:
                 return await trio.open_unix_socket(self._socket)
@@ -178,17 +178,18 @@ class DaemonClient:
             raise self._unreachable(error) from None
 
     def refusal(self, status: int, body: bytes) -> DaemonError:
-        """Return the error that an answer is."""
+        """Return the error that an answer stands for."""
         try:
-            told = json.loads(body)
-            message, code = str(told["error"]), str(told["code"])
+            answer = json.loads(body)
+            message, code = str(answer["error"]), str(answer["code"])
         except (ValueError, TypeError, LookupError):
-            return DaemonError(f"what answers at {self.url} is no ptykill: {status}", status=status)
+            message = f"the server at {self.url} is no ptykill: it answered {status}"
+            return DaemonError(message, status=status)
         if status == 401:
-            message = f"{message}: set {KEY_VARIABLE}, or --key-file, to the daemon's"
+            message = f"{message}: set {KEY_VARIABLE}, or --key-file, to the daemon's key"
         return DaemonError(message, code, status)
 
-    # --- asking -----------------------------------------------------------------------------------
+    # --- sending ----------------------------------------------------------------------------------
 
     async def _request(
         self, method: str, path: str, body: object = None, *, bounded: bool = True
@@ -211,16 +212,19 @@ class DaemonClient:
         return answer
 
     def _unreachable(self, error: Exception) -> DaemonError:
-        number, told = _reason(error)
+        number, text = _system_error(error)
         return DaemonError(
-            f"no daemon answers at {self.url}{told and f' ({told})'}: start one with `ptykill"
-            f" serve`, or set {URL_VARIABLE} to where it is",
+            f"no daemon answers at {self.url}{text and f' ({text})'}: start one with `ptykill"
+            f" serve`, or set {URL_VARIABLE} to its URL",
             errno=number,
         )
 
 
 def read_key(file: Path | None) -> str | None:
-    """Return the key: that in the file, or else in the environment. Raises `DaemonError`."""
+    """Return the key in the file, or in the environment if there is no file; None if neither.
+
+    Raises `DaemonError`.
+    """
     if file is None:
         return os.environ.get(KEY_VARIABLE) or None
     try:
@@ -231,16 +235,16 @@ def read_key(file: Path | None) -> str | None:
 
 
 def session_path(session_id: str) -> str:
-    """Return the path of a session below the API's; anything may have been given as its id."""
+    """Return the path of a session below the API's path; the id may hold any characters."""
     return f"/{quote(session_id, safe='', errors='surrogateescape')}"
 
 
 def _decode(answer: httpx.Response, kind: type[T]) -> T:
     try:
-        # By way of `json`: msgspec reads no lone surrogates, which an argument may have.
+        # `json` first: msgspec rejects lone surrogates, which an argument may have.
         return msgspec.convert(json.loads(answer.content), kind)
     except (ValueError, msgspec.ValidationError):
-        msg = "the daemon's answer can't be read: it may be of another version"
+        msg = "the daemon's answer can't be read: it may have another version"
         raise DaemonError(msg, status=answer.status_code) from None
 
 
@@ -256,10 +260,10 @@ def _total(timing: str) -> float | None:
     return None
 
 
-def _reason(error: BaseException) -> tuple[int | None, str]:
-    """Return the errno of a failed connection, and what the system says of it; None and "" if none.
+def _system_error(error: BaseException) -> tuple[int | None, str]:
+    """Return the errno of a failed connection, and its text; None and "" if there is none.
 
-    A look-up that failed has numbers of its own, which are no errno.
+    A failed name look-up has numbers of its own, which are no errno.
     """
     seen: BaseException | None = error
     while seen is not None:

@@ -1,8 +1,7 @@
-r"""The key that detaches, in each of the ways in which terminals send it. Pure.
+r"""Find the key that detaches in the input, in each encoding in which terminals send it. Pure.
 
-It is Ctrl-] unless told otherwise, as with telnet. Programs hardly ever want that one, whereas
-Ctrl-\ (dtach's) is the key for SIGQUIT: by it a person gets a stack dump out of a program that
-hangs, which is just when one is attached to it.
+The default is Ctrl-], as with telnet: few programs use that key. Ctrl-\, which dtach uses, sends
+SIGQUIT: a person attached to a program that hangs needs it for a stack dump.
 
 A program may have asked the terminal for another encoding of keys (kitty's keyboard protocol,
 xterm's modifyOtherKeys). Then Ctrl-] comes as ``CSI 93;5u``, or as ``CSI 27;5;93~``.
@@ -18,7 +17,7 @@ __all__ = ["DEFAULT", "DetachKeyFilter", "parse"]
 DEFAULT: Final = "ctrl-]"
 
 _CONTROLS = "@abcdefghijklmnopqrstuvwxyz[\\]^_"
-"""What Ctrl makes of a key: the place of each is the byte that is sent (ascii(7))."""
+"""The keys that Ctrl makes a control character of: its code is the key's index (ascii(7))."""
 
 
 def parse(text: str) -> bytes | None:
@@ -43,15 +42,15 @@ _ENCODED = re.compile(
 )
 """A key with its modifiers: code, shifted code, modifiers and event; or modifiers and code."""
 _CUT_OFF = re.compile(rb"\x1b\[\d[\d:;]{0,64}\Z")
-"""What may become such a key with the next bytes. An ESC by itself is a key, and not held back."""
+"""The start of such a key, whose end comes with the next bytes. An ESC alone is sent at once."""
 _STARTS: Final = (b"\x1b[", b"\x1b")
-"""What is sent at once though more may come: somebody may wait for the key Escape."""
+"""Sent at once although a key may continue: a program may wait for the key Escape."""
 _SHIFT, _CONTROL, _LOCKS = 1, 4, 64 | 128
 _RELEASED = b"3"
 
 
 class DetachKeyFilter:
-    """Watches what is typed for the key that detaches; None is for no key."""
+    """Looks for the detach key in the input; ``key`` None: there is none."""
 
     def __init__(self, key: bytes | None) -> None:
         self._key = key
@@ -60,14 +59,14 @@ class DetachKeyFilter:
             name = _CONTROLS[key[0]]
             self._codes = {ord(name), ord(name.upper())}
         self._tail = b""
-        """The end of what was typed before, if a key may have begun there."""
+        """The end of the input so far, if a key may have begun there."""
         self._sent = 0
-        """How many bytes of it were told."""
+        """How many bytes of it were returned already."""
 
     def before_key(self, data: bytes) -> tuple[bytes, bool]:
-        """Return what is typed before the key, and whether it was pressed.
+        """Return the input before the key, and whether the key was pressed.
 
-        The first bytes of a key that is sent as several are held back until the others come.
+        The first bytes of an encoded key are held back until the other bytes come.
         """
         if self._key is None:
             return data, False
@@ -93,7 +92,7 @@ class DetachKeyFilter:
             return False
         codes = {int(each) for each in (code, shifted, other_code) if each}
         held = (int(modifiers or other_modifiers) - 1) & ~_LOCKS
-        # Shift is needed for some of them: Ctrl-_ is Ctrl, Shift and the minus on most keyboards.
+        # Some keys need Shift: Ctrl-_ is Ctrl, Shift and the minus on most keyboards.
         letter = self._key is not None and 1 <= self._key[0] <= 26
         allowed = (_CONTROL,) if letter else (_CONTROL, _CONTROL | _SHIFT)
         return held in allowed and not codes.isdisjoint(self._codes)

@@ -1,7 +1,7 @@
-"""Reading from and writing to descriptors that others may have made non-blocking.
+"""Read and write descriptors that another process may have made non-blocking.
 
-O_NONBLOCK belongs to the open file description (fcntl(2)), which is shared with whoever has given
-it to us, a parent with an event loop, say. It is left as it is, and EAGAIN is waited out.
+O_NONBLOCK belongs to the open file description (fcntl(2)), which we share with our parent, perhaps
+one with an event loop. So it stays as it is, and on EAGAIN these functions wait with poll(2).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CHUNK = 65_536
 
 
 def read_some(fd: int, most: int = _CHUNK) -> bytes:
-    """Wait for input and return some; ``b""`` at its end. Raises OSError, but not EAGAIN."""
+    """Wait for input and return some; ``b""`` at its end. Raises OSError, never for EAGAIN."""
     while True:
         try:
             return os.read(fd, most)
@@ -24,7 +24,7 @@ def read_some(fd: int, most: int = _CHUNK) -> bytes:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of it, and wait while there is no room. Raises OSError, but not EAGAIN."""
+    """Write all bytes, and wait while there is no room. Raises OSError, never for EAGAIN."""
     rest = memoryview(data)
     while rest:
         try:
@@ -34,7 +34,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def error_text(error: OSError) -> str:
-    """Return what the kernel says of an error."""
+    """Return the kernel's text for an error."""
     return error.strerror or str(error) or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""What is typed, and has not been sent yet."""
+"""Hold input until it is sent, over one connection or the next."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ __all__ = ["LONGEST_LINE", "InputQueue", "LineLengths"]
 LONGEST_LINE: Final = 4095
 """Bytes of a line, without its end, that a terminal keeps in canonical mode (termios(3))."""
 
-_MOST: Final = 1 << 20
-"""Bytes that may wait: a paste, while the program does not read. More is not taken in."""
-_AT_ONCE: Final = 65_536
+_MAX_BYTES: Final = 1 << 20
+"""Bytes that may wait, such as a paste while the program does not read; then `put` waits."""
+_MAX_CHUNK: Final = 65_536
 
 
 class InputQueue:
-    """A bounded queue of bytes. Iterating over it waits; what is yielded counts as sent after it.
+    """A bounded queue of bytes. Iteration waits for bytes, and yields pieces to send.
 
-    It outlives connections: what a connection did not take is still there for the next one.
+    A piece stays in the queue until the next one is asked for. So a piece that a lost connection
+    did not take is yielded again for the next connection.
     """
 
     def __init__(self) -> None:
@@ -38,15 +39,15 @@ class InputQueue:
         """Add bytes, and wait while there are too many."""
         self._waiting += data
         self._change()
-        while len(self._waiting) > _MOST:
+        while len(self._waiting) > _MAX_BYTES:
             await self._changed.wait()
 
     def end(self) -> None:
-        """Say that there will be no more."""
+        """Note that no more input comes."""
         self._ended = True
 
     def clear(self) -> None:
-        """Forget what was not sent."""
+        """Drop the bytes that were not sent."""
         self._waiting.clear()
         self._change()
 
@@ -56,19 +57,19 @@ class InputQueue:
             await self._changed.wait()
 
     def __aiter__(self) -> Self:
-        """Return what yields pieces to send; by one task at a time."""
+        """Return the iterator, for one task at a time."""
         self._yielded = 0
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next piece, once the one before was sent."""
+        """Remove the piece before, which was sent, and return the next."""
         if self._yielded:
             del self._waiting[: self._yielded]
             self._yielded = 0
             self._change()
         while not self._waiting:
             await self._changed.wait()
-        data = bytes(self._waiting[:_AT_ONCE])
+        data = bytes(self._waiting[:_MAX_CHUNK])
         self._yielded = len(data)
         return data
 
@@ -78,13 +79,13 @@ class InputQueue:
 
 
 class LineLengths:
-    """Watches input for a line that a terminal in canonical mode would cut, without a word."""
+    """Finds lines that a terminal in canonical mode would cut silently."""
 
     def __init__(self) -> None:
         self._length = 0
 
     def too_long(self, data: bytes) -> bool:
-        """Return whether a line, with what came before, is longer than that in these bytes."""
+        """Return whether a line in these bytes is too long, counting the bytes before them."""
         first, *others = re.split(rb"[\r\n\x04]", data)
         lengths = [self._length + len(first), *map(len, others)]
         self._length = lengths[-1]

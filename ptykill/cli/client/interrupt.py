@@ -1,4 +1,4 @@
-"""Ctrl-C as a cancellation, for commands that wait for a daemon."""
+"""Turn Ctrl-C into a cancellation, for commands that wait for a daemon."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 async def interruptible(async_fn: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function; SIGINT cancels it. Raises KeyboardInterrupt then.
+    """Run an async function; SIGINT cancels it, and KeyboardInterrupt is raised.
 
-    A KeyboardInterrupt is otherwise raised wherever code happens to run. Where that is the callback
-    of a weak reference, as there are in trio and the libraries below HTTP, Python prints it and
-    goes on, and whoever pressed Ctrl-C waits for ever.
+    By default Python raises KeyboardInterrupt in whatever code runs. In the callback of a weak
+    reference, as trio and the HTTP libraries have them, Python only prints it and goes on: the
+    command would never end.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As a shell has it in the background.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # Set by a shell for background jobs.
         return await async_fn()
     scope, failures, values = trio.CancelScope(), list[BaseException](), list[T]()
     with trio.open_signal_receiver(signal.SIGINT) as signals:
@@ -30,7 +30,7 @@ async def interruptible(async_fn: Callable[[], Awaitable[T]]) -> T:
                 try:
                     values.append(await async_fn())
                 except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
-                    failures.append(error)  # Raised below, and not in a group.
+                    failures.append(error)  # Raised below: the nursery would wrap it in a group.
             nursery.cancel_scope.cancel()
     if scope.cancelled_caught:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Ending sessions of a daemon: all of them at once, and each is told of when it is over."""
+"""End sessions of a daemon, all at once, and print each outcome as it is known."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ __all__ = ["KillRequests"]
 
 
 class KillRequests:
-    """The kills of one command. ``outcomes`` has those that are done, in the order asked for."""
+    """The requests of one ``kill`` command. ``outcomes`` has the order of the session ids."""
 
     def __init__(self, grace: float | None, *, quiet: bool) -> None:
         self.outcomes: dict[str, Killed | DaemonError] = {}
         self.output_error: OSError | None = None
-        """Why standard output did not take all that was told."""
+        """The error of standard output, if it did not take all lines."""
         self._grace = grace
         self._quiet = quiet
         self._wanted: list[str] = []
         self._done: dict[str, Killed | DaemonError] = {}
 
     async def run(self, session_ids: Sequence[str], daemon: DaemonClient, *, every: bool) -> None:
-        """End sessions, all that live if ``every``. Raises `DaemonError` if none can be ended."""
+        """End sessions; with ``every`` all live ones too. Raises `DaemonError` if none can be."""
         self._wanted = list(dict.fromkeys(session_ids))
         if every:
             live = [each.session_id for each in await daemon.list() if each.is_alive]
             self._wanted += [each for each in live if each not in self._wanted]
         writer = LineWriter()
-        async with trio.open_nursery() as telling:
-            telling.start_soon(writer.run)
+        async with trio.open_nursery() as writing:
+            writing.start_soon(writer.run)
             async with trio.open_nursery() as nursery:
                 for session_id in self._wanted:
                     nursery.start_soon(self._end, daemon, session_id, writer)
             writer.close()
         self.output_error = writer.error
         for error in self._daemon_errors():
-            raise error  # Once is enough, however many there were.
+            raise error  # One is enough: they all say the same.
         self.outcomes = {session_id: self._done[session_id] for session_id in self._wanted}
 
     def interrupted_message(self) -> str:
-        """Return the sentence for whoever interrupts it."""
+        """Return what to print when Ctrl-C interrupts the command."""
         ended = sum(isinstance(each, Killed) for each in self._done.values())
         known = f"{ended} of {len(self._wanted)} sessions are known to be over"
-        return f"interrupted: {known}; the daemon goes on ending those that it was asked to"
+        return f"interrupted: {known}; the daemon goes on ending the others"
 
     async def _end(self, daemon: DaemonClient, session_id: str, writer: LineWriter) -> None:
         outcome: Killed | DaemonError
@@ -71,7 +71,7 @@ class KillRequests:
             writer.write_out(f"{name}  ended{took}")
 
     def _daemon_errors(self) -> list[DaemonError]:
-        """Return the errors that are about the daemon, or our key, and not about a session."""
+        """Return the errors that concern the daemon or our key, not one session."""
         errors = [each for each in self._done.values() if isinstance(each, DaemonError)]
         return [each for each in errors if each.status in (0, 401, 403)]
 

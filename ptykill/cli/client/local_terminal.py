@@ -1,10 +1,10 @@
-"""The terminal that a person sits at, and what comes in its place: bytes in and out, and its size.
+"""Read and write the local terminal, or a pipe or file in its place.
 
-Standard input, output and error of a terminal are most often one open file description, shared with
-the shell and whoever else it has started. O_NONBLOCK belongs to the description, not to the
-descriptor (fcntl(2)): set here, it would make the prints of all of them fail, and stay set if this
-process is killed. So a terminal is opened anew by its name, which gives a description of our own.
-What can't be opened anew (a pipe, a socket, a file) is read and written by threads.
+Standard input, output and error of a terminal are usually one open file description, shared with
+the shell and its other jobs. O_NONBLOCK belongs to the description, not to the descriptor
+(fcntl(2)): set here, it would make the writes of all of them fail, and stay set if this process is
+killed. So a terminal is opened again by its name, which gives a description of our own. A pipe, a
+socket or a file, which can't be opened again, is read and written by threads.
 """
 
 from __future__ import annotations
@@ -41,36 +41,36 @@ __all__ = [
 ]
 
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-"""What asks this process to end. In raw mode no key sends them; others may."""
+"""Signals that ask this process to end. In raw mode no key sends them; other processes may."""
 _CHUNK: Final = 65_536
 _FOREGROUND_POLL: Final = 0.1
-"""Seconds between two looks at whose turn it is: the kernel does not tell of a tcsetpgrp(3)."""
+"""Seconds between two checks for the foreground: the kernel sends no event for tcsetpgrp(3)."""
 
 
 class LocalTerminal:
-    """The near end of a conversation: standard input and output, raw if it is a terminal.
+    """Standard input and output; a terminal is set to raw mode.
 
-    It reads a terminal only while it is in the foreground there.
+    It reads a terminal only while this process is in the foreground there.
     """
 
-    def __init__(self, source: int, sink: int, *, reads: bool) -> None:
-        self.interactive: Final = reads and is_terminal(source)
-        self._input_fd, self._output_fd = source, sink
-        self._input = _reopen(source, os.O_RDONLY)
-        self._output = _reopen(sink, os.O_WRONLY)
+    def __init__(self, input_fd: int, output_fd: int, *, reads: bool) -> None:
+        self.interactive: Final = reads and is_terminal(input_fd)
+        self._input_fd, self._output_fd = input_fd, output_fd
+        self._input = _reopen(input_fd, os.O_RDONLY)
+        self._output = _reopen(output_fd, os.O_WRONLY)
         self._modes = Modes()
-        self._raw = RawMode(source if self.interactive else None)
+        self._raw = RawMode(input_fd if self.interactive else None)
         self._raw.enter()
         self._reading = trio.CancelScope()
 
     def size(self) -> tuple[int, int] | None:
-        """As `window_size`."""
+        """Return the rows and columns, as `window_size` does."""
         return window_size(self._input_fd, self._output_fd)
 
     async def receive(self) -> bytes:
-        """Wait for input and return some; ``b""`` when there will be no more.
+        """Wait for input and return some; ``b""`` at its end.
 
-        A terminal's input is over when it is hung up. Raises OSError.
+        A terminal's input ends when the terminal is hung up. Raises OSError.
         """
         while True:
             await self._wait_foreground()
@@ -84,12 +84,12 @@ class LocalTerminal:
                         return b""
 
     async def send(self, data: bytes) -> None:
-        """Write all of it.
+        """Write all bytes.
 
-        Raises BrokenPipeError when nobody can read it any more, and OSError with EIO when it is a
-        terminal that was hung up, and OSError for what else is wrong.
+        Raises BrokenPipeError when the reader has gone, OSError with EIO for a terminal that was
+        hung up, and OSError for other errors.
         """
-        while not may_write(self._output_fd):  # noqa: ASYNC110 - no event tells of a turn
+        while not may_write(self._output_fd):  # noqa: ASYNC110 - no event for the foreground
             await trio.sleep(_FOREGROUND_POLL)
         if self._output is None:
             await trio.to_thread.run_sync(write_all, self._output_fd, data, abandon_on_cancel=True)
@@ -104,24 +104,24 @@ class LocalTerminal:
                 await trio.lowlevel.wait_writable(self._output)
 
     def stop(self) -> None:
-        """Stop as SIGTSTP asks for, with the terminal as it was; returns when continued."""
+        """Restore the terminal and stop this process; returns when it is continued."""
         self._raw.leave()
         stop()
         self.continued()
 
     def continued(self) -> None:
-        """Take the terminal over again, after a stop: now, or as soon as it is our turn."""
+        """Set raw mode again after a stop: now, or as soon as we are in the foreground."""
         self._raw.enter()
         if self._input is not None:
-            # It may have to wait for our turn from now on. A read that blocks, in a thread, was
-            # interrupted by the stop, and asks by itself (Linux n_tty_read, job_control).
+            # The read may have to wait for the foreground from now on. A blocking read in a thread
+            # was interrupted by the stop, and checks that itself (Linux n_tty_read, job_control).
             self._reading.cancel()
 
     def close(self) -> None:
-        """Turn back what the session has turned on, and close what was opened."""
+        """Undo the modes that the session's output has set, and close the descriptors."""
         self._raw.leave()
         if self._output is not None and may_write(self._output_fd):
-            # As much as can be written at once: a terminal that is stuck holds nobody up.
+            # One write that does not block: a stopped terminal must not delay the exit.
             with suppress(OSError):
                 os.write(self._output, self._modes.undo())
         for fd in (self._input, self._output):
@@ -129,7 +129,7 @@ class LocalTerminal:
                 os.close(fd)
 
     async def _wait_foreground(self) -> None:
-        """Wait until we are in the foreground of the terminal that is read, if it is one."""
+        """Wait until we are in the foreground of the input's terminal, if it is one."""
         waited = False
         while self.interactive and in_background(self._input_fd):
             waited = True
@@ -152,28 +152,28 @@ class LocalTerminal:
 
 @contextmanager
 def open_local_terminal(
-    source: int = 0, sink: int = 1, *, reads: bool = True
+    input_fd: int = 0, output_fd: int = 1, *, reads: bool = True
 ) -> Iterator[LocalTerminal]:
-    """Take this end over, in raw mode if ``source`` is a terminal; give it back as it was.
+    """Use standard input and output, a terminal in raw mode; restore the terminal at the end.
 
-    Without ``reads`` nothing is read, and a terminal is left in its mode.
+    Without ``reads`` nothing is read, and the terminal's modes stay.
     """
-    this = LocalTerminal(source, sink, reads=reads)
+    terminal = LocalTerminal(input_fd, output_fd, reads=reads)
     try:
-        yield this
+        yield terminal
     finally:
-        this.close()
+        terminal.close()
 
 
-def is_terminal(source: int = 0) -> bool:
-    """Return whether a person may be typing there."""
-    return os.isatty(source)
+def is_terminal(fd: int = 0) -> bool:
+    """Return whether a descriptor is a terminal."""
+    return os.isatty(fd)
 
 
 def window_size(*fds: int) -> tuple[int, int] | None:
-    """Return the rows and columns of the window that is one of the descriptors (0 and 1 if none).
+    """Return the rows and columns of the first descriptor that is a terminal (default: 0 and 1).
 
-    None if none of them is a window, or it has no size.
+    None if none of them is a terminal with a size.
     """
     for fd in fds or (0, 1):
         with suppress(OSError):
@@ -184,10 +184,10 @@ def window_size(*fds: int) -> tuple[int, int] | None:
 
 
 def receive_signals() -> AbstractContextManager[AsyncIterator[int]]:
-    """Receive the signals that end this process, stop it, or tell that its window has changed.
+    """Receive the signals that end, stop or continue this process, or say that its window changed.
 
-    SIGTSTP asks it to stop, and SIGCONT tells that it goes on. What is ignored stays so: SIGHUP is
-    under nohup(1), SIGINT in a shell's background. From now on nothing else stops this process.
+    Ignored signals stay ignored: SIGHUP under nohup(1), SIGINT in a shell's background jobs. From
+    now on job control no longer stops this process for using its terminal.
     """
     ignore_background_stops()
     asked = (*ENDING_SIGNALS, signal.SIGTSTP)
@@ -196,25 +196,25 @@ def receive_signals() -> AbstractContextManager[AsyncIterator[int]]:
 
 
 def die_of_signal(number: int) -> NoReturn:
-    """End this process by a signal, so that whoever waits for it knows why it ended.
+    """End this process by a signal, so that its parent knows why it ended.
 
-    A shell's loop, say, is ended by Ctrl-C only if what it runs has died of SIGINT.
+    A shell's loop, for example, ends on Ctrl-C only if the command in it died of SIGINT.
     """
     with suppress(OSError):
         sys.stdout.flush()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    # Process 1 of a container is not killed by what it does not handle (pid_namespaces(7)).
+    # The kernel does not kill process 1 of a container by a default action (pid_namespaces(7)).
     sys.exit(128 + number)
 
 
 def _reopen(fd: int, flags: int) -> int | None:
-    """Return a terminal by an open file description of our own; None if it can't be had."""
+    """Open a terminal again, for an open file description of our own; None if that fails."""
     try:
         own = os.open(os.ttyname(fd), flags | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError:
-        return None  # No terminal, or one that belongs to another user, as after su(1).
-    if os.fstat(own).st_rdev != os.fstat(fd).st_rdev:  # A name means another one in a container.
+        return None  # Not a terminal, or one of another user, as after su(1).
+    if os.fstat(own).st_rdev != os.fstat(fd).st_rdev:  # In a container the name is another's.
         os.close(own)
         return None
     return own

@@ -1,8 +1,8 @@
-"""What a person or a program is told, on standard error and on standard output.
+"""Print messages on standard error, and results on standard output.
 
-All of it is written to the descriptors, not to `sys.stdout` and `sys.stderr`: those keep what could
-not be written, and fail with it once more when the interpreter exits. What the stream's encoding
-lacks is escaped, whatever the locale.
+They are written to the descriptors. `sys.stdout` and `sys.stderr` would keep bytes that could not
+be written, and fail again when the interpreter exits. Characters that the stream's encoding lacks
+are escaped.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ OUT, ERR = 1, 2
 
 
 def print_message(sentence: str) -> None:
-    """Tell one sentence; where standard error can't be written, nothing is told."""
+    """Print one sentence on standard error; an error of that is ignored."""
     with suppress(OSError):
         write_all(ERR, encode_for(f"ptykill: {printable(sentence)}\n", sys.stderr))
 
 
 async def print_message_async(sentence: str, *, raw: bool) -> None:
-    """Tell one sentence while a session has the terminal; ``raw``: its lines end by CR and LF."""
+    """Print one sentence while a session has the terminal; ``raw``: its lines end in CR and LF."""
     end = "\r\n" if raw else "\n"
     start = end if raw else ""
     line = encode_for(f"{start}ptykill: {printable(sentence)}{end}", sys.stderr)
-    with suppress(OSError):  # In a thread: nobody may be reading there.
+    with suppress(OSError):  # In a thread: the write blocks if nobody reads.
         await trio.to_thread.run_sync(write_all, ERR, line, abandon_on_cancel=True)
 
 
 def fail(sentence: str, status: int = 1) -> NoReturn:
-    """Tell one sentence, and exit with a status."""
+    """Print one sentence, and exit with a status."""
     print_message(sentence)
     sys.exit(status)
 
 
 def print_output(text: str) -> None:
-    """Write a text and a line's end to standard output, for a command that is there to write it.
+    """Write a text and a newline to standard output.
 
-    If nobody reads it any more, this process dies of SIGPIPE, as others do. If it can't be written,
+    If the reader has gone, this process dies of SIGPIPE, as other programs do. After another error
     one sentence says why, and the exit status is 1.
     """
     try:
@@ -69,24 +69,24 @@ def print_output(text: str) -> None:
 
 
 def output_error_message(error: OSError) -> str:
-    """Return the sentence for what standard output did not take."""
+    """Return the sentence for a failed write to standard output."""
     return f"standard output can't be written: {error_text(error)}"
 
 
 def exit_interrupted(sentence: str = "interrupted") -> NoReturn:
-    """Tell that Ctrl-C has ended this command, and die of it: a shell then shows the status 130."""
+    """Print a sentence, and die of SIGINT, so that the shell knows (it shows the status 130)."""
     print_message(sentence)
     local_terminal.die_of_signal(signal.SIGINT)
 
 
 def encode_for(text: str, stream: Any) -> bytes:  # noqa: ANN401 - a text stream, or None
-    """Return text in the encoding of a stream; what that lacks is escaped."""
+    """Encode text for a stream; characters that its encoding lacks are escaped."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace")
 
 
 def printable(text: str) -> str:
-    """Return text without what a terminal would act upon: a command line may hold anything."""
+    """Return text with control characters escaped: a command line may hold any."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
         for each in text

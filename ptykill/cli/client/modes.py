@@ -1,8 +1,8 @@
-r"""What a session has done to the terminal it is shown on, and how that is undone. Pure.
+r"""Follow the modes that a session's output sets on the terminal, and undo them. Pure.
 
-A program that one detaches from, or that is killed, does not turn back what it has switched, and
-the shell would inherit it. The names and numbers are those of xterm's ctlseqs; the keyboard
-protocol is kitty's. This is no terminal emulator: it follows switches, not the screen.
+A program that is killed, or that a person detaches from, does not reset the modes that it has set,
+and the shell would get them. The names and numbers are those of xterm's ctlseqs; the keyboard
+protocol is kitty's. This is no terminal emulator: it follows modes, not the screen.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _OFF: Final = (
 )
 """Private modes (``CSI ? … h`` and ``l``) that a shell expects to be off."""
 _ON: Final = (25, 7)
-"""Private modes that it expects to be on: the cursor is shown, long lines are wrapped."""
+"""Private modes that a shell expects to be on: the cursor is shown, long lines are wrapped."""
 _ANSI_OFF: Final = (2, 4, 20)
-"""Modes without the question mark that are off: locked keyboard, insert, new line."""
+"""Modes without the question mark that a shell expects to be off: locked keyboard, insert, LNM."""
 _SOFT: Final = (6, 66, 69)
 """Private modes that a soft reset (DECSTR) turns off."""
 _MOST: Final = 64
-"""Entries that are popped from a stack at the end; no terminal keeps more."""
+"""Entries that `undo` pops from a stack at most; no terminal keeps more."""
 _LONGEST: Final = 256
-"""Bytes of an unfinished sequence that are kept; a longer one is none that is followed."""
+"""Bytes of an unfinished sequence that are kept; no sequence that matters here is longer."""
 _LINK: Final = 4096
-"""Bytes that are kept of an operating system command's start."""
+"""Bytes that are kept of the start of an operating system command."""
 
 _SEQUENCE = re.compile(
     rb"\x1b(?:\[([<-?]?)([\d:;]*)([ -/]*)([@-~])|([\]P_^X])|([ -/]*)([0-Z\\-~]))|([\x0e\x0f])"
@@ -44,7 +44,7 @@ _STRING_END = re.compile(rb"[\x07\x18\x1a\x1b]")
 
 
 class Modes:
-    """Follows the modes that output sets. Give all of it to `feed`, in any pieces."""
+    """The modes that the output has set so far. Give all output to `feed`, in any pieces."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -54,7 +54,7 @@ class Modes:
 
     def _reset(self) -> None:
         self._private: set[int] = set()
-        """Private modes that are not as a shell expects them."""
+        """Private modes whose state is not the one that a shell expects."""
         self._ansi: set[int] = set()
         self._key_options: set[int] = set()
         """Resources of XTMODKEYS (``CSI > … m``): 4 is modifyOtherKeys."""
@@ -66,7 +66,7 @@ class Modes:
         self._drawing = self._shifted = self._coloured = False
 
     def feed(self, data: bytes) -> None:
-        """Take note of some output."""
+        """Follow some output."""
         if self._string is None and not self._rest and not any(each in data for each in _STARTS):
             return
         data, self._rest = self._rest + data, b""
@@ -90,44 +90,44 @@ class Modes:
         self._rest = b"" if cut_off is None else cut_off[0]
 
     def undo(self) -> bytes:
-        """Return what to write so that the terminal is as it is expected to be; b"" if it is."""
-        told: list[str] = []
-        # An unfinished string would swallow all of this. CAN cancels it; a terminal that does not
-        # know CAN within a string ends it by the terminator.
+        """Return the output that resets all modes; b"" if none is set."""
+        output: list[str] = []
+        # An unfinished string would contain all of this. CAN cancels it; a terminal that does not
+        # know CAN within a string ends the string at the terminator.
         if self._string is not None:
-            told.append("\x18\x1b\\")
+            output.append("\x18\x1b\\")
         alternate = self._alternate
-        told += self._keys(alternate=alternate)
-        told += [f"\x1b[?{number}l" for number in _OFF if number in self._private]
-        told += [f"\x1b[?{number}h" for number in _ON if number in self._private]
+        output += self._keys(alternate=alternate)
+        output += [f"\x1b[?{number}l" for number in _OFF if number in self._private]
+        output += [f"\x1b[?{number}h" for number in _ON if number in self._private]
         if alternate:
-            told += self._keys(alternate=False)  # Each screen has a stack of its own.
-        told += [f"\x1b[{number}l" for number in sorted(self._ansi)]
-        told += [f"\x1b[>{number}m" for number in sorted(self._key_options)]
-        # A new region sends the cursor home, but for DECSC and DECRC around it.
-        told += ["\x1b7\x1b[r\x1b8"] if self._region else []
-        told += ["\x1b>"] if self._keypad else []
-        told += ["\x1b[0 q"] if self._shape else []
-        told += ["\x1b(B"] if self._drawing else []
-        told += ["\x0f"] if self._shifted else []
-        told += ["\x1b]8;;\x1b\\"] if self._linked else []
-        told += [f"\x1b[23;{which}t" for which in reversed(self._titles[-_MOST:])]
-        told += ["\x1b[0m"] if told or self._coloured else []
+            output += self._keys(alternate=False)  # Each screen has a stack of its own.
+        output += [f"\x1b[{number}l" for number in sorted(self._ansi)]
+        output += [f"\x1b[>{number}m" for number in sorted(self._key_options)]
+        # Setting the region moves the cursor home; DECSC and DECRC around it restore its place.
+        output += ["\x1b7\x1b[r\x1b8"] if self._region else []
+        output += ["\x1b>"] if self._keypad else []
+        output += ["\x1b[0 q"] if self._shape else []
+        output += ["\x1b(B"] if self._drawing else []
+        output += ["\x0f"] if self._shifted else []
+        output += ["\x1b]8;;\x1b\\"] if self._linked else []
+        output += [f"\x1b[23;{which}t" for which in reversed(self._titles[-_MOST:])]
+        output += ["\x1b[0m"] if output or self._coloured else []
         self._reset()
         self._string, self._rest = None, b""
-        return "".join(told).encode("ascii")
+        return "".join(output).encode("ascii")
 
     @property
     def _alternate(self) -> bool:
         return not self._private.isdisjoint(_ALTERNATE)
 
     def _keys(self, *, alternate: bool) -> list[str]:
-        """Return what empties the stack of a screen, and then clears the flags below it."""
+        """Return the sequences that empty the stack of a screen, and clear the flags below it."""
         pushed = min(self._key_flags[alternate], _MOST)
-        told = [f"\x1b[<{pushed}u"] if pushed else []
-        return [*told, "\x1b[=0u"] if self._key_flags_set[alternate] else told
+        output = [f"\x1b[<{pushed}u"] if pushed else []
+        return [*output, "\x1b[=0u"] if self._key_flags_set[alternate] else output
 
-    # --- what is seen -----------------------------------------------------------------------------
+    # --- sequences in the output ------------------------------------------------------------------
 
     def _switch(self, found: re.Match[bytes]) -> None:
         prefix, parameters, between, final, string, other, escape, shift = found.groups()
@@ -142,7 +142,7 @@ class Modes:
             self._control(prefix + between + final, numbers, parameters)
 
     def _string_ended(self, string: bytes) -> None:
-        """Take note of a hyperlink (OSC 8): it is open until one without an address."""
+        """Follow a hyperlink (OSC 8): it is open until one without an address."""
         if string.startswith(b"]8;"):
             self._linked = bool(string[3:].partition(b";")[2])
 
@@ -155,7 +155,7 @@ class Modes:
             self._reset()
 
     def _control(self, name: bytes, numbers: list[int], parameters: bytes) -> None:  # noqa: C901, PLR0912 - a table
-        """Take note of a control sequence: one case for each of those that switch something."""
+        """Follow a control sequence: one case for each that sets or resets a mode."""
         plain = not parameters
         first, second = numbers[0], numbers[1] if len(numbers) > 1 else None
         match name:
@@ -174,7 +174,7 @@ class Modes:
             case b">m" if plain:
                 self._key_options.clear()
             case b">m":
-                # Without a value it is as it was; 0 turns modifyOtherKeys off.
+                # Without a value the resource gets its initial one; 0 turns modifyOtherKeys off.
                 self._flip(
                     self._key_options, first, second is not None and (first, second) != (4, 0)
                 )
@@ -186,7 +186,7 @@ class Modes:
                 left = self._key_flags[self._alternate] - (1 if plain else first)
                 self._key_flags[self._alternate] = max(left, 0)
             case b"=u":
-                if second in (None, 0, 1):  # All flags as given; 2 adds to them, 3 takes away.
+                if second in (None, 0, 1):  # Sets all flags; 2 adds flags, 3 removes them.
                     self._key_flags_set[self._alternate] = first != 0
                 elif second == 2 and first:
                     self._key_flags_set[self._alternate] = True

@@ -1,9 +1,10 @@
-"""Raw mode of the terminal that a person sits at, and whose turn it is there: job control.
+"""Raw mode of the local terminal, and job control there.
 
-A terminal belongs to the job in its foreground (termios(3), credentials(7)). Another one is stopped
-if it reads from it, by SIGTTIN, and, by SIGTTOU, if it sets its modes, or writes to it under
-``stty tostop``. Who is stopped can't be ended by SIGTERM. So both signals are ignored: to read in
-the background is an error then (EIO). To set modes is none, so it is asked before whose turn it is.
+Only the foreground job of a terminal may use it (termios(3), credentials(7)). The kernel stops a
+background job by SIGTTIN if it reads, and by SIGTTOU if it sets the modes, or writes under
+``stty tostop``. A stopped process does not act on SIGTERM. So both signals are ignored here: then
+a read in the background fails with EIO. Setting the modes would succeed, so the code checks for
+the foreground before.
 """
 
 from __future__ import annotations
@@ -21,43 +22,43 @@ _IN, _OUT, _CONTROL, _LOCAL, _CHARACTERS = 0, 1, 2, 3, 6
 
 
 def ignore_background_stops() -> None:
-    """Let nobody stop this process by the terminal's turns, to the end of its life."""
+    """Ignore SIGTTIN and SIGTTOU from now on, so that job control does not stop this process."""
     for number in signal.SIGTTIN, signal.SIGTTOU:
         signal.signal(number, signal.SIG_IGN)
 
 
 def in_background(fd: int) -> bool:
-    """Return whether another job has our controlling terminal; False for whatever else it is."""
+    """Return whether it is our controlling terminal, and another job is in the foreground there."""
     try:
         return os.tcgetpgrp(fd) not in (0, os.getpgrp())
-    except OSError:  # It is not our controlling terminal, or none, or has been hung up.
+    except OSError:  # Not our controlling terminal, not a terminal, or hung up.
         return False
 
 
 def may_write(fd: int) -> bool:
-    """Return whether a job in our place would not be stopped for writing there."""
+    """Return whether job control allows this process to write there."""
     try:
         return not (in_background(fd) and termios.tcgetattr(fd)[_LOCAL] & termios.TOSTOP)
     except (termios.error, OSError):
-        return True  # The write will tell.
+        return True  # The write will fail, and say why.
 
 
 def stop() -> None:
-    """Stop as SIGTSTP asks for; returns when this process is continued.
+    """Stop this process, as SIGTSTP does; returns when it is continued.
 
-    The kernel does not stop a process that no shell could continue (an orphaned process group).
+    In an orphaned process group, which no shell could continue, the kernel does not stop it.
     """
     before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-    # To this thread, so that the others don't run on for a moment: raise(3).
+    # raise(3) sends to this thread: kill(2) may choose another, and this one would run on.
     signal.raise_signal(signal.SIGTSTP)
     signal.signal(signal.SIGTSTP, before)
 
 
 class RawMode:
-    """Has every key sent as it is, while it is our turn. Without a terminal it does nothing.
+    """Sets raw mode while we are in the foreground, and restores the modes. ``fd`` None: neither.
 
-    What is restored are the modes of when it was our turn for the first time: those that a terminal
-    has while a shell edits a line there are the shell's.
+    The restored modes are those of our first time in the foreground. Before, the terminal may have
+    the modes in which the shell edits its command line.
     """
 
     def __init__(self, fd: int | None) -> None:
@@ -65,7 +66,7 @@ class RawMode:
         self._before: list[object] | None = None
 
     def enter(self) -> None:
-        """Set raw mode, or set it again, if it is our turn."""
+        """Set raw mode, or set it again, if we are in the foreground."""
         with suppress(termios.error, OSError):
             if self._fd is not None and not in_background(self._fd):
                 if self._before is None:
@@ -73,25 +74,25 @@ class RawMode:
                 self._set(self._fd, _as_raw(self._before))
 
     def leave(self) -> None:
-        """Restore the modes, if it is our turn; if not, the job that has it has set its own."""
+        """Restore the modes if we are in the foreground; another job there has set its own."""
         with suppress(termios.error, OSError):  # It may be hung up.
             if self._fd is not None and self._before is not None and not in_background(self._fd):
                 self._set(self._fd, self._before)
 
     @staticmethod
     def _set(fd: int, attributes: list[object]) -> None:
-        # In the background, where we may be by now, SIGTTOU would stop us if it were not ignored or
-        # blocked (tcsetattr(3), Linux __tty_check_change).
+        # We may be in the background by now. Unless SIGTTOU is ignored or blocked, it would stop us
+        # (tcsetattr(3), Linux __tty_check_change).
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
         try:
-            # Not TCSADRAIN: a terminal that nobody reads would never be restored.
+            # TCSADRAIN would wait for ever if nobody reads the terminal's output.
             termios.tcsetattr(fd, termios.TCSANOW, attributes)  # type: ignore[arg-type]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _as_raw(attributes: list[object]) -> list[object]:
-    """Return attributes as cfmakeraw(3) makes them, but for parity, which no pty has."""
+    """Return attributes as cfmakeraw(3) sets them, except parity, which a pty does not have."""
     raw = list(attributes)
     characters = list(attributes[_CHARACTERS])  # type: ignore[call-overload] # a list, by its place
     characters[termios.VMIN], characters[termios.VTIME] = 1, 0

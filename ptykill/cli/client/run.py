@@ -1,4 +1,4 @@
-"""One command in a session of its own, without a daemon, at the terminal one sits at."""
+"""Run one command in a session of its own, without a daemon, at the local terminal."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from ptykill.rules.verdict import Verdict
 __all__ = ["run"]
 
 _FAILED: Final = 125
-"""The exit status if it was not the command that failed, as with env(1), timeout(1), nohup(1)."""
+"""The exit status if another part than the command failed, as of env(1), timeout(1), nohup(1)."""
 
 _STATUSES: Final = {"COMMAND_NOT_FOUND": 127, "COMMAND_NOT_EXECUTABLE": 126}
-"""Those of commands that could not be run, as a shell has them."""
+"""The exit statuses for commands that could not be run: those of a shell."""
 _OUTPUT_TIMEOUT: Final = 1.0
-"""Seconds that output may take once the session is over, if its end was asked for."""
+"""Seconds to write the rest of the output, once a session that was asked to end has ended."""
 _SAME_REQUEST: Final = 0.5
-"""Seconds within which two signals may be one wish."""
+"""Seconds within which two signals may be one request."""
 
 
 def run(command: Sequence[str], plan: Plan, containment: str, *, no_input: bool) -> NoReturn:
-    """Run a command in a session, and exit as it does, once nothing of it is left.
+    """Run a command in a session, and exit with its exit status once the session has ended.
 
     With ``no_input`` standard input is not read.
     """
@@ -62,10 +62,10 @@ def run(command: Sequence[str], plan: Plan, containment: str, *, no_input: bool)
 
 
 class _RunResult:
-    """What came of it: the verdict, and what has ended the session, if it was not the command.
+    """The verdict, and what ended the session if the command did not end by itself.
 
-    ``signal`` is what this process is to die of; ``failure`` what was wrong with its standard input
-    or output.
+    ``signal`` is the signal that this process has to die of; ``failure`` says what was wrong with
+    its standard input or output.
     """
 
     def __init__(self) -> None:
@@ -75,10 +75,10 @@ class _RunResult:
 
 
 async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: bool) -> _RunResult:  # noqa: FBT001 - trio.run takes no keywords
-    """Run a command in a session, until nothing of it is left or the plan has come to its end.
+    """Run a command in a session, until the session or the plan has ended.
 
-    What it leaves behind when it ends by itself gets the plan's grace. A signal to this process
-    ends the session by the plan; a second one kills. Raises what spawning does.
+    Processes that the command leaves behind get the plan's grace. A signal to this process ends the
+    session by the plan; a second signal kills at once. Raises the errors of `Supervisor.spawn`.
     """
     result = _RunResult()
     with (
@@ -89,7 +89,7 @@ async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: b
             rows, cols = local_terminal.window_size() or (24, 80)
             session = await supervisor.spawn(
                 command,
-                # All of it: the terminal that the command is shown on is the one it tells of.
+                # All variables: those about the terminal (TERM, COLUMNS) describe this terminal.
                 env=os.environ,
                 rows=rows,
                 cols=cols,
@@ -100,7 +100,7 @@ async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: b
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(relay.handle_signals, received, nursery)
                 await relay.run(nursery)
-                # By now the terminal is as it was, for whatever is said of the rest.
+                # The local terminal is restored by now: messages may be printed.
                 result.verdict = await session.terminate()
                 nursery.cancel_scope.cancel()
     return result
@@ -115,11 +115,11 @@ def _survivors(verdict: Verdict) -> str:
 
 
 class _CommandInput:
-    """What the command's standard input is: ``fd``, or None for its terminal, where one types.
+    """The command's standard input: ``fd``, or None for its terminal.
 
-    What is no terminal is data. The command gets it as it is: a terminal would cut long lines, and
-    act upon control characters, and has no end that stays. Only what does not block is handed on
-    through a pipe, since few programs know what to do about EAGAIN.
+    If ours is not a terminal, the command inherits it. Typed into the command's terminal, long
+    lines would be cut, control characters acted on, and the end of the input lost. Only a
+    non-blocking input is copied into a pipe, since few programs handle EAGAIN.
     """
 
     def __init__(self, *, no_input: bool) -> None:
@@ -149,15 +149,15 @@ class _CommandInput:
 
     @property
     def typed(self) -> bool:
-        """Whether somebody types it at a terminal."""
+        """Whether a person types it at our terminal."""
         return self.fd is None
 
     def release(self) -> None:
-        """Close what the command has a copy of."""
+        """Close our copies of the descriptors that the command has inherited."""
         self._held.close()
 
     async def copy_input(self) -> None:
-        """Hand on what does not block, until its end. Raises OSError if it can't be read."""
+        """Copy a non-blocking input into the pipe, until its end. Raises OSError."""
         if self._sink is not None:
             await trio.to_thread.run_sync(_copy_input, self._sink, abandon_on_cancel=True)
 
@@ -167,14 +167,14 @@ def _copy_input(sink: int) -> None:
         while data := read_some(0):
             try:
                 write_all(sink, data)
-            except BrokenPipeError:  # Nobody reads.
+            except BrokenPipeError:  # The command no longer reads.
                 return
     finally:
         os.close(sink)
 
 
 class _Relay:
-    """Carries bytes, sizes and signals between the terminal one sits at and a session's."""
+    """Relays bytes, sizes and signals between the local terminal and the session's."""
 
     def __init__(self, session: Session, result: _RunResult, command_input: _CommandInput) -> None:
         self._session = session
@@ -185,7 +185,7 @@ class _Relay:
         self._scope = trio.CancelScope()
 
     async def handle_signals(self, received: AsyncIterator[int], nursery: trio.Nursery) -> None:
-        """Act upon signals, until nothing of the session is left."""
+        """Act on signals, until the session has ended."""
         async for number in received:
             match number:
                 case signal.SIGTSTP if self._terminal is not None:
@@ -203,8 +203,8 @@ class _Relay:
                     self._handle_end_signal(number, nursery)
 
     async def run(self, outer: trio.Nursery) -> None:
-        """Carry input and output until the command is dead and all of its output is told."""
-        # Held back for as long as it takes: what is piped on must not have gaps.
+        """Relay input and output until the command is dead and all of its output is written."""
+        # Without a time-out the command waits for a slow reader, and no output is dropped.
         with (
             self._session.attach(stall_timeout=math.inf) as output,
             open_local_terminal(reads=self._input.typed) as self._terminal,
@@ -221,9 +221,9 @@ class _Relay:
     async def _write_output(
         self, output: Attachment, terminal: LocalTerminal, nursery: trio.Nursery
     ) -> None:
-        """Write what the command writes; and once that can't be written, drop it.
+        """Write the command's output; after a failed write, read it and drop it.
 
-        Nobody waits for what is dropped, so a clean-up that writes has all of its grace.
+        The terminal's buffer then never fills, so a clean-up that prints has all of its grace.
         """
         writable = True
         while data := await output.receive():
@@ -255,12 +255,11 @@ class _Relay:
     # --- the session's end ------------------------------------------------------------------------
 
     def _handle_end_signal(self, number: int, nursery: trio.Nursery) -> None:
-        """End the session by its plan; or, the second time, at once.
+        """End the session by its plan; at a second request, kill it at once.
 
-        Only somebody who sends another signal is in a hurry. What is sent twice by those who end
-        others is one wish: timeout(1) sends the same to its command and to the group that this is
-        in. SIGHUP comes with others: from the kernel and a shell when a window is closed, and from
-        systemd after SIGTERM (systemd.kill(5), SendSIGHUP).
+        One request may send two signals. timeout(1) sends the same signal to its command and to its
+        process group. SIGHUP comes with others: from the kernel and from a shell when a window is
+        closed, and from systemd after SIGTERM (systemd.kill(5), SendSIGHUP).
         """
         now = trio.current_time()
         if self._asked_at is None:
@@ -272,7 +271,7 @@ class _Relay:
             self._session.request_end(plan=KILL_NOW)
 
     def _output_failed(self, error: OSError, nursery: trio.Nursery) -> None:
-        """End the session by its plan if its output can't be written; never hurry its end."""
+        """End the session by its plan, unless it was asked to end already."""
         if self._asked_at is not None:
             return
         if error.errno == errno.EPIPE:
@@ -284,12 +283,12 @@ class _Relay:
         self._request_end(nursery)
 
     def _request_end(self, nursery: trio.Nursery) -> None:
-        """End the session by its plan. Asked for again, that changes nothing."""
+        """End the session by its plan. A second call changes nothing."""
         self._session.request_end()
         nursery.start_soon(self._stop_output)
 
     async def _stop_output(self) -> None:
-        """Stop telling output that nobody reads, when all is over."""
+        """Give up output that nobody reads, some time after the session has ended."""
         await self._session.settled()
         await trio.sleep(_OUTPUT_TIMEOUT)
         self._scope.cancel()

@@ -1,4 +1,4 @@
-"""How sessions are listed, for a person or for a program."""
+"""Print a table of sessions: aligned on a terminal, with tabs elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
 def show(sessions: Sequence[SessionRecord]) -> None:
-    """Print a table; to what is no terminal, lines with a tab between the columns."""
+    """Print a table; if standard output is not a terminal, lines with tabs between columns."""
     rows = [_row(session) for session in sessions]
     if not sys.stdout.isatty():
         print_output("\n".join("\t".join(row) for row in (_HEADS, *rows)))
@@ -64,7 +64,7 @@ def _age(seconds: float) -> str:
 
 def _state(session: SessionRecord) -> str:
     if session.is_alive:
-        # Its leader may be dead, and what it left behind not.
+        # Its leader may be dead while other processes of it live.
         return "running" if session.exit_code is None else "ending"
     if session.exit_code is None:
         return "ended"

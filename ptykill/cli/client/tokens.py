@@ -1,7 +1,7 @@
-"""The tokens of sessions that this user has started, so that ``attach ID`` needs no more.
+"""Remember the tokens of sessions that this user has started, so that ``attach ID`` finds them.
 
-One small JSON file of this user's own, in ``$XDG_RUNTIME_DIR/ptykill`` or else
-``~/.local/state/ptykill``: folder 0700, file 0600. The newest 256 are kept.
+They are in one JSON file in ``$XDG_RUNTIME_DIR/ptykill`` or ``~/.local/state/ptykill``: folder
+0700, file 0600. The newest 256 are kept.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Final
 
 __all__ = ["find", "folder", "forget", "remember"]
 
-_MOST: Final = 256
+_MAX_TOKENS: Final = 256
 
 
 def folder() -> Path:
-    """Return where the file is: a place that is this user's alone."""
+    """Return the folder of the file."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     state = os.environ.get("XDG_STATE_HOME")
     base = runtime or state or Path.home() / ".local" / "state"
@@ -38,14 +38,14 @@ def remember(session_id: str, token: str) -> None:
 
     def add(tokens: dict[str, str]) -> None:
         tokens[session_id] = token
-        for old in list(tokens)[:-_MOST]:  # The oldest come first.
+        for old in list(tokens)[:-_MAX_TOKENS]:  # The oldest come first.
             del tokens[old]
 
     _change(add)
 
 
 def forget(session_id: str) -> None:
-    """Forget the token of a session that is over. Raises OSError."""
+    """Forget the token of a session that has ended. Raises OSError."""
     if find(session_id) is not None:
         _change(lambda tokens: tokens.pop(session_id, None))
 
@@ -54,10 +54,10 @@ def _change(change: Callable[[dict[str, str]], object]) -> None:
     place = folder()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     place.chmod(0o700)
-    with _alone(place):
+    with _locked(place):
         tokens = _read(place / "tokens")
         change(tokens)
-        # Whole or not at all: whoever reads meanwhile has the old one.
+        # A rename is atomic: a process that reads meanwhile gets the old file or the new one.
         fd, name = tempfile.mkstemp(dir=place)  # 0600, whatever the umask
         try:
             with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - it is open already
@@ -69,8 +69,8 @@ def _change(change: Callable[[dict[str, str]], object]) -> None:
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Let nobody else change the file meanwhile, or one of two new tokens would be lost."""
+def _locked(place: Path) -> Iterator[None]:
+    """Lock the file against other processes: of two changes at once one would be lost."""
     fd = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -82,7 +82,7 @@ def _alone(place: Path) -> Iterator[None]:
 def _read(path: Path) -> dict[str, str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # None yet, or not ours: then none is remembered.
+    except (OSError, ValueError):  # There is no file, or it is not a file of ours.
         return {}
     items = found.items() if isinstance(found, dict) else ()
     return {str(name): str(token) for name, token in items}

@@ -1,9 +1,9 @@
-"""One WebSocket to a session of a daemon's, and how its death is noticed.
+"""Connect a WebSocket to a session of a daemon, and notice when the connection is dead.
 
-A peer that has gone without a word (a laptop that sleeps, a NAT that has forgotten, a cable) leaves
-a connection that looks open for many minutes. A daemon sends PINGs, but not every server in front
-of an application does. So silence is answered by a PING of our own, which each server has to answer
-(RFC 6455, 5.5.2), and further silence is the end.
+If a peer disappears without closing (a laptop sleeps, a NAT forgets its entry, a cable is pulled),
+the connection looks open for many minutes. A daemon sends PINGs, but not every server in front of
+an application does. So after some silence we send a PING, which each server has to answer (RFC
+6455, 5.5.2); after more silence the connection counts as dead.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from ptykill.cli.client.daemon_client import DaemonClient, DaemonError
 __all__ = ["run_websocket"]
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds that a connection may take."""
+"""Seconds that connecting may take."""
 CLOSE_TIMEOUT: Final = 1.0
-"""Seconds that a goodbye may take."""
+"""Seconds that the closing handshake may take."""
 SILENCE_TIMEOUT: float = 15.0
-"""Seconds without a byte after which a connection is dead; a third of them, until we ask."""
+"""Seconds without a byte after which a connection is dead; after a third of them we send a PING."""
 
 
 async def run_websocket(
     daemon: DaemonClient,
     resource: str,
     headers: Sequence[tuple[bytes, bytes]],
-    talk: Callable[[WebSocketConnection], Awaitable[None]],
+    use: Callable[[WebSocketConnection], Awaitable[None]],
 ) -> None:
-    """Connect, talk, and say goodbye. Raises `DaemonError` if there is no connection to be had.
+    """Connect, call ``use``, and close. Raises `DaemonError` if the connection fails.
 
-    ``talk`` sees ConnectionClosed when the other side has gone, or has fallen silent.
+    ``use`` gets ConnectionClosed when the daemon has closed the connection, or has fallen silent.
     """
     failed: DaemonError | None = None
     stream: _MonitoredStream | None = None
@@ -47,14 +47,14 @@ async def run_websocket(
                 stream = _MonitoredStream(await daemon.stream())
                 websocket = await trio_websocket.wrap_client_stream(
                     nursery,
-                    stream,  # type: ignore[arg-type] # any stream does, as its docstring says
+                    stream,  # type: ignore[arg-type] # its docstring allows any stream
                     daemon.authority,
                     resource,
                     extra_headers=list(headers),
                 )
             nursery.start_soon(_ping_when_silent, websocket, stream)
             try:
-                await talk(websocket)
+                await use(websocket)
             finally:
                 with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                     await websocket.aclose()
@@ -77,9 +77,9 @@ async def run_websocket(
 
 
 class _MonitoredStream(trio.abc.Stream):
-    """A stream that breaks if nothing comes for `SILENCE_TIMEOUT` while somebody receives.
+    """A stream that breaks if no byte arrives for `SILENCE_TIMEOUT` while a task receives.
 
-    The time in which nobody receives does not count: then it is we who are slow.
+    Time in which no task receives does not count: then this side is slow, not the daemon.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -87,28 +87,28 @@ class _MonitoredStream(trio.abc.Stream):
         self.last_received = trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """As the stream does. Raises BrokenResourceError after silence."""
+        """Receive. Raises BrokenResourceError after `SILENCE_TIMEOUT`."""
         self.last_received = trio.current_time()
         with trio.move_on_after(SILENCE_TIMEOUT):
             return await self._stream.receive_some(max_bytes)
-        msg = "nothing has come for long"
+        msg = "the peer is silent"
         raise trio.BrokenResourceError(msg)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """As the stream does."""
+        """Send."""
         await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """As the stream does."""
+        """Wait until sending may not block."""
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        """As the stream does."""
+        """Close."""
         await self._stream.aclose()
 
 
 async def _ping_when_silent(websocket: WebSocketConnection, stream: _MonitoredStream) -> None:
-    """Send a PING whenever it has been quiet for a while."""
+    """Send a PING after each third of `SILENCE_TIMEOUT` without a byte."""
     pause = SILENCE_TIMEOUT / 3
     while True:
         await trio.sleep(pause)

@@ -1,0 +1,41 @@
+"""How an attached conversation can end."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeAlias
+
+__all__ = ["AttachResult", "Detached", "Ended", "Lost", "Signalled"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """The session's leader is dead. ``code`` is its exit code, None where that can't be known.
+
+    ``killed``: somebody had the session ended.
+    """
+
+    code: int | None
+    killed: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Detached:
+    """The detach key was pressed, or the local terminal was hung up; the session goes on."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signalled:
+    """A signal of that number asked this process to end; the session goes on."""
+
+    number: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lost:
+    """The daemon has gone, or refused the connection: ``reason`` says which."""
+
+    reason: str
+
+
+AttachResult: TypeAlias = Ended | Detached | Signalled | Lost
