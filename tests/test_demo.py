@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import os
 import re
 import signal
 import subprocess
@@ -27,7 +26,6 @@ from ptykill.cli.demo.session_setup import DemoError, prepare
 from ptykill.cli.demo.teardown import Report, Teardown, find_problems
 from ptykill.cli.demo.timeline import Bar, Chart, Tick
 from ptykill.testing import processes
-from ptykill.testing.observer import Observer
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it needs pidfds")
 
@@ -79,7 +77,7 @@ def test_it_leaves_nothing_when_it_is_interrupted(number: signal.Signals, mark: 
     """A signal in the midst of an teardown: everything is ended before the demo exits."""
     with started("--plain", "--grace", "10") as process:
         until = time.monotonic() + _TIMEOUT
-        while len(programs(mark)) < 3:  # The demo, and the deaf in their grace.
+        while len(programs(mark)) < 3:  # The demo, and the deaf jobs in their grace.
             assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.01)
@@ -201,62 +199,6 @@ def test_a_session_that_ends_before_its_time_is_told() -> None:
     silent = SimpleNamespace(send=lambda _: None, receive=lambda _: b"")
     with pytest.raises(DemoError, match="not set up"):
         prepare(SERVER, program.pid, silent)
-
-
-# --- the observer ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("teardown", "cause"),
-    [("exit 3", "exit 3"), ("kill -KILL $$", "SIGKILL"), ("exit 0", "exit 0")],
-)
-def test_the_observer_tells_what_a_process_died_of(teardown: str, cause: str) -> None:
-    """It is told after the process was reaped, too."""
-    program = subprocess.Popen(["sh", "-c", f"read go; {teardown}"], stdin=subprocess.PIPE)
-    with Observer([program.pid]) as watching:
-        assert watching.alive == [program.pid]
-        assert watching.cause(program.pid) is None
-        program.communicate(b"\n")
-        assert watching.wait(_TIMEOUT)
-        assert watching.alive == []
-        assert watching.cause(program.pid) in (cause, None)  # None before Linux 6.15.
-
-
-def test_the_observer_does_not_guess(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel does not tell what a reaped process died of, nor does the observer."""
-
-    def refuse(*_: object) -> None:
-        raise OSError
-
-    monkeypatch.setattr("ptykill.testing.observer.fcntl.ioctl", refuse)
-    program = subprocess.Popen(["sleep", "60"])
-    with Observer([program.pid]) as watching:
-        watching.kill()
-        assert watching.wait(_TIMEOUT)
-        assert watching.cause(program.pid) == "SIGKILL"  # Of a zombie, /proc tells it.
-        program.wait()
-        assert watching.cause(program.pid) is None
-
-
-def test_the_sweep_ends_all_that_carry_the_mark() -> None:
-    """Those with the mark, whatever follows it, and nobody else."""
-    commands = {"ours": "word.1", "ours too": "word", "another's": "other"}
-    programs = {
-        name: subprocess.Popen(["sleep", "60"], env={**os.environ, "PTYKILL_DEMO": value})
-        for name, value in commands.items()
-    }
-    try:
-        until = time.monotonic() + _TIMEOUT
-        pids = {program.pid for name, program in programs.items() if "ours" in name}
-        while {each.pid for each in processes.marked("PTYKILL_DEMO=word")} != pids:
-            assert time.monotonic() < until
-        assert processes.kill_marked("PTYKILL_DEMO=word") == []
-        assert programs["ours"].wait() == programs["ours too"].wait() == -signal.SIGKILL
-        assert programs["another's"].poll() is None
-    finally:
-        for program in programs.values():
-            program.kill()
-            program.wait()
 
 
 # --- the timeline ---------------------------------------------------------------------------------

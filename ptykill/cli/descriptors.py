@@ -1,4 +1,4 @@
-"""Descriptors 0, 1 and 2 of a command: there from the start, whoever has started it."""
+"""Open the descriptors 0, 1 and 2 of a command if its parent has closed them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NAMES = ("stdin", "stdout", "stderr")
 def open_missing() -> None:
     """Open each of the descriptors 0, 1 and 2 that is closed on /dev/null.
 
-    The kernel gives the lowest free number to whatever is opened next: trio's wake-up socket, say,
-    which would then get what is meant for standard output. So this comes before all else. Python's
-    own `sys.stdin`, `sys.stdout` and `sys.stderr`, which are None then, are made anew as well.
+    The kernel gives the lowest free number to the next descriptor. That may be trio's wake-up
+    socket, which would then get standard output. So call this before anything is opened. Python's
+    `sys.stdin`, `sys.stdout` and `sys.stderr`, which are None then, are opened too.
     """
     for number, name in enumerate(_NAMES):
         try:
@@ -29,12 +29,12 @@ def open_missing() -> None:
 
 
 def _open_at(number: int) -> None:
-    """Open a descriptor that is the lowest free one. What is read from it ends at once."""
+    """Open /dev/null as this descriptor, the lowest free one."""
     try:
         fd = os.open(os.devnull, os.O_RDWR)
-    except OSError:  # No /dev here: a folder can be neither read nor written, but has the number.
+    except OSError:  # There is no /dev: a folder takes the number, and reads and writes fail.
         fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-    if fd != number:  # Another thread was faster.
+    if fd != number:  # Another thread has taken the number.
         os.dup2(fd, number)
         os.close(fd)
     os.set_inheritable(number, True)  # noqa: FBT003 - it has no name

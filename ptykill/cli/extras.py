@@ -1,4 +1,4 @@
-"""Modules that an extra brings: imported when a command needs them, or named in one sentence."""
+"""Import a module that needs an extra; without the extra, say in one sentence which is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["import_extra"]
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import a module. Raises ClickException, which names the extra that it lacks."""
+    """Import a module. Raises ClickException, which names the missing extra."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
-"""The command line: the daemon, its clients, one command alone, the demonstration, the doctor.
+"""The command ``ptykill``: ``serve``, ``demo``, ``doctor``, and the commands of the client side.
 
-It needs the extra ``server``, the demonstration the extra ``demo``; without them it says so.
+It needs the extra ``server``, and ``demo`` the extra ``demo``; without them it says so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ptykill.system.containment import STRONGEST_FIRST
 try:
     import click
 except ModuleNotFoundError:
-    # Only a command imports this module, and a traceback is no answer to it.
+    # Only the command imports this module: one sentence instead of a traceback.
     sys.exit("ptykill's command line needs more: pip install 'ptykill[server]'")
 
 from ptykill.cli.client.commands import COMMANDS
@@ -35,19 +35,19 @@ KEY_VARIABLE = "PTYKILL_API_KEY"
 
 
 class _Main(click.Group):
-    """The commands, whatever the locale, and ended by Ctrl-C as others are."""
+    """The group of all commands: they work in any locale, and die of SIGINT on Ctrl-C."""
 
-    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - as click has it
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's signature
         """Run a command."""
         open_missing()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # What the locale's encoding lacks is escaped: no UnicodeEncodeError.
+                # Escape characters that the locale's encoding lacks: no UnicodeEncodeError.
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **extra)
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
-        """Run a command; Ctrl-C is one sentence."""
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+        """Run a command; Ctrl-C prints one sentence."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -61,16 +61,16 @@ def main() -> None:
 
 
 def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """Take defaults from a TOML file; what is given on the command line or by variables wins."""
+    """Take defaults from a TOML file; the command line and variables override them."""
     if path is None:
         return
     try:
-        told = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         message = f"{path}: {error}"
         raise click.UsageError(message) from None
     known = {each.name for each in context.command.params} - {"config"}
-    given = {name.replace("-", "_"): value for name, value in told.items()}
+    given = {name.replace("-", "_"): value for name, value in content.items()}
     if unknown := sorted(given.keys() - known):
         message = f"{path}: there is no setting {unknown[0]!r}"
         raise click.UsageError(message)
@@ -90,7 +90,7 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
 
 @main.command(
     context_settings={"auto_envvar_prefix": "PTYKILL"},
-    epilog="Each option may come from a variable (PTYKILL_MAX_SESSIONS) or the file as well.",
+    epilog="Each option can also be set by a variable (PTYKILL_MAX_SESSIONS) or in the file.",
 )
 @click.option(
     "--config",
@@ -98,7 +98,7 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     is_eager=True,
     expose_value=False,
     callback=_from_file,
-    help="A TOML file with the options below, by their names without dashes before.",
+    help="A TOML file with the options below, without the leading dashes.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to bind.")
 @click.option(
@@ -108,21 +108,21 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     type=click.IntRange(0, 65_535),
     help="The port; 0 takes a free one.",
 )
-@click.option("--uds", help="The path of a UNIX socket to listen at, instead of a port.")
+@click.option("--uds", help="The path of a UNIX socket to listen on, instead of a port.")
 @click.option(
     "--uds-mode",
     default="600",
     show_default=True,
     callback=_read_mode,
-    help="Who may connect to it, as chmod(1) has it in octal.",
+    help="The permissions of the socket, in octal, as for chmod(1).",
 )
 @click.option(
     "--key-file",
     type=click.Path(path_type=Path),
-    help=f"A file with the key that clients bear, which no other user can read, instead of"
-    f" {KEY_VARIABLE}; without either, one is made and shown.",
+    help=f"A file with the key of the clients, which no other user may read, instead of"
+    f" {KEY_VARIABLE}; without either, a key is generated and printed.",
 )
-@click.option("--grace", type=float, help="Seconds until SIGKILL; the plan's own if not given.")
+@click.option("--grace", type=float, help="Seconds until SIGKILL; by default the plan's.")
 @click.option(
     "--plan",
     default=str(HANGUP_THEN_KILL),
@@ -134,31 +134,31 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     default=64,
     show_default=True,
     type=click.IntRange(min=1),
-    help="How many may live at once.",
+    help="The most sessions that may live at once.",
 )
 @click.option(
     "--containment",
     default="auto",
     show_default=True,
     type=click.Choice(["auto", *STRONGEST_FIRST]),
-    help="How members are known; see `ptykill doctor`.",
+    help="How the processes of a session are contained; see `ptykill doctor`.",
 )
 @click.option(
     "--allowed-host",
     multiple=True,
-    help="A pattern of what clients may have in Host; on loopback, this machine's names there.",
+    help="A pattern of allowed Host headers; by default, on loopback, this machine's names.",
 )
 @click.option(
     "--allowed-origin",
     multiple=True,
-    help="A pattern of what pages may ask (Origin), beside those of loopback and of this host.",
+    help="A pattern of allowed Origin headers, besides loopback and this host.",
 )
-@click.option("--user", help="Run sessions as this user, not as the daemon's own; takes root.")
+@click.option("--user", help="Run sessions as this user; the daemon must be root.")
 @click.option("--uid", type=click.IntRange(min=0), help="The same, by number.")
 @click.option(
     "--token-suffices",
     is_flag=True,
-    help="A session's token is enough to attach, as browsers need, which can't send the key.",
+    help="Let clients attach by a session's token alone: browsers can't send the key.",
 )
 def serve(
     key_file: Path | None,
@@ -168,9 +168,9 @@ def serve(
     allowed_origin: tuple[str, ...],
     **settings: Any,  # noqa: ANN401 - the fields of Settings that have an option's name
 ) -> None:
-    """Let clients start, use and end sessions over HTTP.
+    """Serve sessions over HTTP: clients start, use and end them.
 
-    SIGTERM or Ctrl-C ends every session by the plan, and then the server; a second one kills.
+    SIGTERM or Ctrl-C ends every session by the plan, and then the server; a second one kills all.
     """
     server = import_extra("ptykill.cli.serve.daemon", "server")
     take_variable = import_extra("ptykill.cli.serve.separation", "server").take_variable
@@ -178,17 +178,17 @@ def serve(
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
-        # Taken out of the environment, which sessions inherit, or may look at. Empty, a variable is
-        # as good as not set; a file is a mistake, and said to be one.
+        # Remove the key from the environment: sessions inherit it, or may read it in /proc. An
+        # empty variable counts as not set; an empty file is an error.
         from_variable = take_variable(KEY_VARIABLE) or None
-        told = server.Settings(
+        settings_of_server = server.Settings(
             key=from_variable if key_file is None else read_key(key_file),
             plan=chosen,
             hosts=allowed_host or None,
             origins=allowed_origin,
             **settings,
         )
-        server.serve(told, say=click.echo)
+        server.serve(settings_of_server, say=click.echo)
     except PtykillError as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
@@ -198,7 +198,7 @@ def serve(
 
 
 @main.command()
-@click.option("--plain", is_flag=True, help="No colours and no live display.")
+@click.option("--plain", is_flag=True, help="Print plain text: no colours, no live display.")
 @click.option(
     "--grace",
     default=1.0,
@@ -207,7 +207,7 @@ def serve(
     help="Seconds until SIGKILL.",
 )
 def demo(*, plain: bool, grace: float) -> None:
-    """Show real sessions being ended, and what others leave alive."""
+    """End real sessions, and show which processes die, when, and which ptyprocess leaves alive."""
     sys.exit(import_extra("ptykill.cli.demo", "demo").main(plain=plain, grace=grace))
 
 
@@ -217,13 +217,13 @@ def demo(*, plain: bool, grace: float) -> None:
     default="keeper",
     show_default=True,
     type=click.Choice(STRONGEST_FIRST),
-    help="The weakest containment that will do; without it the exit status is 1.",
+    help="The weakest containment that is enough; with a weaker one the exit status is 1.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(*, require: str, as_json: bool) -> None:
     """Show what this machine offers, and which containment sessions get here.
 
-    Each containment is tried: a session is spawned, a daemon escapes from it, and it is ended.
+    Each containment is tried: it spawns a session, a daemon escapes from it, and it is ended.
     """
     show = import_extra("ptykill.cli.doctor.screen", "server").show
     enough = STRONGEST_FIRST[: STRONGEST_FIRST.index(require) + 1]

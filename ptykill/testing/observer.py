@@ -124,7 +124,7 @@ class Observer:
             self.kill()
         if self._thread is not None:
             os.eventfd_write(self._stop, 1)
-            self._thread.join()
+            _join(self._thread)
             os.close(self._stop)
         self._epoll.close()
         for fd in self._fds.values():
@@ -146,6 +146,17 @@ class Observer:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for a thread whose `start` a signal handler's exception may have interrupted."""
+    for _ in range(100):
+        try:
+            thread.join()
+        except RuntimeError:  # It has not begun to run. It may do so in a moment, or never.
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _dead(pidfd: int) -> bool:

@@ -276,7 +276,7 @@ async def test_the_doctor_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_doctor_looks() -> None:
     """It has something to say of each thing that containment stands on."""
     found = {finding.what: finding.seen for finding in examine()}
-    assert {"kernel", "python", "/proc", "births", "cgroup v2", "descriptors"} <= found.keys()
+    assert {"kernel", "python", "/proc", "last pid", "cgroup v2", "descriptors"} <= found.keys()
     assert all(found.values())
 
 

@@ -1,8 +1,8 @@
-"""``ptykill demo``: real sessions, ended over HTTP, and an observer who tells what died, and when.
+"""``ptykill demo``: end real sessions over HTTP, and show which processes die, when, and of what.
 
-Read `scenarios` for what is ended, `run` for how, `observer` for who watches, `timeline` for how
-it is drawn. Everything that the demo starts carries a mark in its environment, is ended by it at
-the end, whatever has happened, and would end by itself within a minute.
+`scenarios` has the sessions, `teardown` ends one, `run` shows all, `timeline` draws. The times of
+death come from an observer (`ptykill.testing.observer`). All processes of the demo carry a mark in
+their environment. The demo kills them at its end, and they would end by themselves in a minute.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ __all__ = ["main"]
 
 _NEEDS = ("rich", "uvicorn", "msgspec")
 _GRACES = 0.2, 10.0
-"""Seconds: below, a slow machine can't clean up in half of it; beyond, nobody wants to watch."""
+"""Seconds: with less, a slow machine can't clean up in half of it; more takes too long to watch."""
 
 
 def main(*, plain: bool = False, grace: float = 1.0) -> int:
     """Run the demo on standard output and return the exit status.
 
-    0 says that all it claims was seen, 1 that something was not, 2 that it can't run here, and 128
-    plus a number that this signal interrupted it. ``plain`` (also: standard output is no terminal)
-    writes text without control codes. ``grace`` is in seconds, 0.2 to 10.
+    0: all that it claims was seen. 1: something was not. 2: it can't run here. 128 plus a number:
+    this signal interrupted it. ``plain`` prints text without control codes, as if standard output
+    were no terminal. ``grace`` is in seconds, 0.2 to 10.
     """
     missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         return _refuse(f"needs {' and '.join(missing)}: pip install 'ptykill[demo]'")
     if not sys.platform.startswith("linux") or not hasattr(os, "pidfd_open"):
         return _refuse(
-            "watches by /proc and os.pidfd_open, and so needs Linux, and a Python with it"
+            "observes processes by /proc and os.pidfd_open, and so needs Linux and a Python with it"
         )
     shortest, longest = _GRACES
     if not shortest <= grace <= longest:

@@ -1,8 +1,8 @@
-"""The same session, ended by ``ptyprocess.PtyProcess.terminate(force=True)``, for comparison.
+"""End the same session by ``ptyprocess.PtyProcess.terminate(force=True)``, for comparison.
 
-ptyprocess works in a process of its own, the *stage*: it forks, which a process with threads had
-better not do, and nothing else there takes its time. The stage is this module, run as a program;
-`PtyprocessSession` directs it, a line of JSON for a line of JSON.
+ptyprocess runs in a worker process: it forks, which is not safe in a process with threads, and
+nothing else in the worker delays it. The worker is this module, run as a program. It gets lines on
+standard input, and answers each with a line of JSON.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ def version() -> str | None:
 
 
 class PtyprocessSession:
-    """A session that ptyprocess holds.
+    """A session that ptyprocess has spawned, in a worker process.
 
-    ``pids`` are those of the scenario's jobs, in their order; ``stage`` is the process that
-    ptyprocess works in.
+    ``pids`` are those of the scenario's jobs, in their order; ``worker`` is the worker's pid.
     """
 
     def __init__(self, scenario: Scenario, env: dict[str, str], directory: Path) -> None:
@@ -46,7 +45,7 @@ class PtyprocessSession:
             stdout=subprocess.PIPE,
             env={**os.environ, **env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             cwd=directory,
-            process_group=0,  # Ctrl-C is for the demo, which lets it go.
+            process_group=0,  # Ctrl-C must reach the demo alone, which ends the worker.
         )
         self.worker: int = self._worker.pid
         try:
@@ -56,7 +55,7 @@ class PtyprocessSession:
             raise
 
     def terminate(self) -> tuple[bool, float, float]:
-        """Have it ended; return what `terminate` returned, and when it was called and returned."""
+        """Call `terminate`; return what it returned, and when it was called and returned."""
         assert self._worker.stdin is not None
         self._worker.stdin.write(b"terminate\n")
         self._worker.stdin.flush()
@@ -67,11 +66,11 @@ class PtyprocessSession:
         assert self._worker.stdout is not None
         line = self._worker.stdout.readline()
         if not line:
-            raise DemoError("ptyprocess could not be shown: its process has failed")
+            raise DemoError("ptyprocess could not be shown: its worker process has failed")
         return cast(dict[str, Any], json.loads(line))
 
     def close(self) -> None:
-        """Let the stage go. What ptyprocess left alive is the caller's to end."""
+        """End the worker. The caller ends the processes that ptyprocess left alive."""
         self._worker.kill()
         self._worker.communicate()
 
@@ -85,12 +84,12 @@ class PtyprocessSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let the stage go."""
+        """End the worker."""
         self.close()
 
 
 class _WorkerTerminal:
-    """The terminal of ptyprocess's session (`setting.Terminal`)."""
+    """The terminal of ptyprocess's session (`session_setup.Terminal`)."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -104,7 +103,7 @@ class _WorkerTerminal:
 
 
 def _work(number: int) -> None:
-    # An extra, which the parent has checked; it comes without types.
+    # The parent has checked that this extra is there. It has no types.
     from ptyprocess import PtyProcess  # type: ignore[import-untyped]  # noqa: PLC0415
 
     scenario = SCENARIOS[number]
@@ -113,7 +112,7 @@ def _work(number: int) -> None:
     sys.stdout.write(json.dumps({"pids": pids}) + "\n")
     sys.stdout.flush()
     if sys.stdin.readline():
-        # The clock is one for all processes: CLOCK_MONOTONIC.
+        # All processes share this clock: CLOCK_MONOTONIC.
         called = time.perf_counter()
         returned = process.terminate(force=True)
         done = time.perf_counter()

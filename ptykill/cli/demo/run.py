@@ -1,6 +1,6 @@
-"""The run: each session is ended by ptykill over HTTP, and then by ptyprocess, and both are drawn.
+"""Run the demo: end each session by ptykill over HTTP, then by ptyprocess, and draw both.
 
-While something is measured nothing is drawn, so that drawing delays nobody; then it is replayed.
+Nothing is drawn during a teardown: drawing would delay it. It is replayed afterwards.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def _console(*, plain: bool) -> Console:
 
 
 def _show_all(screen: Screen, mark: str, grace: float) -> list[str]:
-    """Show every scenario; return what was claimed and not seen."""
+    """Show every scenario; return the claims that were not seen."""
     problems: list[str] = []
     teardowns: list[tuple[Teardown, Teardown | None]] = []
     with tempfile.TemporaryDirectory(prefix="ptykill-demo-") as folder, DemoServer() as daemon:
-        with _killing_marked(mark):  # Before the daemon is left, which would give each its grace.
+        with _killing_marked(mark):  # Before the daemon's exit, which would give each its grace.
             _warm_up(daemon, mark)
             scenarios = [each for each in SCENARIOS if daemon.contains_escapees or not each.escapes]
             screen.open(daemon.url, grace, ptyprocess_peer.version(), len(scenarios))
@@ -89,14 +89,14 @@ def _show_all(screen: Screen, mark: str, grace: float) -> list[str]:
 
 
 def _warm_up(daemon: DemoServer, mark: str) -> None:
-    """End one session unseen: what runs for the first time is slow, and a daemon has run before."""
+    """End one session before the first is shown: the first teardown of a process is slower."""
     session_id, _ = daemon.create(("sleep", "60"), {"PTYKILL_DEMO": mark}, Path("/"))
     daemon.delete(session_id, 0.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Show:
-    """What showing one scenario takes."""
+    """Shows one scenario."""
 
     screen: Screen
     daemon: DemoServer
@@ -105,7 +105,7 @@ class _Show:
     grace: float
 
     def play(self, number: int, scenario: Scenario) -> tuple[Teardown, Teardown | None]:
-        """End the scenario's session twice, and show how it went."""
+        """End the scenario's session by both programs, and show both teardowns."""
         self.screen.introduce(number, scenario)
         env, directory = self._place(number, scenario, "ptykill")
         ours = end_by_ptykill(scenario, self.daemon, env, directory, self.grace)
@@ -122,11 +122,11 @@ class _Show:
         return scenario.environment(f"{self.mark}.{number}-{who}", self.grace), directory
 
 
-# --- being interrupted ----------------------------------------------------------------------------
+# --- signals --------------------------------------------------------------------------------------
 
 
 class _Interrupted(BaseException):
-    """A signal asks the demo to end."""
+    """A signal has asked the demo to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -135,13 +135,13 @@ class _Interrupted(BaseException):
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Have the signals that ask for an end raise `_Interrupted`, so that nothing is left then."""
+    """Have SIGINT, SIGTERM and SIGHUP raise `_Interrupted`, so that the clean-up runs."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Only the main thread may say what becomes of signals, and gets them.
+        yield  # Only the main thread may set handlers, and runs them.
         return
     before = {number: signal.getsignal(number) for number in _ENDING}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # As under nohup.
+        if handler is not signal.SIG_IGN:  # nohup(1) ignores SIGHUP.
             signal.signal(number, _interrupt)
     try:
         yield
@@ -152,12 +152,12 @@ def _interruptible() -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     del frame
-    _ignore_signals()  # A second one must not interrupt the clean-up that follows the first.
+    _ignore_signals()  # A second signal must not interrupt the clean-up.
     raise _Interrupted(number)
 
 
 def _ignore_signals() -> None:
-    """Let no signal interrupt a clean-up, which is short."""
+    """Ignore further signals during the clean-up, which is short."""
     if threading.current_thread() is threading.main_thread():
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
@@ -165,7 +165,7 @@ def _ignore_signals() -> None:
 
 @contextlib.contextmanager
 def _short_thread_turns() -> Iterator[None]:
-    """Let threads wait for each other for 0.2 ms instead of 5: the observer is to be punctual."""
+    """Let threads switch after 0.2 ms instead of 5: the observer's times have to be exact."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.0002)
     try:

@@ -1,4 +1,4 @@
-"""The sessions that are ended."""
+"""The sessions that the demo ends."""
 
 from __future__ import annotations
 
@@ -11,55 +11,57 @@ from pathlib import Path
 __all__ = ["CHAPTERS", "PROMPT", "SCENARIOS", "Job", "Scenario"]
 
 _JOURNAL = "journal"
-"""The file, in the session's working directory, where a clean-up writes what it did."""
+"""The file, in the session's working directory, where a clean-up writes each step."""
 CHAPTERS = 5
-"""So many steps its clean-up has."""
+"""The steps of that clean-up."""
 
 PROMPT = "demo$ "
-"""How the shell says that it reads."""
+"""The prompt of the shell."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """A process of a session: what it is called, and the state in which it awaits the end."""
+    """A process of a session: its name in the demo, and its state before the teardown."""
 
     name: str
     program: str | None = None
-    """As the kernel names it, once it has been executed."""
+    """The kernel's name for it, once the program was executed."""
     deaf: bool = False
     """It ignores SIGHUP."""
     stopped: bool = False
     escaped: bool = False
-    """It has left the session, so it gets SIGTERM."""
+    """It has left the session: it gets SIGTERM instead of SIGHUP."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scenario:
-    """A session: the command, what is typed into it, and the processes that it then has."""
+    """A session: its command, what the demo types into it, and its processes then."""
 
     name: str
     about: str
     command: tuple[str, ...]
     shown: tuple[str, ...]
-    """The command or what is typed, as a person would write it."""
+    """The command or the input, as a person would write it."""
     jobs: tuple[Job, ...]
-    """The leader first, then in the order in which the marker names them."""
+    """The leader first, then in the order of the pids in the marker."""
     typed: tuple[str, ...] = ()
     typed_then: tuple[str, ...] = ()
-    """Typed once all that has been started has been executed."""
+    """Typed once all jobs have executed their programs."""
     saves: bool = False
-    """It cleans up, and its journal tells how far it came."""
+    """It cleans up, and writes a journal of that."""
     escapes: bool = False
-    """Some of it leaves the session and loses its parent."""
+    """A process of it leaves the session and loses its parent."""
 
     @property
     def marker(self) -> re.Pattern[bytes]:
-        """What the session prints when its processes are there: their pids, but the leader's."""
-        # Wherever in a line: what nohup has to say may have got in before it.
+        """The line that the session prints once its processes exist: their pids, but the leader's.
+
+        It may come after other output on the same line, such as nohup's message.
+        """
         return re.compile(rb"pids:" + rb" (\d+)" * (len(self.jobs) - 1) + rb"\n")
 
     def environment(self, mark: str, grace: float) -> dict[str, str]:
-        """Return what is laid over the environment; ``mark`` is how strays are found."""
+        """Return the variables of the session; all its processes carry ``mark``."""
         return {
             "PTYKILL_DEMO": mark,
             "PTYKILL_DEMO_PAUSE": str(grace / 2 / CHAPTERS),
@@ -72,7 +74,7 @@ class Scenario:
         }
 
     def saved(self, directory: Path) -> int | None:
-        """Return how many chapters the clean-up saved; None if there is none to be made."""
+        """Return how many chapters the clean-up has saved; None if there is no clean-up."""
         if not self.saves:
             return None
         journal = directory / _JOURNAL
@@ -110,7 +112,7 @@ _SERVER = "trap '' HUP; sleep 60 & echo pids: $!; wait"
 SCENARIOS = (
     Scenario(
         name="a shell with jobs",
-        about="Every job has a process group of its own, out of reach of a kill of the shell's.",
+        about="Every job has its own process group, which a signal to the shell's does not reach.",
         command=("bash", "--norc", "--noprofile", "-i"),
         shown=tuple(f"$ {line}" for line in (*_SHELL, *_STOP)),
         typed=_SHELL,
@@ -125,7 +127,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="an editor that saves",
-        about="On SIGHUP it saves five chapters, which takes it half of the grace.",
+        about="On SIGHUP it saves five chapters, which takes half of the grace.",
         command=(sys.executable, "-I", "-S", "-c", _EDITOR),
         shown=("signal.signal(signal.SIGHUP, save_five_chapters)",),
         jobs=(Job("editor"),),
@@ -133,14 +135,14 @@ SCENARIOS = (
     ),
     Scenario(
         name="a deaf server",
-        about="It ignores SIGHUP altogether, and so does the worker that it has started.",
+        about="It ignores SIGHUP, and so does the worker that it has started.",
         command=("sh", "-c", _SERVER),
         shown=("trap '' HUP; sleep 60 & wait",),
         jobs=(Job("server (sh)", "sh", deaf=True), Job("worker (sleep)", "sleep", deaf=True)),
     ),
     Scenario(
         name="a daemon that got away",
-        about="It has left the session and lost its parent; SIGTERM finds it all the same.",
+        about="It has left the session and lost its parent; it is found, and gets SIGTERM.",
         command=("sh", "-c", _DAEMON),
         shown=("(setsid sleep 60 &); exec sleep 60",),
         jobs=(

@@ -1,4 +1,4 @@
-"""What the demo says, and when: titles, the replay, the summary, the end."""
+"""Write the demo's text and drawings: titles, the replay, the summary, the end."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ptykill.rules.verdict import Verdict
 __all__ = ["Screen"]
 
 _FRAMES = 25
-"""A second."""
+"""Per second."""
 _READ = 1.0
-"""Seconds given to what has just been shown, on a terminal."""
+"""Seconds for a person to read what was shown, on a terminal."""
 _PLAIN = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 """No lines but one below the head."""
 _GOOD, _BAD = "bold green", "bold red"
@@ -32,7 +32,7 @@ _GOOD, _BAD = "bold green", "bold red"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Note:
-    """A line below a chart, shown once its time on the axis (seconds) has come."""
+    """A line below a chart, shown from this time on the axis (seconds)."""
 
     at: float
     text: Text
@@ -49,7 +49,7 @@ class _Drawing:
 
 
 class Screen:
-    """The console, and all that is written to it."""
+    """Writes the demo to a console."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -57,21 +57,21 @@ class Screen:
         self._peer = "ptyprocess"
 
     def open(self, url: str, grace: float, version: str | None, sessions: int) -> None:
-        """Say what is to come."""
+        """Print the introduction."""
         say = self._console.print
         say(Text.assemble(("ptykill demo", "bold"), f"   a daemon listens on {url}"))
-        say(f"{sessions} sessions are ended by DELETE, with {grace:g} s of grace.")
+        say(f"The demo ends {sessions} sessions by DELETE, with {grace:g} s of grace.")
         if version is None:
-            say("ptyprocess is not installed: there will be no comparison with it.")
+            say("ptyprocess is not installed: the comparison with it is left out.")
         else:
             self._peer = f"ptyprocess {version}"
-            say(f"Then the same sessions are ended by {self._peer}: terminate(force=True).")
-        say("An observer holds a pidfd on each process, and tells when it died, and what of.")
+            say(f"Then {self._peer} ends the same sessions: terminate(force=True).")
+        say("An observer holds a pidfd of each process, and shows when it died, and of what.")
         if self._moving:
-            say("What moves is a replay: nothing is drawn while it is measured.", style="dim")
+            say("The moving charts are replays: nothing is drawn during a teardown.", style="dim")
 
     def introduce(self, number: int, scenario: Scenario) -> None:
-        """Show what is about to be ended."""
+        """Print the scenario whose session is ended next."""
         line = "─" if self._moving else "-"
         title = Text(f"{number}. {scenario.name}", style="bold")
         self._console.print()
@@ -83,8 +83,8 @@ class Screen:
             self._console.print("    being ended ...", style="dim", end="\r")
 
     def show(self, ours: Teardown, theirs: Teardown | None) -> None:
-        """Replay both teardowns, as fast as they went."""
-        # Over what is there now.
+        """Replay both teardowns, at their speed."""
+        # This overwrites the line "being ended".
         self._console.print(f"    {_count(ours)}", style="dim")
         self._console.print()
         end = max(each.end for each in (ours, theirs) if each is not None)
@@ -103,7 +103,7 @@ class Screen:
             time.sleep(_READ)
 
     def summary(self, teardowns: Sequence[tuple[Teardown, Teardown | None]]) -> None:
-        """Set both side by side."""
+        """Print a table of all teardowns."""
         compared = any(theirs is not None for _, theirs in teardowns)
         table = Table(
             box=box.SIMPLE_HEAD if self._moving else _PLAIN, show_edge=False, header_style="bold"
@@ -121,7 +121,7 @@ class Screen:
         self._console.print(table)
 
     def close(self, problems: Sequence[str], left: set[int], *, interrupted: bool) -> None:
-        """Say what was not seen, and that nothing is left."""
+        """Print the claims that were not seen, and whether a process is left."""
         self._console.print()
         if interrupted:
             self._console.print("Interrupted.")
@@ -144,7 +144,7 @@ def _charts(ours: _Drawing, theirs: _Drawing | None, end: float, now: float) -> 
 def _part(drawing: _Drawing, end: float, now: float) -> Iterable[RenderableType]:
     yield Chart(drawing.title, drawing.ticks, drawing.bars, end, now)
     for note in drawing.notes:
-        # Its place is kept, so that nothing jumps.
+        # An empty line keeps the place of a later note.
         yield note.text if note.at <= now else Text()
 
 
@@ -163,7 +163,7 @@ def _ours(teardown: Teardown) -> _Drawing:
 def _theirs(who: str, teardown: Teardown) -> _Drawing:
     return _Drawing(
         Text.assemble((who, "bold"), "  terminate(force=True)"),
-        (Tick(teardown.claimed, f"returned {teardown.claim}"),),
+        (Tick(teardown.answered_at, f"returned {teardown.answer}"),),
         teardown.bars,
         tuple(_their_notes(teardown)),
     )
@@ -174,7 +174,7 @@ def _our_notes(teardown: Teardown, report: Report) -> Iterable[_Note]:
     steps = _steps(verdict)
     ends = [at for at, _, _ in steps[1:]]
     for (at, what, reached), until in zip(steps, [*ends, verdict.took], strict=True):
-        # What died of the last rung is seen to be dead a little later than it is.
+        # The observer is told of the last deaths a little after they happen.
         last = until == verdict.took
         died = teardown.died(at, float("inf") if last else until)
         line = f"  {what:<12}{milliseconds(at):>10}   reached {reached};"
@@ -186,7 +186,7 @@ def _our_notes(teardown: Teardown, report: Report) -> Iterable[_Note]:
 
 
 def _steps(verdict: Verdict) -> list[tuple[float, str, int]]:
-    """Return when each step went out, what of it found anybody, and how many it reached."""
+    """Return the time of each step, its deliveries that reached any process, and how many."""
     steps = []
     for at, together in itertools.groupby(verdict.deliveries, lambda each: each.at):
         deliveries = list(together)
@@ -197,7 +197,7 @@ def _steps(verdict: Verdict) -> list[tuple[float, str, int]]:
 
 
 def _their_notes(teardown: Teardown) -> Iterable[_Note]:
-    when = f"alive {teardown.end - teardown.claimed:.1f} s later"
+    when = f"alive {teardown.end - teardown.answered_at:.1f} s later"
     yield _Note(teardown.end, _alive(when, teardown.alive, _saved(teardown)))
 
 
@@ -223,5 +223,5 @@ def _count(teardown: Teardown) -> str:
 
 def _cells(teardown: Teardown) -> Iterable[RenderableType]:
     saved = _saved(teardown)
-    yield f"{teardown.claim} after {1000 * teardown.took:.0f} ms" + (f"\n{saved}" if saved else "")
+    yield f"{teardown.answer} after {1000 * teardown.took:.0f} ms" + (f"\n{saved}" if saved else "")
     yield Text(str(len(teardown.alive)), style=_BAD if teardown.alive else _GOOD)

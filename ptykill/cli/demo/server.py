@@ -1,7 +1,7 @@
-"""A daemon such as ``ptykill serve``, in a thread of its own, and its client.
+"""Run a daemon such as ``ptykill serve`` in a thread, and send it requests.
 
-The sessions are made and ended over HTTP, on the loopback. The demo shares the process with the
-daemon, and so may read its verdicts and type into its sessions without a WebSocket.
+The demo starts and ends its sessions over HTTP, on the loopback. It shares the process with the
+daemon, and so can read the verdicts, and type into the sessions without a WebSocket.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from ptykill.http import asgi_app
 __all__ = ["DemoServer", "Response", "ServerTerminal"]
 
 _TIMEOUT = 30.0
-"""Seconds for whatever should take next to none, on the slowest of machines."""
+"""Seconds for what takes milliseconds on an idle machine."""
 _PATH = "/api/v1/pty"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Response:
-    """What came of a request, and when (`time.perf_counter`) it was sent and answered."""
+    """The answer to a request, and when (`time.perf_counter`) the request was sent and answered."""
 
     status: int
     reason: str
@@ -45,7 +45,7 @@ class Response:
 
 
 class DemoServer:
-    """A host and a server for it. Leaving the block ends both, and every session."""
+    """A host and its HTTP server. Leaving the block ends both, and every session."""
 
     def __init__(self) -> None:
         self._key = secrets.token_urlsafe(24)
@@ -53,7 +53,7 @@ class DemoServer:
         self._host = ptykill.Host(signaller=self._signaller)
 
     def __enter__(self) -> Self:
-        """Start it: it listens already, so that no request is lost."""
+        """Start it. The socket listens before the thread runs, so no request is lost."""
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self._listener.bind(("127.0.0.1", 0))
@@ -69,7 +69,7 @@ class DemoServer:
                 app, loop="asyncio", http="h11", lifespan="off", log_config=None, log_level="error"
             )
         )
-        # Not the main thread: there, uvicorn takes the signals.
+        # In the main thread uvicorn would handle the signals.
         self._thread = threading.Thread(
             target=self._server.run, args=([self._listener],), name="daemon", daemon=True
         )
@@ -82,7 +82,7 @@ class DemoServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop it: its host ends whatever is left."""
+        """Stop it; its host ends the sessions that are left."""
         self._server.should_exit = True
         self._thread.join(_TIMEOUT)
         self._host.close()
@@ -91,13 +91,13 @@ class DemoServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The API's URL."""
         host, port = self._address
         return f"http://{host}:{port}{_PATH}"
 
     @property
     def contains_escapees(self) -> bool:
-        """Whether its containment holds whatever escapes from a session."""
+        """Whether its containment also ends processes that leave the session."""
         return self._supervisor.containment != "session"
 
     def create(
@@ -113,7 +113,7 @@ class DemoServer:
         return session_id, int(record["pid"])
 
     def delete(self, session_id: str, grace: float) -> Response:
-        """End a session, and wait for the answer as long as it takes."""
+        """End a session, and return the answer."""
         return self._request("DELETE", f"/{session_id}?grace={grace:g}")
 
     def _request(self, method: str, path: str, body: object = None) -> Response:
@@ -131,32 +131,32 @@ class DemoServer:
             response = connection.getresponse()
             answered = time.perf_counter()
             timing = response.headers.get("Server-Timing", "")
-            told = response.read()
+            content = response.read()
         finally:
             connection.close()
-        return Response(response.status, response.reason, timing, told, sent, answered)
+        return Response(response.status, response.reason, timing, content, sent, answered)
 
-    # --- what sharing the process allows ----------------------------------------------------------
+    # --- in the same process ----------------------------------------------------------------------
 
     def terminal(self, session_id: str) -> ServerTerminal:
         """Return a session's terminal."""
         return ServerTerminal(self._host.get(session_id), self._host)
 
     def verdict(self, session_id: str) -> ptykill.Verdict:
-        """Return the verdict of a session that was ended."""
+        """Return the verdict of a session that has ended."""
         verdict = self._host.get(session_id).verdict
         assert verdict is not None
         return verdict
 
     def teardown_started(self, session_id: str) -> float:
-        """Return when (`time.perf_counter`) a session's teardown began."""
+        """Return when (`time.perf_counter`) a session's first signal was delivered."""
         return self._signaller.at[session_id]
 
 
 class _TimedSignaller(ptykill.StandardSignaller):
-    """Signals as usual, and remembers when it was first asked to: the verdict's times start there.
+    """The standard signaller, which also records when it first delivers for each session.
 
-    The verdict tells times since then; those of the observer are read off a clock.
+    A verdict has times since then, the observer has times of a clock: this relates the two.
     """
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class _TimedSignaller(ptykill.StandardSignaller):
 
 
 class ServerTerminal:
-    """The terminal of one of its sessions (`setting.Terminal`)."""
+    """The terminal of one of its sessions (`session_setup.Terminal`)."""
 
     def __init__(self, session: ptykill.Session, host: ptykill.Host) -> None:
         self._session = session
@@ -180,7 +180,7 @@ class ServerTerminal:
         self._host.call(self._session.send, data)
 
     def receive(self, timeout: float) -> bytes:
-        """Return some output; ``b""`` if there was none for ``timeout`` seconds, or is no more."""
+        """Return some output; ``b""`` if none came in ``timeout`` seconds, or at its end."""
 
         async def receive() -> bytes:
             with trio.move_on_after(timeout):

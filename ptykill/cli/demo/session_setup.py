@@ -1,4 +1,4 @@
-"""Setting a session up: it is ready when the terminal and the kernel say so, not after a while."""
+"""Set a session up, and wait until its output and the kernel say that it is ready."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _TIMEOUT = 30.0
 
 
 class DemoError(Exception):
-    """The demo can't go on; the message says why."""
+    """The demo can't continue; the message says why."""
 
 
 class Terminal(Protocol):
-    """A session's terminal, whoever holds it."""
+    """A session's terminal, of ptykill or of ptyprocess."""
 
     def send(self, data: bytes) -> None:
         """Type into it."""
 
     def receive(self, timeout: float) -> bytes:
-        """Return some output; ``b""`` if there was none for ``timeout`` seconds, or is no more."""
+        """Return some output; ``b""`` if none came in ``timeout`` seconds, or at its end."""
 
 
 def prepare(scenario: Scenario, leader: int, terminal: Terminal) -> list[int]:
-    """Make the session what it is to be, and return the pids of its jobs, in their order."""
+    """Type what the scenario types; return the pids of its jobs, in order, once all are ready."""
     until = time.monotonic() + _TIMEOUT
     console = _Console(leader, terminal, until)
     if scenario.typed:
@@ -50,7 +50,7 @@ def prepare(scenario: Scenario, leader: int, terminal: Terminal) -> list[int]:
 
 
 class _Console:
-    """What is typed, and what is heard."""
+    """Types into the terminal, and keeps the output."""
 
     def __init__(self, leader: int, terminal: Terminal, until: float) -> None:
         self._leader = leader
@@ -75,12 +75,12 @@ class _Console:
 def _wait_ready(job: Job, pid: int, until: float) -> None:
     while not _is_ready(job, pid):
         if time.monotonic() > until:
-            raise DemoError(f"{job.name} ({pid}) did not become what it is to be")
+            raise DemoError(f"{job.name} ({pid}) did not become ready")
         time.sleep(0.002)
 
 
 def _is_ready(job: Job, pid: int) -> bool:
-    """Return whether a process is in its state."""
+    """Return whether a process is in the state of its job."""
     status = _status(pid)
     if _in_state("Z", status):
         raise DemoError(f"{job.name} ({pid}) has ended before its time")
@@ -93,7 +93,7 @@ def _is_ready(job: Job, pid: int) -> bool:
 
 
 def _status(pid: int) -> dict[str, str]:
-    """Return what the kernel tells of a process (proc_pid_status(5)); nothing if it is gone."""
+    """Return the fields of /proc/PID/status (proc_pid_status(5)); none if the process has gone."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):

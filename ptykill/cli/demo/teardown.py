@@ -1,4 +1,4 @@
-"""Teardown one session, either way, before the eyes of the observer."""
+"""End one session, by ptykill or by ptyprocess, and observe its processes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ptykill.testing.observer import Observer
 __all__ = ["Report", "Teardown", "end_by_ptykill", "end_by_ptyprocess", "find_problems"]
 
 _AFTERWARDS = 0.5
-"""Seconds for which ptyprocess's session is watched once it says that it is done: what only takes
-a moment more to die is not held against it."""
+"""Seconds for which ptyprocess's session is observed after `terminate` has returned, so that a
+process that dies a moment later is not counted as left alive."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """What ptykill told of it: the answer over HTTP, and the verdict."""
+    """What ptykill reported: the answer over HTTP, and the verdict."""
 
     session_id: str
     grace: float
@@ -37,34 +37,33 @@ class Report:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Teardown:
-    """How one session ended, in seconds since the first was signalled."""
+    """How one session ended. Times are seconds since the first signal, or the call."""
 
     scenario: Scenario
     bars: tuple[Bar, ...]
     alive: tuple[Bar, ...]
-    """Who lived when it was said to be over; for ptyprocess, when the watch ended."""
-    claim: str
-    """What was said."""
-    claimed: float
-    """When it was said."""
+    """The processes that were alive at the answer; for ptyprocess, when the observation ended."""
+    answer: str
+    """The status of ptykill's answer, or what ptyprocess's `terminate` returned."""
+    answered_at: float
     took: float
-    """From the request to that."""
+    """From the request to the answer."""
     end: float
-    """When the watch ended."""
+    """When the observation ended."""
     groups: int
     """How many process groups the session had."""
     saved: int | None
     report: Report | None = None
 
     def died(self, since: float, until: float) -> int:
-        """Return how many died in that time."""
+        """Return how many processes died in that time."""
         return sum(bar.died is not None and since <= bar.died < until for bar in self.bars)
 
 
 def end_by_ptykill(
     scenario: Scenario, daemon: DemoServer, env: dict[str, str], directory: Path, grace: float
 ) -> Teardown:
-    """Have a session created and deleted over HTTP."""
+    """Create a session over HTTP, and delete it."""
     session_id, leader = daemon.create(scenario.command, env, directory)
     named = prepare(scenario, leader, daemon.terminal(session_id))
     mark = env["PTYKILL_DEMO"]
@@ -73,7 +72,7 @@ def end_by_ptykill(
     names = _names(scenario, named, members)
     with _observing(members) as observer:
         answer = daemon.delete(session_id, grace)
-        # Now, and not a moment later: 204 means that it is over.
+        # At once: 204 says that no process is left.
         observer.record()
         alive = {*observer.alive, *_marked(mark)}
         observer.wait(1.0)
@@ -81,15 +80,15 @@ def end_by_ptykill(
         began = daemon.teardown_started(session_id) - verdict.deliveries[0].at
         killed = [each.at for each in verdict.deliveries if each.what.startswith("KILL")]
         bars = _bars(observer, names, began, *killed)
-    claimed = answer.answered - began
+    answered_at = answer.answered - began
     return Teardown(
         scenario,
         bars,
         alive=tuple(Bar(names.get(pid, "?"), pid, None) for pid in sorted(alive)),
-        claim=str(answer.status),
-        claimed=claimed,
+        answer=str(answer.status),
+        answered_at=answered_at,
         took=answer.answered - answer.sent,
-        end=max(claimed, *(bar.died or 0.0 for bar in bars)),
+        end=max(answered_at, *(bar.died or 0.0 for bar in bars)),
         groups=groups,
         saved=scenario.saved(directory),
         report=Report(session_id, grace, answer, verdict),
@@ -99,7 +98,7 @@ def end_by_ptykill(
 def end_by_ptyprocess(
     scenario: Scenario, env: dict[str, str], directory: Path, *, at_least: float
 ) -> Teardown:
-    """Have such a session made and ended by ptyprocess; watch it for ``at_least`` so long."""
+    """Have ptyprocess spawn such a session and end it; observe it for ``at_least`` so long."""
     with PtyprocessSession(scenario, env, directory) as peer:
         members = _members(peer.pids, env["PTYKILL_DEMO"]) - {peer.worker}
         groups = _groups(members)
@@ -118,8 +117,8 @@ def end_by_ptyprocess(
         scenario,
         bars,
         alive=tuple(bar for bar in bars if bar.died is None),
-        claim=str(returned),
-        claimed=done - called,
+        answer=str(returned),
+        answered_at=done - called,
         took=done - called,
         end=until - called,
         groups=groups,
@@ -128,24 +127,24 @@ def end_by_ptyprocess(
 
 
 def find_problems(teardown: Teardown) -> list[str]:
-    """Return what ptykill claims, or the demo of it, and what was not seen."""
+    """Return what ptykill, or the demo, claims about this teardown and the observer did not see."""
     assert teardown.report is not None
     verdict = teardown.report.verdict
     problems = []
     if teardown.report.answer.status != 204:
         problems.append(f"the answer was {teardown.report.answer.status}, not 204")
     if not verdict.empty:
-        problems.append(f"the verdict is that something is left: {verdict.survivors}")
+        problems.append(f"the verdict says that something is left: {verdict.survivors}")
     if teardown.alive:
-        problems.append(f"alive after the answer: {_told(teardown.alive)}")
-    # Not: did not die of SIGKILL. A server may exit because its worker was killed just before it.
+        problems.append(f"alive after the answer: {_list(teardown.alive)}")
+    # They need not die of SIGKILL: a server may exit because its worker was killed before it.
     early = [
         bar
         for bar, job in zip(teardown.bars, teardown.scenario.jobs, strict=False)
         if job.deaf and not job.escaped and bar.died is not None and bar.died < verdict.grace
     ]
     if early:
-        problems.append(f"deaf to SIGHUP, and yet dead before SIGKILL: {_told(early)}")
+        problems.append(f"deaf to SIGHUP, and yet dead before SIGKILL: {_list(early)}")
     if teardown.scenario.saves and (
         teardown.saved != CHAPTERS or verdict.outcome is not Outcome.GRACEFUL
     ):
@@ -154,7 +153,7 @@ def find_problems(teardown: Teardown) -> list[str]:
 
 
 def _members(named: list[int], mark: str) -> set[int]:
-    """Return all there are: who was named, who is in the session, who carries its mark."""
+    """Return all processes of a session: its jobs, its members, and all with its mark."""
     members = {each.pid for each in processes.session_members(named[0])}
     return {*named, *members, *_marked(mark)}
 
@@ -184,17 +183,17 @@ def _names(scenario: Scenario, named: list[int], members: set[int]) -> dict[int,
 
 
 def _bars(observer: Observer, names: dict[int, str], began: float, *kill: float) -> tuple[Bar, ...]:
-    """Return each process's life, on an axis that begins then; ``kill`` is when SIGKILL came."""
+    """Return a bar for each process, on an axis from ``began``; ``kill``: times of SIGKILL."""
     bars = []
     for pid, name in names.items():
         at = observer.died.get(pid)
         died = None if at is None else at / 1e9 - began
         cause = observer.cause(pid) if died is not None else ""
-        # An old kernel does not tell what somebody else's child died of; the time does.
+        # An old kernel does not say what another process's child died of: then the time decides.
         killed = cause == "SIGKILL" if cause else any(died is not None and died >= k for k in kill)
         bars.append(Bar(name, pid, died, cause or ("SIGKILL" if killed else "ended"), killed))
     return tuple(bars)
 
 
-def _told(bars: Iterable[Bar]) -> str:
+def _list(bars: Iterable[Bar]) -> str:
     return ", ".join(f"{bar.name} ({bar.pid})" for bar in bars)

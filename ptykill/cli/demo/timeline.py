@@ -1,7 +1,6 @@
-"""How an teardown is drawn: a bar for each process along one axis of time, and what it died of.
+"""Draw a teardown: a bar for each process along one axis of time, and what it died of.
 
-Nothing here knows a process: it draws what it is told, at the width and with the glyphs of the
-console that it is given.
+The chart takes plain values, and has the width and the glyphs of its console.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ class Bar:
     died: float | None
     cause: str = ""
     killed: bool = False
-    """It did not end in peace."""
+    """It died of SIGKILL."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tick:
-    """Something that was done to the session, at so many seconds on the axis."""
+    """A delivery to the session, or an answer, at a time on the axis (seconds)."""
 
     at: float
     label: str
@@ -43,7 +42,7 @@ class Tick:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chart:
-    """The bars of a session, until ``end`` (seconds), as they were ``now``."""
+    """The bars of a session on an axis until ``end`` (seconds), as they are at ``now``."""
 
     title: Text
     ticks: tuple[Tick, ...]
@@ -66,7 +65,7 @@ class Chart:
         return min(width - 1, int(at / self.end * width))
 
     def _ticks(self, width: int, arrow: str) -> str:
-        """Return the labels, each with its arrow at its time, or beside if there is no room."""
+        """Return the labels, each with its arrow at its time, or before it if room is short."""
         line = ""
         for tick in self.ticks:
             if tick.at > self.now:
@@ -94,7 +93,7 @@ class Chart:
         return drawn
 
     def _axis(self, width: int) -> str:
-        """Return the numbers below the axis, as many as there is room for."""
+        """Return the numbers below the axis, as many as fit."""
         span = 1000 * self.end
         step = _STEPS[min(len(_STEPS) - 1, bisect.bisect_left(_STEPS, span * 10 / width))]
         line = ""
@@ -110,5 +109,5 @@ def _multiples(step: int, span: float) -> Iterator[int]:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a time in words."""
+    """Format a time in milliseconds."""
     return f"{1000 * seconds:.1f} ms"

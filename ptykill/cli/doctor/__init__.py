@@ -1,1 +1,1 @@
-"""``ptykill doctor``: what this machine lets ptykill do, and why not more."""
+"""``ptykill doctor``: which containments work on this machine, and what the others lack."""

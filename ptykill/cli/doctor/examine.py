@@ -1,6 +1,6 @@
-"""What this machine offers for the containment of sessions, found by trying.
+"""Find out what this machine offers for the containment of sessions.
 
-`examine` looks at the kernel, the limits and ``/proc``; `try_tier` has a tier spawn a session, from
+`examine` looks at the kernel, the limits and ``/proc``. `try_tier` has a tier spawn a session, from
 which a daemon escapes, and end it.
 """
 
@@ -27,7 +27,7 @@ from ptykill.system.kernel.procfs import read_file
 
 __all__ = ["Finding", "Trial", "examine", "taken_by_auto", "try_tier"]
 
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 """Seconds that a trial may take."""
 _PLAN = Plan.parse("HUP@session 50ms, KILL 5s")
 _JOB = "sleep 30 & echo up; sleep 30"
@@ -37,7 +37,7 @@ _ESCAPE = f"(setsid sh -c 'sleep 30 & sleep 30' &); sleep 0.05; {_JOB}"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One fact: what was looked at, what was seen, and what is amiss; "" if nothing is."""
+    """One fact: its subject, what was seen, and what is wrong ("" if nothing is)."""
 
     what: str
     seen: str
@@ -46,12 +46,10 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trial:
-    """How a tier did: the seconds that its parts took, or why it can't be had.
+    """The trial of a tier: the seconds of its parts, or what the tier lacks.
 
-    ``end`` does not count the grace that was waited for.
-
-    ``ended`` is True if the session was ended, with the daemon that had escaped from it. The
-    session containment is not asked for that, and ``holds`` says so.
+    ``end`` does not count the grace. ``ended`` is True if the session was ended together with the
+    escaped daemon. ``holds`` is False for the session containment, which need not end the daemon.
     """
 
     tier: str
@@ -64,11 +62,11 @@ class Trial:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at what the tiers stand on."""
+    """Look at what the tiers need."""
     yield Finding("kernel", f"{platform.system()} {platform.release()}")
     yield Finding("python", f"{platform.python_version()}, {sys.executable or 'no interpreter'}")
     yield _proc()
-    yield _births()
+    yield _last_pid()
     yield _cgroups()
     yield from _limits()
 
@@ -82,7 +80,7 @@ async def try_tier(name: str) -> Trial:
     clock = time.perf_counter
     began = clock()
     try:
-        with trio.fail_after(_PATIENCE):
+        with trio.fail_after(_TIMEOUT):
             async with open_supervisor(containment=name, plan=_PLAN) as supervisor:
                 opened = clock()
                 session = await supervisor.spawn(["/bin/sh", "-c", _ESCAPE if holds else _JOB])
@@ -98,7 +96,7 @@ async def try_tier(name: str) -> Trial:
 
 
 async def taken_by_auto() -> str:
-    """Return the containment that ``auto`` takes; "" if there is none."""
+    """Return the name of the containment that ``auto`` takes; "" if none works."""
     try:
         async with open_supervisor() as supervisor:
             return supervisor.containment
@@ -109,22 +107,22 @@ async def taken_by_auto() -> str:
 def _proc() -> Finding:
     lacking = proc.find()
     if lacking is not None:
-        return Finding("/proc", "tells nothing of our processes", lacking)
+        return Finding("/proc", "does not show our processes", lacking)
     if proc.hides:
-        return Finding("/proc", "hides others' processes (hidepid)", "members of other users too")
+        return Finding("/proc", "hides other users' processes (hidepid)", "also those in a session")
     if not proc.tells_children:
-        return Finding("/proc", "tells no children", "every look reads the whole process table")
+        return Finding("/proc", "lists no children", "every scan reads the whole process table")
     if not proc.at_proc:
-        return Finding("/proc", "not mounted, or not of our pid namespace: we have one of our own")
-    return Finding("/proc", "tells children, shows all processes")
+        return Finding("/proc", "not mounted, or of another pid namespace: we mount our own")
+    return Finding("/proc", "lists children, shows all processes")
 
 
-def _births() -> Finding:
-    with closing(LastPid()) as births:
-        known = births.known
+def _last_pid() -> Finding:
+    with closing(LastPid()) as last_pid:
+        known = last_pid.known
     if known:
-        return Finding("births", "told by ns_last_pid")
-    return Finding("births", "not told", "members are looked for before the first is signalled")
+        return Finding("last pid", "known, by ns_last_pid")
+    return Finding("last pid", "not known", "every teardown scans before its first signal")
 
 
 def _cgroups() -> Finding:
@@ -135,20 +133,20 @@ def _cgroups() -> Finding:
     if lacking is not None:
         return Finding("cgroup v2", place, lacking)
     memory = b"memory" in read_file(f"{place}/cgroup.subtree_control").split()
-    oom = "told" if memory else "not told: the memory controller is not enabled below it"
+    oom = "reported" if memory else "not reported: the memory controller is not enabled below it"
     return Finding("cgroup v2", f"{place}; out-of-memory kills are {oom}")
 
 
 def _limits() -> Iterator[Finding]:
     used, most = (_number(f"/proc/sys/kernel/pty/{name}") for name in ("nr", "max"))
     if used is not None and most is not None:
-        few = "hardly any are left" if most - used < 64 else ""
+        few = "fewer than 64 are left" if most - used < 64 else ""
         yield Finding("terminals", f"{used} of {most} in use", few)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = "a session takes 4: raise the soft limit" if 0 <= soft < 1024 else ""
     yield Finding("descriptors", f"{_limit(soft)}, could be {_limit(hard)}", few)
     soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    few = "a session takes 2 and its own" if 0 <= soft < 512 else ""
+    few = "a session takes 2 besides its programs" if 0 <= soft < 512 else ""
     yield Finding("processes of this user", f"{_limit(soft)}, could be {_limit(hard)}", few)
     numbers = _number("/proc/sys/kernel/pid_max")
     if numbers is not None:

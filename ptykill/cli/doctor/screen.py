@@ -1,4 +1,4 @@
-"""What the doctor found, for a person or for a program."""
+"""Print what the doctor has found, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["show"]
 
 
 def show(*, as_json: bool) -> str:
-    """Look, try, and print; return the containment that ``auto`` takes here, "" if it fails."""
+    """Examine, try, and print; return the containment that ``auto`` takes, "" if it fails."""
     findings = list(examine())
     trials = [trio.run(try_tier, name) for name in STRONGEST_FIRST]
     taken = trio.run(taken_by_auto)
@@ -52,8 +52,8 @@ def _print(findings: list[Finding], trials: list[Trial], taken: str) -> None:
             continue
         times = [f"{1000 * seconds:.1f} ms" for seconds in (trial.open, trial.spawn, trial.end)]
         fate = (
-            ("ended with its session" if trial.holds else "would not be known")
-            if (trial.ended)
+            ("ended with its session" if trial.holds else "is not found")
+            if trial.ended
             else "was not ended"
         )
         mark = Text("✓", "green") if trial.ended else Text("✗", "red")
