@@ -1,6 +1,6 @@
-"""For tests: of what embeds ptykill, and of whatever ends terminal sessions.
+"""Help for tests: fake sessions, programs that are hard to end, and a judge of killers.
 
-Fakes, which are sessions without processes, on any clock:
+Fakes are sessions without processes, on any clock:
 
 >>> import trio, trio.testing, ptykill
 >>> from ptykill.testing import FakeTier, Member
@@ -13,9 +13,9 @@ Fakes, which are sessions without processes, on any clock:
 >>> verdict.empty, verdict.outcome.value, verdict.took
 (True, 'killed', 1.0)
 
-
-Adversaries, which are real programs that are hard to end, and a judge that says how a killer fares
-with them: `ptykill.testing.adversaries`, and ``python -m ptykill.testing.judge``.
+`ptykill.testing.adversaries` are real programs that are hard to end, and ``python -m
+ptykill.testing.judge`` runs a killer against them. `ptykill.testing.processes` finds processes by a
+mark in their environment, and `ptykill.testing.observer` records when processes die.
 """
 
 from ptykill.testing.fakes import FakeContainment, FakeTerminal, FakeTier, Member

@@ -1,7 +1,7 @@
-"""Fakes: sessions without processes, for tests of what embeds ptykill, on any clock.
+"""Fake sessions, without processes, for tests of programs that embed ptykill, on any clock.
 
-A `Member` is a process by its habits: what it dies of and how long that takes. It has to be used
-with a virtual clock or short delays, since nothing but the clock makes it die.
+A `Member` describes a process: which signals it dies of, and how long that takes. Use a virtual
+clock or short delays, since only the clock makes a member die.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ __all__ = ["FakeContainment", "FakeTerminal", "FakeTier", "Member"]
 
 @dataclasses.dataclass
 class Member:
-    """A process that isn't: its habits, and what was done to it.
+    """A fake process: how it reacts to signals, and the signals that it got.
 
-    ``dies_of`` maps names of signals to the seconds it takes to die of them; SIGKILL takes none
-    unless it says otherwise (`math.inf`: unkillable). ``lives`` is when it ends by itself, in
-    seconds from its birth. ``refuses`` makes the kernel refuse every signal (EPERM). ``escaped``
-    puts it beyond `Reach.SESSION` and within `Reach.ESCAPED`. ``got`` is what it was sent, in
-    order.
+    ``dies_of`` maps names of signals to the seconds in which it dies of them; SIGKILL takes none by
+    default (`math.inf`: unkillable). ``lives`` is the seconds from the spawn after which it ends by
+    itself. ``refuses`` makes the kernel refuse every signal (EPERM). ``escaped`` puts it outside
+    `Reach.SESSION` and inside `Reach.ESCAPED`. ``got`` has the signals that it was sent, in order.
     """
 
     dies_of: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -41,10 +40,10 @@ class Member:
 
 
 class FakeTier:
-    """A tier whose sessions are made of `Member` objects.
+    """A tier whose sessions consist of `Member` objects.
 
-    ``leader`` and ``members`` are what each session is made of (copied for each), ``failure`` what
-    `spawn` raises instead. ``spawned`` lists the containments made, the oldest first.
+    Each session has copies of ``leader`` and ``members``. If ``failure`` is not None, `spawn`
+    raises it. ``spawned`` lists the containments, the oldest first.
     """
 
     name: str = "fake"
@@ -76,7 +75,7 @@ class FakeTier:
         return Spawned(containment, containment.terminal)
 
     def prepare(self) -> None:
-        """Have nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
     async def close(self) -> None:
         """Note that it was closed."""
@@ -85,7 +84,7 @@ class FakeTier:
 
 
 class FakeContainment:
-    """A session of members that die by the clock. Follows `contract.Containment`."""
+    """A session of members that die by the clock. Follows `protocols.Containment`."""
 
     name: str = FakeTier.name
     killed: bool = False
@@ -104,7 +103,7 @@ class FakeContainment:
         self._found: list[Member] = []
 
     def signal(self, name: str, reach: Reach) -> Signalled:
-        """Send a signal to those within reach, who die of it when it is time."""
+        """Send a signal to the members within reach; each dies of it after its time."""
         within = [] if reach is Reach.ESCAPED else [self.leader]
         if reach in (Reach.SESSION, Reach.ESCAPED, Reach.ALL):
             outside = reach is Reach.ESCAPED
@@ -127,7 +126,7 @@ class FakeContainment:
         return self.signal("KILL", Reach.ALL)
 
     def finish_signal(self) -> None:
-        """Nobody is ever left."""
+        """Do nothing: `signal` is never unfinished."""
 
     def hand_over(self, handover: Handover) -> None:
         """Remember the handover."""
@@ -148,7 +147,7 @@ class FakeContainment:
         return bool(self._found)
 
     async def wait_members(self) -> None:
-        """Wait for the death of one that was found."""
+        """Wait until one of the members that `members_left` found is dead."""
         await self._until(lambda: not all(map(self.alive, self._found)))
 
     def reap(self) -> ExitStatus | None:
@@ -157,7 +156,7 @@ class FakeContainment:
         return self.leader.status
 
     def survivors(self) -> tuple[Survivor, ...]:
-        """Return those that live."""
+        """Return the processes that live."""
         return tuple(
             Survivor(
                 self._pid_of(member),
@@ -170,7 +169,7 @@ class FakeContainment:
         )
 
     def caveats(self) -> frozenset[Caveat]:
-        """Nothing is hidden here."""
+        """Return none: nothing is hidden here."""
         return frozenset()
 
     def close(self) -> None:
@@ -178,7 +177,7 @@ class FakeContainment:
         self.closed = True
 
     def alive(self, member: Member) -> bool:
-        """Return whether a member's time has not come."""
+        """Return whether a member lives."""
         return self._dies[id(member)] > trio.current_time()
 
     def exit(self, code: int = 0) -> None:
@@ -210,9 +209,10 @@ class FakeContainment:
 
 
 class FakeTerminal:
-    """A terminal that remembers. Follows `contract.Terminal`.
+    """A fake terminal. Follows `protocols.Terminal`.
 
-    ``typed`` is what was sent, ``size`` rows and columns, and `write` is the program's side.
+    ``typed`` is the input so far, ``size`` the rows and columns. A test calls `write` as the
+    program would.
     """
 
     def __init__(self, containment: FakeContainment) -> None:
@@ -224,7 +224,7 @@ class FakeTerminal:
         self._changed = trio.Event()
 
     def write(self, data: bytes) -> None:
-        """Let the program write."""
+        """Write as the program does."""
         self._output += data
         self._wake()
 
@@ -236,12 +236,12 @@ class FakeTerminal:
         return self.receive_now()
 
     def receive_now(self) -> bytes:
-        """Return the output that is there."""
+        """Return the output that has come."""
         data, self._output = self._output, b""
         return data
 
     async def send_all(self, data: bytes) -> None:
-        """Remember what is typed."""
+        """Record the input."""
         await trio.lowlevel.checkpoint()
         if not self.open:
             msg = "the terminal has been hung up"
@@ -249,7 +249,7 @@ class FakeTerminal:
         self.typed += data
 
     def resize(self, rows: int, cols: int) -> None:
-        """Remember the size."""
+        """Record the size."""
         self.size = (rows, cols)
 
     async def keep_at_end(self) -> None:
@@ -260,7 +260,7 @@ class FakeTerminal:
         """Do nothing: the output is never stopped."""
 
     def hang_up(self) -> None:
-        """Close, and send the leader SIGHUP as the kernel would."""
+        """Close, and send SIGHUP to the leader, as the kernel does."""
         if self.open:
             self.open = False
             self._containment.signal("HUP", Reach.LEADER)

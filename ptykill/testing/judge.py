@@ -1,4 +1,4 @@
-"""Judge whatever ends terminal sessions by programs that are hard to end.
+"""Judge killers of terminal sessions by programs that are hard to end.
 
 ::
 
@@ -6,10 +6,10 @@
     python -m ptykill.testing.judge ptyprocess psutil      # others, by name
     python -m ptykill.testing.judge mine.py:Killer --only x  # yours, with some of the programs
 
-Each killer runs in a process of its own for each program, and is looked at from outside: who
-carries the program's mark, and lives, at the moment at which the killer claims that the session is
-over. A killer passes if nobody does, if a clean-up that was within the grace was finished, if it
-came back in time, and if a bystander was left in peace.
+Each killer runs in a process of its own for each program. When it claims that the session is over,
+the judge looks for living processes that carry the program's mark. A killer passes if there is
+none, if a clean-up within the grace was finished, if it returned in time, and if it left an
+unrelated process alone.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ PASSED, LEFT, LIED, HUNG, CUT, BROKE = "passed", "left some", "lied", "hung", "c
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judgement:
-    """How a killer did with a program.
+    """The result of a killer with a program.
 
-    ``result``: ``passed``; ``left some``: alive, and did not claim otherwise; ``lied``: claimed
-    that it was over while ``survivors`` lived; ``hung``; ``cut short``: all is over, but so was a
-    clean-up that had its grace; ``broke``: it raised, or harmed a bystander. ``seconds`` is how
-    long it took.
+    ``result`` is one of: ``passed``; ``left some``: processes live, and it did not claim otherwise;
+    ``lied``: it claimed that the session is over while ``survivors`` lived; ``hung``: it did not
+    return in time; ``cut short``: the session is over, but a clean-up within the grace was not
+    finished; ``broke``: it raised, or harmed an unrelated process. ``seconds`` is how long it took.
     """
 
     killer: str
@@ -63,7 +63,7 @@ class Judgement:
 
 
 def judge(killer: str, program: Program) -> Judgement:
-    """Have a killer end a program, and judge it."""
+    """Run a program, have a killer end it, and judge the result."""
     mark = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="ptykill-judge-") as name:
         try:
@@ -80,7 +80,7 @@ def _judge(killer: str, program: Program, folder: Path, mark: str) -> Judgement:
         until = time.monotonic() + _PATIENCE
         while not (folder / "ready").exists() or (program.stops and not _stopped(mark)):
             if time.monotonic() > until:
-                return Judgement(killer, program.name, BROKE, said="it was never ready")
+                return Judgement(killer, program.name, BROKE, said="the program was never ready")
             time.sleep(0.005)
         began = time.monotonic()
         try:
@@ -110,7 +110,7 @@ def _stopped(mark: str) -> bool:
 
 @contextmanager
 def _bystander() -> Iterator[Any]:
-    """Run a process that no killer has a business with; it ends by itself, or by any signal."""
+    """Run an unrelated process, which no killer may signal; yield whether it lives."""
     with subprocess.Popen(["/bin/sleep", "120"], start_new_session=True) as process:
         try:
             yield lambda: process.poll() is None
@@ -138,7 +138,10 @@ class _Worker:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
 
     def ask(self, verb: str, *about: object) -> Any:  # noqa: ANN401 - what the killer returned
-        """Have something done within the seconds that come last. Raises RuntimeError."""
+        """Call a method; the last argument is its time-out in seconds.
+
+        Raises RuntimeError with the method's error, or TimeoutError.
+        """
         *arguments, within = about
         assert isinstance(within, int | float)
         self._stdin.write(json.dumps([verb, *arguments]).encode() + b"\n")
@@ -171,10 +174,10 @@ class _Worker:
 
 
 def _work(killer: str) -> None:
-    """Be that process, until stdin ends."""
+    """Answer requests from standard input, as that process, until its end."""
     adapter = find_killer(killer)()
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # Whatever else is printed is no answer.
+    os.dup2(2, 1)  # The killer's own prints are no answers.
     for line in sys.stdin:
         verb, *about = json.loads(line)
         value: object = None
@@ -189,7 +192,7 @@ def _work(killer: str) -> None:
                     adapter.type_in(about[0].encode())
                 case "end":
                     value = adapter.end(about[0])
-        except Exception as failure:  # noqa: BLE001 - it is told
+        except Exception as failure:  # noqa: BLE001 - it is the answer
             error = f"{type(failure).__name__}: {failure}"
         answers.write(json.dumps([value, error]) + "\n")
         answers.flush()
@@ -210,15 +213,15 @@ def _environment(mark: str) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Judge, print a table; return 1 if a killer did not pass everything."""
+    """Judge, and print a table; return 1 if a killer did not pass with a program."""
     parser = argparse.ArgumentParser(
         prog="python -m ptykill.testing.judge",
-        description="How killers of terminal sessions fare with programs that are hard to end.",
-        epilog=f"killers: {', '.join(KILLERS)}, or yours as module:Class or file.py:Class",
+        description="Run killers of terminal sessions against programs that are hard to end.",
+        epilog=f"killers: {', '.join(KILLERS)}, or your own as module:Class or file.py:Class",
     )
     parser.add_argument("killers", nargs="*", default=["ptykill"])
-    parser.add_argument("--only", default="", help="programs whose name has this in it")
-    parser.add_argument("--json", action="store_true", help="a line for each judgement")
+    parser.add_argument("--only", default="", help="only programs whose name contains this")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each result")
     parser.add_argument("--killer", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.killer:

@@ -1,7 +1,7 @@
-"""Ways to spawn a terminal session and end it, as the judge asks for them.
+"""Killers: adapters by which the judge has a library spawn one terminal session and end it.
 
-One killer object ends one session. Another killer is judged by writing one more: a class with these
-four methods, named as ``module:Class`` or ``path/file.py:Class``.
+A killer object is for one session. To judge another killer, write a class with the four methods of
+`Killer`, and name it as ``module:Class`` or ``path/file.py:Class``.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ __all__ = ["KILLERS", "Killer", "find_killer"]
 
 
 class Killer(Protocol):
-    """Spawns one session and ends it. Everything blocks."""
+    """Spawns one session and ends it. All methods block."""
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
-        """Start the command on a terminal of its own, and keep that drained."""
+        """Start the command on a terminal of its own, and keep reading its output."""
 
     def type_in(self, data: bytes) -> None:
         """Type into the terminal."""
 
     def end(self, grace: float) -> bool:
-        """End the session, politely for ``grace`` seconds; return whether it claims to have."""
+        """End the session, by force after ``grace`` seconds; return whether it claims success."""
 
     def close(self) -> None:
-        """Give back what is left."""
+        """Release what the session held."""
 
 
 class Ptykill:
-    """ptykill, with a containment."""
+    """ptykill, with one containment."""
 
     def __init__(self, containment: str = "auto") -> None:
         self._host = ptykill.Host(
@@ -50,7 +50,7 @@ class Ptykill:
         )
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
-        """Spawn; it drains by itself."""
+        """Spawn; ptykill reads the output by itself."""
         self._session = self._host.spawn(command, env=env, cwd=folder)
 
     def type_in(self, data: bytes) -> None:
@@ -58,7 +58,7 @@ class Ptykill:
         self._host.call(self._session.send, data)
 
     def end(self, grace: float) -> bool:
-        """Believe the verdict, which claims nothing of those that it says it can't know."""
+        """Terminate; a verdict that can't know of escaped processes claims no success."""
         verdict = self._host.call(partial(self._session.terminate, grace=grace))
         return verdict.empty and ptykill.Caveat.ESCAPEES_UNKNOWN not in verdict.caveats
 
@@ -68,7 +68,7 @@ class Ptykill:
 
 
 class Ptyprocess:
-    """ptyprocess, which Jupyter and pexpect stand on: ``terminate(force=True)``."""
+    """ptyprocess, which Jupyter and pexpect use: ``terminate(force=True)``."""
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str], folder: str) -> None:
         """Spawn."""
@@ -81,12 +81,12 @@ class Ptyprocess:
         self._process.write(data)
 
     def end(self, grace: float) -> bool:
-        """Terminate; it has no other grace than its own."""
+        """Terminate; its grace is fixed."""
         del grace
         return cast(bool, self._process.terminate(force=True))
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: `terminate` has released everything."""
 
 
 class _Forked:
@@ -108,11 +108,11 @@ class _Forked:
         os.write(self.master, data)
 
     def close(self) -> None:
-        """Leave the terminal to the end of this process: a thread reads it."""
+        """Do nothing: a thread reads the terminal until this process exits."""
 
 
 class Killpg(_Forked):
-    """What most programs do: SIGHUP to the process group, a wait for the leader, SIGKILL."""
+    """What most programs do: SIGHUP to the process group, wait for the leader, SIGKILL."""
 
     def end(self, grace: float) -> bool:
         """Return True when the leader has been reaped."""
@@ -131,7 +131,7 @@ class Psutil(_Forked):
     """The recipe of psutil's documentation: the tree of children, terminated, then killed."""
 
     def end(self, grace: float) -> bool:
-        """Return whether all that were found are gone."""
+        """Return whether all processes that were found are gone."""
         leader = psutil.Process(self.pid)
         processes = [*leader.children(recursive=True), leader]
         for process in processes:
@@ -146,7 +146,7 @@ class Psutil(_Forked):
 
 
 def _drain(master: int) -> None:
-    """Read a terminal all along, in a thread."""
+    """Read a terminal's output in a thread, so that its programs never block."""
 
     def read() -> None:
         with contextlib.suppress(OSError):

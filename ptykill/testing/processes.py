@@ -1,7 +1,7 @@
-"""An independent view of the process table, for tests: nothing of ptykill is used here.
+"""Read the process table, for tests, without using anything of ptykill.
 
-Who belongs to a test is known by a mark, a random word in the environment of its processes; those
-that wipe their environment carry it as an argument.
+The processes of a test carry a mark: a random word in their environment, or an argument if they
+wipe their environment.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def every_process() -> list[Process]:
 
 
 def session_members(sid: int) -> list[Process]:
-    """Return those of a POSIX session that are alive, whatever their process groups."""
+    """Return the living members of a POSIX session, in all process groups."""
     return [each for each in every_process() if each.session == sid and each.alive]
 
 
 def descendants(pid: int) -> list[Process]:
-    """Return those that are alive among the children of a process, their children, and so on."""
+    """Return the living descendants of a process: children, their children, and so on."""
     table = every_process()
     found: list[Process] = []
     parents = {pid}
@@ -102,12 +102,12 @@ def descendants(pid: int) -> list[Process]:
 
 
 def spawned(pid: int) -> list[Process]:
-    """Return the living descendants of a process but those that ptykill itself has there."""
+    """Return the living descendants of a process, without ptykill's own helper processes."""
     return [each for each in descendants(pid) if not our_own(each)]
 
 
 def marked(mark: str) -> list[Process]:
-    """Return the living processes, but this one, that carry a mark."""
+    """Return the living processes that carry a mark, without this process."""
     word = mark.encode()
     return [
         each
@@ -117,7 +117,7 @@ def marked(mark: str) -> list[Process]:
 
 
 def left(mark: str, within: float = 2.0) -> list[str]:
-    """Describe who carries a mark after so many seconds, or as soon as that is nobody."""
+    """Wait up to so many seconds until no process carries a mark; describe those that do then."""
     until = time.monotonic() + within
     while (found := marked(mark)) and time.monotonic() < until:
         time.sleep(0.01)
@@ -125,7 +125,7 @@ def left(mark: str, within: float = 2.0) -> list[str]:
 
 
 def our_own(process: Process) -> bool:
-    """Return whether it is one of those that ptykill has beside a host."""
+    """Return whether a process is a helper of ptykill's: a warden or a keeper."""
     return process.name.startswith("ptykill-")
 
 
@@ -133,7 +133,7 @@ def _environment_and_arguments(process: Process) -> bytes:
     home = Path(f"/proc/{process.pid}")
     folders = [home]
     if process.state == "Z":
-        # A main thread that has exited shows nothing of its own; the threads that live still do.
+        # A main thread that has exited has no environment in /proc; its living threads have it.
         with contextlib.suppress(OSError):
             folders = [*(home / "task").iterdir()]
     data = b""
@@ -145,7 +145,7 @@ def _environment_and_arguments(process: Process) -> bytes:
 
 
 def names(processes: Iterable[Process]) -> list[str]:
-    """Describe processes for a message that a person will read."""
+    """Describe processes for a message to a person."""
     described = []
     for each in processes:
         with contextlib.suppress(OSError):

@@ -1,9 +1,9 @@
-"""What an adversary is, and how one is written: in Python, in sh, or typed into a bash.
+"""Define an adversary: a program in Python, in sh, or typed into a bash.
 
-All of them are bounded: by an alarm or by ``sleep 60``, in the number of their processes, and in
-memory. They work in a folder of their own, write a file ``ready`` when there is something to be
-ended, and ``cleaned`` when they have finished cleaning up. Their processes carry a mark, a random
-word, as an argument; those that do not wipe their environment carry it there as well.
+All of them are bounded: in time by an alarm or ``sleep 60``, in the number of their processes, and
+in memory. They work in a folder of their own, write a file ``ready`` when they can be ended, and
+``cleaned`` when they have finished a clean-up. Their processes carry a mark, a random word, as an
+argument, and also in the environment unless they wipe that.
 """
 
 from __future__ import annotations
@@ -83,13 +83,12 @@ def end_main_thread():
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A program, how to start it, and how its end has to look.
+    """A program, how to start it, and the result that its end must have.
 
-    ``escapes``: some of it leaves the session and loses its parent, so that only a containment that
-    holds whatever it started can end it. ``needs`` are the commands that it runs. ``typed`` is
-    typed into it once it runs. ``outcome``, ``status`` and ``cleans_up`` are what a
-    hangup, the grace and SIGKILL have to lead to; ``members`` is how many processes there are at
-    least when it is ready.
+    ``escapes``: a process leaves the session and loses its parent, so that only a containment that
+    keeps escaped processes can end it. ``needs`` are the commands that it runs. ``typed`` is typed
+    into it once it runs. ``outcome``, ``status`` and ``cleans_up`` are the result of SIGHUP, the
+    grace, and SIGKILL. ``members`` is the least number of its processes when it is ready.
     """
 
     name: str
@@ -107,21 +106,21 @@ class Program:
 
     @property
     def missing(self) -> list[str]:
-        """The commands that it needs and this machine does not have."""
+        """The commands that it needs and that are not on PATH."""
         return [command for command in self.needs if shutil.which(command) is None]
 
     @property
     def grace(self) -> float:
-        """Seconds: long where it is not to be used up, short where it is.
+        """Seconds of grace: long if the program ends within it, short if it has to be killed.
 
-        Not too short for a leader that has to end by itself while others are killed.
+        A leader that ends by itself while other processes are killed gets a whole second.
         """
         if self.outcome is Outcome.GRACEFUL:
             return 30.0
         return 0.3 if self.status == KILLED else 1.0
 
     def command(self, folder: Path, mark: str) -> list[str]:
-        """Write the program into a folder and return what runs it."""
+        """Write the program into a folder, and return the command that runs it."""
         if not self.source:
             return list(self.interpreter)
         file = folder / "program"
@@ -140,7 +139,7 @@ def python(
     status: ExitStatus | None = HUNG_UP,
     **more: Any,  # noqa: ANN401 - fields of Program
 ) -> Program:
-    """Return a program in Python; the prelude above goes before its source."""
+    """Return a program in Python; the prelude above comes before its source."""
     interpreter = (sys.executable, "-I", "-S")
     return Program(
         name, about, _PRELUDE + textwrap.dedent(source), interpreter, outcome, status, **more
