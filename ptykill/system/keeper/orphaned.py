@@ -62,7 +62,7 @@ class OrphanedTeardown:
             self._handle(Event.STOP_REQUESTED)
         return self._due
 
-    def be_in_time(self) -> float:
+    def do_due(self) -> float:
         """Do what is due; return when to be called again."""
         now = time.monotonic()
         if now >= self._kill_due:

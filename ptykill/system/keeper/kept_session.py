@@ -1,0 +1,237 @@
+"""One session, as its keeper has it: reaps and kills its processes, and sees when none is left.
+
+The keeper is a subreaper (prctl(2)): a process below it that loses its parent, by a double fork or
+otherwise, becomes its child. So
+
+- no process of the session escapes the keeper, and all its children are of this session;
+- the session is empty when the keeper has no child left. wait(2) says ECHILD then, which is a fact
+  and no look at a table. It is an event, too, since every death of a child is one;
+- killing its children is enough, and free of races. Only the keeper can reap them, so their pids
+  stay theirs. The children of the dead become its own, until there are none.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+
+from ptykill.system.keeper import wire
+from ptykill.system.keeper.orphaned import OrphanedTeardown
+from ptykill.system.keeper.poller import Poller
+from ptykill.system.keeper.resources import Resources
+from ptykill.system.kernel.children import WALL
+from ptykill.system.kernel.pidfd import open_pidfd
+from ptykill.system.kernel.procfs import descends, in_other_pid_namespace, members
+
+__all__ = ["KeptSession"]
+
+_RETRY_FIRST, _RETRY_LONGEST = 0.005, 1.0
+"""Seconds between two rounds of SIGKILL while a process lives: doubling, up to the longest."""
+_IN_CGROUP = 0.05
+"""Seconds for which the keeper stays in the cgroup: a shorter session's keeper is never moved."""
+
+
+class KeptSession:
+    """The processes of one session, from the start of its leader until none is left."""
+
+    def __init__(
+        self, leader: int, resources: Resources, poller: Poller, on_exited: Callable[[], None]
+    ) -> None:
+        self.leader: int = leader
+        self.status: wire.Status | None = None
+        """How the leader ended; None while it lives."""
+        self.over: bool = False
+        self.due: float = math.inf
+        """When to call `do_due`, in monotonic seconds."""
+        self._resources = resources
+        self._poller = poller
+        self._on_exited = on_exited
+        self._exit_told = False
+        self._killing = False
+        self._retry = _RETRY_FIRST
+        self._refused: set[int] = set()
+        """The pids that SIGKILL was refused for, in the last round."""
+        self._teardown: OrphanedTeardown | None = None
+
+    def stay_in_cgroup(self) -> None:
+        """Leave the cgroup a little later, when the leader has started inside."""
+        if self._resources.inside:
+            self.due = min(self.due, time.monotonic() + _IN_CGROUP)
+
+    def close(self) -> None:
+        """Stop to watch the cgroup."""
+        if self._resources.cgroup is not None:
+            self._poller.unregister(self._resources.cgroup.events)
+
+    # --- who is left ------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Reap the dead, and find out whether the session is empty."""
+        if self._is_empty():
+            return
+        # A death after this is a new event. The second look finds one that came before it.
+        self._resources.drain_deaths()
+        if self._is_empty():
+            return
+        if self.status is None:
+            self._reap_until_leader()
+        if self.status is not None:
+            self._reap_all_but_leader()
+        if self._killing:
+            self._kill_children()
+
+    def _is_empty(self) -> bool:
+        """Return whether no process of the session is left, and so the session is over."""
+        if _any_child_lives() or not self._reap_all():
+            return False
+        cgroup = self._resources.cgroup
+        if cgroup is not None and cgroup.any_of_ours(self._is_ours):
+            # It has lost its parent in another pid namespace.
+            self._poller.register(cgroup.events, self.look, select.POLLPRI)
+            # There is no event when it exits as long as this process is inside, or a stranger.
+            self.due = min(self.due, time.monotonic() + _IN_CGROUP)
+            return False
+        self.over = True
+        return True
+
+    def _is_ours(self, pid: int) -> bool:
+        """Return whether a process in the cgroup is of the session, and no stranger moved into it.
+
+        A process that loses its parent becomes a child of the keeper, or of the first process of
+        its own pid namespace (Linux find_new_reaper). So a process in the keeper's pid namespace
+        that does not descend from the keeper is a stranger. Of one in another namespace the cgroup
+        knows more than descent.
+        """
+        if pid in self._resources.not_members:
+            return False
+        return descends(pid, os.getpid()) or in_other_pid_namespace(pid)
+
+    def _reap_until_leader(self) -> None:
+        """Reap dead orphans, until there is none, or the leader is found dead.
+
+        The leader is not reaped while another process lives: it keeps the number of the session and
+        of its process group, which signals may still be sent to, from being given out again.
+        """
+        while True:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
+            if found is None:
+                return
+            if found.si_pid == self.leader:
+                self.status = self.status_of(found)
+                return
+            reap(found.si_pid)
+
+    def _reap_all_but_leader(self) -> None:
+        if not self._exit_told:
+            self._exit_told = True
+            self._on_exited()
+        # waitid(2) shows the leader's zombie again and again, and not those behind it.
+        for pid in self._resources.children.list():
+            if pid != self.leader:
+                reap(pid)
+
+    def _reap_all(self) -> bool:
+        """Reap every child; return whether none is left, not even one that can't be reaped."""
+        try:
+            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL):
+                if found.si_pid == self.leader:
+                    self.status = self.status_of(found)
+        except ChildProcessError:
+            return True
+        return False
+
+    def status_of(self, found: os.waitid_result) -> wire.Status:
+        """Return how a child ended, as it is sent to the host."""
+        if found.si_code == os.CLD_EXITED:
+            return found.si_status, None, False, False
+        cgroup = self._resources.cgroup
+        oom = found.si_status == signal.SIGKILL and cgroup is not None and cgroup.oom()
+        return None, found.si_status, found.si_code == os.CLD_DUMPED, oom
+
+    # --- its end ----------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """Kill until no process is left: at every death, and now and then."""
+        if not self._killing:
+            self._killing = True
+            self.due = time.monotonic() + self._retry
+        self._kill_children()
+
+    def spare(self) -> None:
+        """Kill no more: reap the leader, and stay the parent of the processes that are left."""
+        reap(self.leader)
+        self.look()
+
+    def end_without_host(self, handover: wire.Handover, ago: float) -> None:
+        """Carry out the rest of the plan, which the host handed over so many seconds ago."""
+        self._teardown = OrphanedTeardown(self, handover, ago)
+        due = self._teardown.begin(killing=self._killing)  # It may set ours: a kill's next round.
+        self.due = min(self.due, due)
+
+    def do_due(self) -> None:
+        """Do what is due: leave the cgroup, kill again, and the plan's next step without a host."""
+        self.due = math.inf
+        self._resources.leave_cgroup()
+        if self._killing:
+            self._kill_descendants()
+            self._retry = min(2 * self._retry, _RETRY_LONGEST)
+            self.due = time.monotonic() + self._retry
+        self.look()
+        if self._teardown is not None and not self.over:
+            due = self._teardown.do_due()
+            self.due = min(self.due, due)
+
+    def _kill_children(self) -> None:
+        _, self._refused = self._resources.children.kill()
+
+    def _kill_descendants(self) -> None:
+        """Kill the processes below a child that can't be killed, and so keeps them from us.
+
+        They are found by /proc, over which root can mount what it likes. So a keeper of root's does
+        this only if a child has refused SIGKILL, which none does as long as root has its rights.
+        """
+        alive: set[int] = set()
+        if self._refused or os.geteuid():
+            with suppress(OSError):  # EMFILE, ENOMEM: the next round may do better.
+                ourselves = open_pidfd(os.getpid())
+                assert ourselves is not None
+                with closing(ourselves):
+                    for process in members(ourselves):
+                        alive.add(process.pid)
+                        try:
+                            process.send(signal.SIGKILL)
+                        except PermissionError:
+                            self._refused.add(process.pid)
+        cgroup = self._resources.cgroup
+        if cgroup is not None:
+            self._refused |= cgroup.kill_each(self._is_ours)
+            if self._refused:
+                with suppress(OSError):
+                    # For processes that can't be killed one by one. No other member lives that
+                    # could move a stranger in between this look and the kill.
+                    if self._refused.issuperset(alive.union(cgroup.members())):
+                        cgroup.kill()
+
+
+def reap(pid: int) -> None:
+    """Reap a child, if it is dead."""
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | WALL)
+
+
+def _any_child_lives() -> bool:
+    """Return whether any child is alive, in whatever state.
+
+    Asked for stopped children, and not for dead ones, wait(2) says ECHILD if there are none that
+    might stop: all are zombies, or there are none (Linux do_wait, notask_error).
+    """
+    try:
+        os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG | os.WNOWAIT | WALL)
+    except ChildProcessError:
+        return False
+    return True
