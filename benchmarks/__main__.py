@@ -19,18 +19,19 @@ from benchmarks.hosts import Limits
 from benchmarks.machine import describe, machine
 from benchmarks.page import write
 from benchmarks.plots import plot
-from benchmarks.report import JSON, show
+from benchmarks.report import JSON
 from benchmarks.subreaper import run_in_child
+from benchmarks.tables import show
 
 SECONDS_A_ROUND = 20.0
-"""What a round of any case may take where a number of rounds was asked for."""
+"""The time for a round of any case, if ``--rounds`` was given."""
 SECONDS_A_SESSION = 0.05
 OVERHEAD = 60.0
-"""Seconds for all that is not a round: starting, compiling, filling memory."""
+"""Seconds for what is not a round: starting, compiling, filling memory."""
 
 
 def main() -> int:
-    """Run the cases that were asked for; 1 if something is wrong with what they saw."""
+    """Run the chosen cases; return 1 if one of them has found a problem."""
     if sys.platform != "linux":
         print("The benchmarks need Linux: pidfds, /proc, subreapers.", file=sys.stderr)
         return 2
@@ -49,7 +50,7 @@ def main() -> int:
 
 
 def raise_file_limit() -> None:
-    """Have as many descriptors as the machine allows; what is started has them as well."""
+    """Raise the limit of descriptors to the hard limit; child processes inherit it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -59,7 +60,7 @@ def parsed() -> argparse.Namespace:
     about = [f"  {name:<14} {case.about}" for name, case in CASES.items()]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="What ending a session costs here, elsewhere, and at the kernel's floor.",
+        description="Measure what ending a session costs: ptykill, other libraries, and bare C.",
         epilog="\n".join(("cases:", *about)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,16 +70,16 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=positive, help="rounds of every case but leaks")
     parser.add_argument("--sessions", type=positive, help="sessions that leaks spawns and ends")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw them there (matplotlib)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw plots there (matplotlib)")
     parser.add_argument(
-        "--page", type=Path, metavar="FILE", help="put the tables into this page, between its marks"
+        "--page", type=Path, metavar="FILE", help="write the tables into this page, at its marks"
     )
     parser.add_argument(
         "--again",
         type=Path,
         metavar="FILE",
-        help="measure nothing: publish what --json has written",
+        help="measure nothing: publish the figures of this file, which --json has written",
     )
     return parser.parse_args()
 
@@ -92,7 +93,7 @@ def positive(text: str) -> int:
 
 
 def limits(name: str, case: Case, options: argparse.Namespace) -> Limits | None:
-    """Return a case's limits; a number that was asked for is given the time it needs."""
+    """Return a case's limits; if a number was given, with the time that it needs."""
     found = case.full if not options.quick else case.quick or (case.full if options.case else None)
     asked, each = (
         (options.sessions, SECONDS_A_SESSION)
@@ -105,7 +106,7 @@ def limits(name: str, case: Case, options: argparse.Namespace) -> Limits | None:
 
 
 def run(chosen: dict[str, Limits], options: argparse.Namespace) -> int:
-    """Run cases one after another, show each, write them all, and publish them."""
+    """Run cases one after another, print each, write all, and publish them."""
     about = machine()
     document: dict[str, JSON] = {"machine": about, "command": sys.argv[1:]}
     results: dict[str, JSON] = {}
@@ -127,14 +128,14 @@ def run(chosen: dict[str, Limits], options: argparse.Namespace) -> int:
         }
         problems += result.problems
         document["cases"] = results
-        if options.json is not None:  # After each: what has been measured is kept.
+        if options.json is not None:  # After each case, so that an interruption loses only one.
             options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     publish(document, options.plots, options.page)
     return 1 if problems else 0
 
 
 def publish(document: Mapping[str, Any], plots: Path | None, page: Path | None) -> None:
-    """Draw the figures, and put the tables into a page, if that was asked for."""
+    """Draw the plots, and write the tables into a page, if these were given."""
     if plots is not None:
         plot(document, plots)
     if page is not None:

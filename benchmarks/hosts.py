@@ -1,4 +1,4 @@
-"""The processes that hold the systems, and how each gets its turn."""
+"""Start the processes that hold the systems, and give each system its turn."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = ["START_BOUND", "Hosts", "Limits", "Notes", "interleave"]
 T = TypeVar("T")
 
 WARM_UP = 2
-"""Rounds before the first that counts, where there are many."""
+"""Rounds before the first that counts, if there are many."""
 START_BOUND = 120.0
 """Seconds that a host may take to start, and to fill its memory."""
 LATER = 1.0
-"""Seconds after the answer at which is counted who is left alive."""
+"""Seconds after the answer at which the processes left alive are counted."""
 UP_BOUND = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A case stops at the first: so many rounds, so many seconds since the first of them.
+    """The limits of a case: it stops after so many rounds or so many seconds.
 
-    ``largest`` is the most of what the case has more and more of: megabytes, sessions, processes.
+    ``largest`` is the largest size of a case that grows: megabytes, sessions, processes.
     """
 
     rounds: int
@@ -43,7 +43,7 @@ class Limits:
 
 
 class Notes(Protocol):
-    """Where what happens on the way is noted."""
+    """Where remarks and problems of a case are collected."""
 
     remarks: list[str]
     problems: list[str]
@@ -58,7 +58,7 @@ class Hosts:
     systems: dict[str, tuple[Worker, str]] = field(default_factory=dict)
 
     def start(self, modules: Sequence[str], megabytes: int = 0, size: str = "") -> list[str]:
-        """Start one more; return the names of its systems. A size becomes part of their labels."""
+        """Start a host; return the names of its systems. A size becomes part of their labels."""
         return self._met(self._launched(modules, megabytes), modules, size)
 
     def start_each(self, modules: Sequence[str]) -> list[str]:
@@ -87,7 +87,7 @@ class Hosts:
         return list(about["systems"])
 
     def ask(self, verb: str, label: str, *fields: object, observer: Observer | None = None) -> Any:
-        """Have a system do something, and return what it tells."""
+        """Send a request to a system, and return its answer."""
         host, name = self.systems[label]
         answer = json.loads(host.ask(verb, name, *map(str, fields), observer=observer))
         if isinstance(answer, dict) and "error" in answer:
@@ -95,7 +95,7 @@ class Hosts:
         return answer
 
     def end(self, label: str, program: str, grace: float, count: int = 1) -> Ending:
-        """Have sessions spawned and ended, and observe the end."""
+        """Have a system spawn and end sessions, and observe their processes."""
         leaders = self.ask("prepare", label, program, count)
         with Observer(complete(leaders, program), kills=True) as observer:
             start, stop = self.ask("end", label, grace, observer=observer)
@@ -113,7 +113,7 @@ class Hosts:
             )
 
     def end_unobserved(self, label: str, program: str, grace: float) -> int:
-        """Have a session spawned and ended, and wake for nothing; return what it took (ns)."""
+        """Have a system spawn and end a session, without waking; return what it took (ns)."""
         leaders = self.ask("prepare", label, program, 1)
         with Observer(leaders, records=False, kills=True):
             start, stop = self.ask("end", label, grace)
@@ -121,7 +121,7 @@ class Hosts:
 
 
 def complete(leaders: Sequence[int], program: str) -> list[int]:
-    """Return the members of sessions when those of each are what the program makes them."""
+    """Wait until the sessions have all processes of the program; return their pids."""
     until = time.monotonic() + UP_BOUND
     while time.monotonic() < until:
         found = processes.session_pids(leaders)
@@ -129,7 +129,7 @@ def complete(leaders: Sequence[int], program: str) -> list[int]:
         if not jobs or sum(comm(pid) == "sleep" for pid in found) == jobs * len(leaders):
             return found
         time.sleep(0.01)
-    raise TimeoutError(f"{program} does not get its members")
+    raise TimeoutError(f"{program} did not start all its jobs")
 
 
 def interleave(
@@ -138,9 +138,9 @@ def interleave(
     limits: Limits,
     notes: Notes,
 ) -> list[dict[str, T]]:
-    """Have every system take its turn in every round, in an order of the round's own.
+    """Call ``one`` for every system in every round, in another order in each.
 
-    A drift of the machine so hits all alike, and none is always measured after the same other.
+    So a drift of the machine affects all alike, and none is always measured after the same other.
     """
     order = random.Random(0)  # the same orders in each run
     began = time.monotonic()
@@ -153,7 +153,7 @@ def interleave(
         for name in order.sample(names, len(names)):
             try:
                 taken[name] = one(name)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the system's result
+            except Exception as error:  # noqa: BLE001 - any error is the system's result
                 notes.problems.append(f"{name}, round {number}: {error}")
         if number >= 0:
             rounds.append(taken)

@@ -1,6 +1,6 @@
-"""A server with sessions: ``python -m benchmarks.http_servers KIND``, until the end of its stdin.
+"""Serve sessions over HTTP until the end of stdin: ``python -m benchmarks.http_servers KIND``.
 
-It prints its port, and the path of a request that does nothing.
+Prints the port, and the path of a request that does nothing.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ SERVERS: dict[str, Callable[[socket.socket], None]] = {
 
 
 def leave_with_stdin(leave: Callable[[], object]) -> None:
-    """Have the server leave at the end of stdin."""
+    """Call ``leave``, which stops the server, at the end of stdin."""
 
     def wait() -> None:
         sys.stdin.read()
@@ -91,7 +91,7 @@ def leave_with_stdin(leave: Callable[[], object]) -> None:
 
 
 def announce(port: int) -> None:
-    """Tell where it is, once it is there."""
+    """Print the port, once the server answers."""
     until = time.monotonic() + START_BOUND
     while time.monotonic() < until:
         try:
@@ -107,7 +107,8 @@ def announce(port: int) -> None:
 
 def main(kind: str) -> None:
     """Serve."""
-    # asyncio sets TCP_NODELAY only where the protocol is named, and without it waits for 40 ms.
+    # asyncio sets TCP_NODELAY only on a socket that names its protocol; without it, answers wait
+    # for 40 ms.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(BACKLOG)

@@ -1,7 +1,6 @@
-"""Processes that are there and do nothing: ``python -m benchmarks.idle_processes``.
+"""Run idle processes beside a benchmark: ``python -m benchmarks.idle_processes``.
 
-Each line on stdin says how many there shall be; the answer is that number. The end of stdin ends
-them.
+Each line on stdin is their number; the answer is the same number. The end of stdin ends them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ __all__: list[str] = []
 
 
 def main() -> None:
-    """Have as many children as is asked for."""
+    """Fork or kill children until there are as many as the line says."""
     children: list[int] = []
     try:
         print("ready", flush=True)
@@ -34,7 +33,7 @@ def main() -> None:
 
 
 def end(children: list[int], number: int) -> None:
-    """End so many children."""
+    """Kill so many children."""
     last = [children.pop() for _ in range(number)]
     for pid in last:
         os.kill(pid, signal.SIGKILL)

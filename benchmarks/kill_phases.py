@@ -1,8 +1,8 @@
-"""When a kill passes from one to the next: ``python -m benchmarks.kill_phases TIER``.
+"""Time the phases of a kill: ``python -m benchmarks.kill_phases TIER``.
 
-Each line on stdin asks for one ``bash -i``: it is prepared, and its pid told; the next line has it
-ended, and the times of the stages told. They are taken where anybody can take them: a signaller of
-one's own, and trio's instruments.
+A line on stdin prepares one ``bash -i``; the answer is its pid. The next line ends it; the answer
+has the times between the phases. They are taken through public interfaces: a signaller, and a trio
+instrument.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ GRACE = 2.0
 
 
 class Noting(trio.abc.Instrument):
-    """A signaller that notes when it is called and has done it, and when the loop sleeps."""
+    """A signaller that records its call and its return, and an instrument that records wake-ups."""
 
     def __init__(self) -> None:
         self.noted: dict[str, int] = {}
         self._signaller = ptykill.StandardSignaller()
 
     def deliver(self, target: ptykill.Target, step: ptykill.Step) -> Awaitable[None] | None:
-        """Deliver a step as usual."""
+        """Deliver a step as the standard signaller does."""
         self.note("asked")
         waiting = self._signaller.deliver(target, step)
         self.note("sent")
         return waiting
 
     def after_io_wait(self, timeout: float) -> None:
-        """The loop has been told of something, if it had slept."""
+        """Record that an event has woken the loop, if it slept."""
         if timeout > 0:
             self.note("woken")
 
     def note(self, what: str) -> None:
-        """Note the time; of what happens more than once, the last."""
+        """Record the time; a later time replaces an earlier one."""
         self.noted[what] = time.perf_counter_ns()
 
 
 async def main(tier: str) -> None:
-    """Serve stdin."""
+    """Answer requests from stdin."""
     noting = Noting()
     async with ptykill.open_supervisor(containment=tier, signaller=noting) as supervisor:
         trio.lowlevel.add_instrument(noting)

@@ -1,9 +1,9 @@
 """Does anything leak: ``python -m benchmarks.leak_check SESSIONS SECONDS`` prints its counts.
 
-By turns a session is ended as soon as it is spawned, and one ends by itself and is waited for.
-Everything is counted twice over: in the supervisor, between the first sessions (which may fill
-caches) and the last; and around it, before it is opened and after it has been closed. What is on
-its way out when it is counted, a keeper whose session has ended, is given a moment.
+It ends a session as soon as it is spawned, and waits for one that ends by itself, by turns.
+Everything is counted inside the supervisor, after the first sessions (which may fill caches) and
+after the last; and around it, before it is opened and after it was closed. A count is taken when
+nothing changes any more: a keeper whose session has ended exits a moment later.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class LeakCounts:
-    """What a run comes to; it is shorter than asked for if its time was up."""
+    """The result of a run; ``sessions`` is smaller than asked for if the time was up."""
 
     sessions: int
     seconds: float
@@ -66,7 +66,7 @@ async def main(sessions: int, seconds: float) -> LeakCounts:
 
 
 async def one_session(supervisor: ptykill.Supervisor, number: int) -> None:
-    """One session, from its spawn to its verdict."""
+    """Run one session, from its spawn to its verdict."""
     if number % 2:
         session = await supervisor.spawn(["true"], env=ENVIRONMENT)
         verdict = await session.wait()
@@ -78,7 +78,7 @@ async def one_session(supervisor: ptykill.Supervisor, number: int) -> None:
 
 
 async def settled() -> Counts:
-    """Count when nothing has changed for a while."""
+    """Count until two counts are equal and there is no zombie; return the last."""
     counts = count()
     for _ in range(50):
         await trio.sleep(0.1)

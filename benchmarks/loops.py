@@ -1,4 +1,4 @@
-"""trio or asyncio, whichever a system is made for: the few things that its host needs of it."""
+"""The few functions of an event loop that a host needs, for trio and for asyncio."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ LOOPS: dict[str, Callable[[Callable[[], Awaitable[None]]], None]] = {
     "trio": trio.run,
     "asyncio": lambda main: asyncio.run(main()),  # type: ignore[arg-type] # they are coroutines
 }
-"""How each of them runs an async function."""
+"""How each loop runs an async function."""
 
 
 def on_asyncio() -> bool:
-    """Return which of the two is running."""
+    """Return whether asyncio is running, not trio."""
     return sniffio.current_async_library() == "asyncio"
 
 
 async def pause(seconds: float) -> None:
-    """Let the others run for so long."""
+    """Sleep."""
     await (asyncio.sleep if on_asyncio() else trio.sleep)(seconds)
 
 
 async def readable(fd: int) -> None:
-    """Wait until there is something to read."""
+    """Wait until a descriptor is readable."""
     if not on_asyncio():
         return await trio.lowlevel.wait_readable(fd)
     loop, event = asyncio.get_running_loop(), asyncio.Event()
@@ -40,7 +40,7 @@ async def readable(fd: int) -> None:
 
 
 async def together(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
-    """Make calls side by side, and wait for all."""
+    """Run async functions concurrently, and wait for all."""
     if on_asyncio():
         await asyncio.gather(*(call() for call in calls))
         return

@@ -1,4 +1,4 @@
-"""The machine that the figures are from, and what is installed on it; nothing that names it."""
+"""Describe the machine of the figures, and its installed programs, without its name."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def describe(about: dict[str, JSON]) -> str:
 
 
 def versions() -> dict[str, JSON]:
-    """Return the versions of all that is compared, None for what is not there."""
+    """Return the versions of all that is compared, None for what is not installed."""
     found: dict[str, JSON] = {}
     for name in PACKAGES:
         try:
@@ -64,14 +64,16 @@ def versions() -> dict[str, JSON]:
         except metadata.PackageNotFoundError:
             found[name] = None
     node_pty = BUILD / "node_modules/node-pty/package.json"
-    told = re.search(r'"version": "(.*?)"', node_pty.read_text()) if node_pty.exists() else None
+    found_version = (
+        re.search(r'"version": "(.*?)"', node_pty.read_text()) if node_pty.exists() else None
+    )
     return {
         **found,
         "bash": first_line("bash", "--version"),
         "compiler": first_line(os.environ.get("CC", "cc"), "--version"),
         "go": first_line("go", "version"),
         "node": first_line("node", "--version"),
-        "node-pty": told and told[1],
+        "node-pty": found_version and found_version[1],
         "timeout": first_line("timeout", "--version"),
         "tmux": first_line("tmux", "-V"),
         "vim": first_line("vim", "--version"),
@@ -79,7 +81,7 @@ def versions() -> dict[str, JSON]:
 
 
 def proc_field(file: str, name: str) -> str | None:
-    """Return a field of a file in /proc, None if it has no such."""
+    """Return a field of a file in /proc, None if the file has none of that name."""
     for line in Path("/proc", file).read_text().splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:

@@ -1,4 +1,4 @@
-"""The page about the figures: what stands between its marks is written from one run."""
+"""Write the figures of a run into a page, between its marks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MARKED = re.compile(r"(<!-- measured: (\S+) -->\n).*?(<!-- end -->\n)", re.DOTAL
 
 
 def write(document: Mapping[str, Any], page: Path) -> None:
-    """Put the figures of a run into a page."""
+    """Write the figures of a run into a page."""
 
     def fill(part: re.Match[str]) -> str:
         name = part[2]
@@ -31,7 +31,7 @@ def write(document: Mapping[str, Any], page: Path) -> None:
 
 
 def about(document: Mapping[str, Any]) -> str:
-    """Return what was run, where, and when."""
+    """Return the machine, the date, the load, and the versions of a run."""
     versions = document["machine"]["versions"].items()
     compared = ", ".join(f"{name} {found}" for name, found in versions if found is not None)
     loads = [case["load"] for case in document["cases"].values()]
@@ -42,8 +42,8 @@ def about(document: Mapping[str, Any]) -> str:
 
 def table(case: Mapping[str, Any]) -> str:
     """Return a case's table in Markdown."""
-    told = case["table"]
-    rows = [told["header"], ["---", *["---:"] * (len(told["header"]) - 1)], *told["rows"]]
+    content = case["table"]
+    rows = [content["header"], ["---", *["---:"] * (len(content["header"]) - 1)], *content["rows"]]
     lines = ["| " + " | ".join(cell.strip() for cell in row) + " |" for row in rows]
-    remarks = [f"- {remark}" for remark in told["remarks"] if "resident" not in remark]
-    return "\n".join([f"**{told['title']}**", "", *lines, *([""] if remarks else []), *remarks])
+    remarks = [f"- {remark}" for remark in content["remarks"] if "resident" not in remark]
+    return "\n".join([f"**{content['title']}**", "", *lines, *([""] if remarks else []), *remarks])

@@ -1,16 +1,24 @@
-"""Figures from what was written as JSON, each in a light and in a dark form."""
+"""Draw plots from the figures in JSON, each in a light and a dark theme."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
-from benchmarks.report import percentile, show_time
+from benchmarks.plot_style import (
+    THEMES,
+    Theme,
+    answers,
+    figure,
+    median,
+    milliseconds,
+    note,
+    without_trailing_spaces,
+)
+from benchmarks.tables import percentile, show_time
 
 __all__ = ["plot"]
 
@@ -20,50 +28,8 @@ LINE = 8.5
 """Points that a line of small text takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Theme:
-    """Colours: of text, of what is less than text, and of each family of systems."""
-
-    text: str
-    muted: str
-    grid: str
-    ptykill: tuple[str, str, str]
-    floor: str
-    peer: str
-    bad: str
-
-    def of(self, name: str) -> str:
-        """Return a system's colour."""
-        if name.startswith(("ptykill", "Host")):
-            tiers = ("session", "keeper", "cgroup")
-            return self.ptykill[next((n for n, each in enumerate(tiers) if each in name), 0)]
-        return self.floor if name.startswith("C,") else self.peer
-
-
-THEMES = {
-    "light": Theme(
-        text="#1f2328",
-        muted="#59636e",
-        grid="#d1d9e0",
-        ptykill=("#54aeff", "#0969da", "#0a3069"),
-        floor="#1a7f37",
-        peer="#9a6700",
-        bad="#cf222e",
-    ),
-    "dark": Theme(
-        text="#e6edf3",
-        muted="#9198a1",
-        grid="#3d444d",
-        ptykill=("#79c0ff", "#4493f8", "#c2e0ff"),
-        floor="#3fb950",
-        peer="#d29922",
-        bad="#ff7b72",
-    ),
-}
-
-
 def plot(document: Mapping[str, Any], folder: Path) -> None:
-    """Draw what there is."""
+    """Draw each plot whose cases were measured."""
     import matplotlib as mpl  # noqa: PLC0415 - it is slow to import, and may not be installed
 
     mpl.use("Agg")
@@ -80,12 +46,6 @@ def plot(document: Mapping[str, Any], folder: Path) -> None:
                 path = folder / f"{draw.__name__}-{name}.svg"
                 figure.savefig(path, transparent=True, metadata={"Date": None})
                 without_trailing_spaces(path)
-
-
-def without_trailing_spaces(path: Path) -> None:
-    """Leave no spaces at the ends of lines, as in any other file of a repository."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join(map(str.rstrip, lines)) + "\n", encoding="utf-8")
 
 
 # --- latency --------------------------------------------------------------------------------------
@@ -159,37 +119,16 @@ def one_line(ax: Any, theme: Theme, case: Any, name: str, row: int) -> None:
     )
 
 
-def note(
-    ax: Any, colour: str, text: str, place: tuple[float, float], *, in_axes: bool = False
-) -> None:
-    """Write beside a place; its first coordinate may be a share of the axes' width."""
-    ax.annotate(
-        text,
-        place,
-        xytext=(7, 0),
-        xycoords=ax.get_yaxis_transform() if in_axes else "data",
-        textcoords="offset points",
-        va="center",
-        size=7,
-        color=colour,
-    )
-
-
 def limits(case: Any) -> tuple[float, float]:
     """Return how far an axis reaches: from the shortest answer to where a label ends."""
-    told = [
+    counts = [
         each / 1e6
         for name, about in case["figures"].items()
         if not about["alive a second later"]
         for each in (min(answers(case, name)), max(answers(case, name)))
         if each > 0
     ]
-    return min(0.1, *told), max(told) * 40
-
-
-def milliseconds(value: float) -> str:
-    """Return a number of milliseconds as a tick has it."""
-    return f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms"
+    return min(0.1, *counts), max(counts) * 40
 
 
 # --- survivors ------------------------------------------------------------------------------------
@@ -214,12 +153,13 @@ def survivors(cases: Cases, theme: Theme) -> Any:
         )
         most = max(1, *(case["figures"][name]["alive at the answer"] for name in names))
         for row, name in enumerate(names):
-            told = case["figures"][name]
-            at_once, later = told["alive at the answer"], told["alive a second later"]
+            counts = case["figures"][name]
+            at_once, later = counts["alive at the answer"], counts["alive a second later"]
+            members = counts["members"]
             ax.barh(row, at_once, height=0.62, color=theme.bad, alpha=0.35)
             ax.barh(row, later, height=0.62, color=theme.bad)
             words = (
-                f"{at_once:.0f} of {told['members']:.0f} at the answer, {later:.0f} a second later"
+                f"{at_once:.0f} of {members:.0f} at the answer, {later:.0f} a second later"
                 if at_once
                 else "nobody"
             )
@@ -355,35 +295,3 @@ def spread(heights: Sequence[float]) -> list[float]:
     """Return places one line apart, about the middle of those heights."""
     first = statistics.mean(heights) - LINE * (len(heights) - 1) / 2
     return [first + LINE * number for number in range(len(heights))]
-
-
-# --- what they share ------------------------------------------------------------------------------
-
-
-def answers(case: Any, name: str) -> list[int]:
-    """Return how long a system's answers took, in each round."""
-    return [taken[name] for taken in case["answered"]["rounds"] if name in taken]
-
-
-def median(case: Any, name: str) -> float:
-    """Return the median of those."""
-    return statistics.median(answers(case, name))
-
-
-@contextmanager
-def figure(  # noqa: PLR0913 - what matplotlib needs
-    theme: Theme, width: float, height: float, rows: int, columns: int, *, sharey: bool = False
-) -> Iterator[tuple[Any, Sequence[Any]]]:
-    """Give a drawing, and its axes without what is in the way."""
-    import matplotlib.pyplot as plt  # noqa: PLC0415
-
-    drawing, axes = plt.subplots(
-        rows, columns, figsize=(width, height), sharey=sharey, squeeze=False
-    )
-    for ax in axes.flat:
-        for side in ("top", "right", "left"):
-            ax.spines[side].set_visible(False)
-        ax.spines["bottom"].set_color(theme.grid)
-        ax.tick_params(colors=theme.muted, which="both", length=0, labelsize=8)
-    yield drawing, list(axes.flat)
-    plt.close(drawing)

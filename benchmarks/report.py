@@ -1,13 +1,14 @@
-"""What comes out: tables for a person, data for a program."""
+"""The results of cases: as tables for a person, as data for a program."""
 
 from __future__ import annotations
 
 import math
 import statistics
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol, TypeAlias
+
+from benchmarks.tables import Table, percentile, show_ratio, show_time
 
 __all__ = [
     "JSON",
@@ -16,41 +17,25 @@ __all__ = [
     "Endings",
     "Figures",
     "Result",
-    "Table",
     "Timings",
-    "percentile",
-    "show",
-    "show_time",
 ]
 
-WIDTH = 120
-"""Columns of a table that does not go to a terminal."""
 
 JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A title, a header, rows of text, and remarks below them."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    remarks: list[str]
-
-
 class Result(Protocol):
-    """What a case comes to."""
+    """The result of a case."""
 
     @property
     def problems(self) -> list[str]:
-        """What must not be, ``[]`` if all is well."""
+        """What was wrong; ``[]`` if nothing was."""
 
     def table(self) -> Table:
-        """Return it for a person."""
+        """Return a table for a person."""
 
     def data(self) -> JSON:
-        """Return it for a program, nothing left out."""
+        """Return all data, for a program."""
 
 
 @dataclass(slots=True)
@@ -68,7 +53,7 @@ class Timings:
     problems: list[str] = field(default_factory=list)
 
     def times(self, name: str) -> list[int]:
-        """Return what a system took, of the rounds in which it succeeded."""
+        """Return a system's times, of the rounds in which it succeeded."""
         return [taken[name] for taken in self.rounds if name in taken]
 
     def ratio(self, name: str, other: str | None) -> tuple[float, float] | None:
@@ -126,9 +111,9 @@ class Timings:
 class Ending:
     """One end of sessions: by the system's clock, and as the observer saw it.
 
-    Times are nanoseconds since the call. ``dead`` is that of the last member, None if one was left;
-    ``late`` are those that lived when the observer had got the answer, so that nobody is accused of
-    what he did not do; ``left`` those that did a second later.
+    Times are nanoseconds since the call. ``dead`` is the death of the last member, None if one was
+    left. ``late`` counts the members that lived when the observer had received the answer, ``left``
+    those that lived a second later.
     """
 
     answered: int
@@ -141,9 +126,9 @@ class Ending:
 
 @dataclass(slots=True)
 class Endings:
-    """Ends of sessions, compared with those of one system; ``warm`` are some that nobody observed.
+    """Ends of sessions, compared with those of one system.
 
-    Each of ``warm`` is the median of several, one right after the other.
+    ``warm`` has ends that were not observed; each is the median of several in a row.
     """
 
     title: str
@@ -163,23 +148,23 @@ class Endings:
 
     @property
     def in_a_row(self) -> Timings:
-        """Those that nobody observed."""
+        """The ends that were not observed."""
         return self._timings(self.warm)
 
     def median(self, name: str, of: Callable[[Ending], float]) -> float:
-        """Return the median of something about a system's ends."""
+        """Return the median of an attribute of a system's ends."""
         return statistics.median(of(taken[name]) for taken in self.rounds if name in taken)
 
     def dead(self, name: str) -> float:
-        """Return the median time of the last death; infinity if there most often was none."""
+        """Return the median time of the last death; infinity if a process was mostly left."""
         return self.median(name, lambda one: math.inf if one.dead is None else one.dead)
 
     def table(self) -> Table:
         """Return a row for each system."""
-        told, warm = self.answered, self.in_a_row
+        answers, warm = self.answered, self.in_a_row
         rows = []
         for name in self.names:
-            if not told.times(name):
+            if not answers.times(name):
                 continue
             dead = self.dead(name)
             members = self.median(name, lambda one: one.members)
@@ -187,11 +172,11 @@ class Endings:
             rows.append(
                 (
                     name,
-                    *told.columns(name),
+                    *answers.columns(name),
                     "never" if math.isinf(dead) else show_time(dead),
                     *(f"{count:.0f} of {members:.0f}" if round(count) else "-" for count in counts),
                     *((warm.columns(name)[0], warm.columns(name)[2]) if self.warm else ()),
-                    str(len(told.times(name))),
+                    str(len(answers.times(name))),
                 )
             )
         row = ("in a row", "/ C ") if self.warm else ()
@@ -232,7 +217,7 @@ class Endings:
 
 @dataclass(slots=True)
 class Curve:
-    """The same ends, with more and more of something: ``parts`` has them by how much of it."""
+    """The same ends at growing sizes: ``parts`` has them by size."""
 
     title: str
     of: str
@@ -258,9 +243,9 @@ class Curve:
                 cells.append(text + (f" ({ratio[0]:.2f})" if ratio else ""))
             rows.append((name, *cells))
         reference = next(iter(self.parts.values())).reference
-        told = f"in brackets: times {reference}, the median of the rounds' ratios"
+        note = f"in brackets: times {reference}, the median of the rounds' ratios"
         header = (self.of, *(f"{size:,}" for size in self.parts))
-        return Table(self.title, header, rows, [told, *self.remarks, *self.problems])
+        return Table(self.title, header, rows, [note, *self.remarks, *self.problems])
 
     def data(self) -> JSON:
         """Return each part's."""
@@ -275,79 +260,22 @@ class Curve:
 
 @dataclass(slots=True)
 class Figures:
-    """What was counted, not timed."""
+    """Counts instead of times."""
 
     title: str
     formats: dict[str, str]
     remarks: list[str] = field(default_factory=list)
-    told: dict[str, dict[str, float]] = field(default_factory=dict)
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def table(self) -> Table:
         """Return a row for each system."""
         rows: list[tuple[str, ...]] = [
-            (label, *(format(told[name], how) for name, how in self.formats.items()))
-            for label, told in self.told.items()
+            (label, *(format(counts[name], how) for name, how in self.formats.items()))
+            for label, counts in self.figures.items()
         ]
         return Table(self.title, ("", *self.formats), rows, [*self.remarks, *self.problems])
 
     def data(self) -> JSON:
         """Return the figures."""
-        return {"figures": self.told, "remarks": self.remarks, "problems": self.problems}
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """Return the smallest value that so many per cent of ``values`` do not exceed."""
-    return sorted(values)[-(-len(values) * percent // 100) - 1]
-
-
-def show_ratio(ratio: tuple[float, float] | None) -> str:
-    """Return the median of the rounds' ratios in three digits."""
-    if ratio is None or ratio[0] < 0:
-        return "-"
-    return f"{ratio[0]:.{2 if ratio[0] < 10 else 1 if ratio[0] < 100 else 0}f}"
-
-
-def show_time(nanoseconds: float) -> str:
-    """Return a time with its unit."""
-    if abs(nanoseconds) < 1e6:
-        return f"{nanoseconds / 1e3:.0f} µs"
-    return f"{nanoseconds / 1e6:.{3 if nanoseconds < 1e8 else 4}g} ms"
-
-
-def show(table: Table) -> None:
-    """Print a table: by rich where it is installed, plainly where not."""
-    try:
-        show_richly(table)
-    except ImportError:
-        show_plainly(table)
-    sys.stdout.flush()
-
-
-def show_plainly(table: Table) -> None:
-    """Print a table by print."""
-    lines = [table.header, *table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    print(f"\n{table.title}")
-    for first, *others in lines:
-        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        print("  ".join((first.ljust(widths[0]), *cells)))
-    print(*table.remarks, sep="\n")
-
-
-def show_richly(table: Table) -> None:
-    """Print a table by rich."""
-    from rich import box  # noqa: PLC0415 - it may not be installed
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table as Grid  # noqa: PLC0415
-
-    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for number, name in enumerate(table.header):
-        grid.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for row in table.rows:
-        grid.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
-    console.print(f"\n{table.title}", style="bold", soft_wrap=True)
-    console.print(grid)
-    for remark in table.remarks:
-        console.print(f"  {remark}", soft_wrap=True)
+        return {"figures": self.figures, "remarks": self.remarks, "problems": self.problems}

@@ -1,8 +1,8 @@
-"""Runs the benchmarks in a child, and sees to it that nothing outlives them.
+"""Run the benchmarks in a child process, and kill every process that outlives them.
 
-The guard is a subreaper: whatever the child starts and loses becomes a child of the guard. Only
-the guard reaps it, so its pid can't have been reused when it is killed, and when no child is left,
-nothing is. The child itself is a plain process, as the hosts of the systems it measures are.
+This process is a subreaper: orphans of the child become its children. Only it reaps them, so the
+pid of an orphan can't have been reused when it is killed, and when it has no child left, no process
+of the benchmarks is left. The child is a plain process, as are the hosts that it measures.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ __all__ = ["run_in_child"]
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_FOR_ORPHANS = 1.0
-"""Seconds in which helpers that saw their host leave may leave too."""
+"""Seconds in which helper processes may exit after their host has exited."""
 KILL_BOUND = 10.0
-"""Seconds after which what outlives SIGKILL is named and left."""
+"""Seconds to wait for the death of killed processes."""
 
 
 def run_in_child(work: Callable[[], int], limit: float) -> int:
     """Run ``work`` in a child for ``limit`` seconds at most; return its status, 1 if it left any.
 
-    However this function is left, SIGKILL to itself excepted, nothing that was started is alive.
+    When this function returns or raises, no started process is alive. SIGKILL to this process is
+    the only exception.
     """
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     guard = os.getpid()
@@ -55,16 +56,16 @@ def run_in_child(work: Callable[[], int], limit: float) -> int:
 
 
 def run(work: Callable[[], int], guard: int) -> NoReturn:
-    """Be the child."""
+    """Do the work, in the child."""
     status = 1
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.setsid()  # What a terminal sends is the guard's to answer.
-        for number in ENDING:  # What nohup(1) ignores, the sessions would ignore as well.
+        os.setsid()  # The terminal's signals go to the parent alone.
+        for number in ENDING:  # Sessions would inherit the SIGHUP that nohup(1) ignores.
             signal.signal(number, signal.SIG_DFL)
         if os.getppid() == guard:
             status = work()
-    except Exception:  # noqa: BLE001 - it is shown, and the child must not return into main
+    except Exception:  # noqa: BLE001 - it is printed; the child must not return into main
         sys.excepthook(*sys.exc_info())
     finally:
         with suppress(BrokenPipeError):
@@ -73,9 +74,9 @@ def run(work: Callable[[], int], guard: int) -> NoReturn:
 
 
 def wait_for(worker: int, limit: float) -> int:
-    """Return the child's exit status; 1 if it took too long and is still there.
+    """Return the child's exit status; 1 if it did not exit in time.
 
-    Orphans are reaped meanwhile, as an init does: their zombies would be found in each session.
+    Reaps orphans meanwhile, as init does: their zombies would count as members of a session.
     """
     until = time.monotonic() + limit
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -89,7 +90,7 @@ def wait_for(worker: int, limit: float) -> int:
 
 
 def end_children(grace: float) -> dict[int, str]:
-    """Reap until no child is left, with SIGKILL after ``grace``; return who needed it."""
+    """Reap until no child is left, with SIGKILL after ``grace``; return those that got it."""
     strays: dict[int, str] = {}
     began = time.monotonic()
     while time.monotonic() < began + grace + KILL_BOUND:
@@ -101,7 +102,7 @@ def end_children(grace: float) -> dict[int, str]:
         if time.monotonic() >= began + grace:
             for pid in map(int, Path("/proc/thread-self/children").read_text().split()):
                 strays[pid] = command(pid)
-                os.kill(pid, signal.SIGKILL)  # Not reaped, so the number is its own.
+                os.kill(pid, signal.SIGKILL)  # It was not reaped, so its pid was not reused.
         time.sleep(0.005)
     return strays
 
@@ -114,11 +115,11 @@ def command(pid: int) -> str:
 
 
 def exit_by_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    """Leave as a shell tells it of a process that a signal ended."""
+    """Exit with the status that a shell shows for a process that a signal ended."""
     sys.exit(128 + number)
 
 
 def prctl(option: int, value: int) -> None:
-    """Set something about this process (prctl(2))."""
+    """Set an attribute of this process (prctl(2))."""
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), f"prctl {option}")

@@ -1,15 +1,14 @@
 """A host of sessions: ``python -m benchmarks.system_host MEGABYTES MODULE ...``.
 
-Every system is measured in a process of its own, as a daemon would have it: one that forks leaves
-all pages of its host write-protected, and whoever shares that host pays a page fault for each that
-it touches next.
+Every system is measured in a process of its own, as in a daemon. A system that forks leaves all
+pages of its host write-protected: another system in the same host would pay the page faults.
 
-The first line tells what the host is and has. Then it does what each line on stdin asks for, and
-answers in JSON; times are nanoseconds of the monotonic clock, which all processes share:
+The first line describes the host. Then it reads requests from stdin, and answers each in JSON.
+Times are nanoseconds of the monotonic clock, which all processes share:
 
-    spawn SYSTEM PROGRAM           how long the call took, and how long the first byte, ends it
+    spawn SYSTEM PROGRAM           the time to the return and to the first byte; ends the session
     prepare SYSTEM PROGRAM COUNT   the pids of so many sessions that are ready
-    end SYSTEM GRACE               when the end of them all was called for, and when it was told
+    end SYSTEM GRACE               when ending them all was called, and when the call returned
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ from ptykill.testing.observer import Observer
 __all__: list[str] = []
 
 MADV_POPULATE_WRITE = 23
-"""madvise(2): as if every page were written to, and several times as fast."""
+"""madvise(2): the effect of a write to every page, several times as fast."""
 SETTLE = 1.0
-"""Seconds in which what many spawns leave to be done is done."""
+"""Seconds for work that many spawns have deferred."""
 FIRST_BYTE = 10.0
-"""Seconds that it may take."""
+"""Seconds that the first byte may take."""
 
 
 async def main(megabytes: int, modules: Sequence[str]) -> None:
-    """Grow, and serve stdin."""
+    """Fill the memory, and answer requests from stdin."""
     systems, skipped = load(modules)
     async with AsyncExitStack() as stack:
         held = {
@@ -51,13 +50,13 @@ async def main(megabytes: int, modules: Sequence[str]) -> None:
         async for verb, name, *about in lines():
             try:
                 tell(await getattr(held[name], verb)(*about))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this system's result
+            except Exception as error:  # noqa: BLE001 - any error is this system's result
                 tell({"error": " ".join(repr(error).split())})
         ballast.close()
 
 
 async def lines() -> AsyncIterator[list[str]]:
-    """Receive what is asked for; the loop runs meanwhile, and wakes for nothing else."""
+    """Receive requests; the loop runs meanwhile, and wakes only for a request."""
     buffered = b""
     while True:
         await readable(0)
@@ -70,12 +69,12 @@ async def lines() -> AsyncIterator[list[str]]:
 
 
 def tell(answer: object) -> None:
-    """Answer."""
+    """Write an answer."""
     print(json.dumps(answer), flush=True)
 
 
 def grow(megabytes: int) -> mmap.mmap:
-    """Return so much memory, private and written to, in pages of 4 kB whatever the kernel likes."""
+    """Return so much private memory, all pages written to, without huge pages."""
     pages = max(1, megabytes * 1_000_000 // mmap.PAGESIZE)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     memory = mmap.mmap(-1, pages * mmap.PAGESIZE, flags=flags)
@@ -88,14 +87,14 @@ def grow(megabytes: int) -> mmap.mmap:
 
 
 class Held:
-    """A system, open, and the sessions that it has been asked to prepare."""
+    """An open system, and the sessions that it has prepared."""
 
     def __init__(self, system: System, spawn: Spawn) -> None:
         self._system, self._spawn = system, spawn
         self._sessions: list[Session] = []
 
     async def spawn(self, program: str) -> dict[str, int]:
-        """Time the spawning call and the first byte, and end the session when both have been."""
+        """Time the spawning call and the first byte, and then end the session."""
         start = time.perf_counter_ns()
         session = await self._spawn(PROGRAMS[program])
         returned = time.perf_counter_ns()
@@ -107,7 +106,7 @@ class Held:
         return {"returned": returned - start, "byte": byte - start}
 
     async def prepare(self, program: str, count: str) -> list[int]:
-        """Spawn, and wait until they are ready."""
+        """Spawn sessions, and wait until they are ready."""
         while len(self._sessions) < int(count):
             self._sessions.append(await self._spawn(PROGRAMS[program]))
         await ready(self._sessions[-1], PROGRAMS[program])
@@ -116,7 +115,7 @@ class Held:
         return [session.pid for session in self._sessions]
 
     async def end(self, grace: str) -> tuple[int, int]:
-        """End them all, at once."""
+        """End all sessions, at once."""
         sessions, self._sessions = self._sessions, []
         if len(sessions) == 1:
             return await sessions[0].end(float(grace))

@@ -34,14 +34,14 @@ __all__ = ["KEY", "PUMP", "attached", "client", "flood", "masked", "pipe", "star
 
 KEY = "key-for-benchmarks"
 PUMP = "/pump"
-"""The path of the pump: a WebSocket that tells what `flood` writes to a terminal."""
+"""The path of the pump: a WebSocket that sends what `flood` writes to a terminal."""
 SECONDS = 300
-"""A flood ends by itself after so many."""
+"""Seconds after which a flood ends by itself."""
 BLOCK = 1 << 20
 
 
 def flood(megabytes: int, *, held: bool = False) -> list[str]:
-    """Return a command that writes so much to its terminal; at once, or once a line was typed."""
+    """Return a command that writes so much to its terminal; ``held``: once a line was typed."""
     wait = "stty -echo; read line; " if held else ""
     return ["sh", "-c", f"{wait}head -c {megabytes}000000 /dev/zero | tr '\\0' x"]
 
@@ -74,7 +74,7 @@ async def serve() -> None:
 
 
 async def pump(megabytes: int, receive: Any, send: Any) -> None:
-    """Do the least that a terminal's server can do: a frame for each read."""
+    """Do the least that a server of terminals can do: send a frame for each read."""
     await receive()
     await send({"type": "websocket.accept"})
     await receive()
@@ -93,7 +93,7 @@ async def pump(megabytes: int, receive: Any, send: Any) -> None:
 
 @contextmanager
 def pipe(megabytes: int) -> Iterator[int]:
-    """Run a flood on a terminal, and hold the end that it comes out of."""
+    """Run a flood on a terminal; yield the master."""
     master, slave = os.openpty()
     os.set_blocking(master, False)
     try:
@@ -108,7 +108,7 @@ def pipe(megabytes: int) -> Iterator[int]:
 
 
 def client(port: int) -> httpx.Client:
-    """Return a client of the API that bears the key."""
+    """Return a client of the API, with the key."""
     return httpx.Client(
         base_url=f"http://127.0.0.1:{port}",
         headers={"Authorization": f"Bearer {KEY}"},
@@ -121,12 +121,12 @@ def start(api: httpx.Client, command: list[str]) -> dict[str, Any]:
     """Create a session."""
     body = {"command": command[0], "args": command[1:]}
     created = api.post(DEFAULT_PREFIX, json=body).raise_for_status()
-    told: dict[str, Any] = created.json()
-    return told
+    answer: dict[str, Any] = created.json()
+    return answer
 
 
 def attached(port: int, path: str, token: str = "") -> socket.socket:
-    """Open a WebSocket that is ready for output, with as little between as can be."""
+    """Open a WebSocket that is ready for output, on a bare socket."""
     stream = socket.create_connection(("127.0.0.1", port), 60)
     stream.sendall(
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
@@ -144,19 +144,21 @@ def attached(port: int, path: str, token: str = "") -> socket.socket:
 
 
 def masked(data: bytes) -> bytes:
-    """Return a WebSocket frame of a client's; the mask that it must have is all zeroes."""
+    """Return a WebSocket frame of a client; its mask, which it must have, is all zeroes."""
     return bytes([0x82, 0x80 | len(data), 0, 0, 0, 0]) + data
 
 
 def read_floods(port: int, sessions: int) -> None:
-    """Attach to floods, say so, and take what they write until stdin is closed."""
-    waiting = selectors.DefaultSelector()  # It is in use to the very end.
+    """Attach to floods, print that, and read their output until stdin is closed."""
+    waiting = selectors.DefaultSelector()  # The thread uses it until this process exits.
     with client(port) as api:
-        # Whoever is attached takes what there is from then on: who does not is dropped.
+        # The server drops an attached client that does not read.
         threading.Thread(target=_read_all, args=(waiting,), daemon=True).start()
         for _ in range(sessions):
-            told = start(api, ["timeout", str(SECONDS), "yes"])
-            stream = attached(port, f"{DEFAULT_PREFIX}/{told['session_id']}/ws", told["token"])
+            created = start(api, ["timeout", str(SECONDS), "yes"])
+            stream = attached(
+                port, f"{DEFAULT_PREFIX}/{created['session_id']}/ws", created["token"]
+            )
             waiting.register(stream, selectors.EVENT_READ)
         print(json.dumps({"attached": sessions}), flush=True)
         sys.stdin.read()

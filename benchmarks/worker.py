@@ -1,4 +1,4 @@
-"""A long-lived process that answers each line with one of its own."""
+"""A child process that answers each line with a line."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Worker"]
 ANSWER_BOUND = 60.0
 """Seconds that an answer may take."""
 STOP_BOUND = 5.0
-"""Seconds that a worker may take to leave when its stdin has been closed."""
+"""Seconds that a worker may take to exit after its stdin was closed."""
 
 
 class Worker:
-    """The process, alive between its ``with``; the end of its stdin ends it."""
+    """The process. Leaving the ``with`` block closes its stdin, which ends it."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
@@ -37,12 +37,12 @@ class Worker:
         return self._process.pid
 
     def ask(self, *fields: str, observer: Observer | None = None) -> str:
-        """Send fields with tabs between, and wait for the answer; blocks."""
+        """Send fields, with tabs between, and return the answer. Blocks."""
         self._stdin.write("\t".join(fields).encode() + b"\n")
         return self.answer(ANSWER_BOUND, observer)
 
     def answer(self, within: float, observer: Observer | None = None) -> str:
-        """Wait (seconds) for a line that was asked for; blocks. Deaths meanwhile are noted."""
+        """Wait up to so many seconds for an answer, and record deaths meanwhile. Blocks."""
         bound = time.monotonic() + within
         answer = b""
         poll = select.poll()
@@ -52,7 +52,7 @@ class Worker:
         while not answer.endswith(b"\n"):
             ready = dict(poll.poll(max(0.0, bound - time.monotonic()) * 1000))
             if not ready:
-                self._process.kill()  # An answer that came after all would be taken for the next.
+                self._process.kill()  # A late answer would be taken for the next one.
                 raise TimeoutError(f"no answer from {self._process.args!r} in {within:.0f} s")
             if observer is not None and observer.fileno() in ready:
                 observer.record()
@@ -64,7 +64,7 @@ class Worker:
         return answer.decode().rstrip("\n")
 
     def stop(self) -> None:
-        """End the process, at once if it will not leave by itself."""
+        """End the process; kill it if it does not exit in time."""
         self._stdin.close()
         try:
             self._process.wait(STOP_BOUND)

@@ -1,4 +1,4 @@
-"""What is measured. Every case returns a `Result`, and keeps to its limits."""
+"""The cases. Each returns a `Result`, and keeps to its limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["CASES", "Case"]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case, and how long it is in the full and in the quick form; None: not in that."""
+    """A case, and its limits in the full and in the quick form; None: it is left out there."""
 
     about: str
     run: Callable[[Limits], Result]
@@ -93,4 +93,4 @@ CASES = {
     "floods": Case(f"a DELETE beside {FLOODS} sessions that flood", floods, Limits(30, 60), None),
     "leaks": Case("what many sessions leave behind", leaks, Limits(3_000, 30), Limits(300, 4)),
 }
-"""All cases, by the names that the command line has for them."""
+"""All cases, by their names on the command line."""

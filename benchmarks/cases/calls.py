@@ -1,4 +1,4 @@
-"""What the calls add: `Host.call`, `Host.acall`, trio's own, and DELETE over HTTP."""
+"""The cost of calls into ptykill's thread, by `Host.call`, `Host.acall`, trio, and over HTTP."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from ptykill.testing.observer import Observer
 
 __all__ = ["calls", "delete"]
 
-DOORS = ("host_call", "host_acall", "from_thread")
-DOOR_TIERS = ("session", "keeper")
+WAYS = ("host_call", "host_acall", "from_thread")
+CALL_TIERS = ("session", "keeper")
 IN_A_ROW = 3
 API = "/api/v1/pty"
 
 
 def calls(limits: Limits) -> Result:
-    """Time a sleep's end through each door, each the median of three."""
+    """Time a sleep's end by each way to call, each the median of three."""
     with ExitStack() as stack:
         hosts = Hosts(stack)
         trio_calls: dict[str, str] = {}
-        for tier in DOOR_TIERS:
+        for tier in CALL_TIERS:
             for bare in hosts.start([f"ptykill_tier:{tier}"]):
-                calls = hosts.start_each([f"{door}:{tier}" for door in DOORS])
-                trio_calls |= dict.fromkeys((bare, *calls), bare)
+                ways = hosts.start_each([f"{way}:{tier}" for way in WAYS])
+                trio_calls |= dict.fromkeys((bare, *ways), bare)
         result = Timings(
             "sleep, by a thread and by asyncio: from the call to the answer",
             list(trio_calls),
@@ -113,11 +113,11 @@ class Client:
         return time.perf_counter_ns() - start, response.status, content
 
     def nothing(self) -> int:
-        """Ask for what costs nothing."""
+        """Send a request that does nothing."""
         return self.ask("GET", self.idle)[0]
 
     def delete(self) -> int:
-        """Have a session started, and time its DELETE."""
+        """Start a session, and time its DELETE."""
         command, *arguments = PROGRAMS["sleep"].argv
         asked = {"command": command, "args": arguments, "env": ENVIRONMENT}
         session = API + "/" + json.loads(self.ask("POST", API, asked)[2])["session_id"]
@@ -137,6 +137,6 @@ class Client:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave."""
+        """Disconnect."""
         assert self._connection is not None
         self._connection.close()

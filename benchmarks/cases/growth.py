@@ -1,4 +1,4 @@
-"""How the end grows: with the sessions that end at once, with the other processes there are."""
+"""Teardown by size: the sessions that end at once, and the other processes of the machine."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ AT_ONCE = (1, 10, 100, 500, 1000)
 QUICKLY = ("floor", "bare_python", *TIERS, "trio_process", "asyncio_process", "go_exec", "node_pty")
 SLOWLY = ("psutil_recipe", "pty_process", "pexpect_spawn", "terminado_manager", "tmux")
 FEW = 10
-"""Sessions that those are asked for: most of them end one after the other."""
-CROWDS = (100, 500, 2000, 5000)
-"""So many other processes there are."""
+"""The most sessions for the slow systems: most of them end one after the other."""
+OTHERS = (100, 500, 2000, 5000)
+"""The numbers of other processes."""
 PLANNED = GRACE + 3.0
 """Seconds that a plan of this grace takes at most."""
 
@@ -52,24 +52,24 @@ def many(limits: Limits) -> Result:
 
 
 def neighbours(limits: Limits) -> Result:
-    """Time the end of a session among few other processes, and among many."""
-    sizes = [size for size in CROWDS if size <= limits.largest]
+    """Time the end of a session among growing numbers of other processes."""
+    sizes = [size for size in OTHERS if size <= limits.largest]
     with ExitStack() as stack:
         hosts = Hosts(stack)
         names = hosts.start_each(("floor", *TIERS, "trio_process", "psutil_recipe"))
-        crowd = stack.enter_context(Worker([sys.executable, "-m", "benchmarks.idle_processes"]))
-        crowd.answer(START_BOUND)
+        others = stack.enter_context(Worker([sys.executable, "-m", "benchmarks.idle_processes"]))
+        others.answer(START_BOUND)
         parts = {size: Endings(f"among {size:,}", names, FLOOR) for size in sizes}
         half = replace(limits, rounds=max(1, limits.rounds // 2), seconds=limits.seconds / 2)
-        # Twice each, so that a drift of the machine does not look like the crowd's doing.
+        # Each size twice, up and down, so that a drift of the machine does not look like growth.
         for size in (*sizes, *reversed(sizes)):
-            crowd.ask(str(size))
+            others.ask(str(size))
             part = parts[size]
 
             def turn(label: str, part: Endings = part) -> Ending:
                 return ended(hosts, part, label, "bash", GRACE)
 
             part.rounds += interleave(names, turn, half, part)
-        crowd.ask("0")
+        others.ask("0")
     title = "bash -i among other processes: from the call to the answer"
     return Curve(title, "processes", parts, hosts.remarks)

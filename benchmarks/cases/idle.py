@@ -1,4 +1,4 @@
-"""What sessions hold that do nothing, as /proc has it."""
+"""What idle sessions hold, by /proc: memory, descriptors, threads, wake-ups."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ FORMATS = {
     "host woke": ".0f",
     "they woke": ".0f",
 }
-"""Per session, but for the last two: those are all wake-ups that there were."""
+"""Per session; the last two columns are the sums of all wake-ups."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a host and the processes beside it hold; memory is PSS, in bytes."""
+    """What a host and its helper processes hold; memory is PSS, in bytes."""
 
     descriptors: int
     threads: int
@@ -41,7 +41,7 @@ class Held:
 
 
 def idle(limits: Limits) -> Result:
-    """Count what sessions hold that do nothing. All systems are idle at the same time."""
+    """Count what idle sessions hold. All systems are idle at the same time."""
     count, seconds = limits.largest, limits.seconds
     result = Figures(
         f"{count} idle sessions, for {seconds:.0f} s: what each holds, and who woke", FORMATS
@@ -56,7 +56,7 @@ def idle(limits: Limits) -> Result:
         ]
         before, after, woken = {}, {}, {}
         for name in names:
-            before[name] = look(hosts, name, 1)  # What the first holds for all is not a session's.
+            before[name] = look(hosts, name, 1)  # The first session also opens what all share.
             after[name] = look(hosts, name, 1 + count)
         pids = {name: with_descendants(hosts.systems[name][0].pid) for name in names}
         for name in names:
@@ -76,7 +76,7 @@ def idle(limits: Limits) -> Result:
                 (last.their_memory - first.their_memory) / 1024,
             )
             counts = (*(value / count for value in each), host, beside)
-            result.told[name] = dict(zip(FORMATS, counts, strict=True))
+            result.figures[name] = dict(zip(FORMATS, counts, strict=True))
             if name.startswith("ptykill") and beside:
                 result.problems.append(f"{name}: {beside} wake-ups of those beside it")
         for name in names:
@@ -85,7 +85,7 @@ def idle(limits: Limits) -> Result:
 
 
 def look(hosts: Hosts, name: str, count: int) -> Held:
-    """Have a system prepare so many sessions, and look at what it then holds."""
+    """Have a system prepare so many sessions; return what it then holds."""
     leaders = hosts.ask("prepare", name, "sleep", count)
     time.sleep(SETTLE)
     host, *beside = with_descendants(hosts.systems[name][0].pid, processes.session_pids(leaders))
@@ -99,7 +99,7 @@ def look(hosts: Hosts, name: str, count: int) -> Held:
 
 
 def with_descendants(pid: int, without: Collection[int] = ()) -> list[int]:
-    """Return a process and its descendants, but for those of its sessions."""
+    """Return a process and its descendants, without some of them."""
     found = [pid]
     for parent in found:
         found += [child for child in processes.children(parent) if child not in without]
@@ -120,7 +120,7 @@ def memory(pid: int) -> int:
 
 
 def wakes(pid: int) -> dict[str, int]:
-    """Return how often each thread of a process has gone to sleep by itself."""
+    """Return the voluntary context switches of each thread of a process."""
     found = {}
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for line in (thread / "status").read_text().splitlines():
@@ -130,6 +130,6 @@ def wakes(pid: int) -> dict[str, int]:
 
 
 def woke(before: Mapping[str, int], after: Mapping[str, int]) -> int:
-    """Return how often threads have woken; one that has left the process did so once."""
+    """Return how often threads have woken; a thread that has ended counts once."""
     left = len(before.keys() - after.keys())
     return left + sum(count - before.get(thread, 0) for thread, count in after.items())

@@ -1,4 +1,4 @@
-"""What sessions leave behind in the process that had them."""
+"""What many sessions leave behind in their host: descriptors, threads, processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.hosts import START_BOUND, Limits
-from benchmarks.report import JSON, Result, Table
+from benchmarks.report import JSON, Result
+from benchmarks.tables import Table
 from benchmarks.worker import Worker
 
 __all__ = ["leaks"]
@@ -16,14 +17,14 @@ __all__ = ["leaks"]
 
 @dataclass(slots=True)
 class Leaks:
-    """What `benchmarks.leak_check` counted; nothing if it could not run."""
+    """The counts of `benchmarks.leak_check`; none if it could not run."""
 
     counted: dict[str, Any]
     remarks: list[str]
     problems: list[str] = field(default_factory=list)
 
     def table(self) -> Table:
-        """Return a row for each thing that is counted."""
+        """Return a row for each count."""
         title = "Leaks: ptykill was not measured"
         rows: list[tuple[str, ...]] = []
         if self.counted:
@@ -45,7 +46,7 @@ class Leaks:
 
 
 def leaks(limits: Limits) -> Result:
-    """Spawn and end many sessions in a process of their own, and compare what it holds."""
+    """Spawn and end many sessions in another process, and compare its counts."""
     argv = [sys.executable, "-m", "benchmarks.leak_check", str(limits.rounds), str(limits.seconds)]
     with Worker(argv) as worker:
         try:

@@ -1,4 +1,4 @@
-"""Where the time of a kill goes."""
+"""The phases of a kill, and the time of each."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ptykill.testing.observer import Observer
 
 __all__ = ["phases"]
 
-STAGES = {
+PHASES = {
     "asked": "ptykill, up to its signaller",
     "sent": "the signals are sent",
     "dead": "bash leaves, and the kernel takes it apart",
-    "woken": "the host is told, by the keeper",
+    "woken": "the keeper tells the host",
     "answered": "ptykill, up to the verdict",
 }
-"""What happens until each of these moments."""
-TOLD_BY_THE_KERNEL = {name: text for name, text in STAGES.items() if name != "dead"} | {
+"""The phase before each of these moments."""
+WITHOUT_KEEPER = {name: text for name, text in PHASES.items() if name != "dead"} | {
     "woken": "bash leaves, the kernel takes it apart and tells the host"
 }
-"""Without a keeper, host and observer are told at the same time, and the observer no sooner."""
-TIERS = {"session": TOLD_BY_THE_KERNEL, "keeper": STAGES, "cgroup": STAGES}
+"""Without a keeper, the kernel tells host and observer at the same time: one phase less."""
+TIERS = {"session": WITHOUT_KEEPER, "keeper": PHASES, "cgroup": PHASES}
 
 
 def phases(limits: Limits) -> Result:
-    """Take ``bash -i`` apart: the time between each moment and the next."""
-    result = Timings("bash -i, stage by stage", [], {})
+    """Time the phases of the end of a ``bash -i``."""
+    result = Timings("bash -i, phase by phase", [], {})
     with ExitStack() as stack:
         workers = {}
         for tier in TIERS:
@@ -46,7 +46,7 @@ def phases(limits: Limits) -> Result:
             workers[tier] = worker
         rounds = interleave(list(workers), lambda tier: one(workers[tier]), limits, result)
     for tier in workers:
-        result.names += [f"{tier}: {told}" for told in TIERS[tier].values()]
+        result.names += [f"{tier}: {phase}" for phase in TIERS[tier].values()]
     for taken in rounds:
         between: dict[str, int] = {}
         for tier, noted in taken.items():

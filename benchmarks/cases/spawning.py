@@ -1,4 +1,4 @@
-"""What a spawn costs: to the return of the call, and to the program's first byte."""
+"""The time of a spawn, to the return of the call and to the program's first byte."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from dataclasses import dataclass
 
 from benchmarks.hosts import Hosts, Limits, interleave
 from benchmarks.machine import proc_field
-from benchmarks.report import JSON, Result, Table, Timings
+from benchmarks.report import JSON, Result, Timings
 from benchmarks.systems import TIERS
 from benchmarks.systems.posix_spawn import POSIX_SPAWN
+from benchmarks.tables import Table
 
 __all__ = ["spawn"]
 
 SIZES = {"small": 0, "500 MB": 500, "2 GB": 2000}
-"""Memory, in MB, that a spawning host holds beside its own."""
-HOUSEMATES = (
+"""Memory, in MB, that a spawning host holds besides its own."""
+SHARING = (
     ("posix_spawn", "spawn_helper", *TIERS, "trio_process"),
     ("pty_fork", "pty_process", "pexpect_spawn"),
 )
-"""Modules whose spawn is compared; those that fork the host share none with those that don't."""
+"""Modules that share a host: those that fork it make spawns of the others slower."""
 
 
 @dataclass(slots=True)
 class Spawns:
-    """Both times of each system in each round."""
+    """Both times of each system in each round: to the return, and to the first byte."""
 
     returned: Timings
     byte: Timings
 
     @property
     def problems(self) -> list[str]:
-        """Those of the one; the other is of the same calls."""
+        """Those of ``returned``; ``byte`` is of the same calls."""
         return self.returned.problems
 
     def table(self) -> Table:
@@ -52,7 +53,7 @@ class Spawns:
 
 
 def spawn(limits: Limits) -> Result:
-    """Time the spawning call in hosts of several sizes, which live side by side."""
+    """Time the spawning call in hosts of several sizes, in the same rounds."""
     with ExitStack() as stack:
         hosts = Hosts(stack)
         found: dict[str, None] = {}
@@ -61,11 +62,11 @@ def spawn(limits: Limits) -> Result:
             if megabytes > limits.largest:
                 hosts.remarks.append(f"{size}: only in the full form")
                 continue
-            if available() < megabytes * len(HOUSEMATES) * 1.1:
+            if available() < megabytes * len(SHARING) * 1.1:
                 hosts.remarks.append(f"{size}: skipped, there is too little memory")
                 continue
             sizes.append(size)
-            for modules in HOUSEMATES:
+            for modules in SHARING:
                 found |= dict.fromkeys(hosts.start(modules, megabytes, size))
         pairs = {f"{name}, {size}": (name, size) for name in found for size in sizes}
         result = Spawns(compared(pairs, sizes[0]), compared(pairs, sizes[0]))
@@ -82,7 +83,7 @@ def spawn(limits: Limits) -> Result:
 
 
 def compared(pairs: dict[str, tuple[str, str]], smallest: str) -> Timings:
-    """Return timings without a round yet."""
+    """Return timings without rounds."""
     columns: dict[str, dict[str, str]] = {
         f"/ {POSIX_SPAWN}": {label: f"{POSIX_SPAWN}, {size}" for label, (_, size) in pairs.items()},
         f"/ {smallest}": {label: f"{name}, {smallest}" for label, (name, _) in pairs.items()},
@@ -92,5 +93,5 @@ def compared(pairs: dict[str, tuple[str, str]], smallest: str) -> Timings:
 
 
 def available() -> float:
-    """Return the memory that is to be had, in MB."""
+    """Return the available memory, in MB."""
     return int((proc_field("meminfo", "MemAvailable") or "0").split()[0]) / 1000

@@ -1,4 +1,4 @@
-"""The end of one session: cooperative, stubborn, and with a tree of jobs below it."""
+"""The end of one session: cooperative, deaf, and with a tree of jobs."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ COOPERATIVE = "from the call"
 STUBBORN = "from the end of the grace (100 ms)"
 
 GRACE = 2.0
-"""Seconds that a cooperative session is given."""
+"""Seconds of grace for a cooperative session."""
 SHORT_GRACE = 0.1
-"""Seconds that a stubborn one is given; ptyprocess has no other."""
+"""Seconds of grace for a deaf one; ptyprocess has no other."""
 IN_A_ROW = 3
 """Sessions that a system ends in one turn after the first, unobserved."""
 SLOW = 0.1
-"""Seconds: whoever needs more for the first, all in all, is not asked for those."""
+"""Seconds: a system that needs more for the first, all in all, ends no further ones."""
 
 
 def cooperative(title: str, program: str, limits: Limits) -> Result:
-    """Time the end of sessions that leave when they are asked to."""
+    """Time the end of sessions whose leader dies of SIGHUP."""
     needs = PROGRAMS[program].needs
     if needs and shutil.which(needs) is None:
         return Endings(title, [], FLOOR, [f"skipped: {needs} is not on PATH"])
@@ -68,7 +68,7 @@ def cooperative(title: str, program: str, limits: Limits) -> Result:
 
 
 def stubborn(title: str, limits: Limits) -> Result:
-    """Time the end of sessions whose leader has to be killed, less the grace."""
+    """Time the end of sessions whose leader dies of SIGKILL alone, less the grace."""
     with ExitStack() as stack:
         hosts = Hosts(stack)
         result = Endings(title, hosts.start_each(TERMINATORS), FLOOR, hosts.remarks)
@@ -81,7 +81,7 @@ def stubborn(title: str, limits: Limits) -> Result:
 
 
 def tree(jobs: int, limits: Limits, *, deaf: bool) -> Result:
-    """See who of a session with many members is left alive, and when the answer comes."""
+    """Count the members of a large session that are left alive, and time the answer."""
     with ExitStack() as stack:
         hosts = Hosts(stack)
         result = Endings(
@@ -104,7 +104,7 @@ def tree(jobs: int, limits: Limits, *, deaf: bool) -> Result:
 def ended(  # noqa: PLR0913 - what is ended, and by whom
     hosts: Hosts, result: Endings, label: str, program: str, grace: float, *, count: int = 1
 ) -> Ending:
-    """Have sessions ended, and note what ptykill promises and has not kept."""
+    """Have sessions ended; a broken promise of ptykill's is a problem."""
     ending = hosts.end(label, program, grace, count)
     if judged(label) and (ending.left or not ending.reaped):
         result.problems.append(f"{label}, {program}: not over at its answer: {ending}")
@@ -117,7 +117,7 @@ def judged(label: str) -> bool:
 
 
 def past(ending: Ending, grace: float) -> Ending:
-    """Return an ending by how much it came after the grace."""
+    """Return an ending with times from the end of the grace."""
     nanoseconds = round(grace * 1e9)
     dead = None if ending.dead is None else ending.dead - nanoseconds
     return replace(ending, answered=ending.answered - nanoseconds, dead=dead)

@@ -1,4 +1,4 @@
-"""The HTTP face: output through a WebSocket, and a kill while many others flood."""
+"""Output through a WebSocket, and a kill by request while many sessions flood."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUIET, FLOODED = "DELETE, nobody else there", f"DELETE, {FLOODS} attached and fl
 
 
 def output(limits: Limits) -> Result:
-    """Time so much output on its way through a WebSocket."""
+    """Time 50 MB of output through a WebSocket."""
     result = Timings(
         f"{MEGABYTES} MB of output, one session, one client: from the first byte to the last",
         [*OUTPUTS],
@@ -44,7 +44,7 @@ def output(limits: Limits) -> Result:
 
 
 def floods(limits: Limits) -> Result:
-    """Time a kill by request beside many sessions whose output is flowing."""
+    """Time a kill by request beside many sessions that write output."""
     labels = [QUIET, FLOODED]
     result = Timings(
         "sleep over HTTP, beside others: from the request to its answer",
@@ -60,14 +60,14 @@ def floods(limits: Limits) -> Result:
 
 
 class Attached:
-    """A server and its clients, between a ``with``."""
+    """Servers and their clients; leaving the ``with`` block ends them."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._ports: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        """Return itself; servers are started as they are needed."""
+        """Return itself; a server starts when it is needed."""
         return self
 
     def __exit__(
@@ -80,7 +80,7 @@ class Attached:
         self._stack.close()
 
     def output(self, label: str) -> int:
-        """Have so much written to a terminal; return nanoseconds from the first byte to the last.
+        """Have 50 MB written to a terminal; return nanoseconds from the first byte to the last.
 
         The client counts what it receives, and reads none of it.
         """
@@ -90,14 +90,14 @@ class Attached:
         if label == PUMPED:
             return _take(port, f"{PUMP}{MEGABYTES}")
         with client(port) as api:
-            told = start(api, flood(MEGABYTES, held=True))
-            return _take(port, f"{DEFAULT_PREFIX}/{told['session_id']}/ws", told["token"])
+            created = start(api, flood(MEGABYTES, held=True))
+            return _take(port, f"{DEFAULT_PREFIX}/{created['session_id']}/ws", created["token"])
 
     def delete(self, label: str) -> int:
         """Kill a cooperative session by request; return nanoseconds until the answer is there."""
         with client(self._port(label)) as api:
             session_id = start(api, ["sleep", "60"])["session_id"]
-            time.sleep(0.1)  # It may be waiting to be executed, among so many.
+            time.sleep(0.1)  # With so many runnable processes, its exec may take a while.
             began = time.perf_counter_ns()
             answer = api.delete(f"{DEFAULT_PREFIX}/{session_id}")
             took = time.perf_counter_ns() - began
@@ -106,7 +106,7 @@ class Attached:
         return took
 
     def _port(self, label: str) -> int:
-        """Return the port of a server of that label's own."""
+        """Return the port of the label's own server."""
         if label not in self._ports:
             server = self._stack.enter_context(
                 Worker([sys.executable, "-m", "benchmarks.websocket_server"])
@@ -135,7 +135,7 @@ def _take(port: int, path: str, token: str = "") -> int:
             left -= got
         took = time.perf_counter_ns() - began
     if left > 0:
-        raise RuntimeError(f"{left} bytes did not come")
+        raise RuntimeError(f"{left} bytes are missing")
     return took
 
 

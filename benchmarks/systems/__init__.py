@@ -1,8 +1,8 @@
 """The systems that are compared: one module each, behind one protocol.
 
-A module has a function ``systems`` that returns what it offers, and ``LOOP = "asyncio"`` if it does
-not run on trio. It is imported only when it is wanted: a peer that is not installed raises
-`ImportError`, one that can't run here `Unavailable`, and either way it is skipped and named.
+A module has a function ``systems`` that returns its systems, and ``LOOP = "asyncio"`` if it does
+not run on trio. It is imported only when it is measured. A peer that is not installed raises
+`ImportError`, one that can't run here `Unavailable`; the table names it as skipped.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PEERS = (
     "timeout",
 )
 TERMINATORS = ("floor", "bare_python", *TIERS, *PEERS)
-"""The modules whose teardown is compared, each with what its ``systems`` is told, if anything."""
+"""The modules whose teardown is compared, some with an argument for ``systems`` after a colon."""
 
 ENVIRONMENT = {
     "PATH": os.environ.get("PATH", os.defpath),
@@ -68,19 +68,20 @@ ENVIRONMENT = {
     "HISTFILE": "",  # An interactive bash would write its history as it goes.
     "INPUTRC": "/dev/null",
 }
-"""What every session gets, whoever spawns it."""
+"""The environment of every session, of all systems."""
 
 QUIET = 0.005
-"""Seconds without output after which a session that is up counts as ready."""
+"""Seconds without output after which a session counts as ready."""
 READY_BOUND = 20.0
-"""Seconds within which it has to be."""
+"""Seconds within which a session has to be ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What runs in a session; it is up when it has become ``comm`` and printed its ``prompt``.
+    """The program of a session; it is up once its name is ``comm`` and it has printed ``prompt``.
 
-    A name in ``needs`` has to be on PATH. It starts so many ``jobs``, all of which become sleep.
+    A name in ``needs`` has to be on PATH. ``jobs`` is the number of jobs that it starts, each of
+    which executes sleep.
     """
 
     argv: tuple[str, ...]
@@ -123,7 +124,7 @@ PROGRAMS = {
 
 
 class Span(NamedTuple):
-    """When an end was called for, and when it was told that it is over (monotonic, ns)."""
+    """When an end was called, and when the call returned (monotonic, ns)."""
 
     start: int
     stop: int
@@ -137,22 +138,22 @@ class Session(Protocol):
         """The program's pid."""
 
     async def read(self, within: float) -> bytes:
-        """Return output of the terminal, ``b""`` if none comes within so many seconds."""
+        """Return output of the terminal; ``b""`` if none comes within so many seconds."""
 
     async def end(self, grace: float) -> Span:
-        """End the session politely, and after ``grace`` (seconds) by force, as the system does.
+        """End the session, after ``grace`` (seconds) by force, in the way of the system.
 
-        The clock starts with the call and stops when it has returned what it has to say. Whatever
-        else there is to release is released after that.
+        The clock starts with the system's call and stops when it has returned. What is left to
+        release is released after that.
         """
 
 
 Spawn = Callable[[Program], Awaitable[Session]]
-"""Spawns a program on a terminal of its own, with `ENVIRONMENT`: the bare call."""
+"""Spawns a program on a terminal of its own, with `ENVIRONMENT`."""
 
 
 async def end_side_by_side(sessions: Sequence[Session], grace: float) -> Span:
-    """End all of them at once."""
+    """End all sessions at once."""
     start = time.perf_counter_ns()
     await together(partial(session.end, grace) for session in sessions)
     return Span(start, time.perf_counter_ns())
@@ -160,9 +161,9 @@ async def end_side_by_side(sessions: Sequence[Session], grace: float) -> Span:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One way to spawn sessions and end them; ``open`` holds what it needs meanwhile.
+    """One way to spawn sessions and end them. ``open`` holds what it needs meanwhile.
 
-    ``end_all`` ends many that it has spawned, all at once.
+    ``end_all`` ends many of its sessions at once.
     """
 
     name: str
@@ -171,7 +172,7 @@ class System:
 
 
 def stateless(name: str, spawn: Spawn) -> System:
-    """Return a system that needs nothing beside its sessions."""
+    """Return a system that holds nothing besides its sessions."""
     return System(name, lambda: nullcontext(spawn))
 
 
@@ -180,7 +181,7 @@ class Unavailable(Exception):
 
 
 def load(modules: Iterable[str]) -> tuple[list[System], dict[str, str]]:
-    """Return the systems of ``modules``, and for each module that is skipped the reason."""
+    """Return the systems of modules, and the reason for each module that is skipped."""
     found: list[System] = []
     skipped: dict[str, str] = {}
     for name in modules:
@@ -193,7 +194,7 @@ def load(modules: Iterable[str]) -> tuple[list[System], dict[str, str]]:
 
 
 def loop_of(modules: Iterable[str]) -> str:
-    """Return the one loop that all of these modules run on."""
+    """Return the loop that all of these modules run on."""
     loops = set()
     for name in modules:
         with suppress(ImportError):
@@ -202,13 +203,13 @@ def loop_of(modules: Iterable[str]) -> str:
 
 
 def imported(name: str) -> tuple[ModuleType, list[str]]:
-    """Import a module; return it, and what its ``systems`` is told."""
+    """Import a module; return it, and the arguments for its ``systems``."""
     module, _, argument = name.partition(":")
     return import_module(f"{__name__}.{module}"), [argument] if argument else []
 
 
 async def ready(session: Session, program: Program) -> None:
-    """Wait until ``program`` is up and quiet: one criterion for all."""
+    """Wait until ``program`` is up and writes no more: the same criterion for all systems."""
     bound = time.monotonic() + READY_BOUND
     seen = b""
     while comm(session.pid) != program.comm:
@@ -222,7 +223,7 @@ async def ready(session: Session, program: Program) -> None:
 
 
 def comm(pid: int) -> str:
-    """Return what a process has last executed, by its short name."""
+    """Return the short name of the program that a process has executed last."""
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
@@ -233,13 +234,13 @@ def check(bound: float, problem: str) -> None:
 
 
 def read_terminal(master: int, within: float) -> bytes:
-    """Return what a terminal's master has to read, ``b""`` if nothing comes in time."""
+    """Return output of a terminal's master; ``b""`` if none comes in time."""
     poll = select.poll()
     poll.register(master, select.POLLIN)
-    # Until the program has opened its terminal this is a hang-up; a read would block after that.
+    # POLLHUP alone: the program has not opened its terminal yet. A read would block.
     if not any(events & select.POLLIN for _, events in poll.poll(within * 1000)):
         return b""
     try:
         return os.read(master, 65_536)
-    except OSError:  # EIO: nobody holds the slave.
+    except OSError:  # EIO: no process has the slave open.
         return b""

@@ -1,4 +1,4 @@
-"""What C does for the leader, in Python, and with no loop: what is left is the interpreter's."""
+"""The system calls of ``floor.c`` in Python, without a loop: the rest is the interpreter's cost."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class BareLeader:
         return read_terminal(self.master, within)
 
     async def end(self, grace: float) -> Span:
-        """As many, of which there is one."""
+        """End this one."""
         return await end_all([self], grace)
 
 
@@ -67,7 +67,7 @@ def signal_each(leaders: Sequence[BareLeader], *numbers: int) -> None:
 
 
 def reap(leaders: Sequence[BareLeader], grace: float | None) -> list[BareLeader]:
-    """Reap those that die within so many seconds, or all; return those that are left."""
+    """Reap the leaders that die within so many seconds (None: all); return the others."""
     left = {each.pidfd: each for each in leaders}
     poll = select.epoll(max(len(left), 1))
     for fd in left:

@@ -1,11 +1,11 @@
-"""Systems that are programs of their own, in whatever language, all told the same.
+"""Systems in other languages: programs that read requests from stdin.
 
-Such a program reads lines from stdin, fields between tabs, and answers each with one of its own:
+A request is a line with tabs between its fields, and each gets a line as its answer:
 
     spawn ARGV...       pid
-    read MILLISECONDS   output of the last one's terminal, in hex; empty when there is none
-    end GRACE           when the end of the last one began, and when it was told to be over
-    endall GRACE        the same for all there are, at once
+    read MILLISECONDS   output of the last session's terminal, in hex; empty if there is none
+    end GRACE           when ending the last session began, and when it was over
+    endall GRACE        the same for all sessions, at once
 
 GRACE and times are nanoseconds of the monotonic clock.
 """
@@ -30,12 +30,12 @@ BUILD = HERE.parent.parent / "build" / "benchmarks"
 
 
 def external(name: str, *argv: str, env: Mapping[str, str] = ENVIRONMENT) -> System:
-    """Return a system that such a program is."""
+    """Return the system of such a program."""
     return System(name, partial(opened, argv, env), end_all)
 
 
 def build(source: Path, binary: Path, *command: str) -> None:
-    """Run a command that makes a program, unless it is there and newer than its source."""
+    """Compile a program, unless it is newer than its source."""
     if binary.exists() and binary.stat().st_mtime > source.stat().st_mtime:
         return
     binary.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ async def opened(argv: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[S
 
 
 async def end_all(sessions: Sequence[Session], grace: float) -> Span:
-    """Have the program end all that it has."""
+    """Have the program end all its sessions."""
     first = sessions[0]
     assert isinstance(first, ExternalSession)
     return first.tell("endall", grace)
@@ -79,6 +79,6 @@ class ExternalSession:
         return self.tell("end", grace)
 
     def tell(self, verb: str, grace: float) -> Span:
-        """Have the program end something."""
+        """Send a request to end one or all sessions."""
         start, stop = self.worker.ask(verb, f"{grace * 1e9:.0f}").split("\t")
         return Span(int(start), int(stop))

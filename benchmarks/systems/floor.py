@@ -1,4 +1,4 @@
-"""The floor: a C program that asks the kernel and nobody else (``floor.c``)."""
+"""The floor: a C program that does nothing but the necessary system calls (``floor.c``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.systems.external import BUILD, HERE, build, external
 __all__ = ["FLOOR", "VERIFIED", "systems"]
 
 FLOOR = "C, leader only"
-"""What everything is compared with."""
+"""The system that all others are compared with."""
 VERIFIED = "C, session verified"
 FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
 

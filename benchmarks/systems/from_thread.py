@@ -1,4 +1,4 @@
-"""ptykill in a trio thread of the host's own, entered by trio's own door: `trio.from_thread`."""
+"""ptykill in a trio thread of the benchmark's own, called by `trio.from_thread`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.systems.ptykill_tier import required
 __all__ = ["LOOP", "systems"]
 
 LOOP = "asyncio"
-"""From a thread with a trio run of its own, that door can't be used."""
+"""A thread with a trio run of its own can't use `trio.from_thread`."""
 
 
 def systems(tier: str) -> list[System]:

@@ -1,4 +1,4 @@
-"""ptykill by `Host.acall`, as asyncio has it."""
+"""ptykill by `Host.acall`, from asyncio."""
 
 from __future__ import annotations
 

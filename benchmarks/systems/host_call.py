@@ -1,4 +1,4 @@
-"""ptykill by `Host.call`, as a thread that knows nothing of trio has it."""
+"""ptykill by `Host.call`, from a thread without trio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.systems.ptykill_tier import checked, receive, required
 __all__ = ["LOOP", "CallSession", "systems"]
 
 LOOP = "asyncio"
-"""Whoever calls through that door has no trio run of their own."""
+"""Only a thread without a trio run can use `Host.call`."""
 
 
 def systems(tier: str) -> list[System]:
@@ -38,7 +38,7 @@ async def open_host(tier: str) -> AsyncIterator[Spawn]:
 
 @dataclass(frozen=True, slots=True)
 class CallSession:
-    """A `ptykill.Session` of another thread's, and what calls into that."""
+    """A `ptykill.Session` of another thread, and the function that calls into it."""
 
     call: Callable[..., Any]
     session: ptykill.Session

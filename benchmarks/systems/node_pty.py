@@ -1,6 +1,6 @@
-"""node-pty, which VS Code and many web terminals have: ``kill()``, ``onExit`` (``node_pty.js``).
+"""node-pty, which VS Code and many web terminals use: ``kill()``, ``onExit`` (``node_pty.js``).
 
-``npm install --prefix build/benchmarks node-pty`` is where it is looked for, and NODE_PATH.
+It is looked for where ``npm install --prefix build/benchmarks node-pty`` puts it, and in NODE_PATH.
 """
 
 from __future__ import annotations

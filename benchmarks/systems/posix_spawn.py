@@ -1,4 +1,4 @@
-"""posix_spawn(3) with nothing around it, and a session ended by SIGKILL."""
+"""Bare posix_spawn(3), and SIGKILL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.systems import ENVIRONMENT, Program, Span, System, read_terminal
 __all__ = ["POSIX_SPAWN", "BareSession", "systems"]
 
 POSIX_SPAWN = "posix_spawn"
-"""What every spawn is compared with."""
+"""The system that every spawn is compared with."""
 
 
 def systems() -> list[System]:
@@ -35,7 +35,7 @@ async def spawn(program: Program) -> BareSession:
             file_actions=[first, *copies],
             setsid=True,
             setsigmask=(),
-            setsigdef=(signal.SIGHUP, signal.SIGPIPE),  # Else what the host ignores is ignored.
+            setsigdef=(signal.SIGHUP, signal.SIGPIPE),  # An ignored signal would be inherited.
         )
     except BaseException:
         os.close(master)

@@ -1,4 +1,4 @@
-"""forkpty(3), as Python's `pty` has it, with nothing around it."""
+"""Bare forkpty(3), by Python's `pty.fork`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ptyprocess: what Jupyter, pexpect and terminado end their terminals with."""
+"""ptyprocess, by which Jupyter, pexpect and terminado end their terminals."""
 
 from __future__ import annotations
 

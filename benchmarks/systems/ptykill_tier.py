@@ -1,4 +1,4 @@
-"""ptykill, as its users have it."""
+"""ptykill, by its public interface, with each containment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def systems(tier: str) -> list[System]:
 
 
 def required(tier: str) -> None:
-    """Raise `Unavailable` where a containment can't be had."""
+    """Raise `Unavailable` if a containment does not work here."""
     reason = why_not(tier)
     if reason is not None:
         raise Unavailable(reason)
@@ -61,11 +61,11 @@ class PtykillSession:
         return self.session.pid
 
     async def read(self, within: float) -> bytes:
-        """Receive what the terminal printed."""
+        """Receive output."""
         return await receive(self.session, within)
 
     async def end(self, grace: float) -> Span:
-        """Terminate, and believe the verdict only if it says that the session is empty."""
+        """Terminate, and require an empty verdict."""
         start = time.perf_counter_ns()
         verdict = await self.session.terminate(grace=grace)
         stop = time.perf_counter_ns()
@@ -74,13 +74,13 @@ class PtykillSession:
 
 
 async def receive(session: ptykill.Session, within: float) -> bytes:
-    """Receive what the terminal printed, ``b""`` if nothing comes in time."""
+    """Receive output; ``b""`` if none comes in time."""
     with trio.move_on_after(within):
         return await session.receive()
     return b""
 
 
 def checked(verdict: ptykill.Verdict) -> None:
-    """Raise RuntimeError unless the session is empty."""
+    """Raise RuntimeError unless the verdict says that the session is empty."""
     if not verdict.empty:
         raise RuntimeError(f"survivors: {verdict.survivors}")

@@ -1,7 +1,7 @@
-"""posix_spawn(3) by a helper that waits for an order: what a keeper can't do without.
+"""posix_spawn(3) by a helper process that waits for requests: the least that a keeper costs.
 
-A keeper has to be its leader's parent, so another process is asked, and answers. This one does
-nothing else: no loop, no check, no watcher.
+A keeper has to be its leader's parent, so a spawn is a request to another process. This helper does
+nothing else.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ async def opened() -> AsyncIterator[Spawn]:
 
 @dataclass(frozen=True, slots=True)
 class HelpedSession:
-    """A child of the helper, its terminal's master, and the way to the helper."""
+    """A child of the helper, its terminal's master, and the socket of the helper."""
 
     pid: int
     master: int

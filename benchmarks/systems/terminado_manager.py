@@ -1,4 +1,4 @@
-"""terminado, which Jupyter's terminals are: ``NamedTermManager.terminate(name, force=True)``."""
+"""terminado, the terminals of Jupyter: ``NamedTermManager.terminate(name, force=True)``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["LOOP", "systems"]
 
 LOOP = "asyncio"
 LOOK_EVERY = 0.001
-"""Seconds between two looks at what its own reader has read."""
+"""Seconds between two looks at its reader's buffer."""
 
 
 def systems() -> list[System]:
@@ -52,7 +52,7 @@ class TerminadoSession:
         return int(self.terminal.ptyproc.pid)
 
     async def read(self, within: float) -> bytes:
-        """Take what its own reader has read."""
+        """Take the output from its reader's buffer."""
         until = time.monotonic() + within
         while not self.terminal.read_buffer and time.monotonic() < until:
             await pause(LOOK_EVERY)

@@ -1,4 +1,4 @@
-"""A terminal for those who have none of their own."""
+"""Open a terminal for systems that open none themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ A ``preexec_fn`` would do the same, and make `subprocess` fork the host.
 
 @contextmanager
 def terminal() -> Iterator[tuple[int, str]]:
-    """Open a terminal, and give its master, which stays open if all goes well, and its path."""
+    """Open a terminal; yield its master, which stays open unless the block raises, and its path."""
     master, slave = pty.openpty()
     try:
         yield master, os.ttyname(slave)

@@ -1,7 +1,7 @@
-"""timeout(1): ``timeout --foreground -s HUP -k GRACE``, whose time is up at a moment of its own.
+"""timeout(1): ``timeout --foreground -s HUP -k GRACE``, which ends the session after a fixed time.
 
-The clock starts when its time is up, counted from its spawn: its own start is in the figure. The
-grace has to be known when it is spawned, so it is that of the deaf programs for all.
+The clock starts that time after its spawn, so the figure contains its start. The grace is fixed at
+the spawn: it is that of the deaf programs for all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmarks.systems.terminal import STUB, terminal
 __all__ = ["systems"]
 
 AFTER = 0.3
-"""Seconds after which its time is up."""
+"""Seconds after which it ends the session."""
 GRACE = 0.1
 
 
@@ -70,8 +70,8 @@ class TimeoutSession:
         """Read the master."""
         return read_terminal(self.master, within)
 
-    async def end(self, grace: float) -> Span:  # noqa: ARG002 - it was told when it was spawned
-        """Wait until it has left."""
+    async def end(self, grace: float) -> Span:  # noqa: ARG002 - its grace is fixed at the spawn
+        """Wait until it has exited."""
         if time.perf_counter_ns() > self.due:
             raise RuntimeError("its time was up before the session was ready")
         self.process.wait()

@@ -1,4 +1,4 @@
-"""tmux: ``tmux kill-session``. Its server sends SIGHUP, and that is all."""
+"""tmux: ``tmux kill-session``, by which its server sends SIGHUP only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, Syste
 __all__ = ["systems"]
 
 FORMAT = "#{pane_pid}"
-"""What ``new-session`` is to print."""
+"""The format of ``new-session``'s output."""
 NUMBERS = count()
 
 
@@ -37,10 +37,10 @@ async def open_server(path: str) -> AsyncIterator[Spawn]:
 
     async def spawn(program: Program) -> Session:
         name = f"session-{next(NUMBERS)}"
-        told = tmux.run("new-session", "-dP", "-F", FORMAT, "-s", name, *program.argv)
-        return TmuxSession(tmux, name, int(told))
+        pid = tmux.run("new-session", "-dP", "-F", FORMAT, "-s", name, *program.argv)
+        return TmuxSession(tmux, name, int(pid))
 
-    # Without a session it would leave, and its start be part of the next spawn.
+    # Without a session the server exits, and the next spawn would contain its start.
     tmux.run("new-session", "-d", "-s", "idle", "sleep", "100000")
     yield spawn
     tmux.run("kill-server")
@@ -53,7 +53,7 @@ class Tmux:
     argv: tuple[str, ...]
 
     def run(self, *arguments: str) -> str:
-        """Have the server do something, and return what is told of it."""
+        """Run a command of tmux, and return its output."""
         command = [*self.argv, *arguments]
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
         return done.stdout

@@ -1,4 +1,4 @@
-"""trio's own process: SIGHUP, wait, SIGKILL. It knows the leader and nobody else."""
+"""`trio.Process`: SIGHUP, wait, SIGKILL, for the leader alone."""
 
 from __future__ import annotations
 
