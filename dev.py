@@ -63,11 +63,12 @@ def main(command: str = "help", *arguments: str) -> int:
 
 
 def chosen(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return pytest's arguments: all tests, or the quick ones, run side by side."""
+    """Return pytest's arguments: all or the quick tests side by side, chosen ones in turn."""
     rest = [each for each in arguments if each != "--quick"]
     if len(rest) < len(arguments):
         return (*SIDE_BY_SIDE, *QUICK, *rest)
-    return (*(SIDE_BY_SIDE if not rest else ()), *rest)
+    options_only = all(each.startswith("-") for each in rest)
+    return (*(SIDE_BY_SIDE if options_only else ()), *rest)
 
 
 def run_all(stages: Stages, arguments: Sequence[str]) -> int:
@@ -105,6 +106,8 @@ def timed(name: str, stage: Callable[[], None]) -> tuple[str, bool]:
         stage()
     except subprocess.CalledProcessError as error:
         outcome = f"FAILED, exit status {error.returncode}"
+    except OSError as error:  # An earlier stage has not made it.
+        outcome = f"FAILED, {error}"
     return f"{name:<12} {time.monotonic() - began:6.1f} s  {outcome}", outcome == "ok"
 
 
@@ -140,31 +143,23 @@ def tests(*arguments: str) -> None:
 
 def versions(*arguments: str) -> None:
     """Test the wheel with every Python that is found; fail when one has failed."""
-    found = pythons()
-    failed = [
-        each
-        for each in found
-        if subprocess.run([each, __file__, "wheel", *arguments], check=False).returncode
-    ]
-    print(
-        "\n=== versions",
-        *(f"{each}  {'FAILED' if each in failed else 'ok'}" for each in found),
-        sep="\n",
-    )
-    if failed:
-        raise subprocess.CalledProcessError(1, failed)
+    outcomes = {
+        python: subprocess.run([python, __file__, "wheel", *arguments], check=False).returncode
+        for python in pythons()
+    }
+    print(*(f"{'FAILED' if each else 'ok':<7} {name}" for name, each in outcomes.items()), sep="\n")
+    if any(outcomes.values()):
+        raise subprocess.CalledProcessError(1, "wheel")
 
 
 def pythons() -> list[str]:
-    """Return a program for each supported version: this one, one on PATH, or one of pyenv's."""
+    """Return a program for each supported version: this one, one of pyenv's, or one on PATH."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    minors = [each[len(KIND) :] for each in project["classifiers"] if re.match(rf"{KIND}\d", each)]
+    minors = [each.removeprefix(PYTHON_3) for each in project["classifiers"] if PYTHON_3 in each]
     homes = sorted(Path.home().glob(".pyenv/versions/*/bin"))
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, homes)])
-    here = {sys.version_info.minor: sys.executable}
-    found = {
-        each: here.get(int(each)) or shutil.which(f"python3.{each}", path=places) for each in minors
-    }
+    path = os.pathsep.join([*map(str, homes), os.environ.get("PATH", os.defpath)])
+    found = {each: shutil.which(f"python3.{each}", path=path) for each in minors}
+    found[str(sys.version_info.minor)] = sys.executable
     return [each for each in found.values() if each]
 
 
@@ -210,7 +205,7 @@ def run(*command: str | Path, **variables: str) -> None:
     subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=True)
 
 
-KIND = "Programming Language :: Python :: 3."
+PYTHON_3 = "Programming Language :: Python :: 3."
 PYTEST = ["-m", "pytest"]
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
 QUICK = ("tests/pure", "tests/driver", "tests/test_house.py", "tests/http/test_api.py")

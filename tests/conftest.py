@@ -22,7 +22,7 @@ from ptykill.testing import processes
 _CGROUP = "pytest-"
 """How the name of the cgroup that this process makes for itself begins; its pid follows."""
 
-_PATIENCE = 3.0
+_PATIENCE = 15.0
 """Seconds for what is on its way out (a thread that has been told to end) to be gone."""
 
 

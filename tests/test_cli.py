@@ -28,7 +28,7 @@ from ptykill.cli.main import main
 from ptykill.cli.serve import log
 from ptykill.testing import processes
 
-_PATIENCE = 30.0
+_PATIENCE = 100.0
 """Seconds that a busy machine may take for what is due at once."""
 
 DEAF = "trap '' HUP INT TERM QUIT; : > ready; while :; do sleep 1; done"

@@ -21,7 +21,7 @@ from ptykill.system.containment import why_not
 PLAN = ptykill.Plan.parse("HUP@session 15s, KILL 15s")
 """A grace that only a SIGKILL ends before its time: the sleepers here are deaf to SIGHUP."""
 DEAF = ["sh", "-c", "trap '' HUP; while :; do sleep 1; done"]
-PATIENCE = 30.0
+PATIENCE = 100.0
 
 
 @pytest.fixture(params=["session", "keeper"])

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 __all__ = ["PATIENCE", "free_port", "listens", "wait_until"]
 
-PATIENCE = 30.0
+PATIENCE = 100.0
 """Seconds that a busy machine may take for what is due at once."""
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-PATIENCE = 30.0
+PATIENCE = 100.0
 """Seconds that a busy machine may take for what is due at once."""
 
 PTYKILL = (sys.executable, "-m", "ptykill")

@@ -18,7 +18,7 @@ import pytest
 
 from tests.docs.pages import PAGES, Block, blocks, matches
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 """Seconds that a block may take on a slow machine."""
 
 _ALL = [block for page in PAGES for block in blocks(page)]

@@ -50,9 +50,10 @@ async def test_no_wait_is_broken_off_for_a_kill(
 ) -> None:
     """The session's task goes on waiting while the alarm's kills; it does it itself without one."""
     tier = FakeTier(DEAF)
-    monkeypatch.setattr(
-        "ptykill.engine.driver._LATE", 10.0
-    )  # However late the alarm is, it is first.
+    # However late it is, the timer is set long before and comes first, and there is no second
+    # round of SIGKILL, which breaks the wait off too.
+    for name in "_EARLY", "_LATE", "_RETRY_FIRST":
+        monkeypatch.setattr(f"ptykill.engine.driver.{name}", 10.0)
     if not there:
         monkeypatch.setattr(PreciseTimer, "call_at", lambda *_: False)
     async with ptykill.open_supervisor(containment=tier) as supervisor:

@@ -24,7 +24,7 @@ from ptykill.testing import processes
 from tests.http.conftest import KEY, Server
 from tests.waiting import wait_until
 
-_PATIENCE = 20.0
+_PATIENCE = 100.0
 """Seconds that a busy machine may take for what is due at once."""
 READY = b"\x02"
 LARGEST = 32_768

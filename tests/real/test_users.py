@@ -153,7 +153,7 @@ async def test_another_user(supervisor: Supervisor) -> None:
 async def test_a_session_of_another_user_ends(supervisor: Supervisor) -> None:
     """Its user makes no difference to the end of a session, if the host may signal it."""
     session = await supervisor.spawn(
-        ["sh", "-c", "sleep 60 & sleep 60"], attributes=Attributes(uid=1234, gid=2345)
+        ["sh", "-c", "sleep 60 & exec sleep 60"], attributes=Attributes(uid=1234, gid=2345)
     )
     verdict = await session.terminate(grace=30)
     assert verdict.empty
