@@ -30,7 +30,7 @@ ROOMS_OF = {
     "httpx": {"cli/client"},
     "trio_websocket": {"cli/client"},
     "wsproto": {"cli/client"},
-    "ctypes": {"system/kernel", "system/pty", "engine/timer", "cli/serve/separation", "cli/demo"},
+    "ctypes": {"system/kernel", "system/pty", "cli/serve/separation", "cli/demo"},
 }
 """Where a dependency may be imported, so that it could be replaced by looking at few files."""
 

@@ -47,7 +47,7 @@ class DeferredCleanup:
 
     async def run_now(self) -> bool:
         """Have the waiting tasks clean up now; return when they have, False if there are none."""
-        for _ in range(2):  # A session that has just ended waits here by then (`Driver.live`).
+        for _ in range(2):  # A session that has just ended waits here by then (`Watcher.run`).
             await trio.lowlevel.checkpoint()
         if not self._waiting:
             return False

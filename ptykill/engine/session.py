@@ -15,6 +15,7 @@ from ptykill import log
 from ptykill.engine.caller import current_call
 from ptykill.engine.driver import Driver, Shared
 from ptykill.engine.output import CHUNK, Attachment, Output
+from ptykill.engine.watcher import Watcher
 from ptykill.errors import SessionEnded
 from ptykill.rules import validate
 from ptykill.rules.command import Command, check_size
@@ -68,11 +69,10 @@ class Session:
             signaller,
             plan,
             leftovers,
-            self._end_output,
             lambda: on_end(self, self._output),
             shared,
         )
-        shared.start_soon(self._driver.live)
+        shared.start_soon(Watcher(self._driver, self._end_output, shared.cleanup).run)
         shared.start_soon(self._drain)
 
     def __repr__(self) -> str:

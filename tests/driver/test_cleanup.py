@@ -1,4 +1,4 @@
-"""The lull: when what ended sessions held is given back, on a virtual clock."""
+"""Deferred cleanup: when descriptors of ended sessions are closed, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ async def test_what_was_held_is_given_back_soon_after_the_verdict(
         assert not tier.spawned[0].terminal.open
 
 
-async def test_many_ends_put_it_off_and_not_for_long(
+async def test_many_ends_defer_it_and_not_for_long(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    """While one ends every other millisecond there is no lull, and it comes all the same."""
+    """A session that ends every other millisecond keeps the loop busy; cleanup runs in time."""
     cleanup, times = DeferredCleanup(), []
     nursery.start_soon(cleanup.run)
 
@@ -63,7 +63,7 @@ async def test_many_ends_put_it_off_and_not_for_long(
 async def test_output_of_a_program_that_ends_by_itself_ends_with_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Whoever reads on need not wait for a lull."""
+    """A caller that reads on need not wait until the loop is idle."""
     async with ptykill.open_supervisor(containment=FakeTier(BRIEF)) as supervisor:
         session = await supervisor.spawn(["x"])
         began = trio.current_time()
@@ -74,7 +74,7 @@ async def test_output_of_a_program_that_ends_by_itself_ends_with_it(
 async def test_output_ends_soon_after_an_end_that_was_asked_for(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """In the next lull."""
+    """When the loop is idle."""
     async with ptykill.open_supervisor(containment=FakeTier(POLITE)) as supervisor:
         session = await supervisor.spawn(["x"])
         await session.terminate()
@@ -82,10 +82,10 @@ async def test_output_ends_soon_after_an_end_that_was_asked_for(
             assert await session.receive() == b""
 
 
-async def test_who_leaves_the_supervisor_waits_for_none(
+async def test_leaving_the_supervisor_cleans_up_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """What is left is given back at once."""
+    """It does not wait until the loop is idle."""
     tier = FakeTier(POLITE)
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         for _ in range(10):
@@ -95,10 +95,10 @@ async def test_who_leaves_the_supervisor_waits_for_none(
     assert all(each.closed for each in tier.spawned)
 
 
-async def test_nobody_waits_for_a_lull_that_can_not_come(
+async def test_nothing_waits_when_cleanup_is_cancelled(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    """Those who wait when it is cancelled are told, and those who come after do not wait."""
+    """Tasks that wait when it is cancelled are woken, and later ones do not wait."""
     cleanup, told = DeferredCleanup(), []
 
     async def wait() -> None:
@@ -217,7 +217,7 @@ async def test_a_spawn_does_not_wait_for_what_ended_sessions_hold(
             await session.terminate()
             session = await supervisor.spawn(["x"])
             assert trio.current_time() == began
-        await trio.sleep(LONG)  # Nobody waits for a lull any more.
+        await trio.sleep(LONG)  # Everything has been closed.
         # What a session holds that lives is not given back, and it is not asked for twice.
         asked = tier.asked
         with pytest.raises(ptykill.SpawnError):
@@ -252,7 +252,7 @@ class Prepared(FakeTier):
         raise OSError(errno.EIO, "not ready")
 
 
-async def test_the_next_spawn_is_prepared_in_a_lull(
+async def test_the_next_spawn_is_prepared_when_idle(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Before each, but not while the one who has spawned, or is spawning others, is at work.

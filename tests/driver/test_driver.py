@@ -843,7 +843,7 @@ async def test_nothing_wakes_while_idle(mock_clock: trio.testing.MockClock) -> N
             await supervisor.spawn(["x"])
         for _ in range(3):
             await trio.testing.wait_all_tasks_blocked()
-            mock_clock.jump(1)  # Until the next spawn has been prepared, in a lull.
+            mock_clock.jump(1)  # Until the next spawn has been prepared, when idle.
         await trio.testing.wait_all_tasks_blocked()
         counter = Counter()
         trio.lowlevel.add_instrument(counter)

@@ -1,8 +1,14 @@
-"""The alarm: what is due is done in its task, at once; and by a deadline where there is none."""
+"""The precise timer calls what is due in its own task; without one, deadlines have to do."""
 
 from __future__ import annotations
 
 import logging
+import os
+import resource
+import select
+import sys
+import time
+from collections.abc import Callable
 
 import pytest
 import structlog
@@ -12,6 +18,7 @@ import trio.testing
 import ptykill
 from ptykill import Outcome
 from ptykill.engine.timer import PreciseTimer
+from ptykill.system.kernel import timerfd
 from ptykill.testing import FakeTier, Member
 
 DEAF = Member()
@@ -37,36 +44,80 @@ async def test_it_calls_in_time_and_in_order(nursery: trio.Nursery) -> None:
     assert called == [(3, True), (1, True), (0, True), (2, True)]
 
 
-async def test_it_does_not_ring_on_a_clock_that_is_not_real(
+async def test_it_refuses_on_a_clock_that_is_not_real(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Virtual time passes without it."""
     assert not PreciseTimer().call_at(trio.current_time() + 1, lambda: None)
 
 
+@pytest.mark.parametrize(
+    ("create", "start"),
+    [
+        (timerfd.create, timerfd.start),
+        (timerfd._create_by_ctypes, timerfd._start_by_ctypes),
+    ],
+    ids=["chosen", "ctypes"],
+)
+def test_a_timerfd_is_readable_once_and_in_time(
+    create: Callable[[], int], start: Callable[[int, int], None]
+) -> None:
+    """By Python's own functions where it has them, and by ctypes everywhere else."""
+    fd = create()
+    try:
+        assert not os.get_blocking(fd)
+        assert not os.get_inheritable(fd)
+        began = time.monotonic_ns()
+        start(fd, 20_000_000)
+        assert select.select([fd], [], [], 30)[0] == [fd]
+        assert time.monotonic_ns() - began >= 20_000_000
+        assert int.from_bytes(os.read(fd, 8), sys.byteorder) == 1
+        with pytest.raises(BlockingIOError):
+            os.read(fd, 8)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "create", [timerfd.create, timerfd._create_by_ctypes], ids=["chosen", "ctypes"]
+)
+def test_without_descriptors_there_is_no_timerfd(create: Callable[[], int]) -> None:
+    """That is no error: deadlines have to do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        assert create() == -1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @pytest.mark.parametrize("there", [True, False])
 async def test_no_wait_is_broken_off_for_a_kill(
     monkeypatch: pytest.MonkeyPatch, *, there: bool
 ) -> None:
-    """The session's task goes on waiting while the alarm's kills; it does it itself without one."""
+    """The timer's task kills while the session's waits; without a timer the session's task does."""
     tier = FakeTier(DEAF)
     # However late it is, the timer is set long before and comes first, and there is no second
-    # round of SIGKILL, which breaks the wait off too.
-    for name in "_EARLY", "_LATE", "_RETRY_FIRST":
-        monkeypatch.setattr(f"ptykill.engine.driver.{name}", 10.0)
+    # round of SIGKILL.
+    for name in "_TIMER_LEAD", "_TIMER_LATE", "_RETRY_FIRST":
+        monkeypatch.setattr(f"ptykill.engine.schedule.{name}", 10.0)
     if not there:
         monkeypatch.setattr(PreciseTimer, "call_at", lambda *_: False)
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session = await supervisor.spawn(["x"])
-        containment, waits = tier.spawned[0], []
+        containment, waiting, seen = tier.spawned[0], False, []
         wait, kill = containment.wait_exited, containment.kill
 
         async def wait_exited() -> None:
-            waits.append("wait")
-            await wait()
+            nonlocal waiting
+            waiting = True
+            try:
+                await wait()
+            finally:
+                waiting = False
 
         def noted() -> ptykill.Signalled:
-            waits.append("kill")
+            seen.append(waiting)
             return kill()
 
         containment.wait_exited = wait_exited  # type: ignore[method-assign]
@@ -74,7 +125,7 @@ async def test_no_wait_is_broken_off_for_a_kill(
         verdict = await session.terminate(grace=GRACE)
         assert verdict.outcome is Outcome.KILLED
         assert verdict.grace >= GRACE
-        assert waits[waits.index("kill") + 1 :] == ([] if there else ["wait"])
+        assert seen == [there]
 
 
 async def test_a_kill_that_fails_takes_nobody_down(caplog: pytest.LogCaptureFixture) -> None:
@@ -97,14 +148,14 @@ async def test_a_kill_that_fails_takes_nobody_down(caplog: pytest.LogCaptureFixt
     assert "session.broken" in caplog.text
 
 
-async def test_the_log_of_a_kill_has_what_was_bound_at_the_birth(
+async def test_the_log_of_a_kill_has_what_was_bound_at_the_spawn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A request's id, say; whichever task kills."""
     caplog.set_level(logging.INFO, "ptykill")
     async with ptykill.open_supervisor(containment=FakeTier(DEAF)) as supervisor:
-        with structlog.contextvars.bound_contextvars(request="of the birth"):
+        with structlog.contextvars.bound_contextvars(request="of the spawn"):
             session = await supervisor.spawn(["x"])
         await session.terminate(grace=GRACE)
     (killing,) = [line for line in caplog.messages if "session.killing" in line]
-    assert "of the birth" in killing
+    assert "of the spawn" in killing

@@ -1,0 +1,206 @@
+"""The schedule of one teardown, without a loop or a clock: what is due when, and each wake-up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptykill.engine import schedule
+from ptykill.engine.schedule import Schedule
+from ptykill.rules.plan import Plan
+from ptykill.rules.steps import Signal, Step
+
+CLOSE = 1e-9
+
+
+class Timer:
+    """A precise timer that is there or not, and notes what it is to call when."""
+
+    def __init__(self, *, there: bool = True) -> None:
+        self.there = there
+        self.calls: list[tuple[float, Callable[[], None]]] = []
+
+    def call_at(self, when: float, function: Callable[[], None]) -> bool:
+        """Note the call; False if there is no timer."""
+        if self.there:
+            self.calls.append((when, function))
+        return self.there
+
+
+def made(kill_bound: float, *, there: bool = True) -> tuple[Schedule, Timer]:
+    """Return a schedule, and its timer."""
+    timer = Timer(there=there)
+    return Schedule(kill_bound, timer, lambda _: None), timer  # type: ignore[arg-type]
+
+
+def plan_of(grace: float, kill_bound: float) -> Plan:
+    """Return a plan of one step."""
+    return Plan((Step(Signal("HUP"), grace),), kill_bound)
+
+
+def wake_up(times: Schedule, late: float) -> tuple[float, int]:
+    """Wake up as the session's task does, each time so late, until something is due.
+
+    Return when that was, and after how many wake-ups.
+    """
+    for count in range(1, 10):
+        now = times.wake_at + late
+        if times.due <= now:
+            return now, count
+        times.set_next_wake_up(now)
+    pytest.fail("what is due is never done")
+
+
+seconds = st.floats(0.0, 10.0) | st.sampled_from([0.0, 1e-6, 0.002, 0.003, 0.005, 0.1, 5.0])
+lateness = st.sampled_from([0.0, 1e-6, 0.0005, 0.002, 0.01, 1.0])
+
+
+def test_nothing_is_due_before_anything_is_asked() -> None:
+    """No deadline is set while a session runs."""
+    times, timer = made(3.0)
+    assert times.due == times.wake_at == times.until_wake_up().deadline == math.inf
+    assert timer.calls == []
+
+
+@given(start=seconds, wait=seconds, grace=seconds, late=lateness, there=st.booleans())
+def test_what_is_due_is_done_in_time_and_never_early(
+    start: float, wait: float, grace: float, late: float, *, there: bool
+) -> None:
+    """In at most three wake-ups, and as late as the loop is, but for the timer's margin."""
+    times, timer = made(3.0, there=there)
+    times.start_grace(grace, start)
+    times.start_wait(wait, start)
+    assert times.due == min(start + wait, start + grace)
+    done, count = wake_up(times, late)
+    assert count <= 3
+    assert times.due <= done <= times.due + schedule._TIMER_LATE * there + late + CLOSE
+    assert {when for when, _ in timer.calls} <= {times.due}
+
+
+@given(start=seconds, wait=st.floats(0.01, 10.0), there=st.booleans())
+def test_the_timer_is_set_late_and_once(start: float, wait: float, *, there: bool) -> None:
+    """A session that ends within most of its grace never pays for it."""
+    times, timer = made(3.0, there=there)
+    times.start_grace(wait, start)
+    times.start_wait(wait, start)
+    while (now := times.wake_at) < times.due - schedule._TIMER_LEAD:
+        times.set_next_wake_up(now)
+        assert timer.calls == []
+    times.set_next_wake_up(now)
+    assert [when for when, _ in timer.calls] == [times.due] * there
+
+
+@given(
+    kill_bound=seconds,
+    late=lateness,
+    there=st.booleans(),
+    stuck_for=st.floats(0.0, 60.0),
+)
+def test_rounds_of_sigkill_get_rarer_until_the_bound_and_after_it(
+    kill_bound: float, late: float, stuck_for: float, *, there: bool
+) -> None:
+    """The verdict is due at the bound, not before; the rounds go on, at most five seconds apart."""
+    times, _ = made(kill_bound, there=there)
+    times.start_kill(0.0)
+    now, last = 0.0, 0.0
+    while now < times.kill_until:
+        times.start_retry(now)
+        assert times.due <= times.kill_until
+        pause = times.due - now
+        assert pause <= schedule._RETRY_LONGEST + CLOSE
+        assert pause >= last - CLOSE or times.due == times.kill_until
+        last = pause
+        now, _ = wake_up(times, late)
+    assert kill_bound <= now <= kill_bound + schedule._TIMER_LATE + late + CLOSE
+    times.pass_kill_bound(now)
+    until = now + stuck_for
+    while now < until:
+        assert now < times.due <= now + schedule._STUCK_LONGEST + CLOSE
+        now, _ = wake_up(times, late)
+        times.start_retry(now)
+
+
+@given(
+    grace=seconds,
+    kill_bound=seconds,
+    after=st.floats(0.0, 1.0),
+    asked=st.tuples(seconds, seconds),
+    polite=st.booleans(),
+)
+def test_a_later_request_brings_things_nearer_alone(
+    grace: float, kill_bound: float, after: float, asked: tuple[float, float], *, polite: bool
+) -> None:
+    """Neither the next step, nor SIGKILL, nor the verdict is ever put off; nor is it forgotten."""
+    times, _ = made(kill_bound)
+    now = after * (grace if polite else kill_bound)
+    if polite:
+        times.start_grace(grace, 0.0)
+        times.start_wait(grace, 0.0)
+    else:
+        times.start_kill(0.0)
+        times.start_retry(0.0)
+    before = times.due, times.grace_until, times.kill_until, times.kill_bound
+    plan = plan_of(*asked)
+    over = times.hurry(plan, now, polite=polite)
+    then = times.due, times.grace_until, times.kill_until, times.kill_bound
+    assert all(new <= old for new, old in zip(then, before, strict=True))
+    assert over == (polite and times.grace_until <= now)
+    assert times.kill_bound == min(kill_bound, plan.kill_bound)
+    if polite and not over:
+        assert times.due <= now + plan.grace
+    elif not polite:
+        assert times.due <= now + plan.longest
+    assert wake_up(times, 0.0)[0] <= max(now, times.due) + schedule._TIMER_LATE + CLOSE
+
+
+async def test_the_timer_does_what_is_due_and_nothing_that_was_put_off(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """The step that it was set for may have failed, and the next one have begun; or all is over."""
+    timer = Timer()
+    done: list[float] = []
+    times = Schedule(3.0, timer, done.append)  # type: ignore[arg-type]
+    began = trio.current_time()
+    times.start_grace(1.0, began)
+    times.start_wait(0.001, began)
+    times.set_next_wake_up(began)
+    ((_, call),) = timer.calls
+    call()
+    assert done == []
+    mock_clock.jump(0.001)
+    times.start_wait(0.001, trio.current_time())
+    call()
+    assert done == []
+    mock_clock.jump(0.001)
+    call()
+    assert done == [trio.current_time()]
+    times.close()
+    call()
+    assert len(done) == 1
+
+
+def test_a_change_takes_effect_on_the_wait_that_goes_on() -> None:
+    """When it is applied, and not before: the signal goes first."""
+    times, _ = made(3.0)
+    scope = times.until_wake_up()
+    times.start_grace(1.0, 5.0)
+    times.start_wait(1.0, 5.0)
+    assert scope.deadline == math.inf
+    times.apply()
+    assert scope.deadline == times.wake_at < times.due
+
+
+@pytest.mark.parametrize(("seconds", "until"), [(0.01, 100.01), (5.0, 100.5), (0.001, 100.005)])
+def test_a_pause_ends_with_the_next_wake_up(seconds: float, until: float) -> None:
+    """But it has a least length, so that a failure that stays does not keep the loop busy."""
+    times, _ = made(3.0)
+    times.wake_at = 100.5
+    assert times.for_pause(0.005, seconds, 100.0).deadline == pytest.approx(until)
+    times.wake_at = 99.0
+    assert times.for_pause(0.005, seconds, 100.0).deadline == pytest.approx(100.005)
