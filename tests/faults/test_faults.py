@@ -8,7 +8,7 @@ from tests.faults.table import SHORT
 from tests.faults.trial import Fault, run, unavailable
 
 REASON = unavailable()
-TRIES = 5
+TRIES = 20
 """A warden's calls may come before the phase in which they are to fail, or after it."""
 
 

@@ -273,8 +273,8 @@ def interrupted(way: str) -> dict[str, Any]:
 
     for number in range(20):
         timer = threading.Timer(0.01 + number * 0.0033, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         try:
+            timer.start()  # It may ring before this returns.
             trio.run(main)
         except BaseException as error:  # noqa: BLE001 - told below
             raised.append(type(error).__name__)
