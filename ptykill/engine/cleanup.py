@@ -47,12 +47,10 @@ class DeferredCleanup:
 
     async def run_now(self) -> bool:
         """Have the waiting tasks clean up now; return when they have, False if there are none."""
-        for _ in range(2):  # A session that has just ended waits here by then (`Watcher.run`).
-            await trio.lowlevel.checkpoint()
         if not self._waiting:
             return False
         self._wake_all()
-        for _ in range(2):  # They run in the first pass of the loop from here.
+        for _ in range(2):  # They run in the next pass of the loop, before or after this task.
             await trio.lowlevel.checkpoint()
         return True
 

@@ -97,8 +97,6 @@ class Watcher:
             else:
                 await driver.containment.wait_exited()
             self._look()
-            if driver.over.is_set():
-                await _after_the_callers()
             return
         now = trio.current_time()
         if driver.schedule.due <= now:
@@ -132,12 +130,3 @@ class Watcher:
             report.unproven = Caveat.UNPROVEN in containment.caveats()
             report.empty = not report.unproven
             driver.handle(Event.SESSION_EMPTY, trio.current_time())
-
-
-async def _after_the_callers() -> None:
-    """Return when the tasks that were just woken have run.
-
-    They run in the next pass of trio's loop, in no order, and so does this one: so it takes two.
-    """
-    for _ in range(2):
-        await trio.lowlevel.cancel_shielded_checkpoint()
