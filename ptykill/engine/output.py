@@ -66,7 +66,7 @@ class Output:
         self.wake()
 
     def end(self) -> None:
-        """Note that there will be no more output, and wake all who wait for some."""
+        """Note that there will be no more output, and wake all tasks that wait for some."""
         self.ended = True
         self.wake()
         self.moved()

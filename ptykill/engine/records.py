@@ -1,11 +1,11 @@
-"""The records of ended sessions: kept for a while, then forgotten.
+"""Keeps the records of ended sessions for a while.
 
-A record is the ended session itself, so a later `terminate` is told the verdict. Records are
-dropped when they are too old, too many, or too large. Their age is measured on trio's clock: the
-wall clock can be set, and a record that is forgotten too early is a 404 for a retried DELETE.
+A record is the ended session itself, so a later `terminate` returns the verdict. Records are
+dropped when they are too old, too many, or too large. Their age is measured on trio's clock, since
+the wall clock can be set: a record that is dropped too early is a 404 for a retried DELETE.
 
 A record also holds the session's newest output, for a client that attaches late. When all records
-hold too much of it, the oldest ones give their output up, and stay.
+hold too much output, the oldest drop theirs and stay.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ptykill.rules.command import Command
 __all__ = ["Records"]
 
 MOST_BYTES = 16 << 20
-"""Bytes that the commands and environments of all records may take; a new one always has room."""
+"""Bytes that the commands and environments of all records may take; the newest is always kept."""
 MOST_OUTPUT = 32 << 20
-"""Bytes of output that all records may hold; a new one always keeps its own."""
+"""Bytes of output that all records may hold; the newest always keeps its own."""
 
 
 class Records:
@@ -42,7 +42,7 @@ class Records:
         """Each record, when it expires (trio's clock), and its size in bytes."""
         self._bytes = 0
         self._outputs: dict[str, tuple[Output, int]] = {}
-        """The output of records, and how many bytes that is, in the order in which it ended."""
+        """The output of each record, and its size in bytes, in the order in which outputs ended."""
         self._output_bytes = 0
         self._waiting = trio.lowlevel.ParkingLot()
 
@@ -53,7 +53,7 @@ class Records:
         self._bytes += size
         while len(self._kept) > self._count or (self._bytes > MOST_BYTES and len(self._kept) > 1):
             self._drop_oldest()
-        # The last of it may be read some time after the session's end.
+        # The end of the output may come some time after the session's.
         output.call_at_end(partial(self._keep_output, session.id, output))
         self._waiting.unpark()
 
@@ -68,7 +68,7 @@ class Records:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Drop each record when it expires, until cancelled. Nothing wakes while there is none."""
+        """Drop each record when it expires, until cancelled. Without records nothing wakes up."""
         while True:
             if not self._kept:
                 await self._waiting.park()

@@ -1,7 +1,7 @@
-"""The signallers that come with ptykill.
+"""Deliver the steps of a plan: the signallers that come with ptykill.
 
-One class for each way of delivering, and `StandardSignaller`, which takes the way that the step
-names. Each is written against `Target` alone, as a user's own would be:
+There is one class for each way of delivering. `StandardSignaller` takes the way that the step
+names. Each uses the `Target` alone, as a user's own signaller would:
 
 >>> class Announced(StandardSignaller):
 ...     def deliver(self, target, step):
@@ -21,10 +21,10 @@ __all__ = ["HangUpSignaller", "KernelSignaller", "StandardSignaller", "TypingSig
 
 
 class KernelSignaller:
-    """Sends the step's signal to those that its reach names: kill(2), but free of races."""
+    """Sends the step's signal to the processes that its reach names, as kill(2), without races."""
 
     def deliver(self, target: Target, step: Step) -> None:
-        """Signal at once. Raises `DeliveryRefused` if the kernel refuses it for everybody."""
+        """Signal at once. Raises `DeliveryRefused` if the kernel refuses it for every process."""
         if not isinstance(step.what, Signal):
             msg = f"{step.what} is no signal"
             raise InvalidArgument(msg)

@@ -2,7 +2,7 @@
 
 The task waits for the next thing that happens to the session: first for its leader's exit, then
 for the end of other members. The wait ends early when something is due by the plan (`Schedule`).
-What has happened is told to the `Driver`, which acts on it.
+The `Driver` acts on what has happened.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ LONG = 0.1
 async def test_what_was_held_is_given_back_soon_after_the_verdict(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Not before who waits for the verdict has it."""
+    """Not before the caller that waits for the verdict has it."""
     tier = FakeTier(POLITE)
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session = await supervisor.spawn(["x"])
@@ -99,11 +99,11 @@ async def test_nothing_waits_when_cleanup_is_cancelled(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """Tasks that wait when it is cancelled are woken, and later ones do not wait."""
-    cleanup, told = DeferredCleanup(), []
+    cleanup, woken = DeferredCleanup(), []
 
     async def wait() -> None:
         await cleanup.wait_idle()
-        told.append(trio.current_time())
+        woken.append(trio.current_time())
 
     async with trio.open_nursery() as running:
         running.start_soon(cleanup.run)
@@ -114,10 +114,10 @@ async def test_nothing_waits_when_cleanup_is_cancelled(
         running.cancel_scope.cancel()
     await wait()
     await trio.testing.wait_all_tasks_blocked()
-    assert told == [began, began]
+    assert woken == [began, began]
 
 
-async def test_nothing_wakes_up_while_nobody_waits(
+async def test_nothing_wakes_up_while_no_task_waits(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """It has no timer of its own."""
@@ -242,7 +242,7 @@ async def test_a_command_that_is_missing_is_not_tried_twice(
 
 
 class Prepared(FakeTier):
-    """A tier that counts how often it was told to get ready, and never manages to."""
+    """A tier that counts how often it has to prepare a spawn, and always fails to."""
 
     times = 0
 
@@ -255,9 +255,9 @@ class Prepared(FakeTier):
 async def test_the_next_spawn_is_prepared_when_idle(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Before each, but not while the one who has spawned, or is spawning others, is at work.
+    """Before each, but not while the caller that has spawned is at work, or spawns others.
 
-    That it can't be is no matter.
+    A preparation that fails does no harm.
     """
     tier = Prepared(POLITE)
     async with ptykill.open_supervisor(containment=tier) as supervisor:

@@ -33,12 +33,12 @@ UNKILLABLE = Member(dies_of={"KILL": math.inf})
 
 
 def on_virtual_clock(main: Callable[[], Awaitable[None]]) -> None:
-    """Run an async function on a clock that jumps whenever nobody has anything to do."""
+    """Run an async function on a clock that jumps whenever no task can run."""
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 async def test_a_polite_session_ends_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    """No part of the grace is waited for when nobody needs it."""
+    """The grace is not waited for when no process needs it."""
     async with ptykill.open_supervisor(containment=FakeTier(POLITE)) as supervisor:
         session = await supervisor.spawn(["x"])
         verdict = await session.terminate()
@@ -573,7 +573,7 @@ async def test_old_records_give_up_output_for_newer_ones(
 
 
 async def test_a_closed_supervisor_spawns_nothing() -> None:
-    """After the block there is nobody to end what would be started."""
+    """After the block nothing would end what was spawned."""
     async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
         pass
     with pytest.raises(ptykill.SupervisorClosed):
@@ -599,7 +599,7 @@ def broken(*_: object) -> NoReturn:
     raise ZeroDivisionError
 
 
-async def test_our_own_failure_is_told_and_takes_nobody_down(
+async def test_our_own_failure_is_reported_and_ends_no_other_session(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A session that can't be watched is called stuck at its bound; the next request tries anew."""
@@ -623,7 +623,7 @@ async def test_our_own_failure_is_told_and_takes_nobody_down(
 
 
 @pytest.mark.parametrize("part", ["wait_exited", "wait_members", "members_left", "kill", "reap"])
-async def test_a_part_that_fails_for_a_while_gives_nobody_up(
+async def test_a_part_that_fails_for_a_while_gives_no_session_up(
     autojump_clock: trio.testing.MockClock, part: str
 ) -> None:
     """Whatever it is, it is tried again, and the session's end is as it would have been."""
@@ -783,8 +783,8 @@ async def test_a_signaller_that_would_exit_is_recorded(
         assert verdict.deliveries[0].error == "SystemExit: a mistake"
 
 
-class LongBirths(FakeTier):
-    """Sessions of which all but the first take a minute to be born, whoever is cancelled."""
+class SlowSpawns(FakeTier):
+    """A tier whose spawns all take a minute but the first, also when they are cancelled."""
 
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Spawn, in a minute."""
@@ -793,11 +793,11 @@ class LongBirths(FakeTier):
         return await super().spawn(command, handover)
 
 
-async def test_a_long_birth_keeps_nobody_from_being_ended(
+async def test_a_slow_spawn_keeps_no_session_from_being_ended(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Those that live are ended by their plan; who is born too late is ended at once."""
-    tier = LongBirths(POLITE)
+    """Live sessions are ended by their plan; one that is spawned too late is ended at once."""
+    tier = SlowSpawns(POLITE)
     refused = []
     async with trio.open_nursery() as nursery:
         async with ptykill.open_supervisor(containment=tier) as supervisor:
@@ -904,9 +904,9 @@ def test_every_teardown_ends_within_its_plan_and_tells_the_truth(
     leftovers: Leftovers,
     signaller: type | None,
 ) -> None:
-    """Nobody waits past the plan that was asked for, and a verdict is empty only if nobody lives.
+    """No caller waits past its plan, and a verdict is empty only if no process lives.
 
-    Whatever the session does, and whoever asks, fails, dawdles or goes away.
+    That holds whatever the session does, and whatever callers and signallers do.
     """
 
     async def main() -> None:
@@ -947,7 +947,7 @@ def test_every_teardown_ends_within_its_plan_and_tells_the_truth(
         if session.verdict.empty:
             assert not any(fake.alive(m) for m in (fake.leader, *fake.members))
         elif not session.verdict.survivors:
-            # Only who dies at the very moment of the bound is neither alive nor seen to be dead.
+            # Only a member that dies exactly at the bound is neither alive nor seen to be dead.
             assert session.verdict.outcome is Outcome.STUCK
 
     # What leaving the supervisor may take: the longest plan, its slack, and a shielded signaller.

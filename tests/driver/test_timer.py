@@ -128,7 +128,7 @@ async def test_no_wait_is_broken_off_for_a_kill(
         assert seen == [there]
 
 
-async def test_a_kill_that_fails_takes_nobody_down(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_kill_that_fails_ends_no_other_session(caplog: pytest.LogCaptureFixture) -> None:
     """It is that session's verdict; others are killed when it is time."""
     tier = FakeTier(DEAF)
     async with ptykill.open_supervisor(containment=tier) as supervisor:
