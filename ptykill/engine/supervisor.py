@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
+import math
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -62,7 +63,7 @@ class Supervisor:
         self._numbers = itertools.count(1)
         self._nursery = nursery
         self._shared = Shared(self._start_soon, PreciseTimer(), DeferredCleanup())
-        self._spawned = trio.lowlevel.ParkingLot()
+        self._changed = trio.lowlevel.ParkingLot()
         for helper in (
             self._shared.timer.run,
             self._shared.cleanup.run,
@@ -179,7 +180,7 @@ class Supervisor:
         )
         self._longest = max(self._longest, chosen.longest)
         self._live[session.id] = session
-        self._spawned.unpark()
+        self._changed.unpark()
         return session
 
     def get(self, session_id: str) -> Session:
@@ -247,18 +248,21 @@ class Supervisor:
 
     @trio.lowlevel.enable_ki_protection
     async def _stay_ready(self) -> None:
-        """Prepare the next spawn after each one, while the loop is idle."""
+        """Prepare the next spawn after a session has started or ended, while the loop is idle."""
         while True:
+            again: float | None = None
             await trio.sleep(_SETTLE)
             await self._shared.cleanup.wait_idle()
             try:
-                self._tier.prepare()
+                again = self._tier.prepare()
             except Exception as error:  # noqa: BLE001 - a spawn works without it
                 log.event(logging.WARNING, "supervisor.unprepared", exc_info=error)
-            await self._spawned.park()
+            with trio.move_on_after(math.inf if again is None else again):
+                await self._changed.park()
 
     def _keep_record(self, session: Session, output: Output) -> None:
         self._live.pop(session.id, None)
+        self._changed.unpark()
         self._records.keep(session, output)
 
 

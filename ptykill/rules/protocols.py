@@ -213,10 +213,11 @@ class Tier(Protocol):
         A checkpoint if it returns.
         """
 
-    def prepare(self) -> None:
-        """Have ready what the next spawn needs, if it is to be had.
+    def prepare(self) -> float | None:
+        """Have ready what the next spawn needs, if that is possible, and not more than that.
 
-        Called when the loop is idle, at the beginning and after each spawn. Must not block.
+        Called when the loop is idle: at the beginning, and after sessions have started or ended.
+        Must not block. Returns the seconds after which to call it again in any case, if at all.
         """
 
     async def close(self) -> None:

@@ -74,7 +74,7 @@ class FakeTier:
         self.spawned.append(containment)
         return Spawned(containment, containment.terminal)
 
-    def prepare(self) -> None:
+    def prepare(self) -> float | None:
         """Do nothing: there is nothing to prepare."""
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ While the keeper lives, `LiveKeeper` knows the session. Once it is dead, `LostKe
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import trio
 
@@ -28,7 +29,8 @@ class KeeperContainment:
     """The members of one session, as its keeper knows them, or as they are known without it.
 
     ``dies_with_keeper`` is whether the kernel sends the leader a signal when the keeper dies.
-    ``sealed`` is whether no process of the session can leave its cgroup.
+    ``sealed`` is whether no process of the session can leave its cgroup. ``give_back`` takes the
+    keeper of a session that is over, for another one.
     """
 
     def __init__(  # noqa: PLR0913 - made in one place
@@ -41,6 +43,7 @@ class KeeperContainment:
         *,
         dies_with_keeper: bool,
         sealed: bool,
+        give_back: Callable[[KeeperHandle], None],
     ) -> None:
         self.name: str = name
         self.pid: int = keeper.leader.pid
@@ -50,6 +53,8 @@ class KeeperContainment:
         self._cgroup = None if keeper.cgroup is None else Cgroup(keeper.cgroup)
         self._dies_with_keeper = dies_with_keeper
         self._sealed = sealed
+        self._give_back = give_back
+        self._given_back = False
         self._closed = False
         self._session: LiveKeeper | LostKeeper
         self._session = LiveKeeper(keeper, terminal, births, self._cgroup)
@@ -87,10 +92,20 @@ class KeeperContainment:
     def members_left(self) -> bool:
         """Return whether anything of the session is left; if not, the leader has been reaped."""
         try:
-            return self._session.members_left()
+            left = self._session.members_left()
         except KeeperGone:
             self._go_on_without_keeper()
-        return self._session.members_left()
+            left = self._session.members_left()
+        if not left:
+            self._release_keeper()
+        return left
+
+    def _release_keeper(self) -> None:
+        """Give the keeper back, at once: the next spawn may come before this is closed."""
+        session = self._session
+        if isinstance(session, LiveKeeper) and session.ended_plainly and not self._given_back:
+            self._given_back = True
+            self._give_back(self._keeper.release())
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal, and SIGCONT after it unless it stops or kills, to those there now."""

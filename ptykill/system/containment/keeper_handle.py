@@ -131,11 +131,14 @@ class KeeperHandle:
             case wire.FAILED, number, stage:
                 self._ended = self.clean = True
                 raise StartFailed(number, stage)
+            case (wire.REFUSED,):  # Its last session has changed it, and it exits.
+                self._ended = self.clean = True
+                raise KeeperDied(errno.EIO, "keeper")
             case wire.BROKEN, text:
                 log.event(logging.ERROR, "keeper.broken", traceback=text)  # It exits after that.
             case _:
                 self._ended = True
-                # The order is the only message to it so far: what it has not read is the order.
+                # The order is the last message to it so far: what it has not read is the order.
                 reason = KeeperDied if self._order_unread else OutcomeUnknown
                 raise reason(errno.EIO, "keeper")
 
@@ -237,6 +240,13 @@ class KeeperHandle:
                             syscalls.pidfd_send_signal(fd, signal.SIGKILL)
                     close(fd)
 
+    def release(self) -> KeeperHandle:
+        """Return a handle for the keeper's next session. This one keeps the leader alone."""
+        successor = KeeperHandle(self.channel, self.warden)
+        successor.pid = self.pid
+        self.channel = _CLOSED
+        return successor
+
     def close(self) -> None:
         """Close the descriptors. A keeper without a session exits then."""
         if self.channel.fileno() >= 0:
@@ -253,6 +263,11 @@ class KeeperHandle:
         if self._leader is not None:
             self._leader.close()
             self._leader = None
+
+
+_CLOSED = socket.socket()
+"""The channel of a handle that was released."""
+_CLOSED.close()
 
 
 def _as_message(handover: Handover) -> wire.Handover:

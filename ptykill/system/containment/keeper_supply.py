@@ -1,11 +1,15 @@
-"""Gives out keepers, and keeps one warm: forked and warmed up before a session needs it.
+"""Gives out keepers, takes those back whose session is over, and keeps one ready.
 
-To spawn is then to send an order to a keeper that is there.
+A new keeper is forked and warmed up before a session needs it. To spawn is then to send an order to
+a keeper that is there.
 """
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
+
+import trio
 
 from ptykill.system.containment.keeper_handle import KeeperHandle
 from ptykill.system.containment.rights import Rights
@@ -15,14 +19,22 @@ from ptykill.system.forks import close_in_child
 __all__ = ["KeeperSupply"]
 
 
+_MOST_IDLE = 64
+"""So many keepers are idle at most. Each has a process, and a descriptor of the host's."""
+_IDLE_TIME = 20.0
+"""Seconds without a new session after which one idle keeper is enough."""
+
+
 class KeeperSupply:
-    """A warden, and the warm keeper. Made by `start`; `close` has to be called."""
+    """A warden, and its idle keepers. Made by `start`; `close` has to be called."""
 
     def __init__(self, warden: WardenClient, groups: str | None, rights: Rights) -> None:
         self._warden = warden
         self._groups = groups
         self._rights = rights
-        self._warm: KeeperHandle | None = None
+        self._idle: list[KeeperHandle] = []
+        """Keepers without a session; the last one was used last."""
+        self._last_taken = trio.current_time()
         close_in_child(self)
 
     @classmethod
@@ -56,17 +68,43 @@ class KeeperSupply:
         return self._rights.unchanged() and self._warden.alive
 
     def take(self) -> KeeperHandle:
-        """Return a keeper, the warm one if there is one. Raises OSError."""
-        warm, self._warm = self._warm, None
-        keeper = warm or self._ask()
+        """Return an idle keeper, the one that was used last, or a new one. Raises OSError."""
+        self._last_taken = trio.current_time()
+        keeper = self._idle.pop() if self._idle else self._ask()
         keeper.umask = self._rights.umask
         return keeper
 
-    def prepare(self) -> None:
-        """Have a keeper ready for the next session, if that is possible."""
-        if self._warm is None and self._warden.open:
+    def give_back(self, keeper: KeeperHandle) -> None:
+        """Take a keeper whose session is over, for another session."""
+        ours = keeper.warden is self._warden and self._warden.open
+        if ours and len(self._idle) < _MOST_IDLE:
+            self._idle.append(keeper)
+        else:
+            keeper.close()
+
+    def prepare(self) -> float:
+        """Have a keeper ready for the next session, and not too many.
+
+        Returns the seconds after which to call it again, if no session starts or ends till then.
+        """
+        if not self._idle and self._warden.open:
             with suppress(OSError):
-                self._warm = self._ask()
+                self._idle.append(self._ask())
+        if len(self._idle) <= 1:
+            return math.inf
+        rest = self._last_taken + _IDLE_TIME - trio.current_time()
+        if rest <= 0:
+            self.drop_idle(but=1)
+            return math.inf
+        return rest
+
+    def drop_idle(self, but: int = 0) -> bool:
+        """Let idle keepers exit, all but some; return whether any does."""
+        dropped = self._idle[but:]
+        del self._idle[but:]
+        for keeper in dropped:
+            keeper.close()
+        return bool(dropped)
 
     def _ask(self) -> KeeperHandle:
         return KeeperHandle(self._warden.ask_for_keeper(self._groups), self._warden)
@@ -74,9 +112,7 @@ class KeeperSupply:
     async def close(self) -> None:
         """End the warden; bounded. Keepers that have sessions go on without it."""
         self._rights.close()
-        if self._warm is not None:
-            self._warm.close()
-            self._warm = None
+        self.drop_idle()
         await self._warden.close()
 
     def close_copies(self) -> None:

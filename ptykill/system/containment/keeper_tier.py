@@ -60,7 +60,7 @@ class KeeperTier:
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         reserve.fill(self)
-        terminal = open_terminal(command)
+        terminal = self._open_terminal(command)
         try:
             keeper = await self._start_leader(command, terminal, handover)
         except OSError as error:
@@ -79,8 +79,18 @@ class KeeperTier:
             self._table,
             dies_with_keeper=command.attributes.death_signal is not None,
             sealed=self._is_sealed(command),
+            give_back=self._give_back,
         )
         return Spawned(containment, terminal)
+
+    def _open_terminal(self, command: Command) -> PtyTerminal:
+        """Open a terminal, at the cost of idle keepers if there is no descriptor left."""
+        try:
+            return open_terminal(command)
+        except SpawnError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._keepers.drop_idle():
+                raise
+        return open_terminal(command)
 
     async def _start_leader(
         self, command: Command, terminal: PtyTerminal, handover: Handover
@@ -158,10 +168,13 @@ class KeeperTier:
                 log.event(logging.WARNING, "cgroup.recovered", path=path)
         self._may_have_leftovers = False
 
-    def prepare(self) -> None:
-        """Have a keeper ready for the next session."""
+    def _give_back(self, keeper: KeeperHandle) -> None:
+        self._keepers.give_back(keeper)
+
+    def prepare(self) -> float:
+        """Have a keeper ready for the next session; return when to call this again (seconds)."""
         self._recover_cgroups()
-        self._keepers.prepare()
+        return self._keepers.prepare()
 
     async def close(self) -> None:
         """End the warden, and close the descriptors that all sessions shared."""

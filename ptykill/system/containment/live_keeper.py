@@ -244,6 +244,11 @@ class LiveKeeper:
             self.finish_signal()
         return not self._empty
 
+    @property
+    def ended_plainly(self) -> bool:
+        """Whether no member is left, and the keeper was not in need of help to end the session."""
+        return self._empty and self._rounds <= 1
+
     def exit_status(self) -> ExitStatus | None:
         """Return the leader's status; None if it is not known."""
         return self._status

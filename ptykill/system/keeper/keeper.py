@@ -1,8 +1,11 @@
-"""A keeper: a process between the host and one session, whose orphans become its children.
+"""A keeper: a process between the host and a session, whose orphans become its children.
 
 It starts the session's leader when the host orders it, and tells the host when the leader has
 exited, and when no process is left (`kept_session`). It sleeps until something happens. When the
 host dies, in whatever way, it carries out the session's plan by itself (`orphaned`).
+
+A session that is over has left the keeper as it was, most often. Then the host may order another
+one: to fork a keeper and to end it costs more than all else in a short session's life.
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ NAME = b"ptykill-keeper"
 
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 0.5
 """Seconds from a system call that failed to the next try: doubling, up to the longest."""
+_RENEW_DELAY = 0.002
+"""Seconds after a session's end, which the host has then seen, to check what the session left."""
+_MOST_SESSIONS = 1000
+"""A keeper has no more sessions than these, one after the other: it does not collect garbage."""
 _CLOSE_TIMEOUT = 1.0
 """Seconds that the host may take to hang up after it was told that the session is empty."""
 
@@ -50,6 +57,7 @@ def run_keeper(channel: socket.socket, host: int, groups: str | None) -> NoRetur
         in_time = not _has_event(channel)  # Otherwise an order waits already.
         warm_up(lambda stand_in: Keeper(stand_in, host, resources), resources, start=in_time)
         syscalls.set_name(NAME)
+        resources.note_state()
         Keeper(channel, host, resources).run()
     except BaseException:  # noqa: BLE001 - the warden, and the host, take it for a death
         wire.send(channel, (wire.BROKEN, traceback.format_exc()))
@@ -58,7 +66,7 @@ def run_keeper(channel: socket.socket, host: int, groups: str | None) -> NoRetur
 
 
 class Keeper:
-    """One keeper: its connection to the host, and its session, once there is one."""
+    """One keeper: its connection to the host, and its session, while there is one."""
 
     def __init__(self, channel: socket.socket, host: int, resources: Resources) -> None:
         self._channel: socket.socket | None = channel
@@ -71,13 +79,20 @@ class Keeper:
         self._failure: tuple[int | None, str] | None = None
         """The errno and the stage of a start that failed."""
         self._over = False
+        self._reusable = False
+        """Whether the order of the present session permits another session after it."""
+        self._renew_at = math.inf
+        """When to check what the last session has left, if that is still to be done."""
+        self._sessions = 0
         self._unsent: list[tuple[wire.Message, Sequence[int]]] = []
         """Messages to the host that could not be sent yet, with their descriptors."""
 
     def run(self) -> None:
-        """Keep one session, and tell the host that it is over."""
+        """Keep sessions, one after the other, as long as the host orders them."""
         self.serve()
-        self._finish()
+        while self._finish():
+            self.serve()
+        self._resources.remove_cgroup()
 
     def serve(self) -> None:
         """Handle events until the session is over, or its start has failed.
@@ -104,7 +119,7 @@ class Keeper:
 
     def _run_once(self) -> None:
         session = self._session
-        left = math.inf if session is None else session.due - time.monotonic()
+        left = (self._renew_at if session is None else session.due) - time.monotonic()
         self._poller.wait(min(left, _PAUSE_FIRST) if self._unsent else left)
         self._send_unsent()
         session = self._session
@@ -112,17 +127,25 @@ class Keeper:
             if not session.over and time.monotonic() >= session.due:
                 session.do_due()
             self._over = self._over or session.over
+        elif time.monotonic() >= self._renew_at:
+            self._over = self._over or not self._renew()
 
     # --- the host ---------------------------------------------------------------------------------
 
     def _on_message(self) -> None:
         assert self._channel is not None
+        # Before an order is received: its descriptors would be taken for the last session's.
+        renewed = self._renew_at == math.inf or self._renew()
         try:
             message, fds = wire.receive(self._channel)
         except BlockingIOError:
             return
         session = self._session
         match message[0]:
+            case wire.ORDER if not renewed:
+                for fd in fds:
+                    close(fd)
+                self.tell(wire.REFUSED)
             case wire.ORDER:
                 self._on_order(message, fds)
             case wire.HANDOVER:
@@ -134,6 +157,7 @@ class Keeper:
                 session.spare()
             case wire.GONE:
                 self._on_host_gone()
+        self._over = self._over or not renewed
 
     def _on_order(self, message: wire.Message, fds: Sequence[int]) -> None:
         if self._order_taken_back():
@@ -146,6 +170,9 @@ class Keeper:
             self._take_handover(wire.Handover(*handover))
             if umask is not None:
                 os.umask(umask)
+            self._sessions += 1
+            # A leader of another user has rights that this process has not.
+            self._reusable = order["uid"] is None and self._sessions < _MOST_SESSIONS
             self._start(order, *fds)
 
     def _order_taken_back(self) -> bool:
@@ -232,23 +259,39 @@ class Keeper:
         else:
             self._session.look()
 
-    def _finish(self) -> None:
-        """Tell the host that the session is over, and remove the cgroup."""
-        if self._channel is not None:
-            if self._failure is not None:
-                self.tell(wire.FAILED, *self._failure)
-            elif self._session is not None:
-                self.tell(wire.EMPTY, self._session.status)
-            self._session = None
-            # The host first: this process's exit would delay it on the processor that it woke on.
-            self._poller.unregister(self._resources.deaths)
-            until = time.monotonic() + _CLOSE_TIMEOUT
-            while self._unsent and time.monotonic() < until:
-                time.sleep(_PAUSE_FIRST)
-                self._send_unsent()
-            with suppress(OSError):
-                again(lambda: self._poller.wait(_CLOSE_TIMEOUT))
-        self._resources.remove_cgroup()
+    def _finish(self) -> bool:
+        """Tell the host that the session is over; return whether another one may follow."""
+        session, self._session = self._session, None
+        if self._channel is None or (session is None and self._failure is None):
+            return False
+        if session is not None:
+            session.close()
+        if session is not None and self._failure is None:
+            self.tell(wire.EMPTY, session.status)
+            if session.was_plain and self._reusable:
+                self._handover = None
+                self._over = False
+                self._renew_at = time.monotonic() + _RENEW_DELAY
+                return True
+        else:
+            self.tell(wire.FAILED, *(self._failure or ()))
+        # The host first: this process's exit would delay it on the processor that it woke on.
+        self._poller.unregister(self._resources.deaths)
+        until = time.monotonic() + _CLOSE_TIMEOUT
+        while self._unsent and time.monotonic() < until:
+            time.sleep(_PAUSE_FIRST)
+            self._send_unsent()
+        with suppress(OSError):
+            again(lambda: self._poller.wait(_CLOSE_TIMEOUT))
+        return False
+
+    def _renew(self) -> bool:
+        """Be as before the last session; return whether that is so."""
+        self._renew_at = math.inf
+        try:
+            return self._resources.renew()
+        except OSError:
+            return False
 
 
 def _has_event(channel: socket.socket, events: int = select.POLLIN) -> bool:

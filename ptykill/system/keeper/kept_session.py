@@ -48,6 +48,10 @@ class KeptSession:
         self.over: bool = False
         self.due: float = math.inf
         """When to call `do_due`, in monotonic seconds."""
+        self.was_plain: bool = True
+        """Whether it ended without trouble, so that its keeper may have another session: no second
+        round of SIGKILL, none refused, no process spared, none in a pid namespace of its own, and
+        the host was there."""
         self._resources = resources
         self._poller = poller
         self._on_exited = on_exited
@@ -92,6 +96,7 @@ class KeptSession:
         cgroup = self._resources.cgroup
         if cgroup is not None and cgroup.any_of_ours(self._is_ours):
             # It has lost its parent in another pid namespace.
+            self.was_plain = False
             self._poller.register(cgroup.events, self.look, select.POLLPRI)
             # There is no event when it exits as long as this process is inside, or a stranger.
             self.due = min(self.due, time.monotonic() + _IN_CGROUP)
@@ -164,11 +169,13 @@ class KeptSession:
 
     def spare(self) -> None:
         """Kill no more: reap the leader, and stay the parent of the processes that are left."""
+        self.was_plain = False
         reap(self.leader)
         self.look()
 
     def end_without_host(self, handover: wire.Handover, ago: float) -> None:
         """Carry out the rest of the plan, which the host handed over so many seconds ago."""
+        self.was_plain = False
         self._teardown = OrphanedTeardown(self, handover, ago)
         due = self._teardown.begin(killing=self._killing)  # It may set ours: a kill's next round.
         self.due = min(self.due, due)
@@ -178,6 +185,7 @@ class KeptSession:
         self.due = math.inf
         self._resources.leave_cgroup()
         if self._killing:
+            self.was_plain = False
             self._kill_descendants()
             self._retry = min(2 * self._retry, _RETRY_LONGEST)
             self.due = time.monotonic() + self._retry
@@ -188,6 +196,7 @@ class KeptSession:
 
     def _kill_children(self) -> None:
         _, self._refused = self._resources.children.kill()
+        self.was_plain &= not self._refused
 
     def _kill_descendants(self) -> None:
         """Kill the processes below a child that can't be killed, and so keeps them from us.

@@ -1,4 +1,8 @@
-"""What a keeper's process has for every session: death events, its children, a cgroup."""
+"""What a keeper's process has for its sessions: death events, its children, a cgroup.
+
+A keeper may have one session after the other, if `renew` finds that the one before has changed
+nothing that the next one would inherit.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ from contextlib import suppress
 
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.cgroup import Cgroup
-from ptykill.system.kernel.children import Children
+from ptykill.system.kernel.cgroup_state import cgroup_state
+from ptykill.system.kernel.children import WALL, Children
+from ptykill.system.kernel.inheritance import inherited_state
 from ptykill.system.kernel.procfs import read_proc, stat
 
 __all__ = ["Resources"]
@@ -21,7 +27,8 @@ class Resources:
 
     def __init__(self, host: int, groups: str | None) -> None:
         syscalls.become_subreaper()
-        if not stat(os.getppid()):
+        self._dumpable = not stat(os.getppid())
+        if self._dumpable:
             # /proc hides processes that are not dumpable where it hides processes (proc(5),
             # hidepid): so the warden is hidden from us. We would be hidden from the host, which
             # finds the members as our descendants.
@@ -31,11 +38,62 @@ class Resources:
         self.children: Children = Children()
         self.not_members: frozenset[int] = frozenset((os.getpid(), os.getppid(), _pid_of(host)))
         """The keeper, the warden and the host: not the session's, even in its cgroup."""
-        self.cgroup: Cgroup | None = None if groups is None else Cgroup.create(groups)
-        self.inside: bool = self.cgroup is not None
+        self._groups = groups
+        self._cgroup_before: object = None
+        self.cgroup: Cgroup | None = None
+        self.inside: bool = False
         """Whether this process is in the cgroup: so the leader starts inside."""
-        if self.cgroup is not None:
-            self.cgroup.add_process(os.getpid())
+        self._enter_cgroup()
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+        self._before: object = None
+
+    def _enter_cgroup(self) -> None:
+        """Make the cgroup, unless it is there, and enter it. Raises OSError."""
+        if self._groups is not None:
+            if self.cgroup is None:
+                self.cgroup = Cgroup.create(self._groups)
+                self._cgroup_before = cgroup_state(self.cgroup.path)
+            if not self.inside:
+                self.cgroup.add_process(os.getpid())
+                self.inside = True
+
+    # --- one session after the other --------------------------------------------------------------
+
+    def note_state(self) -> None:
+        """Note what the leader of the first session will inherit, for `renew`. Raises OSError."""
+        self._before = self._state()
+
+    def renew(self) -> bool:
+        """Put back what an ended session has changed; return whether another one may follow.
+
+        It may not if this process has a child, or another descriptor than before; if anything that
+        the next leader would inherit differs (`inherited_state`); or if processes of this user may
+        trace it. A cgroup that is not as new is replaced. Raises OSError.
+        """
+        os.umask(self._umask)
+        if self._before is None or self._dumpable or _has_child():
+            return False
+        if self.cgroup is not None and not self._cgroup_is_as_new(self.cgroup):
+            self.remove_cgroup()
+        self._enter_cgroup()
+        return self._state() == self._before
+
+    def _cgroup_is_as_new(self, cgroup: Cgroup) -> bool:
+        """Return whether another session may have it: it is as it was made, and empty."""
+        try:
+            state = cgroup_state(cgroup.path)
+            strangers = set(cgroup.members()) - {os.getpid()}
+        except OSError:
+            return False
+        return state is not None and state == self._cgroup_before and not strangers
+
+    def _state(self) -> object:
+        inherited = inherited_state()
+        # The lowest free descriptor: it differs if one more is open, or one less.
+        lowest = os.dup(self.deaths)
+        os.close(lowest)
+        return None if inherited is None else (inherited, lowest)
 
     def drain_deaths(self) -> None:
         """Read the death events that are there: a later death makes a new one."""
@@ -58,6 +116,17 @@ class Resources:
         if self.cgroup is not None:
             self.leave_cgroup()
             self.cgroup.remove()
+            self.cgroup.close()
+            self.cgroup = None
+
+
+def _has_child() -> bool:
+    """Return whether this process has any child, alive or dead."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _pid_of(pidfd: int) -> int:

@@ -17,7 +17,9 @@ To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal, the host's w
 From it:        ``(KEPT, its pid)``, by the warden, so that the host knows of one that is held up.
                 ``(BORN, leader's pid, its own, its cgroup's path)`` with the leader's pidfd, or
                 ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the leader has exited and
-                members are left, and ``(EMPTY, status)``, its last. ``(BROKEN, traceback)`` if it
+                members are left, and ``(EMPTY, status)`` at the end. It may get another order after
+                that, and answers ``(REFUSED,)`` if it must not be used again: then it has started
+                nothing. ``(BROKEN, traceback)`` if it
                 fails itself.
 To an embryo:   ``(ORDER, order)``, with the same descriptors as to a keeper.
 
@@ -52,6 +54,7 @@ __all__ = [
     "LOST",
     "ORDER",
     "READY",
+    "REFUSED",
     "SPARE",
     "STARTED",
     "Handover",
@@ -67,6 +70,7 @@ LOST, HURRY, CLEAR = "lost", "hurry", "clear"
 ORDER, HANDOVER, KILL, SPARE = "order", "will", "kill", "spare"
 FORKED, STARTED, FAILED = "kept", "born", "failed"
 EXITED, EMPTY, BROKEN = "exited", "empty", "broken"
+REFUSED = "refused"
 GONE = "gone"
 """Not sent: what `receive` returns when the other end is closed."""
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import read_file, read_proc, stat
+from ptykill.system.kernel.retry import close
 
 __all__ = [
     "Cgroup",
@@ -55,6 +56,12 @@ class Cgroup:
         os.mkdir(self.path, 0o755)
         self.events = os.open(f"{self.path}/cgroup.events", os.O_RDONLY)
         return self
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self.events >= 0:
+            close(self.events)
+            self.events = -1
 
     def add_process(self, pid: int) -> None:
         """Move a process, and all that it will ever start, into this cgroup. Raises OSError."""
