@@ -55,8 +55,8 @@ def main(command: str = "help", *arguments: str) -> int:
         if VENV_STAGES.keys() & STAGES[command].keys():
             environment(VENV, "dev", "--editable", ".[dev]")
         return run_all(STAGES[command], arguments)
-    if command in EVERY_STAGE:
-        EVERY_STAGE[command]()
+    if command == "stage":  # Of `run_captured`.
+        EVERY_STAGE[arguments[0]]()
         return 0
     print(__doc__)
     return 0 if command in {"help", "-h", "--help"} else 2
@@ -89,7 +89,7 @@ def run_captured(name: str) -> tuple[str, bool]:
     """Run one stage in a process of its own, and show what it printed when it is over."""
 
     def stage() -> None:
-        command = [sys.executable, __file__, name]
+        command = [sys.executable, __file__, "stage", name]
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
