@@ -71,11 +71,11 @@ class Driver:
         self.ended_at: float | None = None
         self.exited: trio.Event = trio.Event()
         self.over: trio.Event = trio.Event()
-        self.schedule = Schedule(plan.kill_bound, shared.timer, self._on_due)
-        self.report = Report(session_id, containment)
-        self.shield = trio.CancelScope(shield=True)
+        self.schedule: Schedule = Schedule(plan.kill_bound, shared.timer, self._on_due)
+        self.report: Report = Report(session_id, containment)
+        self.shield: trio.CancelScope = trio.CancelScope(shield=True)
         """In which the session's task runs."""
-        self.context = contextvars.Context()
+        self.context: contextvars.Context = contextvars.Context()
         """That of the session's task."""
         self.closed: bool = False
         """True once the session is not watched any more."""
