@@ -13,7 +13,7 @@ import ptykill
 from ptykill import Supervisor
 from ptykill.system.containment import session_tier as session_module
 from ptykill.system.containment import why_not
-from ptykill.system.containment.process_table import PortableTable
+from ptykill.system.containment.portable_table import PortableTable
 from ptykill.system.kernel import posix_spawn, syscalls
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
@@ -62,5 +62,5 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     way: str = request.param
     if way == "portable":
         monkeypatch.setattr(syscalls, "pidfd_open", refused)
-        monkeypatch.setattr(session_module, "process_table", PortableTable)
+        monkeypatch.setattr(session_module, "open_table", PortableTable)
     return way

@@ -34,7 +34,7 @@ import trio.testing
 import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.rules.command import Command
-from ptykill.system.containment import STRONGEST_FIRST, leader, session_tier, why_not
+from ptykill.system.containment import STRONGEST_FIRST, leader, session_containment, why_not
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.rights import Rights
 from ptykill.system.keeper import wire
@@ -1058,14 +1058,14 @@ async def lately_stolen_leaders(folder: str) -> dict[str, bool]:
                 mark: PidMark | None,
                 kind: str = kind,
                 number: int = session.pid,
-                emptied: Callable[..., bool] = containment._emptied,
+                emptied: Callable[..., bool] = containment._is_empty,
             ) -> bool:
                 if kind not in strangers:
                     time.sleep(1.2)  # As above.
                     strangers[kind] = Stranger(number, kind)
                 return emptied(mark)
 
-            containment._emptied = steal
+            containment._is_empty = steal
             await session.terminate(plan="HUP@session 300ms, KILL 300ms")
     return {kind: stranger.unharmed() for kind, stranger in strangers.items()}
 
@@ -1303,7 +1303,7 @@ async def allowed_no_descriptor(way: str) -> list[Any]:
 
 async def with_a_clock_beside(asked_at_once: str) -> dict[str, Any]:
     """End sessions where processes are hidden, and note how long nobody else could run."""
-    session_tier._ASKED_AT_ONCE = int(asked_at_once or session_tier._ASKED_AT_ONCE)
+    session_containment._PROBED_AT_ONCE = int(asked_at_once or session_containment._PROBED_AT_ONCE)
     longest = 0.0
     verdicts = []
 

@@ -25,7 +25,7 @@ from ptykill import (
     Verdict,
 )
 from ptykill.system.containment.process_table import PidMark
-from ptykill.system.containment.session_tier import SessionContainment
+from ptykill.system.containment.session_containment import SessionContainment
 from ptykill.testing import processes
 from ptykill.testing.adversaries import (
     BASH,
@@ -462,14 +462,14 @@ async def test_births_that_were_under_way(
     """A leader is reaped as one that was alone, and was not: the others are found all the same."""
     monkeypatch.setattr(SessionContainment, "_leader_is_childless", lambda _: True)
     reaped_at: list[bool] = []
-    emptied = SessionContainment._emptied
+    emptied = SessionContainment._is_empty
 
     def noted(self: SessionContainment, mark: PidMark | None) -> bool:
         empty = emptied(self, mark)
         reaped_at.append(empty)
         return empty
 
-    monkeypatch.setattr(SessionContainment, "_emptied", noted)
+    monkeypatch.setattr(SessionContainment, "_is_empty", noted)
     running = await start(supervisor, find(program), tmp_path)
     verdict = await ended(running, grace=running.program.grace)
     check_truth(verdict, running.program)

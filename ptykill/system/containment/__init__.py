@@ -9,8 +9,8 @@ from ptykill.errors import ContainmentUnavailable
 from ptykill.rules.options import STRONGEST_FIRST, check_containment
 from ptykill.rules.protocols import Tier
 from ptykill.system.containment.keeper_tier import KeeperTier
-from ptykill.system.containment.process_table import unusable
 from ptykill.system.containment.session_tier import SessionTier
+from ptykill.system.containment.tables import unusable
 from ptykill.system.containment.warden_client import unavailable
 from ptykill.system.kernel import cgroup
 

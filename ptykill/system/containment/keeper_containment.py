@@ -38,7 +38,7 @@ class KeeperContainment:
         name: str,
         keeper: KeeperHandle,
         terminal: PtyTerminal,
-        births: LastPid,
+        last_pid: LastPid,
         table: ProcessTable,
         *,
         dies_with_keeper: bool,
@@ -57,7 +57,7 @@ class KeeperContainment:
         self._given_back = False
         self._closed = False
         self._session: LiveKeeper | LostKeeper
-        self._session = LiveKeeper(keeper, terminal, births, self._cgroup)
+        self._session = LiveKeeper(keeper, terminal, last_pid, self._cgroup)
 
     def _go_on_without_keeper(self) -> None:
         if isinstance(self._session, LostKeeper):

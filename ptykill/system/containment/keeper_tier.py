@@ -20,7 +20,7 @@ from ptykill.rules.protocols import Handover, Spawned
 from ptykill.system.containment.keeper_containment import KeeperContainment
 from ptykill.system.containment.keeper_handle import KeeperDied, KeeperHandle
 from ptykill.system.containment.keeper_supply import KeeperSupply
-from ptykill.system.containment.process_table import process_table
+from ptykill.system.containment.tables import open_table
 from ptykill.system.containment.warden_client import is_stranger
 from ptykill.system.kernel.cgroup import can_leave, recover
 from ptykill.system.kernel.fd_reserve import reserve
@@ -46,8 +46,8 @@ class KeeperTier:
         self.name: str = "keeper" if groups is None else "cgroup"
         self._keepers = keepers
         self._groups = groups
-        self._births = LastPid()
-        self._table = process_table()
+        self._last_pid = LastPid()
+        self._table = open_table()
         self._may_have_leftovers = True
         """A keeper may have died before it could remove its cgroup."""
         self._recover_cgroups()
@@ -75,7 +75,7 @@ class KeeperTier:
             self.name,
             keeper,
             terminal,
-            self._births,
+            self._last_pid,
             self._table,
             dies_with_keeper=command.attributes.death_signal is not None,
             sealed=self._is_sealed(command),
@@ -180,6 +180,6 @@ class KeeperTier:
         """End the warden, and close the descriptors that all sessions shared."""
         await self._keepers.close()
         self._recover_cgroups()
-        self._births.close()
+        self._last_pid.close()
         self._table.close()
         reserve.release(self)

@@ -49,12 +49,12 @@ class LiveKeeper:
     killed: bool = False
 
     def __init__(
-        self, keeper: KeeperHandle, terminal: PtyTerminal, births: LastPid, cgroup: Cgroup | None
+        self, keeper: KeeperHandle, terminal: PtyTerminal, last_pid: LastPid, cgroup: Cgroup | None
     ) -> None:
         self._keeper = keeper
         self._leader = keeper.leader
         self._terminal = terminal
-        self._births = births
+        self._last_pid = last_pid
         self._cgroup = cgroup
         self._status: ExitStatus | None = None
         self._exited = False
@@ -78,7 +78,7 @@ class LiveKeeper:
         together = reach is Reach.ESCAPED and bool(self._pending)
         if not together:
             self.finish_signal()
-        last, there = self._births.last(), self._members_unless_births_known()
+        last, there = self._last_pid.last(), self._members_if_no_last_pid()
         self._pending.append(_Pending(number, reach, last, there, signalled))
         if reach in (Reach.SESSION, Reach.ALL) and not self._exited:
             # The leader is first: mostly it has no children, and then nobody has to be looked for.
@@ -101,13 +101,15 @@ class LiveKeeper:
                 if pid in signalled.reached or pid in signalled.refused:
                     continue
                 # Asked after it was found: it may have been started since this walk began.
-                there_then = pid not in self._births.since(last) if there is None else pid in there
+                there_then = (
+                    pid not in self._last_pid.since(last) if there is None else pid in there
+                )
                 if there_then and in_reach(reach, pid, leader, front):
                     self._send(number, member, signalled)
 
-    def _members_unless_births_known(self) -> set[int] | None:
+    def _members_if_no_last_pid(self) -> set[int] | None:
         """Return the pids of all members where later ones can't be told apart by their pids."""
-        return None if self._births.known else {member.pid for member in self._members()}
+        return None if self._last_pid.known else {member.pid for member in self._members()}
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is."""

@@ -22,7 +22,7 @@ from ptykill.system.containment.identity import identify
 from ptykill.system.containment.keeper_handle import KeeperHandle
 from ptykill.system.containment.leader import Leader
 from ptykill.system.containment.process_table import ProcessTable
-from ptykill.system.containment.session_tier import SessionContainment
+from ptykill.system.containment.session_containment import SessionContainment
 from ptykill.system.containment.warden_client import is_stranger
 from ptykill.system.keeper import wire
 from ptykill.system.kernel.cgroup import Cgroup, started_before

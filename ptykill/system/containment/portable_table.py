@@ -1,0 +1,72 @@
+"""The process table of any POSIX system, by psutil and getsid(2).
+
+It has no marks: such systems do not tell which pid was given out last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import psutil
+
+from ptykill.system.containment.process_table import PidMark
+from ptykill.system.kernel.procfs import session_of
+
+__all__ = ["PortableTable"]
+
+
+class PortableTable:
+    """Asks psutil for all processes, at each look."""
+
+    pids_to_probe: int = 0
+    """None: what psutil does not list is not known."""
+    tells_use: bool = False
+
+    def in_session(
+        self, sid: int, *, afresh: bool = False, probe: range | None = None
+    ) -> list[int]:
+        """Return the pids of a session."""
+        del afresh, probe  # Each look is afresh, and there is nothing to probe.
+        return [pid for pid in psutil.pids() if session_of(pid) == sid]
+
+    def children(self, pid: int) -> list[int]:
+        """Return the pids of a process's children."""
+        try:
+            return [child.pid for child in psutil.Process(pid).children()]
+        except psutil.Error:
+            return []
+
+    def is_child(self, pid: int, of: int) -> bool:
+        """Return whether a process is a child of another."""
+        try:
+            return psutil.Process(pid).ppid() == of
+        except psutil.Error:
+            return False
+
+    def mark(self) -> PidMark | None:
+        """Return None: there are no marks."""
+        return None
+
+    def pids_since(self, mark: PidMark, *, margin: int = 0) -> Collection[int]:
+        """Raise an error: there are no marks to ask with."""
+        raise NotImplementedError
+
+    def pids_between(self, mark: PidMark, later: PidMark) -> Collection[int]:
+        """Raise an error: there are no marks to ask with."""
+        raise NotImplementedError
+
+    def may_be_reused(self, pid: int, mark: PidMark) -> bool:
+        """Raise an error: there are no marks to ask with."""
+        raise NotImplementedError
+
+    def started_before(self, pid: int, mark: PidMark) -> bool:
+        """Raise an error: there are no marks to ask with."""
+        raise NotImplementedError
+
+    def in_use(self, number: int) -> bool:
+        """Return True: it can't be told."""
+        del number
+        return True
+
+    def close(self) -> None:
+        """Close nothing: no descriptor is held."""
