@@ -27,7 +27,7 @@ from tests.real.running_program import PATIENCE
 
 def without_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the cgroup hierarchy away."""
-    monkeypatch.setattr(cgroup, "place", lambda: None)
+    monkeypatch.setattr(cgroup, "own_cgroup", lambda: None)
 
 
 def without_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
