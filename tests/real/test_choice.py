@@ -200,7 +200,7 @@ def test_a_probe_is_not_taken_for_left(parent: str, monkeypatch: pytest.MonkeyPa
             cgroup.recover(parent)
         return procfs.read_file(path, *how)
 
-    monkeypatch.setattr(cgroup, "read", recovering)
+    monkeypatch.setattr(cgroup, "read_file", recovering)
     assert cgroup.why_unusable() is None
 
 
@@ -240,7 +240,7 @@ def test_where_our_own_cgroup_is(
 ) -> None:
     """Wherever the hierarchy is mounted, and whatever part of it, our own place is found."""
     files = {"self/cgroup": own, "self/mountinfo": mounts}
-    monkeypatch.setattr(cgroup, "told", lambda path, _: files[path].encode())
+    monkeypatch.setattr(cgroup, "read_proc", lambda path, _: files[path].encode())
     assert cgroup.own_cgroup() == place
 
 
