@@ -1,8 +1,8 @@
-"""Waiting until a descriptor is ready, also where the kernel refuses to tell.
+"""Waits until a descriptor is ready, even where epoll refuses it.
 
 epoll_ctl(2) can fail: ENOMEM, or ENOSPC at the user's limit of watches
-(``fs.epoll.max_user_watches``). What is waited for is looked at now and then in that case, until
-epoll takes it again.
+(``fs.epoll.max_user_watches``). Then the caller looks itself, again and again, until epoll takes
+the descriptor.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import trio
 __all__ = ["readable", "writable"]
 
 _PAUSE = 0.01
-"""Seconds between two looks at what epoll refuses."""
+"""Seconds between two looks at a descriptor that epoll refuses."""
 
 
 async def readable(what: int | socket.socket) -> bool:
-    """Wait until it is readable, or closed; False if it may not be, after a pause: look yourself.
+    """Wait until it is readable, or closed; False after a pause if epoll refuses it: look again.
 
     Raises OSError if it is no descriptor (EBADF), and `trio.ClosedResourceError`.
     """

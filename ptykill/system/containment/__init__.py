@@ -1,4 +1,4 @@
-"""How the members of a session are known and reached: the tiers, and the choice among them."""
+"""Chooses the containment: how the members of a session are known and reached."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["STRONGEST_FIRST", "open_tier", "why_not"]
 
 
 async def open_tier(name: str) -> Tier:
-    """Open the tier of that name; ``"auto"`` is the strongest that there is.
+    """Open the tier of that name; ``"auto"`` opens the strongest that this machine offers.
 
-    Raises `ContainmentUnavailable` if it can't be had: a weaker one is never taken silently.
+    Raises `ContainmentUnavailable` if it is not there: a weaker one is never taken silently.
     """
     check_containment(name)
     lacking: dict[str, str] = {}

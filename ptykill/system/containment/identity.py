@@ -1,4 +1,4 @@
-"""Who a survivor is, in the words of ps(1)."""
+"""Describes a survivor in the words of ps(1): name, state, user, command, and why it lives."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ _LETTERS = {
 def identify(pid: int, process: Signallable) -> Survivor:
     """Describe a process that is alive; what can't be read stays ``?``."""
     survivor = Survivor(pid, why=_why(pid, process))
-    if not proc.at_proc:  # Which psutil reads.
-        return _identified_elsewhere(survivor)
+    if not proc.at_proc:  # psutil reads /proc.
+        return _identify_without_psutil(survivor)
     with contextlib.suppress(psutil.Error):
         known = psutil.Process(pid)
         with known.oneshot():
             survivor = Survivor(
                 pid,
-                name=_tried(known.name) or "?",
-                state=_LETTERS.get(_tried(known.status) or "", "?"),
-                user=_tried(known.username) or "?",
-                command=" ".join(_tried(known.cmdline) or []),
-                started=_tried(known.create_time),
+                name=_read_or_none(known.name) or "?",
+                state=_LETTERS.get(_read_or_none(known.status) or "", "?"),
+                user=_read_or_none(known.username) or "?",
+                command=" ".join(_read_or_none(known.cmdline) or []),
+                started=_read_or_none(known.create_time),
                 why=survivor.why,
             )
     return survivor
 
 
 def _why(pid: int, process: Signallable) -> str:
-    """Say what kept a process alive, as far as can be told from outside."""
+    """Say what kept a process alive, as far as other processes can see it."""
     try:
         process.send(0)
     except PermissionError:
@@ -74,7 +74,7 @@ def _state(pid: int) -> str | None:
     return None
 
 
-def _identified_elsewhere(survivor: Survivor) -> Survivor:
+def _identify_without_psutil(survivor: Survivor) -> Survivor:
     pid = survivor.pid
     return dataclasses.replace(
         survivor,
@@ -85,14 +85,14 @@ def _identified_elsewhere(survivor: Survivor) -> Survivor:
 
 
 def _tracer(pid: int) -> int:
-    """Return the pid of who traces it (proc(5), TracerPid); 0 if nobody does."""
+    """Return the pid of its tracer (proc(5), TracerPid); 0 if it is not traced."""
     for line in read_proc(f"{pid}/status").splitlines():
         if line.startswith(b"TracerPid:"):
             return int(line.split()[1])
     return 0
 
 
-def _tried(read: Callable[[], T]) -> T | None:
+def _read_or_none(read: Callable[[], T]) -> T | None:
     try:
         return read()
     except (psutil.Error, KeyError):

@@ -25,7 +25,7 @@ from ptykill.system.containment.warden_client import is_stranger
 from ptykill.system.kernel.cgroup import can_leave, recover
 from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.last_pid import LastPid
-from ptykill.system.pty.order import failed
+from ptykill.system.pty.order import spawn_error
 from ptykill.system.pty.terminal import PtyTerminal, open_terminal
 from ptykill.system.readiness import readable
 
@@ -67,7 +67,7 @@ class KeeperTier:
             terminal.hang_up()
             if isinstance(error, SpawnError):
                 raise
-            raise failed(error.errno, getattr(error, "stage", "keeper"), command) from error
+            raise spawn_error(error.errno, getattr(error, "stage", "keeper"), command) from error
         except BaseException:
             terminal.hang_up()
             raise

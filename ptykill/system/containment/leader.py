@@ -35,12 +35,12 @@ class Leader:
     """A child that leads a session, alive or a zombie; or gone, if somebody else reaped it."""
 
     def __init__(self, pid: int) -> None:
-        """Take charge of a child just spawned. Raises `SpawnError` if no handle is to be had."""
+        """Take a child just spawned. Raises `SpawnError` if the system has no handle on it."""
         self.pid: int = pid
         self.pinned: bool = True
         """The leader is unreaped, so its numbers are its own."""
         self.reaped_by_others: bool = False
-        """Somebody else reaped it."""
+        """Other code of the host, or the kernel where SIGCHLD is ignored, reaped it."""
         self._status: ExitStatus | None = None
         self._process: Process | None
         try:
@@ -51,8 +51,8 @@ class Leader:
                 os.waitpid(pid, 0)
             number = error.errno or errno.EIO
             raise SpawnError(number, os.strerror(number), "exec", f"pid {pid}") from error
-        # Where the host ignores SIGCHLD the number may have another owner by now.
-        self._look(os.WNOWAIT | os.WNOHANG)
+        # Where the host ignores SIGCHLD the pid may be a stranger's by now.
+        self._wait_id(os.WNOWAIT | os.WNOHANG)
         if self._process is None:
             self.pinned, self.reaped_by_others = False, True
         elif not self.pinned:
@@ -99,7 +99,7 @@ class Leader:
 
     def wait_exited(self) -> Coroutine[Any, Any, None]:
         """Wait until it has exited, without reaping it."""
-        # What waits is handed on: each frame between would be gone through when it is over.
+        # The coroutine is returned, not awaited: a frame less to go through when the leader dies.
         if isinstance(self._process, PidfdProcess):
             return self._process.wait_dead()
         return self._wait_in_a_thread()
@@ -107,16 +107,16 @@ class Leader:
     async def _wait_in_a_thread(self) -> None:
         if self._process is not None:
             await trio.to_thread.run_sync(
-                self._look, os.WNOWAIT, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+                self._wait_id, os.WNOWAIT, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
 
     def status(self) -> ExitStatus | None:
         """Return its status if it has exited, without reaping it; None if unknown."""
-        return self._look(os.WNOWAIT | os.WNOHANG) if self.pinned else self._status
+        return self._wait_id(os.WNOWAIT | os.WNOHANG) if self.pinned else self._status
 
     def unreaped(self) -> bool:
         """Return whether nobody has reaped it, so that its numbers are its own."""
-        self._look(os.WNOWAIT | os.WNOHANG)
+        self._wait_id(os.WNOWAIT | os.WNOHANG)
         return self.pinned
 
     def reapable(self) -> bool:
@@ -125,7 +125,7 @@ class Leader:
         A zombie that a stranger traces is not shown to its parent before the tracer lets it go
         (ptrace(2)): never wait for it without a deadline.
         """
-        return self._look(os.WNOWAIT | os.WNOHANG) is not None or not self.pinned
+        return self._wait_id(os.WNOWAIT | os.WNOHANG) is not None or not self.pinned
 
     def reap(self) -> ExitStatus | None:
         """Reap it, if that is not done and can be, and return its status; None if unknown.
@@ -133,18 +133,18 @@ class Leader:
         Afterwards its numbers are its members', as long as there are any, and then anybody's.
         """
         if self.pinned:
-            self._status = self._look(os.WNOHANG)
+            self._status = self._wait_id(os.WNOHANG)
             self.pinned = self._status is None and not self.reaped_by_others
         return self._status
 
     def close(self) -> None:
-        """Give the handle back."""
+        """Close the handle."""
         if self._process is not None:
             self._process.close()
             self._process = None
 
-    def _look(self, how: int) -> ExitStatus | None:
-        """Look at the child with waitid(2), by pidfd where there is one (Linux 5.4)."""
+    def _wait_id(self, how: int) -> ExitStatus | None:
+        """Call waitid(2) on the child, by pidfd where there is one (Linux 5.4)."""
         if not self.pinned:
             return None
         by_pidfd = isinstance(self._process, PidfdProcess)

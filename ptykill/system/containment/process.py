@@ -34,7 +34,7 @@ class Process(Signallable, Protocol):
         """Wait until it is dead."""
 
     def close(self) -> None:
-        """Give the handle back."""
+        """Close the handle."""
 
 
 class PidfdProcess(Pidfd):
@@ -93,7 +93,7 @@ class NumberedProcess:
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Close nothing: no descriptor is held."""
 
 
 def open_process(pid: int, *, spare: bool = True) -> Process | None:

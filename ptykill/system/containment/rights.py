@@ -1,8 +1,8 @@
-"""What this process may do, and hands on to whom it starts: asked before each birth.
+"""Whether the host has the rights that its warden was started with; asked before each spawn.
 
-A session is born of its warden, with what that was started with. A host that has given up a right
-since then must not hand it on, so it takes another warden. The mask for new files is no such right,
-and may change often: it is told to the keeper with each order.
+A session has its warden's rights. A host that has given up a right since the warden's start must
+not hand it on, so it starts another warden. The mask for new files is no right, and may change
+often: each order to a keeper has it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Rights"]
 T = TypeVar("T")
 
 _SELF = "thread-self"
-"""Most of it is each thread's own (credentials(7), capabilities(7)): that of ours is handed on."""
+"""Most rights are each thread's own (credentials(7), capabilities(7)): a child has this one's."""
 _RIGHTS = re.compile(rb"^(?:Uid|Gid|Groups|Cap[A-Za-z]+|NoNewPrivs|Seccomp\w*):.*", re.MULTILINE)
 _MASK = re.compile(rb"^Umask:\s*([0-7]+)", re.MULTILINE)
 _PAGE = 16_384
@@ -30,17 +30,17 @@ _LIMITS = sorted({getattr(resource, name) for name in vars(resource) if name.sta
 
 
 class Rights:
-    """The rights of the thread that makes this, then and later. Raises OSError.
+    """The rights of the calling thread, now and later. Raises OSError.
 
-    ``umask`` is its mask for new files when they were last looked at; None if it can't be told.
-    What /proc says is held open: to find it takes longer than to read it.
+    ``umask`` is its mask for new files when they were last looked at; None if the system does not
+    tell it. The files of /proc are held open: to open them takes longer than to read them.
     """
 
     def __init__(self) -> None:
         self.umask: int | None = None
         self._status = self._namespaces = -1
         try:
-            # By no means at the cost of the reserve, which is for kills.
+            # Without the reserve, which is for kills.
             self._status = _opened("status", os.O_RDONLY)
             self._namespaces = _opened("ns", os.O_RDONLY | os.O_DIRECTORY)
             self._then = self._now()
@@ -49,11 +49,11 @@ class Rights:
             raise
 
     def unchanged(self) -> bool:
-        """Return whether they are what they were, in some 40 microseconds."""
+        """Return whether the rights are the same as at first; takes some 40 microseconds."""
         return self._now() == self._then
 
     def close(self) -> None:
-        """Give the descriptors back. May be repeated."""
+        """Close the descriptors. May be repeated."""
         held = self._status, self._namespaces
         self._status = self._namespaces = -1
         for fd in held:
@@ -63,22 +63,22 @@ class Rights:
     def _now(self) -> tuple[object, ...]:
         status = b""
         if self._status >= 0:
-            status = _told(lambda: os.pread(self._status, _PAGE, 0)) or b""
+            status = _ask(lambda: os.pread(self._status, _PAGE, 0)) or b""
         # The mask can be asked for in no other way without changing it for a moment (umask(2)).
         mask = _MASK.search(status)
         self.umask = None if mask is None else int(mask[1], 8)
         return (
             *_RIGHTS.findall(status),
-            *self._told_namespaces(),
-            *(_told(lambda: resource.getrlimit(limit)) for limit in _LIMITS),  # noqa: B023 - at once
+            *self._namespace_links(),
+            *(_ask(lambda: resource.getrlimit(limit)) for limit in _LIMITS),  # noqa: B023 - at once
             os.getresuid(),
             os.getresgid(),
-            _told(os.getgroups),
-            _told(lambda: os.getpriority(os.PRIO_PROCESS, 0)),
-            _told(_root),
+            _ask(os.getgroups),
+            _ask(lambda: os.getpriority(os.PRIO_PROCESS, 0)),
+            _ask(_root),
         )
 
-    def _told_namespaces(self) -> list[str]:
+    def _namespace_links(self) -> list[str]:
         if self._namespaces < 0:
             return []
         try:
@@ -94,10 +94,11 @@ def _root() -> tuple[int, int]:
     return root.st_dev, root.st_ino
 
 
-def _told(ask: Callable[[], T]) -> T | None:
+def _ask(ask: Callable[[], T]) -> T | None:
     """Return what the kernel says; None if it does not, as in a sandbox that refuses the call.
 
-    What it says at one time and not at another counts as changed: another warden is no risk.
+    An answer that is there at one time and not at another counts as a change: another warden is
+    no risk.
     """
     try:
         return again(ask)
@@ -106,7 +107,7 @@ def _told(ask: Callable[[], T]) -> T | None:
 
 
 def _opened(name: str, how: int) -> int:
-    """Open what /proc says of this thread; -1 where it says nothing."""
+    """Open a file of this thread in /proc; -1 where there is none."""
     try:
         return again(lambda: proc.open(f"{_SELF}/{name}", how))
     except (FileNotFoundError, NotADirectoryError, PermissionError):

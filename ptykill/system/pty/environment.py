@@ -1,8 +1,8 @@
-"""The environment of a session that was given none: the host's, but for what is untrue there.
+"""Makes the environment of a session that was given none: the host's, without what is untrue there.
 
-A new session is on a new terminal, in a directory of its own. Programs believe variables that tell
-of the host's: a size in ``COLUMNS`` wins over the terminal's, ``TMUX`` makes tmux refuse to start,
-``PWD`` is shown in place of the directory. Terminal emulators, sshd and tmux drop them as well.
+A new session is on a new terminal, in a directory of its own. Programs believe variables that
+describe the host's: a size in ``COLUMNS`` wins over the terminal's, ``TMUX`` makes tmux refuse to
+start, ``PWD`` is shown in place of the directory. Terminal emulators, sshd and tmux drop them too.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _OF_THE_TERMINAL = (
     b"ZELLIJ_PANE_ID",
     b"ZELLIJ_SESSION_NAME",
 )
-"""Variables that tell of the host's own terminal, its size, or the multiplexer that it is in."""
+"""Variables that describe the host's own terminal, its size, or the multiplexer that it is in."""
 
 
 def inherited(directory: str | None) -> dict[bytes, bytes]:
     """Return the host's environment, for a session that starts in a directory, or in the host's.
 
-    ``PWD`` is the directory if that is told by an absolute path, without ``.`` and ``..``, as
+    ``PWD`` is the directory if that is given by an absolute path, without ``.`` and ``..``, as
     POSIX has it; or else the host's, if it is the host's directory. There is no ``OLDPWD``.
     """
     environment = dict(os.environb)  # In bytes: to decode it takes as long as a small spawn.

@@ -13,7 +13,7 @@ from ptykill.rules.command import Command, as_bytes
 from ptykill.system.kernel.session_leader import Order
 from ptykill.system.pty.environment import inherited
 
-__all__ = ["SPAWN_TIMEOUT", "failed", "order", "standard_input", "working_directory"]
+__all__ = ["SPAWN_TIMEOUT", "order", "spawn_error", "standard_input", "working_directory"]
 
 SPAWN_TIMEOUT = 60.0
 """Seconds that a start may take: an exec can wait for a slow file system."""
@@ -43,8 +43,8 @@ def _environment(command: Command) -> dict[bytes, bytes]:
     return {as_bytes(name): as_bytes(value) for name, value in command.env.items()}
 
 
-def failed(number: int | None, stage: str, command: Command) -> SpawnError:
-    """Return the error that tells of a failure."""
+def spawn_error(number: int | None, stage: str, command: Command) -> SpawnError:
+    """Return the error for a spawn that failed at a stage with the kernel's error number."""
     number = number or 5  # EIO
     name = command.cwd or "" if stage == "chdir" else command.args[0]
     return SpawnError(number, os.strerror(number), stage, name)
@@ -62,7 +62,7 @@ def standard_input(command: Command) -> Iterator[list[int]]:
     try:
         copy = fcntl.fcntl(command.stdin, fcntl.F_DUPFD_CLOEXEC, 3)
     except OSError as error:
-        raise failed(error.errno, "exec", command) from error
+        raise spawn_error(error.errno, "exec", command) from error
     try:
         yield [copy]
     finally:
@@ -75,7 +75,7 @@ def working_directory(command: Command) -> Iterator[int]:
     try:
         here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     except OSError as error:
-        raise failed(error.errno, "exec", command) from error
+        raise spawn_error(error.errno, "exec", command) from error
     try:
         yield here
     finally:

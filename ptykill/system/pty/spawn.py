@@ -17,7 +17,7 @@ from ptykill.rules.command import Command
 from ptykill.system.kernel import posix_spawn as posix
 from ptykill.system.kernel.session_leader import StartFailed, is_plain, start_leader_by_posix_spawn
 from ptykill.system.pty import spawn_stub
-from ptykill.system.pty.order import failed, order, standard_input
+from ptykill.system.pty.order import order, spawn_error, standard_input
 from ptykill.system.pty.terminal import PtyTerminal
 
 __all__ = ["spawn"]
@@ -34,8 +34,8 @@ async def spawn(command: Command, terminal: PtyTerminal) -> int:
                     return start_leader_by_posix_spawn(ordered, path, None, *stdin)
         return await spawn_stub.start(ordered, command, terminal.slave)
     except StartFailed as failure:
-        raise failed(failure.errno, failure.stage, command) from None
+        raise spawn_error(failure.errno, failure.stage, command) from None
     except SpawnError:
         raise
     except OSError as error:  # No descriptors or processes to do it with.
-        raise failed(error.errno, "exec", command) from error
+        raise spawn_error(error.errno, "exec", command) from error

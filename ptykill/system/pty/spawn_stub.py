@@ -1,6 +1,6 @@
 """Spawns through a stub that is started as a program of its own, on any POSIX system.
 
-It costs the start of an interpreter (some 20 ms), and is taken where posix_spawn(3) can't do it.
+It costs the start of an interpreter (some 20 ms), and is used where posix_spawn(3) can't do it.
 The host starts it with posix_spawn(3), which does not copy the host's memory.
 """
 
@@ -53,9 +53,9 @@ def _end(pid: int) -> None:
 
 
 def _reap(pid: int) -> None:
-    """Reap a stub that ends; a host that ignores SIGCHLD has had that done already.
+    """Reap a stub that exits; where the host ignores SIGCHLD the kernel has done so.
 
-    Then the number may be anybody's: one that has told of a failure is not killed.
+    Then the pid may be a stranger's: so a stub that has reported a failure is not killed.
     """
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
@@ -63,7 +63,7 @@ def _reap(pid: int) -> None:
 
 async def _report_of(stub: socket.socket, order: Order, fds: list[int]) -> bytes:
     if not wire.send(stub, (wire.ORDER, order), fds):
-        return b""  # It died, or will: its end of the socket is about to be all it has.
+        return b""  # It is dead, or exits when it sees the end of the connection.
     said = b""
     while True:
         await readable(stub)

@@ -24,9 +24,9 @@ __all__ = ["PtyTerminal", "open_terminal"]
 
 _CHUNK = 65_536
 _LONG = 2_048
-"""Bytes that are rarely the last: a program that floods its terminal is read about 4 KB a time."""
+"""A read of so many bytes is rarely the last: a flooded terminal gives about 4 KB at a time."""
 _LOOK = 0.1
-"""Seconds between two looks at whether a terminal's end of input has been read."""
+"""Seconds between two looks at whether the typed end of input has been read."""
 _NO_KEY = b"\0"
 """What a special character is that no key has (termios(3), _POSIX_VDISABLE)."""
 _IUTF8 = 0x4000
@@ -34,7 +34,7 @@ _IUTF8 = 0x4000
 
 
 class PtyTerminal:
-    """A pty pair, both ends of which the host keeps.
+    """A pty pair; the host keeps both ends open.
 
     The slave is kept open so that the master never reports EIO and POLLHUP while a program has
     merely closed its own ends (it may open ``/dev/tty`` again): EOF on a master is not death.
@@ -119,10 +119,10 @@ class PtyTerminal:
                     raise SessionEnded(msg) from error
 
     async def keep_at_end(self) -> None:
-        """Have everybody who reads a line there find the end of the input, until it is hung up.
+        """Have each program that reads a line find the end of the input, until the hang-up.
 
-        An end (VEOF, termios(3)) is gone with the first who reads it, or with a flush of the input,
-        as getpass(3) and others do it. The kernel tells of neither, so it is looked.
+        An end (VEOF, termios(3)) is gone when the first program reads it, or flushes the input as
+        getpass(3) does. The kernel reports neither, so this looks again and again.
         """
         while self.open:
             self._type_an_end()
@@ -132,7 +132,7 @@ class PtyTerminal:
         """Type an end, unless something is there to be read, or keys are read one by one."""
         waiting = select.poll()
         waiting.register(self.slave, select.POLLIN)
-        with contextlib.suppress(termios.error, OSError):  # Full, or revoked, elsewhere than Linux.
+        with contextlib.suppress(termios.error, OSError):  # It is full; or revoked, not on Linux.
             modes = termios.tcgetattr(self.slave)
             end = modes[6][termios.VEOF]
             if modes[3] & termios.ICANON and end != _NO_KEY and not waiting.poll(0):
@@ -170,7 +170,7 @@ class PtyTerminal:
     def give_to(self, uid: int) -> None:
         """Make a user the owner of the terminal, who then may open it by its name, as at a login.
 
-        Programs do that which have lost their descriptors, or hand the name to others: screen(1),
+        Programs that have lost their descriptors do so, or hand the name to others: screen(1),
         gpg's pinentry. The group stays, which is the one that write(1) uses, if any (pty(7)).
         """
         # EPERM, EINVAL: the leader can't become that user either, and its spawn says so.
@@ -215,8 +215,8 @@ class PtyTerminal:
     def _with_what_follows(self, piece: bytes) -> bytes:
         """Return what was read, and more if it was so much that there may be more.
 
-        The loop is busy with that meanwhile. The more terminals are flooded, the less of each is
-        read at a time, so that whoever waits for the loop waits no longer for many than for one.
+        No other task runs meanwhile. The more terminals are flooded, the less of each is read at a
+        time, so that other tasks wait no longer for many terminals than for one.
         """
         if len(piece) < _LONG:
             _flooded.discard(self)
