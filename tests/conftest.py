@@ -51,8 +51,9 @@ def _remove_old_cgroups(parent: Path) -> None:
     """Remove what runs that were killed have left there."""
     for left in parent.glob(f"{_CGROUP}*"):
         if not Path("/proc", left.name.removeprefix(_CGROUP)).exists():
-            with contextlib.suppress(OSError):
-                left.rmdir()
+            for folder, _, _ in os.walk(left, topdown=False):
+                with contextlib.suppress(OSError):  # EBUSY: a process is still there.
+                    Path(folder).rmdir()
 
 
 @pytest.hookimpl(optionalhook=True)
