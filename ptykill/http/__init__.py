@@ -6,9 +6,10 @@ that is neither ASGI nor WSGI makes a `Request` of its own, and awaits `AsgiApp.
 """
 
 from ptykill.http.messages import Request, Response
-from ptykill.http.mount import AsgiApp, WsgiApp, asgi_app, asgi_middleware, wsgi_app
+from ptykill.http.mount import ApiOptions, AsgiApp, WsgiApp, asgi_app, asgi_middleware, wsgi_app
 
 __all__ = [
+    "ApiOptions",
     "AsgiApp",
     "Request",
     "Response",

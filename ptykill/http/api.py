@@ -74,6 +74,7 @@ class Api:
         program_hosts: Sequence[str] = (),
         body_limit: int = limits.BODY,
     ) -> None:
+        validate.text("prefix", prefix)
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             msg = f"a prefix starts with a slash and does not end with one, unlike {prefix!r}"
             raise InvalidArgument(msg)
@@ -81,9 +82,9 @@ class Api:
         self.body_limit = body_limit
         self._bearer = Bearer(key)
         self._places = Places(hosts, origins, program_hosts)
-        self._token_suffices = token_suffices
+        self._token_suffices = validate.true_or_false("token_suffices", token_suffices)
         self._grace_cap = validate.grace(grace_cap, "grace_cap")
-        self._spawning = spawning
+        self._spawning = validate.true_or_false("spawning", spawning)
 
     def openapi(self, version: str) -> Response:
         """Return the OpenAPI document of this mount."""

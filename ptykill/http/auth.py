@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ptykill.errors import InvalidArgument
 from ptykill.http.messages import Request, Response, error_response
+from ptykill.rules import validate
 
 __all__ = ["LOOPBACK_HOSTS", "PROGRAM_HOSTS", "Bearer", "Places", "checked_key"]
 
@@ -29,6 +30,7 @@ _BROWSER = (b"accept-language", b"cookie", b"referer", b"sec-fetch-", b"sec-ch-"
 def checked_key(key: str) -> bytes:
     """Return the bytes of a key. Raises `InvalidArgument` for what can't be one."""
     # An empty key would be one that everybody has: an unset variable, most likely.
+    validate.text("key", key)
     if not key or not key.isprintable() or " " in key:
         msg = "a key is one or more printable characters without spaces; None means no key"
         raise InvalidArgument(msg)
@@ -73,10 +75,9 @@ class Places:
     def __init__(
         self, hosts: Sequence[str] | None, origins: Sequence[str], program_hosts: Sequence[str] = ()
     ) -> None:
-        for given in (hosts, origins):
-            if isinstance(given, str):
-                msg = f"a list of patterns is wanted, not {given!r}"
-                raise InvalidArgument(msg)
+        validate.texts("origins", origins)
+        if hosts is not None:
+            validate.texts("hosts", hosts)
         self._hosts = None if hosts is None else tuple(_Pattern(host) for host in hosts)
         self._programs = tuple(_Pattern(host) for host in program_hosts)
         self._origins = tuple(origin.lower() for origin in origins)

@@ -11,6 +11,7 @@ from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import InvalidArgument
 from ptykill.http.asgi_types import AsgiCallable, Receive, Scope, Send
 from ptykill.http.messages import Request, Response
+from ptykill.rules import validate
 
 __all__ = [
     "ApiOptions",
@@ -82,6 +83,7 @@ def asgi_app(
 
     Needs the extra ``http``. Raises `InvalidArgument` and `InvalidGrace`.
     """
+    _check_target(target)
     _needing_msgspec()
     from ptykill.http.api import Api  # noqa: PLC0415 - these need msgspec
     from ptykill.http.asgi import Application  # noqa: PLC0415
@@ -104,6 +106,8 @@ def asgi_middleware(
 
     Needs the extra ``http``. Raises `InvalidArgument` and `InvalidGrace`.
     """
+    validate.function("app", app)
+    _check_target(target)
     _needing_msgspec()
     from ptykill.http.api import Api  # noqa: PLC0415
     from ptykill.http.middleware import Middleware  # noqa: PLC0415
@@ -125,6 +129,12 @@ def wsgi_app(target: Host, *, key: str | None, **options: Unpack[ApiOptions]) ->
     from ptykill.http.wsgi import Application  # noqa: PLC0415
 
     return Application(Api(key=key, **options), target)
+
+
+def _check_target(target: object) -> None:
+    if not isinstance(target, Supervisor | Host):
+        msg = f"target must be a Supervisor or a Host, not {target!r}"
+        raise InvalidArgument(msg)
 
 
 def _needing_msgspec() -> None:

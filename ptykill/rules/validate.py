@@ -10,7 +10,7 @@ import enum
 import math
 import reprlib
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from ptykill.errors import InvalidArgument, InvalidGrace
@@ -28,6 +28,7 @@ __all__ = [
     "seconds",
     "signal_name",
     "text",
+    "texts",
     "true_or_false",
     "whole",
 ]
@@ -86,6 +87,17 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidArgument(_wrong(name, "a str", value))
     return value
+
+
+def texts(name: str, value: object) -> tuple[str, ...]:
+    """Return the texts of a sequence; one text alone is no sequence of texts."""
+    if (
+        isinstance(value, str | bytes)
+        or not isinstance(value, Collection)
+        or not all(isinstance(each, str) for each in value)
+    ):
+        raise InvalidArgument(_wrong(name, "a sequence of str", value))
+    return tuple(value)
 
 
 def byte_string(name: str, value: object) -> bytes:
