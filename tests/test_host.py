@@ -335,7 +335,7 @@ def test_the_end_of_the_interpreter_ends_sessions() -> None:
     assert processes.look_up(int(ended.stdout)) is None
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("held", ["lock", "ready"])
 def test_a_fork_while_a_lock_is_held(host: Host, held: str) -> None:
     """What a thread holds when another one forks is held for ever in the child: not by us."""
@@ -363,7 +363,7 @@ def test_a_fork_while_a_lock_is_held(host: Host, held: str) -> None:
     assert os.waitpid(program, 0)[1] == 0
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_leaves_the_sessions_alone(host: Host) -> None:
     """A child of fork(2) that closes its copy of a host neither hangs nor ends a session."""
     session = spawn_deaf(host)
@@ -492,7 +492,14 @@ def test_eventlet_is_refused_as_well(host: Host, monkeypatch: pytest.MonkeyPatch
 def run_program(text: str) -> str:
     """Run a program to its good end, and return what it printed."""
     ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(text)],
+        # Python 3.12 warns of any fork beside other threads.
+        [
+            sys.executable,
+            "-W",
+            "ignore:This process:DeprecationWarning",
+            "-c",
+            textwrap.dedent(text),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
