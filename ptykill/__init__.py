@@ -9,17 +9,8 @@ r"""End terminal sessions, and know that they have ended.
         assert verdict.empty
 """
 
-from ptykill.embedding.host import Host
-from ptykill.engine.opening import open_supervisor
-from ptykill.engine.output import Attachment
-from ptykill.engine.session import Session
-from ptykill.engine.signallers import (
-    HangUpSignaller,
-    KernelSignaller,
-    StandardSignaller,
-    TypingSignaller,
-)
-from ptykill.engine.supervisor import Supervisor
+import typing
+
 from ptykill.errors import (
     AttachmentDropped,
     ContainmentUnavailable,
@@ -37,7 +28,6 @@ from ptykill.errors import (
     SupervisorClosed,
     TooManySessions,
 )
-from ptykill.http import asgi_app, asgi_middleware, wsgi_app
 from ptykill.rules.command import Attributes, Command
 from ptykill.rules.lifecycle import State
 from ptykill.rules.options import SupervisorOptions
@@ -54,6 +44,52 @@ from ptykill.rules.protocols import (
 )
 from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
 from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
+
+if typing.TYPE_CHECKING:
+    from ptykill.embedding.host import Host
+    from ptykill.engine.opening import open_supervisor
+    from ptykill.engine.output import Attachment
+    from ptykill.engine.session import Session
+    from ptykill.engine.signallers import (
+        HangUpSignaller,
+        KernelSignaller,
+        StandardSignaller,
+        TypingSignaller,
+    )
+    from ptykill.engine.supervisor import Supervisor
+    from ptykill.http import asgi_app, asgi_middleware, wsgi_app
+else:
+    # These modules import trio, asyncio and the HTTP API, which take some ten times as long as
+    # all others. Each is imported when one of its names is first used.
+    _MODULES = {
+        "Host": "ptykill.embedding.host",
+        "open_supervisor": "ptykill.engine.opening",
+        "Attachment": "ptykill.engine.output",
+        "Session": "ptykill.engine.session",
+        "HangUpSignaller": "ptykill.engine.signallers",
+        "KernelSignaller": "ptykill.engine.signallers",
+        "StandardSignaller": "ptykill.engine.signallers",
+        "TypingSignaller": "ptykill.engine.signallers",
+        "Supervisor": "ptykill.engine.supervisor",
+        "asgi_app": "ptykill.http",
+        "asgi_middleware": "ptykill.http",
+        "wsgi_app": "ptykill.http",
+    }
+
+    def __getattr__(name: str) -> object:
+        """Import a name of `_MODULES`."""
+        if name not in _MODULES:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg, name=name)
+        from importlib import import_module  # noqa: PLC0415
+
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        """List all public names."""
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "ASK_FIRST",

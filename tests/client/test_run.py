@@ -262,11 +262,33 @@ def test_a_terminal_that_goes_away(mark: str) -> None:
         os.close(terminal.slave)
 
 
-def test_it_imports_nothing_of_the_daemons_or_its_clients() -> None:
-    """One command starts without what only HTTP needs."""
-    code = "import sys, ptykill.cli, ptykill.cli.client.run; print(*sys.modules)"
+EXTRAS = {"httpx", "msgspec", "rich", "structlog", "trio_websocket", "uvicorn", "wsproto"}
+"""Libraries of other commands."""
+WEB = {"asyncio", "concurrent.futures", "ptykill.http", "ptykill.embedding.host", "tomllib"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needless"),
+    [
+        (("-m", "ptykill", "run", "-n", "--", "true"), EXTRAS | WEB),
+        (("-m", "ptykill", "--help"), EXTRAS | WEB | {"trio", "psutil"}),
+        (("-m", "ptykill", "run", "--help"), EXTRAS | WEB | {"trio", "psutil"}),
+        (("-m", "ptykill", "list", "--help"), EXTRAS | WEB | {"trio", "psutil"}),
+        (("-c", "import ptykill"), EXTRAS | WEB | {"click", "trio", "psutil"}),
+        (("-c", "import ptykill; ptykill.Supervisor"), EXTRAS | WEB | {"click"}),
+    ],
+)
+def test_a_command_imports_what_it_needs(arguments: tuple[str, ...], needless: set[str]) -> None:
+    """Imports are most of the time in which a command starts."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True
+        [sys.executable, "-X", "importtime", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
     )
-    needless = {"httpx", "msgspec", "trio_websocket", "uvicorn", "websockets", "wsproto"}
-    assert not needless & set(done.stdout.split())
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    modules = {line.rpartition("|")[2].strip() for line in lines}
+    assert "ptykill.errors" in modules
+    assert not needless & modules

@@ -18,8 +18,8 @@ def test_every_public_name_is_in_the_reference() -> None:
     """What can be imported from the package or its fakes is documented, and nothing else is."""
     names = {
         f"ptykill.{name}"
-        for name, value in vars(ptykill).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        for name in dir(ptykill)
+        if not name.startswith("_") and not isinstance(getattr(ptykill, name), ModuleType)
     }
     names |= {f"ptykill.testing.{name}" for name in ptykill.testing.__all__}
     names |= {

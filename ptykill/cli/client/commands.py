@@ -12,8 +12,8 @@ import click
 from ptykill.cli.client import detach_key
 from ptykill.cli.extras import import_extra
 from ptykill.errors import PtykillError
+from ptykill.rules.options import STRONGEST_FIRST
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
-from ptykill.system.containment import STRONGEST_FIRST
 
 __all__ = ["COMMANDS"]
 

@@ -6,6 +6,7 @@ takes longer than everything else here, and more memory.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -17,6 +18,7 @@ CHANNEL, HOST = 3, 4
 
 def main(what: str) -> None:
     """Become a warden, or the stub of a session without a keeper."""
+    gc.disable()  # All that is imported stays. A collection would only cost time.
     package = ModuleType("ptykill")
     folder = os.path.abspath(__file__)
     for _ in range(3):  # keeper, system, ptykill
@@ -31,6 +33,7 @@ def main(what: str) -> None:
 
     os.set_inheritable(HOST, False)  # noqa: FBT003
     Warden(channel, HOST).run()
+    os._exit(0)  # The interpreter's own end takes as long as a third of the imports.
 
 
 def _run_stub(channel: socket.socket) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -237,7 +236,7 @@ def why_unusable() -> str | None:
 def new_path(parent: str) -> str:
     """Return the path of a cgroup that does not exist yet, for this process to make."""
     pid = os.getpid()
-    return f"{parent}/ptykill-{_numbering()}-{pid}-{_start(stat(pid))}-{secrets.token_hex(8)}"
+    return f"{parent}/ptykill-{_numbering()}-{pid}-{_start(stat(pid))}-{os.urandom(8).hex()}"
 
 
 def recover(parent: str, spared: Callable[[int], bool] = lambda _: False) -> list[str]:
