@@ -103,7 +103,7 @@ class KeeperContainment:
     def _release_keeper(self) -> None:
         """Give the keeper back, at once: the next spawn may come before this is closed."""
         session = self._session
-        if isinstance(session, LiveKeeper) and session.ended_plainly and not self._given_back:
+        if isinstance(session, LiveKeeper) and session.reusable and not self._given_back:
             self._given_back = True
             self._give_back(self._keeper.release())
 

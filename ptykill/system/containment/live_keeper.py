@@ -59,6 +59,7 @@ class LiveKeeper:
         self._status: ExitStatus | None = None
         self._exited = False
         self._empty = False
+        self._reusable = False
         self._rounds = 0
         """Rounds of SIGKILL."""
         self._rounds_held_up = 0
@@ -215,6 +216,7 @@ class LiveKeeper:
                     self._exited = True
                     self._status = None if message[1] is None else ExitStatus(*message[1])
                     self._empty = message[0] == wire.EMPTY
+                    self._reusable = self._empty and message[2]
                 case wire.BROKEN:
                     pid = self._leader.pid
                     log.event(logging.ERROR, "keeper.broken", pid=pid, traceback=message[1])
@@ -247,9 +249,9 @@ class LiveKeeper:
         return not self._empty
 
     @property
-    def ended_plainly(self) -> bool:
-        """Whether no member is left, and the keeper was not in need of help to end the session."""
-        return self._empty and self._rounds <= 1
+    def reusable(self) -> bool:
+        """Whether the session is over, and the keeper may have another: it needed no help."""
+        return self._reusable and self._rounds <= 1
 
     def exit_status(self) -> ExitStatus | None:
         """Return the leader's status; None if it is not known."""

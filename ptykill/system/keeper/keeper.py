@@ -267,8 +267,9 @@ class Keeper:
         if session is not None:
             session.close()
         if session is not None and self._failure is None:
-            self.tell(wire.EMPTY, session.status)
-            if session.was_plain and self._reusable:
+            reusable = session.was_plain and self._reusable
+            self.tell(wire.EMPTY, session.status, reusable)
+            if reusable:
                 self._handover = None
                 self._over = False
                 self._renew_at = time.monotonic() + _RENEW_DELAY
@@ -276,7 +277,8 @@ class Keeper:
         else:
             self.tell(wire.FAILED, *(self._failure or ()))
         # The host first: this process's exit would delay it on the processor that it woke on.
-        self._poller.unregister(self._resources.deaths)
+        self._poller.clear()
+        self._poller.register(self._channel.fileno(), _do_nothing)  # No order is obeyed any more.
         until = time.monotonic() + _CLOSE_TIMEOUT
         while self._unsent and time.monotonic() < until:
             time.sleep(_PAUSE_FIRST)
@@ -292,6 +294,10 @@ class Keeper:
             return self._resources.renew()
         except OSError:
             return False
+
+
+def _do_nothing() -> None:
+    """Handle an event by having waited for it."""
 
 
 def _has_event(channel: socket.socket, events: int = select.POLLIN) -> bool:

@@ -89,7 +89,9 @@ class Resources:
         return state is not None and state == self._cgroup_before and not strangers
 
     def _state(self) -> object:
-        inherited = inherited_state()
+        # By its own name, a new cgroup would differ from the one that it replaces.
+        own = "" if self.cgroup is None else os.path.basename(self.cgroup.path)
+        inherited = inherited_state(own.encode())
         # The lowest free descriptor: it differs if one more is open, or one less.
         lowest = os.dup(self.deaths)
         os.close(lowest)

@@ -1,29 +1,34 @@
 """The messages between a host, its warden, and their keepers.
 
-Each is a tuple that marshal can write, on a socket that keeps its bounds (SOCK_SEQPACKET). Both
-ends are the same version of the same interpreter.
+Each is a tuple that marshal can write, on a socket that keeps message boundaries (SOCK_SEQPACKET).
+Both ends are the same version of the same interpreter.
 
-To the warden:  ``(KEEP, groups)`` with the keeper's socket to the host; ``groups`` is the folder
-                in which it is to make a cgroup, or None. ``(LEAVE,)`` when it is needed no more.
-                ``(LOST, its pid)`` about a keeper that died before its session did, with a socket
-                for the answer. ``(HURRY,)`` when the orphans of such keepers get no more time.
-From it:        ``(READY, lacking)`` once: why its keepers could not keep anybody, or None. On the
-                socket that came with ``LOST``: ``(CLEAR, killed)`` when the keeper is reaped and no
-                process is left that it or another lost keeper had; ``killed`` says whether the
-                warden had to kill any. Closed without it: not proven.
-To a keeper:    ``(ORDER, order, umask, *will)`` with the terminal, the host's working directory
-                and, if the leader has another than the terminal, its descriptor 0; then `Handover`,
-                ``(KILL,)``, ``(SPARE,)``. ``umask`` is the host's, or None.
-From it:        ``(KEPT, its pid)``, by the warden, so that the host knows of one that is held up.
-                ``(BORN, leader's pid, its own, its cgroup's path)`` with the leader's pidfd, or
-                ``(FAILED, errno, stage)``; then ``(EXITED, status)`` when the leader has exited and
-                members are left, and ``(EMPTY, status)`` at the end. It may get another order after
-                that, and answers ``(REFUSED,)`` if it must not be used again: then it has started
-                nothing. ``(BROKEN, traceback)`` if it
-                fails itself.
-To an embryo:   ``(ORDER, order)``, with the same descriptors as to a keeper.
+To the warden:  ``(KEEP, groups)`` with the new keeper's socket to the host. ``groups`` is the
+                folder in which the keeper makes a cgroup, or None.
+                ``(LEAVE,)`` when the host needs no more keepers.
+                ``(LOST, keeper's pid)`` about a keeper that died before its session, with a socket
+                for the answer.
+                ``(HURRY,)`` when the orphans of such keepers get no more time.
+From it:        ``(READY, lacking)`` once: why its keepers could not keep a session, or None.
+                ``(CLEAR, killed)`` on the socket that came with ``LOST``, when the keeper is reaped
+                and no process is left of it or of another lost keeper; ``killed`` is whether the
+                warden had to kill any. If the socket closes without it, nothing is proven.
+To a keeper:    ``(ORDER, order, umask, *handover)`` with the terminal, the host's working directory
+                and, if the leader has another descriptor 0 than the terminal, that one. ``umask``
+                is the host's, or None.
+                `Handover`, ``(KILL,)``, ``(SPARE,)``.
+From it:        ``(FORKED, keeper's pid)``, sent by the warden, so that the host knows of a keeper
+                that is held up.
+                ``(STARTED, leader's pid, keeper's pid, cgroup's path)`` with the leader's pidfd; or
+                ``(FAILED, errno, stage)``.
+                ``(EXITED, status)`` when the leader has exited and members are left.
+                ``(EMPTY, status, reusable)`` when none is left. If it is reusable, the keeper waits
+                for another order. It answers ``(REFUSED,)``, and has started nothing, if it finds
+                that its last session has changed it.
+                ``(BROKEN, traceback)`` if it fails itself.
+To a stub:      ``(ORDER, order)``, with the same descriptors as to a keeper.
 
-What is too long for one message goes into a file in memory, whose descriptor is sent in its place.
+A message that is too long for the socket goes into a file, whose descriptor is sent in its place.
 
 A status is an exit code, a signal, whether there is a core, and whether it was the kernel's out-of-
 memory killer; or None.
@@ -67,8 +72,8 @@ __all__ = [
 
 KEEP, LEAVE, READY = "keep", "leave", "ready"
 LOST, HURRY, CLEAR = "lost", "hurry", "clear"
-ORDER, HANDOVER, KILL, SPARE = "order", "will", "kill", "spare"
-FORKED, STARTED, FAILED = "kept", "born", "failed"
+ORDER, HANDOVER, KILL, SPARE = "order", "handover", "kill", "spare"
+FORKED, STARTED, FAILED = "forked", "started", "failed"
 EXITED, EMPTY, BROKEN = "exited", "empty", "broken"
 REFUSED = "refused"
 GONE = "gone"
@@ -102,7 +107,7 @@ class Handover(NamedTuple):
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool:
     """Send a message; False if there is nobody to read it, or no room for it. Raises OSError.
 
-    It is tried twice: see `kernel.again`. Whatever it says but True, the message was not sent.
+    It is tried twice: see `kernel.retry`. Whatever it says but True, the message was not sent.
     """
     try:
         return again(lambda: _send(channel, message, fds))

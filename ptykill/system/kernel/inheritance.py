@@ -29,10 +29,10 @@ _LIMITS = sorted({getattr(resource, name) for name in vars(resource) if name.sta
 _library = ctypes.CDLL(None, use_errno=True)
 
 
-def inherited_state() -> tuple[object, ...] | None:
+def inherited_state(own_cgroup: bytes = b"") -> tuple[object, ...] | None:
     """Return it, to be compared with an earlier one; None where it can't be told.
 
-    Raises OSError.
+    ``own_cgroup`` is the name of a cgroup that may be another one each time. Raises OSError.
     """
     numbers = _NUMBERS.get(os.uname().machine) if sys.maxsize > 2**32 else None
     if numbers is None:
@@ -46,7 +46,7 @@ def inherited_state() -> tuple[object, ...] | None:
         _call(keyctl, _KEYCTL_GET_KEYRING_ID, _SESSION_KEYRING, 0),
         os.sched_getaffinity(0),
         [resource.getrlimit(limit) for limit in _LIMITS],
-        read_proc("self/cgroup"),
+        read_proc("self/cgroup").replace(own_cgroup or b"/", b"/"),
         read_proc("self/oom_score_adj"),
         read_proc("self/coredump_filter"),
     )

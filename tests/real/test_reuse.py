@@ -1,0 +1,295 @@
+"""A keeper has one session after the other, unless one has changed what the next would have."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+import ptykill
+from ptykill import Attributes, Leftovers, Session, Supervisor
+from ptykill.system.containment import keeper_supply
+from ptykill.system.containment.keeper_handle import KeeperHandle
+from ptykill.system.containment.keeper_supply import KeeperSupply
+from ptykill.system.kernel.cgroup import own_cgroup
+from ptykill.system.kernel.inheritance import inherited_state
+from ptykill.system.kernel.procfs import children, parent, read_file, read_proc, session_of
+from tests.real.conftest import PLAN
+from tests.real.running_program import until
+
+pytestmark = [
+    pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True),
+    pytest.mark.skipif(
+        sys.platform != "linux" or inherited_state() is None,
+        reason="keepers are used again where it can be told what they hand on",
+    ),
+]
+
+CALLS = """
+import ctypes, os, resource, sys, time
+call = ctypes.CDLL(None, use_errno=True).syscall
+x86 = os.uname().machine == "x86_64"
+keeper = os.getppid()
+"""
+
+CHANGES = {
+    "a limit": "resource.prlimit(keeper, resource.RLIMIT_NOFILE, (100, 100))",
+    "its niceness": "os.setpriority(os.PRIO_PROCESS, keeper, 5)",
+    "its processors": "os.sched_setaffinity(keeper, {min(os.sched_getaffinity(0))})",
+    "its policy": "os.sched_setscheduler(keeper, os.SCHED_BATCH, os.sched_param(0))",
+    "its priority of input and output": "assert call(251 if x86 else 30, 1, keeper, 3 << 13) == 0",
+    "its session keyring": (
+        "assert call(250 if x86 else 219, 1, None) > 0; assert call(250 if x86 else 219, 18) == 0"
+    ),
+    "its score for the out-of-memory killer": (
+        "open(f'/proc/{keeper}/oom_score_adj', 'w').write('100')"
+    ),
+    "its core dumps": "open(f'/proc/{keeper}/coredump_filter', 'w').write('1')",
+}
+"""What a program can change in its keeper, whose child it is."""
+
+
+@pytest.fixture
+async def supervisor(tier: str) -> AsyncIterator[Supervisor]:
+    """Open a supervisor."""
+    async with ptykill.open_supervisor(plan=PLAN, containment=tier) as supervisor:
+        yield supervisor
+
+
+async def run(supervisor: Supervisor, script: str, attributes: Attributes | None = None) -> int:
+    """Run a script to its end; return the pid of its keeper."""
+    session = await supervisor.spawn(["sh", "-c", f"read _; {script}"], attributes=attributes)
+    keeper = keeper_of(session)
+    await session.send(b"\n")
+    verdict = await session.wait()
+    assert verdict.empty
+    assert verdict.exit_status == ptykill.ExitStatus(code=0)
+    return keeper
+
+
+def keeper_of(session: Session) -> int:
+    """Return the pid of a session's keeper. Its leader is not reaped before all is over."""
+    keeper = parent(session.pid)
+    assert keeper is not None
+    return keeper
+
+
+async def changed_by(supervisor: Supervisor, change: str) -> int:
+    """Run a program that changes something, and return the pid of its keeper."""
+    session = await supervisor.spawn([sys.executable, "-c", f"input()\n{CALLS}{change}"])
+    keeper = keeper_of(session)
+    await session.send(b"\n")
+    verdict = await session.wait()
+    assert verdict.exit_status is not None
+    if verdict.exit_status.code:
+        pytest.skip("it can't be changed here")
+    return keeper
+
+
+async def test_sessions_share_a_keeper(supervisor: Supervisor) -> None:
+    """One after the other they have the same, also if they are killed."""
+    keepers = set()
+    for _ in range(5):
+        keepers.add(await run(supervisor, "true"))
+        session = await supervisor.spawn(["sleep", "60"])
+        keepers.add(keeper_of(session))
+        assert (await session.kill()).empty
+    # The first of all is the next one's: it was warm.
+    assert len(keepers) <= 2
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_changed_keepers_are_not_used_again(supervisor: Supervisor, change: str) -> None:
+    """What a session has changed in its keeper, the next one does not inherit."""
+    before = await seen_by_a_leader(supervisor)
+    keeper = await changed_by(supervisor, CHANGES[change])
+    for _ in range(3):
+        assert await seen_by_a_leader(supervisor) == before
+        assert await run(supervisor, "true") != keeper
+    await until(lambda: parent(keeper) is None, "the keeper to be gone")
+
+
+async def seen_by_a_leader(supervisor: Supervisor) -> bytes:
+    """Return what a leader says that it has inherited."""
+    program = (
+        "from ptykill.system.kernel.inheritance import inherited_state as state\n"
+        "found = state()\n"
+        "print(hash(repr([each for each in found if b'::' not in repr(each).encode()])))"
+    )
+    env = {**os.environ, "PYTHONHASHSEED": "0"}
+    session = await supervisor.spawn([sys.executable, "-c", program], env=env)
+    said = b""
+    while data := await session.receive():
+        said += data
+    assert (await session.wait()).empty
+    return said
+
+
+async def test_after_a_second_round(supervisor: Supervisor) -> None:
+    """A keeper that had to be made to go on, to end its session, is not used again."""
+    session = await supervisor.spawn(["sleep", "60"])
+    keeper = keeper_of(session)
+    os.kill(keeper, signal.SIGSTOP)
+    assert (await session.kill()).empty
+    for _ in range(3):
+        assert await run(supervisor, "true") != keeper
+
+
+async def test_spared_processes_keep_their_keeper(supervisor: Supervisor) -> None:
+    """A keeper whose session was spared is the parent of those that are left, and nobody else's."""
+    session = await supervisor.spawn(
+        ["sh", "-c", "setsid sleep 60 & echo $!; read _"], leftovers=Leftovers.SPARE
+    )
+    keeper = keeper_of(session)
+    left = int(await session.receive())
+    try:
+        await until(lambda: session_of(left) == left, "it to have left the session")
+        await session.send(b"\n")
+        assert not (await session.wait()).empty
+        for _ in range(3):
+            assert await run(supervisor, "true") != keeper
+        assert parent(left) == keeper
+    finally:
+        os.kill(left, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's programs")
+async def test_other_users(supervisor: Supervisor) -> None:
+    """A keeper of another user's session is not used again."""
+    nobody = Attributes(uid=65534, gid=65534)
+    keeper = await run(supervisor, "true", attributes=nobody)
+    for _ in range(3):
+        assert await run(supervisor, "true") != keeper
+
+
+async def test_masks_and_directories(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Each session has the host's mask and directory at its own start."""
+    mask = os.umask(0o027)
+    try:
+        await run(supervisor, "umask 777; cd /tmp; [ $(umask) = 0777 ]")
+        for wanted in 0o077, 0o022:
+            os.umask(wanted)
+            await run(supervisor, f"[ $(umask) = {wanted:04o} ]")
+        os.umask(mask)
+        session = await supervisor.spawn(["sh", "-c", f"[ $PWD = {tmp_path} ]"], cwd=tmp_path)
+        verdict = await session.wait()
+        assert verdict.exit_status == ptykill.ExitStatus(code=0)
+    finally:
+        os.umask(mask)
+
+
+async def test_masks_that_are_not_told(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the host's mask can't be told, a session has its keeper's own, not the last one's."""
+    own = os.umask(0o077)
+    try:
+        keeper = await run(supervisor, "[ $(umask) = 0077 ]")
+        take = KeeperSupply.take
+
+        def take_without_mask(supply: KeeperSupply) -> KeeperHandle:
+            handle = take(supply)
+            handle.umask = None
+            return handle
+
+        monkeypatch.setattr(KeeperSupply, "take", take_without_mask)
+        assert await run(supervisor, f"[ $(umask) = {own:04o} ]") == keeper
+    finally:
+        os.umask(own)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [(None, ""), ("cgroup.max.descendants", "0"), ("cgroup.pressure", "0"), ("a/cgroup.type", "")],
+)
+async def test_the_cgroup_is_as_new(
+    supervisor: Supervisor, tier: str, setting: str | None, value: str
+) -> None:
+    """A cgroup that is as it was made is used again; one in which anything was set is replaced."""
+    if tier != "cgroup" or os.geteuid() != 0:
+        pytest.skip("a session can't write to its cgroup")
+    keepers: dict[int, str] = {}
+    for _ in range(6):
+        session = await supervisor.spawn(["sleep", "60"])
+        keeper, place = keeper_of(session), cgroup_of(session.pid)
+        if keeper in keepers:
+            assert (place == keepers[keeper]) is (setting is None)
+            assert read_file(f"{place}/cgroup.max.descendants") == b"max\n"
+            assert read_file(f"{place}/cgroup.pressure") == b"1\n"
+            assert (await session.kill()).empty
+            return
+        keepers[keeper] = place
+        if setting is not None:
+            change(f"{place}/{setting}", value)
+        await session.kill()
+    pytest.fail("no keeper was used again")
+
+
+def change(path: str, value: str) -> None:
+    """Write to a file of a cgroup, which is made if it is not there."""
+    Path(path).parent.mkdir(exist_ok=True)
+    if value:
+        Path(path).write_text(value)
+
+
+def cgroup_of(pid: int) -> str:
+    """Return the folder of a process's cgroup."""
+    parent_folder = own_cgroup()
+    assert parent_folder is not None
+    line = next(each for each in read_proc(f"{pid}/cgroup").split(b"\n") if each[:3] == b"0::")
+    return f"{parent_folder}/{line.decode().rpartition('/')[2]}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_idle_keepers_that_are_hit(supervisor: Supervisor, number: signal.Signals) -> None:
+    """An idle keeper that is killed is replaced, and one that is stopped is made to go on."""
+    for _ in range(3):
+        keeper = await run(supervisor, "true")
+        os.kill(keeper, number)
+        await run(supervisor, "true")
+
+
+async def test_idle_keepers_are_few(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a burst, one is left when nothing has been started for a while."""
+    monkeypatch.setattr(keeper_supply, "_IDLE_TIME", 0.5)
+    monkeypatch.setattr(keeper_supply, "_MOST_IDLE", 6)
+    sessions = [await supervisor.spawn(["sleep", "60"]) for _ in range(9)]
+    warden = parent(keeper_of(sessions[0]))
+    assert warden is not None
+    async with trio.open_nursery() as nursery:
+        for session in sessions:
+            nursery.start_soon(session.kill)
+    await until(lambda: len(children(warden)) <= 6, "no more than the most")
+    await until(lambda: len(children(warden)) == 1, "one keeper to be left")
+    await run(supervisor, "true")
+
+
+async def test_at_the_limit_of_descriptors(tier: str) -> None:
+    """Idle keepers give their descriptors to a session that has need of them."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (120, limits[1]))
+    held: list[int] = []
+    try:
+        async with ptykill.open_supervisor(plan=PLAN, containment=tier) as supervisor:
+            sessions = [await supervisor.spawn(["sleep", "60"]) for _ in range(8)]
+            for session in sessions:
+                await session.kill()
+            await trio.sleep(0.3)  # The descriptors of ended sessions are closed by then.
+            with suppress(OSError):  # EMFILE
+                while True:
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+            session = await supervisor.spawn(["sleep", "60"])
+            assert (await session.kill()).empty
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
