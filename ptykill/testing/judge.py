@@ -240,10 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _row(judgement: Judgement) -> str:
-    told = judgement.said or "; ".join(judgement.survivors)
+    detail = judgement.said or "; ".join(judgement.survivors)
     return (
         f"{judgement.killer:<16} {judgement.program:<42} {judgement.result:<10}"
-        f" {judgement.seconds:6.2f} s  {told[:100]}"
+        f" {judgement.seconds:6.2f} s  {detail[:100]}"
     ).rstrip()
 
 

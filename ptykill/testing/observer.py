@@ -79,7 +79,7 @@ class Observer:
         for fd, _ in deaths:
             if fd != self._stop:
                 self.died.setdefault(self._pids[fd], now)
-                # The thread below and its caller may be told of the same death.
+                # The thread below and its caller may get the same event.
                 with suppress(FileNotFoundError):
                     self._epoll.unregister(fd)
 
@@ -193,7 +193,7 @@ def _wait_status(pid: int, pidfd: int) -> int | None:
     struct.pack_into("=Q", info, 0, _PIDFD_INFO_EXIT)
     try:
         fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
-    except OSError:  # ESRCH: reaped, and not told. ENOTTY: before Linux 6.13.
+    except OSError:  # ESRCH: reaped, and the kernel does not keep it. ENOTTY: before Linux 6.13.
         return of_zombie if _send(pidfd, 0) else None
     status: int
     mask, status = struct.unpack_from("=Q52xi", info)

@@ -95,9 +95,9 @@ def descendants(pid: int) -> list[Process]:
     found: list[Process] = []
     parents = {pid}
     while parents:
-        born = [each for each in table if each.parent in parents]
-        found += born
-        parents = {each.pid for each in born}
+        next_ones = [each for each in table if each.parent in parents]
+        found += next_ones
+        parents = {each.pid for each in next_ones}
     return [each for each in found if each.alive]
 
 

@@ -107,11 +107,11 @@ async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: b
 
 
 def _survivors(verdict: Verdict) -> str:
-    told = [
+    lines = [
         f"pid {each.pid} ({each.name}, state {each.state}): {each.why}"
         for each in verdict.survivors
     ]
-    return "; ".join(told) or "what is left of it could not be told"
+    return "; ".join(lines) or "no process of it could be named"
 
 
 class _CommandInput:

@@ -149,14 +149,14 @@ def _part(drawing: _Drawing, end: float, now: float) -> Iterable[RenderableType]
 
 
 def _ours(teardown: Teardown) -> _Drawing:
-    told = teardown.report
-    assert told is not None
-    request = f"  DELETE /api/v1/pty/{told.session_id[:8]}...?grace={told.grace:g}"
+    report = teardown.report
+    assert report is not None
+    request = f"  DELETE /api/v1/pty/{report.session_id[:8]}...?grace={report.grace:g}"
     return _Drawing(
         Text.assemble(("ptykill", "bold"), request),
-        tuple(Tick(at, what) for at, what, _ in _steps(told.verdict)),
+        tuple(Tick(at, what) for at, what, _ in _steps(report.verdict)),
         teardown.bars,
-        tuple(_our_notes(teardown, told)),
+        tuple(_our_notes(teardown, report)),
     )
 
 
@@ -174,7 +174,7 @@ def _our_notes(teardown: Teardown, report: Report) -> Iterable[_Note]:
     steps = _steps(verdict)
     ends = [at for at, _, _ in steps[1:]]
     for (at, what, reached), until in zip(steps, [*ends, verdict.took], strict=True):
-        # The observer is told of the last deaths a little after they happen.
+        # The observer records the last deaths a little after they happen.
         last = until == verdict.took
         died = teardown.died(at, float("inf") if last else until)
         line = f"  {what:<12}{milliseconds(at):>10}   reached {reached};"
@@ -190,8 +190,8 @@ def _steps(verdict: Verdict) -> list[tuple[float, str, int]]:
     steps = []
     for at, together in itertools.groupby(verdict.deliveries, lambda each: each.at):
         deliveries = list(together)
-        told = [each for each in deliveries if each.reached] or deliveries[:1]
-        what = " + ".join(each.what for each in told)
+        shown = [each for each in deliveries if each.reached] or deliveries[:1]
+        what = " + ".join(each.what for each in shown)
         steps.append((at, what, sum(each.reached for each in deliveries)))
     return steps
 

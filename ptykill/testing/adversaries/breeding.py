@@ -51,8 +51,8 @@ BREEDING: tuple[Program, ...] = (
         "has forty daemons, each of which starts the next one anew when that has died",
         """
         deaf()
-        SIZE, BIRTHS = 40, 2000
-        births = os.open("births", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        SIZE, FORKS = 40, 2000
+        forks = os.open("forks", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         def member(number):
             os.setsid()
             with open(f"{number}.new", "w") as file:
@@ -66,8 +66,8 @@ BREEDING: tuple[Program, ...] = (
                 with open(f"{number}") as file:
                     os.kill(int(file.read()), 0)
             except (OSError, ValueError):
-                os.write(births, b".")
-                if os.fstat(births).st_size > BIRTHS:
+                os.write(forks, b".")
+                if os.fstat(forks).st_size > FORKS:
                     os._exit(0)
                 if os.fork() == 0:
                     signal.alarm(LIMIT)
@@ -89,11 +89,11 @@ BREEDING: tuple[Program, ...] = (
         "forks until there are a hundred and fifty of it, and again when some have died",
         """
         deaf()
-        MOST, BIRTHS = 150, 3000
-        births = os.open("births", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        MOST, FORKS = 150, 3000
+        forks = os.open("forks", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         def bomb(depth):
-            while os.fstat(births).st_size < BIRTHS:
-                os.write(births, b".")
+            while os.fstat(forks).st_size < FORKS:
+                os.write(forks, b".")
                 pid = os.fork()
                 if pid == 0:
                     signal.alarm(LIMIT)
@@ -102,7 +102,7 @@ BREEDING: tuple[Program, ...] = (
                         bomb(depth + 1)
                     time.sleep(0.2)
                     os._exit(0)
-                if os.fstat(births).st_size > MOST:
+                if os.fstat(forks).st_size > MOST:
                     touch("ready")
                     time.sleep(0.02)
         bomb(0)
@@ -127,7 +127,7 @@ BREEDING: tuple[Program, ...] = (
     ),
     _deaf(
         "thousands of orphans",
-        "leaves a thousand dead orphans to whoever takes them in, and goes on",
+        "leaves a thousand dead orphans to its subreaper, and goes on",
         """
         deaf()
         def breed():

@@ -42,7 +42,7 @@ LEADERS: tuple[Program, ...] = (
     ),
     python(
         "stopped and deaf leader",
-        "is stopped, and ignores what it is told when it is continued",
+        "is stopped, and ignores the signals that it gets when it is continued",
         'deaf(); touch("ready"); os.kill(os.getpid(), signal.SIGSTOP); idle()',
         Outcome.KILLED,
         KILLED,
