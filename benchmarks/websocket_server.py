@@ -28,7 +28,7 @@ import trio
 import ptykill
 from ptykill.http import frames
 from ptykill.http.api import DEFAULT_PREFIX, Api
-from ptykill.http.site import Site
+from ptykill.http.daemon_app import DaemonApp
 
 __all__ = ["KEY", "PUMP", "attached", "client", "flood", "masked", "pipe", "start"]
 
@@ -57,7 +57,7 @@ async def serve() -> None:
         config.errorlog = None
         print(listener.getsockname()[1], flush=True)
     async with ptykill.open_supervisor(max_sessions=1_000) as supervisor:
-        site = Site(Api(key=KEY, spawning=True), supervisor)
+        site = DaemonApp(Api(key=KEY, spawning=True), supervisor)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "websocket" and scope["path"].startswith(PUMP):

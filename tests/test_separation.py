@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from ptykill import InvalidArgument
 from ptykill.cli.main import main
-from ptykill.cli.serve.separation import owner_of, take_variable
+from ptykill.cli.serve.separation import owner_of, pop_variable
 from tests.real.ordinary import ordinary_user
 from tests.waiting import PATIENCE
 
@@ -162,7 +162,7 @@ def test_permission_is_missed_at_start() -> None:
 def test_a_variable_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is gone afterwards, whether it was there from the start or not."""
     monkeypatch.setenv("TAKEN", "value")
-    assert take_variable("TAKEN") == "value"
-    assert take_variable("TAKEN") == ""
+    assert pop_variable("TAKEN") == "value"
+    assert pop_variable("TAKEN") == ""
     with pytest.raises(InvalidArgument):
         owner_of("nobody", 1)

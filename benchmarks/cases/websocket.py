@@ -128,7 +128,7 @@ class Attached:
 def _take(port: int, path: str, token: str = "") -> int:
     buffer, left = bytearray(BLOCK), MEGABYTES * 1_000_000
     with attached(port, path, token) as stream:
-        stream.sendall(masked(frames.typed(b"\n")))  # What a session waits for, see `flood`.
+        stream.sendall(masked(frames.input_frame(b"\n")))  # What a session waits for, see `flood`.
         left -= stream.recv_into(buffer)
         began = time.perf_counter_ns()
         while left > 0 and (got := stream.recv_into(buffer)):

@@ -1,4 +1,4 @@
-"""The file with the daemon's key, and who may read it."""
+"""Reads the daemon's key from a file, and refuses a file that others can read or change."""
 
 from __future__ import annotations
 

@@ -173,14 +173,14 @@ def serve(
     SIGTERM or Ctrl-C ends every session by the plan, and then the server; a second one kills all.
     """
     server = import_extra("ptykill.cli.serve.daemon", "server")
-    take_variable = import_extra("ptykill.cli.serve.separation", "server").take_variable
+    pop_variable = import_extra("ptykill.cli.serve.separation", "server").pop_variable
     try:
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
         # Remove the key from the environment: sessions inherit it, or may read it in /proc. An
         # empty variable counts as not set; an empty file is an error.
-        from_variable = take_variable(KEY_VARIABLE) or None
+        from_variable = pop_variable(KEY_VARIABLE) or None
         settings_of_server = server.Settings(
             key=from_variable if key_file is None else read_key(key_file),
             plan=chosen,

@@ -9,7 +9,8 @@
     except Exception as error:
         return api.fail(error)
 
-A path that is unknown is refused first (404), then a place that may not ask (403), then a client
+A path that is unknown is refused first (404), then a `Host` or
+`Origin` that is not allowed (403), then a client
 without the key (401), then a method that the path does not have (405): nothing about the sessions
 can be learned without the key.
 """
@@ -28,7 +29,7 @@ import msgspec
 from ptykill import log
 from ptykill.errors import InvalidArgument, InvalidGrace, PtykillError
 from ptykill.http import limits, openapi, schema
-from ptykill.http.auth import Bearer, Places
+from ptykill.http.auth import BearerKey, HostRules
 from ptykill.http.messages import Headers, Request, Response, error_response, json_response
 from ptykill.http.operations import Attach, Get, Kill, List, Operation
 from ptykill.rules import validate
@@ -46,7 +47,7 @@ _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.ASCII)
 
 
-class _Place(NamedTuple):
+class _Resource(NamedTuple):
     """What a path names: a session, or "" for all of them, and what of it."""
 
     session_id: str
@@ -57,7 +58,7 @@ class Api:
     """One mount of the API: its key, its prefix, and what it lets clients do.
 
     The parameters are those of `ptykill.asgi_app`; ``body_limit`` is the longest body in bytes,
-    ``program_hosts`` are names that only programs may ask by (`Places`).
+    ``program_hosts`` are names that only programs may ask by (`HostRules`).
     Raises `InvalidArgument` and `InvalidGrace`.
     """
 
@@ -80,8 +81,8 @@ class Api:
             raise InvalidArgument(msg)
         self.prefix = prefix
         self.body_limit = body_limit
-        self._bearer = Bearer(key)
-        self._places = Places(hosts, origins, program_hosts)
+        self._key = BearerKey(key)
+        self._host_rules = HostRules(hosts, origins, program_hosts)
         self._token_suffices = validate.true_or_false("token_suffices", token_suffices)
         self._grace_cap = validate.grace(grace_cap, "grace_cap")
         self._spawning = validate.true_or_false("spawning", spawning)
@@ -98,13 +99,13 @@ class Api:
 
         Its body, which may not have been received yet, is not looked at.
         """
-        place = self._place(request.path)
-        if place is None:
+        resource = self._resource(request.path)
+        if resource is None:
             return _NOTHING_HERE
-        refusal = self._places.refusal(request) or self._bearer.refusal(request)
+        refusal = self._host_rules.refusal(request) or self._key.refusal(request)
         if refusal is not None:
             return refusal
-        allowed = self._methods(place)
+        allowed = self._methods(resource)
         if request.method not in allowed:
             return error_response(
                 405,
@@ -130,27 +131,27 @@ class Api:
             return refusal
         if len(request.body) > self.body_limit:
             return self.too_long(request)
-        place = self._place(request.path)
-        assert place is not None
+        resource = self._resource(request.path)
+        assert resource is not None
         try:
-            return self._operation(request, place)
+            return self._operation(request, resource)
         except InvalidArgument as error:
             return self.fail(error)
 
     def read_attach(self, request: Request) -> Attach | Response:
         """Return whom a WebSocket is to be attached to, or the answer that refuses it."""
-        place = self._place(request.path)
-        if place is None or place.part != "ws":
+        resource = self._resource(request.path)
+        if resource is None or resource.part != "ws":
             return _NOTHING_HERE
-        refusal = self._places.refusal(request)
+        refusal = self._host_rules.refusal(request)
         if refusal is None and not (self._token_suffices and not request.header(b"authorization")):
-            refusal = self._bearer.refusal(request)
+            refusal = self._key.refusal(request)
         if refusal is not None:
             return refusal
         tokens = [value.decode("latin-1") for value in request.header(b"x-pty-token")]
         tokens += _values(request.query, "token")
         # The header and the query may both have it, as with one of the public clients.
-        return Attach(place.session_id, tokens[0] if len(set(tokens)) == 1 else "")
+        return Attach(resource.session_id, tokens[0] if len(set(tokens)) == 1 else "")
 
     def answer(self, result: Result, status: int = 200) -> Response:
         """Tell what came of an operation."""
@@ -172,39 +173,39 @@ class Api:
 
     # --- what is asked for ------------------------------------------------------------------------
 
-    def _place(self, path: str) -> _Place | None:
+    def _resource(self, path: str) -> _Resource | None:
         if path == self.prefix or (not self.prefix and path == "/"):
-            return _Place("")
+            return _Resource("")
         if not path.startswith(f"{self.prefix}/"):
             return None
         match path[len(self.prefix) + 1 :].split("/"):
             case [str(name)] if name:
-                return _Place(name)
+                return _Resource(name)
             case [str(name), ("resize" | "ws") as part] if name:
-                return _Place(name, part)
+                return _Resource(name, part)
         return None
 
-    def _methods(self, place: _Place) -> tuple[str, ...]:
-        match place:
-            case _Place("", _):
+    def _methods(self, resource: _Resource) -> tuple[str, ...]:
+        match resource:
+            case _Resource("", _):
                 return ("GET", "POST") if self._spawning else ("GET",)
-            case _Place(_, "resize"):
+            case _Resource(_, "resize"):
                 return ("POST",)
-            case _Place(_, "ws"):
+            case _Resource(_, "ws"):
                 return ("GET",)
         return ("GET", "DELETE")
 
-    def _operation(self, request: Request, place: _Place) -> Operation | Response:
+    def _operation(self, request: Request, resource: _Resource) -> Operation | Response:
         if request.method == "POST":
-            return self._reading(request, place)
-        match request.method, place:
+            return self._reading(request, resource)
+        match request.method, resource:
             case "DELETE", _:
-                return Kill(place.session_id, self._grace(request.query))
-            case _, _Place("", _):
+                return Kill(resource.session_id, self._grace(request.query))
+            case _, _Resource("", _):
                 after = _number(request.query, "after", 0, sys.maxsize)
                 limit = _number(request.query, "limit", 1, schema.MOST_LISTED)
                 return List(after or 0, limit or schema.MOST_LISTED)
-            case _, _Place(_, "ws"):
+            case _, _Resource(_, "ws"):
                 return error_response(
                     426,
                     "UPGRADE_REQUIRED",
@@ -213,12 +214,12 @@ class Api:
                     (b"connection", b"upgrade"),
                 )
             case _:
-                return Get(place.session_id)
+                return Get(resource.session_id)
 
-    def _reading(self, request: Request, place: _Place) -> Operation:
+    def _reading(self, request: Request, resource: _Resource) -> Operation:
         """Read an operation that has a body."""
-        if place.part == "resize":
-            return schema.read_resize(request.body, place.session_id)
+        if resource.part == "resize":
+            return schema.read_resize(request.body, resource.session_id)
         return schema.read_create(request.body)
 
     @property

@@ -19,12 +19,12 @@ from ptykill.engine.supervisor import Supervisor
 from ptykill.http import limits
 from ptykill.http.api import Api
 from ptykill.http.asgi_types import Receive, Scope, Send
-from ptykill.http.attach import converse, several
-from ptykill.http.leaving import watch_client
-from ptykill.http.limits import Bodies, BodyRoom, TooManyBodies
+from ptykill.http.conversation import batch_sender, run_conversation
+from ptykill.http.disconnect import watch_disconnect
+from ptykill.http.limits import BodyBudget, BodyShare, TooManyBodies
 from ptykill.http.messages import Request, Response, error_response
 from ptykill.http.operations import Attach, Create, Operation
-from ptykill.http.perform import THE_HOST, Owner, Performed, Tokens, find, perform
+from ptykill.http.perform import SAME_USER, Owner, Performed, Tokens, find, perform
 
 __all__ = ["Application", "path_below", "send_response"]
 
@@ -36,12 +36,12 @@ _WRONG_LOOP = "a Supervisor is for servers that run on trio; give asgi_app a Hos
 class Application:
     """Made by `ptykill.asgi_app`."""
 
-    def __init__(self, api: Api, target: Supervisor | Host, owner: Owner = THE_HOST) -> None:
+    def __init__(self, api: Api, target: Supervisor | Host, owner: Owner = SAME_USER) -> None:
         self._api = api
         self._owner = owner
         self._target = target
         self._tokens = Tokens()
-        self._bodies = Bodies()
+        self._bodies = BodyBudget()
 
     async def issue_token(self, session_id: str) -> str:
         """Return the token that lets a client attach to a session which you have spawned yourself.
@@ -104,7 +104,9 @@ class Application:
         if unread and response.status in _ABOUT_BODIES:
             # A server that closes a connection with something unread resets it, and the client may
             # lose the answer: so it is read as far as that does not take long.
-            unread = not await _discard_body(receive, limits.LATE_SECONDS, limits.LATE)
+            unread = not await _discard_body(
+                receive, limits.REFUSED_BODY_SECONDS, limits.REFUSED_BODY
+            )
         await send_response(response, send)
         if unread:
             await _discard_body(receive, limits.BODY_SECONDS)
@@ -117,7 +119,7 @@ class Application:
         created: Session | None = None
         told = False
         try:
-            async with watch_client(receive) as left:
+            async with watch_disconnect(receive) as left:
                 response, created = await self._respond(asked)
                 gone = await left()
             if not gone:
@@ -166,10 +168,10 @@ class Application:
         await send({"type": "websocket.accept"})
         if isinstance(self._target, Host):
             await self._target.acall(
-                converse, found, in_this_loop(receive), in_this_loop(several(send))
+                run_conversation, found, in_this_loop(receive), in_this_loop(batch_sender(send))
             )
         else:
-            await converse(found, receive, several(send))
+            await run_conversation(found, receive, batch_sender(send))
 
     async def _find(self, asked: Attach) -> Session:
         async def found(supervisor: Supervisor) -> Session:
@@ -242,7 +244,7 @@ _ABOUT_BODIES = (400, 413, 415, 503)
 _TOO_LATE = error_response(408, "BODY_TIMEOUT", "the body did not arrive in time")
 
 
-async def _receive_body(receive: Receive, limit: int, room: BodyRoom) -> bytes | None:
+async def _receive_body(receive: Receive, limit: int, room: BodyShare) -> bytes | None:
     """Return the body; None if it was cut off.
 
     Raises `_TooLong`, `TooManyBodies`, and TimeoutError.

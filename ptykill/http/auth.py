@@ -1,4 +1,4 @@
-"""Who may ask: whoever bears the key (RFC 6750), from where it is allowed to be asked."""
+"""Checks of the bearer key (RFC 6750), `Host` and `Origin`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ptykill.errors import InvalidArgument
 from ptykill.http.messages import Request, Response, error_response
 from ptykill.rules import validate
 
-__all__ = ["LOOPBACK_HOSTS", "PROGRAM_HOSTS", "Bearer", "Places", "checked_key"]
+__all__ = ["LOOPBACK_HOSTS", "PROGRAM_HOSTS", "BearerKey", "HostRules", "checked_key"]
 
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.0/8", "::1")
 """What a client on the same machine calls a server in ``Host``."""
@@ -37,7 +37,7 @@ def checked_key(key: str) -> bytes:
     return key.encode()
 
 
-class Bearer:
+class BearerKey:
     """Knows the key; None means that the host has authenticated whoever gets here."""
 
     def __init__(self, key: str | None) -> None:
@@ -61,7 +61,7 @@ class Bearer:
         )
 
 
-class Places:
+class HostRules:
     """Knows by which names it may be asked, and from which pages.
 
     ``hosts`` are patterns for ``Host``, without port and brackets; None takes any. Names match with

@@ -21,11 +21,11 @@ __all__ = [
     "Ready",
     "Resized",
     "exit_frame",
-    "output",
-    "read",
-    "read_told",
-    "resized",
-    "typed",
+    "input_frame",
+    "output_frames",
+    "read_from_client",
+    "read_from_server",
+    "resize_frame",
 ]
 
 LARGEST = 32_768
@@ -74,7 +74,7 @@ class BadFrame(ValueError):
         self.reason = reason
 
 
-def read(message: bytes | str) -> Frame:
+def read_from_client(message: bytes | str) -> Frame:
     """Return what a client's message says. Raises `BadFrame`."""
     if isinstance(message, str):
         raise BadFrame(1003, "frames are binary")
@@ -91,7 +91,7 @@ def read(message: bytes | str) -> Frame:
     raise BadFrame(1008, "an unknown opcode" if message else "an empty frame")
 
 
-def output(data: bytes) -> Iterator[bytes]:
+def output_frames(data: bytes) -> Iterator[bytes]:
     """Return frames that carry output, each no longer than `LARGEST`."""
     step = LARGEST - 1
     for start in range(0, len(data), step):
@@ -109,17 +109,17 @@ READY: Final = b"\x02"
 """Output is taken from now on."""
 
 
-def typed(data: bytes) -> bytes:
+def input_frame(data: bytes) -> bytes:
     """Return the frame that has ``data`` typed."""
     return b"\x00" + data
 
 
-def resized(rows: int, cols: int) -> bytes:
+def resize_frame(rows: int, cols: int) -> bytes:
     """Return the frame that tells the window's size, in characters: 0 to 65535."""
     return struct.pack(">BHH", 1, cols, rows)
 
 
-def read_told(message: bytes | str) -> bytes | Exit:
+def read_from_server(message: bytes | str) -> bytes | Exit:
     """Return the output in a server's message, or the exit that it tells.
 
     What is not known is no output: a newer server may say more.

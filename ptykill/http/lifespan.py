@@ -1,4 +1,4 @@
-"""One lifespan of a server, between it and an app: what has been said, and what is left to say."""
+"""Relays an ASGI server's lifespan to an app, and answers what the app leaves unanswered."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Lifespan:
         self._receive = receive
         self._send = send
         self._close = close
-        self.heard: set[str] = set()
+        self.requested: set[str] = set()
         """What the server has asked for."""
-        self.told: set[str] = set()
+        self.answered: set[str] = set()
         """What it has been answered: ``"startup.complete"``, say."""
 
     async def receive(self) -> Message:
         """Return what the server says."""
         message = await self._receive()
-        self.heard.add(message["type"].removeprefix("lifespan."))
+        self.requested.add(message["type"].removeprefix("lifespan."))
         return message
 
     async def send(self, message: Message) -> None:
@@ -32,7 +32,7 @@ class Lifespan:
         told = message["type"].removeprefix("lifespan.")
         if told != "startup.complete":
             await self._close()
-        self.told.add(told)
+        self.answered.add(told)
         await self._send(message)
 
     async def fail(self, why: str) -> None:
@@ -43,9 +43,9 @@ class Lifespan:
     async def finish(self) -> None:
         """Answer what has been left unanswered, as if all was well."""
         for asked in "startup", "shutdown":
-            if "startup.failed" in self.told:
+            if "startup.failed" in self.answered:
                 return
-            if not self.told & {f"{asked}.complete", f"{asked}.failed"}:
-                if asked not in self.heard:
+            if not self.answered & {f"{asked}.complete", f"{asked}.failed"}:
+                if asked not in self.requested:
                     await self.receive()
                 await self.send({"type": f"lifespan.{asked}.complete"})

@@ -1,6 +1,6 @@
 """What clients may take of a server, in one place: sizes in bytes, times in seconds.
 
-The numbers down to `BODIES` are kept by the app, in front of any server. The others are kept by
+The numbers down to `ALL_BODIES` are kept by the app, in front of any server. The others are kept by
 ``ptykill serve`` alone, since an app does not see connections.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = [
-    "BODIES",
+    "ALL_BODIES",
     "BODY",
     "BODY_SECONDS",
     "CLOSING_SECONDS",
@@ -19,13 +19,13 @@ __all__ = [
     "HEADER",
     "HEADER_SECONDS",
     "KEEP_ALIVE_SECONDS",
-    "LATE",
-    "LATE_SECONDS",
     "MESSAGE",
     "PING_SECONDS",
+    "REFUSED_BODY",
+    "REFUSED_BODY_SECONDS",
     "SILENCE_SECONDS",
-    "Bodies",
-    "BodyRoom",
+    "BodyBudget",
+    "BodyShare",
     "TooManyBodies",
     "connections",
     "websockets",
@@ -35,10 +35,10 @@ BODY = 1 << 20
 """The longest body of a request."""
 BODY_SECONDS = 20.0
 """How long a body may take to arrive."""
-LATE = 4 * BODY
-LATE_SECONDS = 1.0
+REFUSED_BODY = 4 * BODY
+REFUSED_BODY_SECONDS = 1.0
 """How much of a body that is refused is read before that is told, and for how long."""
-BODIES = 16 * BODY
+ALL_BODIES = 16 * BODY
 """The bytes that the bodies of all requests may hold while they arrive."""
 
 HEADER = 16 << 10
@@ -67,16 +67,16 @@ class TooManyBodies(Exception):
     """The bodies that are arriving hold as many bytes as they may."""
 
 
-class Bodies:
+class BodyBudget:
     """Counts the bytes that the bodies of all requests hold while they arrive."""
 
-    def __init__(self, most: int = BODIES) -> None:
+    def __init__(self, most: int = ALL_BODIES) -> None:
         self._left = most
 
     @contextmanager
-    def room(self) -> Iterator[BodyRoom]:
+    def room(self) -> Iterator[BodyShare]:
         """Give the room of one body back at the end of the block."""
-        room = BodyRoom(self)
+        room = BodyShare(self)
         try:
             yield room
         finally:
@@ -89,10 +89,10 @@ class Bodies:
         self._left -= size
 
 
-class BodyRoom:
+class BodyShare:
     """What one body has taken."""
 
-    def __init__(self, bodies: Bodies) -> None:
+    def __init__(self, bodies: BodyBudget) -> None:
         self._bodies = bodies
         self.taken: int = 0
 

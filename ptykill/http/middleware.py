@@ -50,11 +50,11 @@ class Middleware(Application):
         try:
             await self._app(scope, lifespan.receive, lifespan.send)
         except Exception as error:
-            if lifespan.told:
+            if lifespan.answered:
                 await self._close()
                 raise
             # ASGI: an app that raises is served all the same. Most often it knows no lifespan.
-            level = logging.WARNING if lifespan.heard else logging.INFO
+            level = logging.WARNING if lifespan.requested else logging.INFO
             log.event(level, "http.lifespan_refused", exc_info=error)
         await lifespan.finish()
 

@@ -1,4 +1,4 @@
-"""Carrying operations out: the only part of the HTTP face that meets a supervisor."""
+"""Carries out a request's operation on the supervisor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ptykill.http.operations import Attach, Create, Get, Kill, List, Operation, 
 from ptykill.rules.command import Attributes
 from ptykill.system.pty.environment import inherited
 
-__all__ = ["THE_HOST", "Owner", "Performed", "Tokens", "find", "perform"]
+__all__ = ["SAME_USER", "Owner", "Performed", "Tokens", "find", "perform"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Owner:
     working_dir: str | None = None
 
 
-THE_HOST = Owner()
+SAME_USER = Owner()
 """Sessions are the host's own."""
 
 
@@ -72,7 +72,7 @@ class Tokens:
 
 
 async def perform(
-    supervisor: Supervisor, operation: Operation, tokens: Tokens, owner: Owner = THE_HOST
+    supervisor: Supervisor, operation: Operation, tokens: Tokens, owner: Owner = SAME_USER
 ) -> Performed:
     """Carry an operation out, in the supervisor's own trio run. Raises what the supervisor does.
 

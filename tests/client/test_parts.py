@@ -17,14 +17,14 @@ from ptykill.http import frames
 
 def test_both_ends_have_the_same_frames() -> None:
     """What one end writes the other reads."""
-    assert frames.read(frames.typed(b"abc")) == frames.Input(b"abc")
-    assert frames.read(frames.resized(40, 120)) == frames.Resized(40, 120)
-    assert frames.read(frames.READY) == frames.Ready()
-    assert [frames.read_told(each) for each in frames.output(b"abc")] == [b"abc"]
-    assert frames.read_told(frames.exit_frame(137)) == frames.Exit(137)
-    assert frames.read_told(frames.exit_frame(None)) == frames.Exit(None)
+    assert frames.read_from_client(frames.input_frame(b"abc")) == frames.Input(b"abc")
+    assert frames.read_from_client(frames.resize_frame(40, 120)) == frames.Resized(40, 120)
+    assert frames.read_from_client(frames.READY) == frames.Ready()
+    assert [frames.read_from_server(each) for each in frames.output_frames(b"abc")] == [b"abc"]
+    assert frames.read_from_server(frames.exit_frame(137)) == frames.Exit(137)
+    assert frames.read_from_server(frames.exit_frame(None)) == frames.Exit(None)
     for unknown in (b"", b"\x09new", "text", b"\x03"):
-        assert frames.read_told(unknown) == b""
+        assert frames.read_from_server(unknown) == b""
 
 
 def test_tokens_are_pruned(home: Path) -> None:

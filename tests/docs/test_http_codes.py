@@ -80,7 +80,7 @@ async def _stalled() -> AsyncIterator[bytes]:
 
 
 async def _crowded(client: httpx.AsyncClient) -> httpx.Response:
-    cast(Any, client)._transport.app._bodies = limits.Bodies(1)
+    cast(Any, client)._transport.app._bodies = limits.BodyBudget(1)
     return await client.post(_ALL, json={"command": "x"})
 
 

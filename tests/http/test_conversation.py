@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import ptykill
 from ptykill.http import frames
 from ptykill.http.asgi_types import Message
-from ptykill.http.attach import converse, several
+from ptykill.http.conversation import batch_sender, run_conversation
 from ptykill.testing import FakeTier
 
 MINUTE = 60.0
@@ -67,7 +67,7 @@ async def test_a_dead_client_is_detached(
     client.say(frames.READY)
     tier.spawned[0].terminal.write(b"x" * 500_000)
     began = trio.current_time()
-    await converse(session, client.receive, several(client.send))
+    await run_conversation(session, client.receive, batch_sender(client.send))
     assert trio.current_time() - began == pytest.approx(MINUTE, abs=3)
     assert "reason='silent'" in caplog.text
     with session.attach() as attachment:
@@ -85,10 +85,10 @@ async def test_a_client_that_says_something_lives(
     client.say(frames.READY)
     tier.spawned[0].terminal.write(b"x" * 500_000)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(converse, session, client.receive, several(client.send))
+        nursery.start_soon(run_conversation, session, client.receive, batch_sender(client.send))
         for _ in range(10):
             await trio.sleep(0.9 * MINUTE)
-            client.say(frames.typed(b"y"))
+            client.say(frames.input_frame(b"y"))
         await wait_all_tasks_blocked()
         assert "client.dropped" not in caplog.text
         client.leave()
@@ -103,7 +103,7 @@ async def test_a_client_with_nothing_to_be_told_is_left_alone(
     client = Client()
     client.say(frames.READY)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(converse, session, client.receive, several(client.send))
+        nursery.start_soon(run_conversation, session, client.receive, batch_sender(client.send))
         await trio.sleep(1000 * MINUTE)
         tier.spawned[0].exit()
     exit_frame = {"type": "websocket.send", "bytes": struct.pack(">Bi", 3, 0)}
@@ -128,7 +128,7 @@ async def test_a_client_that_is_dropped_is_told_when_it_takes_what_is_on_its_way
     client.say(frames.READY)
     with session.attach() as other:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(converse, session, client.receive, several(send_late))
+            nursery.start_soon(run_conversation, session, client.receive, batch_sender(send_late))
             await wait_all_tasks_blocked()
             received = 0
             while received < FLOOD:
@@ -151,7 +151,7 @@ async def test_a_client_that_is_dropped_and_takes_nothing(
     client.say(frames.READY)
     with session.attach() as other:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(converse, session, client.receive, several(client.send))
+            nursery.start_soon(run_conversation, session, client.receive, batch_sender(client.send))
             await wait_all_tasks_blocked()
             began = trio.current_time()
             received = 0
@@ -172,14 +172,14 @@ async def test_all_the_output_that_is_there_is_sent_in_few_calls(
     sent: list[int] = []
 
     async def send_some(*messages: Message) -> int:
-        sent.append(await several(client.send)(*messages))
+        sent.append(await batch_sender(client.send)(*messages))
         return sent[-1]
 
     client.say(frames.READY)
     tier.spawned[0].terminal.write(b"x" * 200_000)
     await wait_all_tasks_blocked()
     tier.spawned[0].exit()
-    await converse(session, client.receive, send_some)
+    await run_conversation(session, client.receive, send_some)
     assert sent == [7, 1, 1]  # The output, the exit frame, the close.
     assert max(len(each["bytes"]) for each in client.told[:-1]) == frames.LARGEST
 
@@ -188,7 +188,7 @@ async def test_a_slow_client_has_its_time_for_each_frame(monkeypatch: pytest.Mon
     """What has taken long is told at once, and so is the first of all."""
     client = Client()
     messages = [{"type": "websocket.send", "bytes": b"x"}] * 3
-    assert await several(client.send)(*messages) == 3
-    monkeypatch.setattr("ptykill.http.attach._QUICKLY", 0.0)
-    assert await several(client.send)(*messages) == 1
+    assert await batch_sender(client.send)(*messages) == 3
+    monkeypatch.setattr("ptykill.http.conversation._BATCH_SECONDS", 0.0)
+    assert await batch_sender(client.send)(*messages) == 1
     assert len(client.told) == 4

@@ -43,7 +43,7 @@ def test_a_full_house_of_floods(url: str) -> None:
         address = f"{url.replace('http', 'ws', 1)}/{session}/ws"
         async with connect(address, additional_headers=headers, proxy=None) as socket:
             await socket.send(frames.READY)
-            await socket.send(frames.typed(b"\n"))
+            await socket.send(frames.input_frame(b"\n"))
             with suppress(ConnectionClosed):
                 while True:
                     last = cast(bytes, await socket.recv())
@@ -76,7 +76,7 @@ def test_a_full_house_of_floods(url: str) -> None:
             assert time.monotonic() - began < ptykill.HANGUP_THEN_KILL.longest
             size, last = await watched.pop(victim)
             assert size > 0
-            assert isinstance(frames.read_told(last), frames.Exit)
+            assert isinstance(frames.read_from_server(last), frames.Exit)
             # All the others are there still, and none of their clients was too slow.
             shown = (await client.get(url)).json()["sessions"]
             assert [each["session_id"] for each in shown if not each["is_alive"]] == [victim]

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 import ptykill
-from ptykill.cli.serve.gate import Gate
+from ptykill.cli.serve.connections import ConnectionLimiter
 from ptykill.cli.serve.http_server import Server
 from ptykill.http import frames, limits
 from tests.daemon import serving
@@ -328,7 +328,7 @@ def test_a_message_in_many_pieces_is_kept_as_one(monkeypatch: pytest.MonkeyPatch
     with ptykill.Host() as host, served(host) as address, client(address) as api:
         session = start(api, "sh", "-c", 'stty -echo; read x; read y; echo "[$x$y]"')
         with attach(address, session) as stream:
-            stream.sendall(b"\x02\x81\0\0\0\0" + frames.typed(b""))
+            stream.sendall(b"\x02\x81\0\0\0\0" + frames.input_frame(b""))
             stream.sendall(b"".join(b"\0\x81\0\0\0\0%c" % each for each in b"one\n"))
             stream.sendall(b"\0\x80\0\0\0\0" * 5000 + b"\x89\x80\0\0\0\0")
             told = b""
@@ -388,7 +388,7 @@ def test_the_numbers_are_those_of_the_page() -> None:
     told = {row.split("|")[1].strip(): row.split("|")[2].strip() for row in rows}
     told = {name.partition(":")[0]: size for name, size in told.items()}
     assert told["a body"] == f"{limits.BODY >> 20} MiB; {limits.BODY_SECONDS:g} s"
-    assert told["all bodies that are arriving"] == f"{limits.BODIES >> 20} MiB"
+    assert told["all bodies that are arriving"] == f"{limits.ALL_BODIES >> 20} MiB"
     assert told["the request line and headers"].startswith(
         f"{limits.HEADER >> 10} KiB; {limits.HEADER_SECONDS:g} s"
     )
@@ -399,9 +399,9 @@ def test_the_numbers_are_those_of_the_page() -> None:
     # A public client gives up after ten seconds without a PING, and one may be lost.
     assert 2 * limits.PING_SECONDS < 10
     # A refusal is told, and a close is over, before whoever waits for it has given up.
-    assert limits.LATE_SECONDS < 5
+    assert limits.REFUSED_BODY_SECONDS < 5
     assert limits.CLOSING_SECONDS < 15
-    assert limits.LATE < limits.BODIES
+    assert limits.REFUSED_BODY < limits.ALL_BODIES
 
 
 @pytest.mark.parametrize(
@@ -419,10 +419,10 @@ def test_connections_follow_the_limit_of_descriptors(
     assert limits.connections() == 1024
 
 
-# --- the gate -------------------------------------------------------------------------------------
+# --- the limiter ----------------------------------------------------------------------------------
 
 
-class Guest:
+class _Client:
     """A connection that is none; idle since the time that it is given."""
 
     def __init__(self, idle_since: float | None, peer: str = "127.0.0.1") -> None:
@@ -447,56 +447,56 @@ class Guest:
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    """Return a gate for four."""
-    gate = Gate(4)
-    yield gate
-    gate.close()
+def limiter() -> Iterator[ConnectionLimiter]:
+    """Return a limiter for four."""
+    limiter = ConnectionLimiter(4)
+    yield limiter
+    limiter.close()
 
 
-def test_the_longest_idle_goes_for_a_newcomer(gate: Gate) -> None:
+def test_the_longest_idle_goes_for_a_newcomer(limiter: ConnectionLimiter) -> None:
     """One with a request under way is never closed; without an idle one, no other is let in."""
-    guests = [Guest(3.0), Guest(1.0), Guest(None), Guest(2.0)]
-    assert all(map(gate.let_in, guests))
-    newcomer = Guest(None)
-    assert gate.let_in(newcomer)
-    assert [guest.closed for guest in guests] == [False, True, False, False]
-    gate.remove(guests[1])
-    assert gate.let_in(Guest(None))
-    assert gate.let_in(Guest(None))
-    assert not gate.let_in(Guest(5.0))
+    connections = [_Client(3.0), _Client(1.0), _Client(None), _Client(2.0)]
+    assert all(map(limiter.admit, connections))
+    newcomer = _Client(None)
+    assert limiter.admit(newcomer)
+    assert [connection.closed for connection in connections] == [False, True, False, False]
+    limiter.remove(connections[1])
+    assert limiter.admit(_Client(None))
+    assert limiter.admit(_Client(None))
+    assert not limiter.admit(_Client(5.0))
     assert not newcomer.closed
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"])
-def test_one_address_has_at_most_half(gate: Gate, peer: str) -> None:
+def test_one_address_has_at_most_half(limiter: ConnectionLimiter, peer: str) -> None:
     """Its own connections are closed for it; those of this machine are not told apart."""
-    mine = [Guest(1.0, peer), Guest(None, peer)]
-    assert all(map(gate.let_in, mine))
-    assert gate.let_in(Guest(None, peer))
-    assert [guest.closed for guest in mine] == [True, False]
-    assert not gate.let_in(Guest(None, peer))
-    assert gate.let_in(Guest(None, "198.51.100.1"))
+    mine = [_Client(1.0, peer), _Client(None, peer)]
+    assert all(map(limiter.admit, mine))
+    assert limiter.admit(_Client(None, peer))
+    assert [connection.closed for connection in mine] == [True, False]
+    assert not limiter.admit(_Client(None, peer))
+    assert limiter.admit(_Client(None, "198.51.100.1"))
 
 
-def test_some_connections_are_no_websockets(gate: Gate) -> None:
+def test_some_connections_are_no_websockets(limiter: ConnectionLimiter) -> None:
     """WebSockets last, and leave some for requests."""
-    guests = [Guest(None) for _ in range(4)]
-    assert all(map(gate.let_in, guests))
-    assert [gate.upgrade(guest) for guest in guests] == [True, True, True, False]
+    connections = [_Client(None) for _ in range(4)]
+    assert all(map(limiter.admit, connections))
+    assert [limiter.upgrade(connection) for connection in connections] == [True, True, True, False]
 
 
-def test_a_close_has_its_time(gate: Gate) -> None:
+def test_a_close_has_its_time(limiter: ConnectionLimiter) -> None:
     """A connection whose client does not take the last bytes is cut off."""
-    guest = Guest(None)
-    assert gate.let_in(guest)
-    guest.closed = True
+    connection = _Client(None)
+    assert limiter.admit(connection)
+    connection.closed = True
     for now, aborted in (1.0, 0), (5.0, 0), (20.0, 1):
-        gate.sweep(now)
-        assert guest.aborted == aborted
+        limiter.sweep(now)
+        assert connection.aborted == aborted
 
 
-def test_a_reserve_of_descriptors_lets_one_in(gate: Gate) -> None:
+def test_a_reserve_of_descriptors_lets_one_in(limiter: ConnectionLimiter) -> None:
     """Where no connection is idle, one that was held back goes, until the loop accepts again."""
 
     async def main() -> None:
@@ -504,24 +504,24 @@ def test_a_reserve_of_descriptors_lets_one_in(gate: Gate) -> None:
         error = OSError(errno.EMFILE, "")
         context = {"exception": error, "socket": None}
         full = _open_descriptors()
-        busy = Guest(None)
-        assert gate.let_in(busy)
-        gate.no_descriptors(loop, context)
+        busy = _Client(None)
+        assert limiter.admit(busy)
+        limiter.handle_loop_error(loop, context)
         assert _open_descriptors() == full - 1
-        assert not gate.upgrade(busy)  # A WebSocket would keep it.
-        gate.sweep(loop.time())
+        assert not limiter.upgrade(busy)  # A WebSocket would keep it.
+        limiter.sweep(loop.time())
         assert _open_descriptors() == full - 1  # Not before the loop has accepted.
-        gate.sweep(loop.time() + 5)
+        limiter.sweep(loop.time() + 5)
         assert _open_descriptors() == full
-        assert gate.upgrade(busy)
-        idle = Guest(1.0)
-        assert gate.let_in(idle)
-        gate.no_descriptors(loop, context)
+        assert limiter.upgrade(busy)
+        idle = _Client(1.0)
+        assert limiter.admit(idle)
+        limiter.handle_loop_error(loop, context)
         assert idle.closed
         assert _open_descriptors() == full  # Its descriptor is enough.
 
     before = _open_descriptors()
-    held = Gate(4)
+    held = ConnectionLimiter(4)
     assert _open_descriptors() == before + 4
     held.close()
     assert _open_descriptors() == before
@@ -534,7 +534,7 @@ def _open_descriptors() -> int:
 
 def test_bodies_share_their_bytes() -> None:
     """What one body has taken no other has, until it is answered; a refused one takes nothing."""
-    bodies = limits.Bodies(10)
+    bodies = limits.BodyBudget(10)
     with bodies.room() as first:
         first.take(4)
         first.take(4)

@@ -216,8 +216,8 @@ class _Conversation:
             rows, cols = size
             if self._redraw and rows > 1:
                 # The kernel sends SIGWINCH only if the size is another one (tty_do_resize).
-                await websocket.send_message(frames.resized(rows - 1, cols))
-            await websocket.send_message(frames.resized(rows, cols))
+                await websocket.send_message(frames.resize_frame(rows - 1, cols))
+            await websocket.send_message(frames.resize_frame(rows, cols))
         await websocket.send_message(frames.READY)
 
     # --- input ------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class _Conversation:
     async def _send_input(self, websocket: WebSocketConnection) -> None:
         try:
             async for data in self._input:
-                await websocket.send_message(frames.typed(data))
+                await websocket.send_message(frames.input_frame(data))
         except ConnectionClosed:
             return  # `_write_output` finds out why.
 
@@ -271,7 +271,7 @@ class _Conversation:
             size = terminal.size()
             try:
                 if size is not None:
-                    await websocket.send_message(frames.resized(*size))
+                    await websocket.send_message(frames.resize_frame(*size))
             except ConnectionClosed:
                 return
 
@@ -284,7 +284,7 @@ class _Conversation:
             # The daemon closes the connection after the exit message: wait a limited time for it.
             with trio.move_on_after(math.inf) as waiting:
                 while True:
-                    message = frames.read_told(await websocket.get_message())
+                    message = frames.read_from_server(await websocket.get_message())
                     if isinstance(message, frames.Exit):
                         ended = message
                         waiting.deadline = trio.current_time() + CLOSE_TIMEOUT

@@ -34,7 +34,7 @@ from ptykill.embedding.host import Host
 from ptykill.errors import InvalidArgument, SupervisorClosed
 from ptykill.http.api import DEFAULT_PREFIX, Api
 from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
-from ptykill.http.site import Site
+from ptykill.http.daemon_app import DaemonApp
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 
 __all__ = ["Settings", "serve"]
@@ -75,7 +75,7 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
     ``say`` shows a line to whoever started the server. Raises `PtykillError`, and OSError if the
     address can't be bound.
     """
-    separation.close_up()  # Before a key is made.
+    separation.make_undumpable()  # Before a key is made.
     owner = separation.owner_of(settings.user, settings.uid)
     made = secrets.token_urlsafe(32) if settings.key is None else None
     hosts = settings.hosts
@@ -98,12 +98,12 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
             program_hosts=program_hosts,
         )
         greet = partial(say, _greeting(listener, made))
-        asyncio.run(_serve(listener, partial(Site, api, owner=owner), settings, greet))
+        asyncio.run(_serve(listener, partial(DaemonApp, api, owner=owner), settings, greet))
 
 
 async def _serve(
     listener: socket.socket,
-    site: Callable[[Host], Site],
+    site: Callable[[Host], DaemonApp],
     settings: Settings,
     greet: Callable[[], object],
 ) -> None:

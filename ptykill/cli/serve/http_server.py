@@ -1,8 +1,8 @@
 """uvicorn, as ``ptykill serve`` runs it: HTTP/1.1 and WebSockets without compression, bounded.
 
-uvicorn's own classes do the work. What is added here: connections go through a `Gate`; what can't
-be an upgrade is refused before a WebSocket library sees it; an error of a protocol closes its
-connection, and nothing else; the server takes no signals; and it stops within a bound.
+uvicorn's own classes do the work. What is added here: a `ConnectionLimiter` admits connections;
+what can't be an upgrade is refused before a WebSocket library sees it; an error of a protocol
+closes its connection, and nothing else; the server takes no signals; and it stops within a bound.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from ptykill import log
-from ptykill.cli.serve.gate import Gate
+from ptykill.cli.serve.connections import ConnectionLimiter
 from ptykill.http import limits
 from ptykill.http.asgi_types import Message, Receive, Send
-from ptykill.http.attach import SILENT
+from ptykill.http.conversation import SILENT
 
 __all__ = ["Server"]
 
@@ -82,13 +82,13 @@ class Server(uvicorn.Server):
     async def run_at(self, listener: socket.socket) -> None:
         """Serve at a socket, which is closed at the end."""
         loop = asyncio.get_running_loop()
-        gate = Gate()
-        cast(_Config, self.config).gate = gate
-        loop.set_exception_handler(gate.no_descriptors)
+        limiter = ConnectionLimiter()
+        cast(_Config, self.config).limiter = limiter
+        loop.set_exception_handler(limiter.handle_loop_error)
         try:
             await self.serve([listener])
         finally:
-            gate.close()
+            limiter.close()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept."""
@@ -118,10 +118,10 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Look after the connections once a second, until it is to stop."""
-        gate = cast(_Config, self.config).gate
+        limiter = cast(_Config, self.config).limiter
         loop = asyncio.get_running_loop()
         while not await self.on_tick(0):  # The header Date.
-            gate.sweep(loop.time())
+            limiter.sweep(loop.time())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), _TICK)
 
@@ -132,7 +132,7 @@ class Server(uvicorn.Server):
 
 
 class _Config(uvicorn.Config):
-    gate: Gate
+    limiter: ConnectionLimiter
 
 
 class _Connection(H11Protocol):
@@ -148,18 +148,18 @@ class _Connection(H11Protocol):
         return None if under_way else self._idle_since
 
     @property
-    def _gate(self) -> Gate:
-        return cast(_Config, self.config).gate
+    def _limiter(self) -> ConnectionLimiter:
+        return cast(_Config, self.config).limiter
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         cast(Any, transport).max_size = _READ_AT_ONCE  # asyncio's (selector_events.py).
         self._idle_since = self.loop.time()
-        if not self._gate.let_in(self):
+        if not self._limiter.admit(self):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.remove(self)
+        self._limiter.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -217,8 +217,8 @@ class _WebSocket(WebSocketsSansIOProtocol):
         return None
 
     @property
-    def _gate(self) -> Gate:
-        return cast(_Config, self.config).gate
+    def _limiter(self) -> ConnectionLimiter:
+        return cast(_Config, self.config).limiter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -228,11 +228,11 @@ class _WebSocket(WebSocketsSansIOProtocol):
         with contextlib.suppress(OSError, AttributeError):  # A UNIX socket; not Linux.
             stream = self.transport.get_extra_info("socket")
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-        if not self._gate.upgrade(self):
+        if not self._limiter.upgrade(self):
             self._refuse(503, "TOO_MANY_CONNECTIONS", "there are too many WebSockets here")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.remove(self)
+        self._limiter.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -295,7 +295,7 @@ class _WebSocket(WebSocketsSansIOProtocol):
             self.schedule_ping()  # It has more to read than it does already.
 
     def _give_up(self) -> None:
-        """Detach a client from which nothing was heard; the gate aborts what it does not take.
+        """Detach a client from which nothing was heard; the limiter aborts what it does not take.
 
         uvicorn tells the app only when everything is sent, and a dead client takes nothing.
         """

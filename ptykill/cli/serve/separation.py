@@ -1,4 +1,4 @@
-"""What keeps a daemon's sessions from the daemon itself.
+"""Protects the daemon from the processes of its sessions.
 
 Processes of one user may trace each other, and read each other's memory and environment (ptrace(2),
 proc(5)). A daemon that is not dumpable is closed to all but root; sessions of another user are
@@ -15,18 +15,18 @@ from contextlib import suppress
 from typing import Final
 
 from ptykill.errors import InvalidArgument
-from ptykill.http.perform import THE_HOST, Owner
+from ptykill.http.perform import SAME_USER, Owner
 from ptykill.rules.command import Attributes
 from ptykill.system.kernel import syscalls
 
-__all__ = ["close_up", "owner_of", "take_variable"]
+__all__ = ["make_undumpable", "owner_of", "pop_variable"]
 
 _KEPT: Final = ("PATH", "LANG", "LANGUAGE", "TZ")
 """Variables of the daemon that sessions of another user get, beside LC_*; the rest is its own."""
 _MAY_NOT_BECOME, _MAY_NOT_ENTER = 1, 2
 
 
-def close_up() -> None:
+def make_undumpable() -> None:
     """Let no process of our user trace this one, or read its memory and environment.
 
     Nor is there a core dump. Where the system knows nothing of it (prctl(2) is Linux's), nothing
@@ -37,7 +37,7 @@ def close_up() -> None:
             syscalls.set_dumpable(False)
 
 
-def take_variable(name: str) -> str:
+def pop_variable(name: str) -> str:
     """Return a variable, "" if there is none, and take it out of the environment.
 
     The kernel shows in /proc/PID/environ what a process was started with, wherever its variables
@@ -59,7 +59,7 @@ def owner_of(user: str | None, uid: int | None) -> Owner:
     It is tried whether we may become that user. Raises `InvalidArgument`.
     """
     if user is None and uid is None:
-        return THE_HOST
+        return SAME_USER
     if user is not None and uid is not None:
         msg = "a user is given by its name, or by its number"
         raise InvalidArgument(msg)

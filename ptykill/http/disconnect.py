@@ -1,4 +1,4 @@
-"""Whether a client has left while its request was being carried out."""
+"""Detects a client that disconnects while its request is carried out."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import trio
 
 from ptykill.http.asgi_types import Receive
 
-__all__ = ["watch_client"]
+__all__ = ["watch_disconnect"]
 
 _PASSES = 3
 """Passes of the event loop in which a message that is there already is received."""
-_PATIENCE = 1.0
+_CANCEL_TIMEOUT = 1.0
 """Seconds that a server's ``receive`` has to end when it is cancelled."""
 
 
 @asynccontextmanager
-async def watch_client(receive: Receive) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+async def watch_disconnect(receive: Receive) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
     """Have ``receive`` called once, beside the block; return what tells that the client has left.
 
     For use when all of a request has been received: what comes then is ``http.disconnect``. It is
@@ -52,4 +52,4 @@ async def watch_client(receive: Receive) -> AsyncIterator[Callable[[], Awaitable
         yield left
     finally:
         looking.cancel()
-        await asyncio.wait([looking], timeout=_PATIENCE)
+        await asyncio.wait([looking], timeout=_CANCEL_TIMEOUT)

@@ -1,4 +1,4 @@
-"""A conversation over a WebSocket: what is typed goes in, what the terminal writes comes out.
+"""Connects one WebSocket client to a session: its input goes to the terminal, output comes back.
 
 It is in trio, whatever the server is on; `Receive` and `Send` are an ASGI server's, or run in
 its loop from here (`ptykill.embedding.loops`).
@@ -20,9 +20,9 @@ from ptykill.engine.session import Session
 from ptykill.errors import AttachmentDropped, SessionEnded
 from ptykill.http import frames, schema
 from ptykill.http.asgi_types import Message, Receive, Send
-from ptykill.http.typed import TypedInput
+from ptykill.http.input_queue import InputQueue
 
-__all__ = ["SILENT", "SendSome", "converse", "several"]
+__all__ = ["SILENT", "SendSome", "batch_sender", "run_conversation"]
 
 SendSome: TypeAlias = Callable[..., Awaitable[int]]
 """Sends the first of some messages, as many as go quickly, and returns how many: at least one."""
@@ -30,31 +30,31 @@ SendSome: TypeAlias = Callable[..., Awaitable[int]]
 _HELD_BACK = 1 << 20
 """Bytes that may wait for a client: until it is ready, and whenever it is slow."""
 _AT_ONCE = 8 * (frames.LARGEST - 1)
-_FAREWELL = 1.0
-"""Seconds of silence after which a client is not waited for that has been told goodbye."""
+_CLOSE_TIMEOUT = 1.0
+"""Seconds of silence that a client has to answer our close."""
 _SILENCE = 60.0
 """Seconds after which a client is dead that has taken nothing, and said nothing, meanwhile."""
 SILENT = "silent"
 """Why a dead client is let go, in a server's message of its disconnect as well."""
-_QUICKLY = 1.0
+_BATCH_SECONDS = 1.0
 """Seconds after which no other message is sent before it is told how many were."""
 
 
-class _Goodbye(NamedTuple):
+class _Close(NamedTuple):
     """A WebSocket's close code and reason."""
 
     code: int
     reason: str
 
 
-def several(send: Send) -> SendSome:
+def batch_sender(send: Send) -> SendSome:
     """Return what sends several messages: the way from trio to a server's loop takes its time.
 
     A client that is slow has its time for each of them.
     """
 
     async def send_some(*messages: Message) -> int:
-        sent, until = 0, time.monotonic() + _QUICKLY
+        sent, until = 0, time.monotonic() + _BATCH_SECONDS
         for message in messages:
             await send(message)
             sent += 1
@@ -65,16 +65,16 @@ def several(send: Send) -> SendSome:
     return send_some
 
 
-async def converse(session: Session, receive: Receive, send: SendSome) -> None:
+async def run_conversation(session: Session, receive: Receive, send: SendSome) -> None:
     """Talk until the client goes away, or the session's leader is dead and all has been told.
 
     What the client typed before that is still typed after it, if the program reads it.
     """
-    typed = TypedInput(session)
+    typed = InputQueue(session)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(typed.run)
         if await _Conversation(session, typed, receive, send).hold():
-            await _part(receive)
+            await _wait_close(receive)
         await typed.finish()
         nursery.cancel_scope.cancel()
 
@@ -83,45 +83,45 @@ class _Conversation:
     """One client that is attached to a session."""
 
     def __init__(
-        self, session: Session, typed: TypedInput, receive: Receive, send: SendSome
+        self, session: Session, typed: InputQueue, receive: Receive, send: SendSome
     ) -> None:
         self._session = session
         self._typed = typed
         self._receive = receive
         self._send = send
         self._attachment: Attachment = session.attach(_HELD_BACK)
-        self._goodbye: _Goodbye | None = None
+        self._close: _Close | None = None
         self._ready = trio.Event()
         self._silent = trio.Event()
-        self._hearing = trio.CancelScope()
-        self._telling = trio.CancelScope()
+        self._receiving = trio.CancelScope()
+        self._output_scope = trio.CancelScope()
         self._all = trio.CancelScope()
         self._sending = trio.CancelScope()
-        self._line = trio.Lock()
+        self._send_lock = trio.Lock()
         """Held by whoever sends, so that no frame is cut off in its middle."""
 
     async def hold(self) -> bool:
         """Talk, and return whether the client has been told goodbye, and is to answer it."""
         with self._attachment, self._all:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._drop)
-                nursery.start_soon(self._tell)
-                await self._hear()
+                nursery.start_soon(self._watch_dropped)
+                nursery.start_soon(self._send_output)
+                await self._receive_all()
                 self._attachment.close()  # From here on it holds nobody back.
                 # Not before nobody receives any more: until then granian sends no close. And not
                 # before nobody sends any more: for servers that is a mistake, after a close.
-                if self._goodbye is not None:
+                if self._close is not None:
                     with trio.move_on_after(_SILENCE):
-                        await self._say_goodbye(*self._goodbye)
+                        await self._send_close(*self._close)
                 nursery.cancel_scope.cancel()
-        return self._goodbye is not None and not self._all.cancelled_caught
+        return self._close is not None and not self._all.cancelled_caught
 
     def _end(self, code: int, reason: str) -> None:
         """Have the conversation end with this code and reason; the first is the one."""
-        self._goodbye = self._goodbye or _Goodbye(code, reason)
-        self._hearing.cancel()
+        self._close = self._close or _Close(code, reason)
+        self._receiving.cancel()
 
-    def _let_go(self, reason: str) -> None:
+    def _drop_client(self, reason: str) -> None:
         self._log_drop(1013, reason)
         self._end(1013, reason)
 
@@ -129,20 +129,20 @@ class _Conversation:
         name = "client.dropped"
         log.event(logging.WARNING, name, session_id=self._session.id, code=code, reason=reason)
 
-    async def _drop(self) -> None:
+    async def _watch_dropped(self) -> None:
         """Turn the client away when it is too slow, or was never ready."""
         await self._attachment.dropped.wait()
-        self._let_go("too slow" if self._ready.is_set() else "never ready")
+        self._drop_client("too slow" if self._ready.is_set() else "never ready")
 
     # --- from the client --------------------------------------------------------------------------
 
-    async def _hear(self) -> None:
+    async def _receive_all(self) -> None:
         """Do what the client says, until it is gone, or is to be told goodbye.
 
         A close or a resize is seen at once, whatever was typed before it: typing goes on beside.
         Only where very much was typed nothing more is received while the program reads it.
         """
-        with self._hearing:
+        with self._receiving:
             while True:
                 message = await self._receive()
                 self._sending.deadline = trio.current_time() + _SILENCE  # The client lives.
@@ -152,7 +152,9 @@ class _Conversation:
                     return
                 data = message.get("bytes")
                 try:
-                    frame = frames.read(message.get("text") or "" if data is None else data)
+                    frame = frames.read_from_client(
+                        message.get("text") or "" if data is None else data
+                    )
                 except frames.BadFrame as bad:
                     self._end(bad.code, bad.reason)
                     return
@@ -160,7 +162,7 @@ class _Conversation:
                     case frames.Input(data):
                         self._typed.put(data)
                         if not await self._typed.has_room():
-                            self._let_go("the program does not read what is typed")
+                            self._drop_client("the program does not read what is typed")
                             return
                     case frames.Resized(rows, cols):
                         with suppress(SessionEnded):  # It has come too late.
@@ -170,39 +172,39 @@ class _Conversation:
 
     # --- to the client ----------------------------------------------------------------------------
 
-    async def _tell(self) -> None:
+    async def _send_output(self) -> None:
         """Tell all that the terminal writes, how the leader ended, and goodbye."""
-        with self._telling:
+        with self._output_scope:
             await self._ready.wait()
             try:
                 while output := await self._attachment.receive(_AT_ONCE):
-                    await self._say(*map(_binary, frames.output(output)))
-                if self._goodbye is None:  # The output is over, and not the conversation.
-                    await self._tell_exit()
+                    await self._send_messages(*map(_binary, frames.output_frames(output)))
+                if self._close is None:  # The output is over, and not the conversation.
+                    await self._send_exit()
             except AttachmentDropped:
-                pass  # `_drop` tells.
+                pass  # `_watch_dropped` closes.
         self._silent.set()
 
-    async def _tell_exit(self) -> None:
+    async def _send_exit(self) -> None:
         status = await self._session.wait_exited()
         code = None if status is None else status.shell_code
-        await self._say(_binary(frames.exit_frame(code)))
+        await self._send_messages(_binary(frames.exit_frame(code)))
         if self._session.end_requested:
             self._end(1001, "session terminated")
         else:
             self._end(1000, f"exit:{-1 if code is None else code}")
 
-    async def _say_goodbye(self, code: int, reason: str) -> None:
+    async def _send_close(self, code: int, reason: str) -> None:
         """Close, after the frame that is on its way: a client that is slow has to take it first."""
-        async with self._line:
-            self._telling.cancel()
+        async with self._send_lock:
+            self._output_scope.cancel()
         await self._silent.wait()
-        await self._say({"type": "websocket.close", "code": code, "reason": reason})
+        await self._send_messages({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def _say(self, *messages: Message) -> None:
+    async def _send_messages(self, *messages: Message) -> None:
         """Send something; if nobody takes it, the conversation is over."""
         while messages:
-            async with self._line:
+            async with self._send_lock:
                 try:
                     with trio.move_on_after(_SILENCE) as self._sending:
                         messages = messages[await self._send(*messages) :]
@@ -215,7 +217,7 @@ class _Conversation:
                     return
 
 
-async def _part(receive: Receive) -> None:
+async def _wait_close(receive: Receive) -> None:
     """Take what a client says that has been told goodbye, until it answers that or falls silent.
 
     One that is in the middle of sending much comes to the goodbye only when it has sent it. And
@@ -223,7 +225,7 @@ async def _part(receive: Receive) -> None:
     """
     message: Message = {"type": ""}
     while message["type"] != "websocket.disconnect":
-        with trio.move_on_after(_FAREWELL) as silence:
+        with trio.move_on_after(_CLOSE_TIMEOUT) as silence:
             message = await receive()
         if silence.cancelled_caught:
             return

@@ -1,4 +1,4 @@
-"""Which connections of the daemon are let in, and which has to go for a newcomer.
+"""Limits the daemon's connections, and closes an idle one for a new one.
 
 All connections are bounded, those of one address are, and so are WebSockets, which last. Where
 there are too many, the connection that has been idle for the longest is closed: one that has no
@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from ptykill import log
 from ptykill.http import limits
 
-__all__ = ["Gate", "Guest"]
+__all__ = ["Connection", "ConnectionLimiter"]
 
 _HELD_BACK = 4
 """Descriptors for connections that would not be accepted otherwise."""
@@ -32,8 +32,8 @@ _GIVEN_UP_FOR = 3.0
 """Seconds that one which was given up stays so: the loop accepts again after one."""
 
 
-class Guest(Protocol):
-    """A connection, as far as the gate is concerned."""
+class Connection(Protocol):
+    """A connection, as far as the limiter is concerned."""
 
     transport: asyncio.Transport
 
@@ -44,14 +44,14 @@ class Guest(Protocol):
 
 @dataclasses.dataclass(slots=True)
 class _Entry:
-    guest: Guest
+    connection: Connection
     address: str | None
     """None for those that are not told apart: this machine's."""
     websocket: bool = False
     closing_since: float | None = None
 
 
-class Gate:
+class ConnectionLimiter:
     """Knows every connection. ``most`` is the bound of all, half of it that of one address."""
 
     def __init__(self, most: int | None = None) -> None:
@@ -62,9 +62,9 @@ class Gate:
         self._not_before = -math.inf
         self._hold()
 
-    def let_in(self, guest: Guest) -> bool:
+    def admit(self, connection: Connection) -> bool:
         """Return whether a new connection may stay; another may have been closed for it."""
-        address = _address(guest.transport)
+        address = _address(connection.transport)
         if address is not None:
             of_it = [each for each in self._living() if each.address == address]
             if len(of_it) >= self._most_of_one and not _close_longest_idle(of_it):
@@ -72,30 +72,30 @@ class Gate:
         living = self._living()
         if len(living) >= self._most and not _close_longest_idle(living):
             return False
-        self._entries[guest.transport] = _Entry(guest, address)
+        self._entries[connection.transport] = _Entry(connection, address)
         return True
 
-    def upgrade(self, guest: Guest) -> bool:
-        """Return whether a connection may become a WebSocket, whose guest this is."""
-        entry = self._entries.get(guest.transport)
+    def upgrade(self, connection: Connection) -> bool:
+        """Return whether a connection may become a WebSocket, whose connection this is."""
+        entry = self._entries.get(connection.transport)
         if entry is None:
             return False
         attached = sum(each.websocket for each in self._living())
         if attached >= limits.websockets(self._most) or len(self._held) < _HELD_BACK:
             return False
-        entry.guest, entry.websocket = guest, True
+        entry.connection, entry.websocket = connection, True
         return True
 
-    def remove(self, guest: Guest) -> None:
+    def remove(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
-        self._entries.pop(guest.transport, None)
+        self._entries.pop(connection.transport, None)
 
     def sweep(self, now: float) -> None:
         """Close what has had its time: a request that does not begin, a close that does not end."""
         if now >= self._not_before:
             self._hold()
         for entry in list(self._entries.values()):
-            transport, since = entry.guest.transport, entry.guest.idle_since
+            transport, since = entry.connection.transport, entry.connection.idle_since
             if transport.is_closing():
                 entry.closing_since = entry.closing_since or now
                 if now - entry.closing_since > limits.CLOSING_SECONDS:
@@ -103,7 +103,7 @@ class Gate:
             elif since is not None and now - since > limits.HEADER_SECONDS:
                 transport.abort()
 
-    def no_descriptors(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Handle what goes wrong in the loop: make room where accept(2) had no descriptor."""
         error = context.get("exception")
         if (
@@ -124,7 +124,9 @@ class Gate:
             os.close(self._held.pop())
 
     def _living(self) -> list[_Entry]:
-        return [each for each in self._entries.values() if not each.guest.transport.is_closing()]
+        return [
+            each for each in self._entries.values() if not each.connection.transport.is_closing()
+        ]
 
     def _hold(self) -> None:
         with suppress(OSError):
@@ -134,8 +136,8 @@ class Gate:
 
 def _close_longest_idle(entries: list[_Entry]) -> bool:
     """Close the connection that has been idle for the longest; return whether there was one."""
-    idle = [(each.guest.idle_since, each.guest) for each in entries]
-    waiting = [(since, guest) for since, guest in idle if since is not None]
+    idle = [(each.connection.idle_since, each.connection) for each in entries]
+    waiting = [(since, connection) for since, connection in idle if since is not None]
     if not waiting:
         return False
     min(waiting, key=lambda each: each[0])[1].transport.abort()

@@ -1,4 +1,4 @@
-"""What a client has typed, and the program has not read yet."""
+"""Queues a client's input that the program has not read yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptykill.engine.session import Session
 from ptykill.errors import SessionEnded
 from ptykill.rules.backlog import Backlog
 
-__all__ = ["TypedInput"]
+__all__ = ["InputQueue"]
 
 _MOST: Final = 1 << 20
 """Bytes of one client that may wait for the program to read."""
@@ -20,7 +20,7 @@ _PIECE: Final = 4_096
 """Bytes that are typed at a time; in between others may type, and the terminal holds no more."""
 
 
-class TypedInput:
+class InputQueue:
     """A queue between a client and a session's terminal, so that receiving waits for no program.
 
     A client's close, and a resize, come behind what it has typed, and are to be seen at once.

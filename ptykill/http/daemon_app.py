@@ -1,4 +1,4 @@
-"""What a daemon has beside the API: its health, whether it takes sessions, and the document."""
+"""The daemon's ASGI app: the API, health and readiness checks, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ptykill.http.api import Api
 from ptykill.http.asgi import Application, send_response
 from ptykill.http.asgi_types import Receive, Scope, Send
 from ptykill.http.messages import Response, error_response, json_response
-from ptykill.http.perform import THE_HOST, Owner
+from ptykill.http.perform import SAME_USER, Owner
 
-__all__ = ["Site"]
+__all__ = ["DaemonApp"]
 
 
-class Site:
+class DaemonApp:
     """An ASGI app: ``/healthz``, ``/readyz`` and ``/openapi.json``, without a key; and the API."""
 
-    def __init__(self, api: Api, target: Supervisor | Host, owner: Owner = THE_HOST) -> None:
+    def __init__(self, api: Api, target: Supervisor | Host, owner: Owner = SAME_USER) -> None:
         self._app = Application(api, target, owner)
         self._target = target
         self._document = api.openapi(ptykill.__version__)
