@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from ptykill.system.kernel import cgroup
+from ptykill.system.kernel import cgroup_place
 from ptykill.testing import processes
 
 _CGROUP = "pytest-"
@@ -33,7 +33,7 @@ def pytest_configure() -> None:
     meet those of another: of another worker, or of another run.
     """
     with contextlib.suppress(OSError):
-        if (parent := cgroup.own_cgroup()) is not None:
+        if (parent := cgroup_place.own_cgroup()) is not None:
             _remove_old_cgroups(Path(parent))
             (own := Path(parent, f"{_CGROUP}{os.getpid()}")).mkdir()
             (own / "cgroup.procs").write_text("0")
@@ -42,7 +42,7 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     """Move it back, and remove that cgroup."""
     with contextlib.suppress(OSError):
-        if (own := Path(cgroup.own_cgroup() or "/")).name == f"{_CGROUP}{os.getpid()}":
+        if (own := Path(cgroup_place.own_cgroup() or "/")).name == f"{_CGROUP}{os.getpid()}":
             (own.parent / "cgroup.procs").write_text("0")
             own.rmdir()
 

@@ -39,7 +39,7 @@ from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.rights import Rights
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.keeper import NAME, run_keeper
-from ptykill.system.kernel import cgroup, posix_spawn, syscalls
+from ptykill.system.kernel import cgroup, cgroup_place, posix_spawn, syscalls
 from ptykill.system.kernel.cgroup import Cgroup, new_path
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.pty.order import order
@@ -509,7 +509,7 @@ def with_a_poor_keeper(what: str) -> list[str]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     this, groups = os.pidfd_open(os.getpid()), None
     if what == "a way out":
-        groups = cgroup.own_cgroup()
+        groups = cgroup_place.own_cgroup()
     keeper = os.fork()
     if keeper == 0:
         ours.close()
@@ -728,7 +728,7 @@ async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
 
     ``lost`` says who is killed before that: its keeper, and the warden.
     """
-    place = cgroup.own_cgroup()
+    place = cgroup_place.own_cgroup()
     assert place is not None
     script = f"""
     trap '' HUP TERM

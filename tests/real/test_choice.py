@@ -17,7 +17,7 @@ import ptykill
 from ptykill import ContainmentUnavailable, InvalidArgument
 from ptykill.cli.doctor.examine import examine, try_tier
 from ptykill.system.containment import warden_client, why_not
-from ptykill.system.kernel import cgroup, procfs, syscalls
+from ptykill.system.kernel import cgroup, cgroup_place, procfs, syscalls
 from ptykill.testing import processes
 from tests.real.conftest import refused
 from tests.real.hosts import run_host
@@ -103,8 +103,8 @@ async def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture
 def parent() -> str:
     """Return the folder in which cgroups can be made."""
-    parent = cgroup.own_cgroup()
-    if parent is None or cgroup.why_unusable() is not None:
+    parent = cgroup_place.own_cgroup()
+    if parent is None or cgroup_place.why_unusable() is not None:
         pytest.skip("no cgroup can be made here")
     return parent
 
@@ -201,7 +201,7 @@ def test_a_probe_is_not_taken_for_left(parent: str, monkeypatch: pytest.MonkeyPa
         return procfs.read_file(path, *how)
 
     monkeypatch.setattr(cgroup, "read_file", recovering)
-    assert cgroup.why_unusable() is None
+    assert cgroup_place.why_unusable() is None
 
 
 def test_more_members_than_descriptors(mark: str, parent: str) -> None:
@@ -212,10 +212,10 @@ def test_more_members_than_descriptors(mark: str, parent: str) -> None:
 
 def test_a_file_that_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel ends a page of ``mountinfo`` early where a long line would not fit."""
-    place = cgroup.own_cgroup()
+    place = cgroup_place.own_cgroup()
     read = os.read
     monkeypatch.setattr(os, "read", lambda fd, _: read(fd, 100))
-    assert cgroup.own_cgroup() == place
+    assert cgroup_place.own_cgroup() == place
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_where_our_own_cgroup_is(
     """Wherever the hierarchy is mounted, and whatever part of it, our own place is found."""
     files = {"self/cgroup": own, "self/mountinfo": mounts}
     monkeypatch.setattr(cgroup, "read_proc", lambda path, _: files[path].encode())
-    assert cgroup.own_cgroup() == place
+    assert cgroup_place.own_cgroup() == place
 
 
 def test_out_of_memory_kills_are_read_from_the_controller(tmp_path: Path) -> None:

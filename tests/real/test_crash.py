@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ptykill.system.kernel import cgroup
+from ptykill.system.kernel import cgroup_place
 from ptykill.testing import processes
 from tests.real import hosts
 
@@ -48,7 +48,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 def groups() -> set[Path]:
     """Return the cgroups whose keepers are dead; those of others on this machine are alive."""
-    parent = cgroup.own_cgroup()
+    parent = cgroup_place.own_cgroup()
     found = [] if parent is None else Path(parent).glob("ptykill-*-*-*-*")
     return {each for each in found if not Path("/proc", each.name.split("-")[2]).exists()}
 

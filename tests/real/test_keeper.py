@@ -24,7 +24,7 @@ from ptykill.system.containment.keeper_containment import KeeperContainment
 from ptykill.system.containment.keeper_handle import KeeperHandle
 from ptykill.system.containment.live_keeper import LiveKeeper
 from ptykill.system.keeper.start import start_beside
-from ptykill.system.kernel import cgroup
+from ptykill.system.kernel import cgroup_place
 from ptykill.system.kernel.pidfd import Pidfd
 from ptykill.system.kernel.procfs import members
 from ptykill.testing import processes
@@ -392,7 +392,7 @@ async def test_what_waits_is_held_up(supervisor: Supervisor, tmp_path: Path) -> 
 
 def cgroups_of(keeper: int) -> list[str]:
     """Return the cgroups that were made by a process of that number."""
-    folder = cgroup.own_cgroup()
+    folder = cgroup_place.own_cgroup()
     found = [] if folder is None else Path(folder).glob(f"ptykill-*-{keeper}-*")
     return [path.name for path in found]
 

@@ -16,7 +16,7 @@ import ptykill
 from ptykill import KILL_NOW, Caveat, ExitStatus, Outcome, Supervisor
 from ptykill.system.containment import why_not
 from ptykill.system.containment.keeper_containment import KeeperContainment
-from ptykill.system.kernel import cgroup
+from ptykill.system.kernel import cgroup, cgroup_place
 from ptykill.testing import processes
 from ptykill.testing.adversaries import python
 from tests.real.hosts import run_host
@@ -182,7 +182,7 @@ async def test_a_frozen_keeper(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """It is made to go on when its session is to end, and leaves no cgroup."""
-    place = cgroup.own_cgroup()
+    place = cgroup_place.own_cgroup()
     assert place is not None
     monkeypatch.setenv("PTYKILL_TEST_PLACE", place)
     program = dataclasses.replace(FREEZES, source=f"kind = {kind!r}\n{FREEZES.source}")

@@ -18,7 +18,7 @@ from ptykill import Attributes, Leftovers, Session, Supervisor
 from ptykill.system.containment import keeper_supply
 from ptykill.system.containment.keeper_handle import KeeperHandle
 from ptykill.system.containment.keeper_supply import KeeperSupply
-from ptykill.system.kernel.cgroup import own_cgroup
+from ptykill.system.kernel.cgroup_place import own_cgroup
 from ptykill.system.kernel.inheritance import inherited_state
 from ptykill.system.kernel.procfs import children, parent, read_file, read_proc, session_of
 from tests.real.conftest import PLAN

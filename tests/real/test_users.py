@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ptykill import Attributes, ExitStatus, InvalidArgument, SpawnError, Supervisor
-from ptykill.system.kernel import cgroup
+from ptykill.system.kernel import cgroup_place
 from ptykill.testing import processes
 from tests.real.hosts import run_host
 from tests.real.ordinary import NOBODY, ordinary_user
@@ -46,8 +46,8 @@ def set_user_id() -> Iterator[Path]:
 @pytest.fixture
 def delegated() -> Iterator[tuple[str, ...]]:
     """Return what runs a command in a cgroup that was given to the ordinary user."""
-    parent = cgroup.own_cgroup()
-    if parent is None or cgroup.why_unusable() is not None:
+    parent = cgroup_place.own_cgroup()
+    if parent is None or cgroup_place.why_unusable() is not None:
         pytest.skip("no cgroup can be made here")
     folder = Path(parent, f"delegated-{os.getpid()}")
     folder.mkdir()

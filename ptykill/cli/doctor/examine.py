@@ -20,7 +20,7 @@ from ptykill.engine.opening import open_supervisor
 from ptykill.errors import ContainmentUnavailable, PtykillError
 from ptykill.rules.plan import Plan
 from ptykill.system.containment import why_not
-from ptykill.system.kernel import cgroup
+from ptykill.system.kernel import cgroup_place
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import read_file
@@ -126,10 +126,10 @@ def _last_pid() -> Finding:
 
 
 def _cgroups() -> Finding:
-    place = cgroup.own_cgroup()
+    place = cgroup_place.own_cgroup()
     if place is None:
         return Finding("cgroup v2", "not mounted")
-    lacking = cgroup.why_unusable()
+    lacking = cgroup_place.why_unusable()
     if lacking is not None:
         return Finding("cgroup v2", place, lacking)
     memory = b"memory" in read_file(f"{place}/cgroup.subtree_control").split()

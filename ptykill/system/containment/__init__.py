@@ -12,7 +12,7 @@ from ptykill.system.containment.keeper_tier import KeeperTier
 from ptykill.system.containment.session_tier import SessionTier
 from ptykill.system.containment.tables import unusable
 from ptykill.system.containment.warden_client import unavailable
-from ptykill.system.kernel import cgroup
+from ptykill.system.kernel import cgroup_place
 
 __all__ = ["STRONGEST_FIRST", "open_tier", "why_not"]
 
@@ -44,7 +44,7 @@ async def _open(name: str) -> Tier:
         raise ContainmentUnavailable(reason)
     if name == "session":
         return SessionTier()
-    return await KeeperTier.open(cgroup.own_cgroup() if name == "cgroup" else None)
+    return await KeeperTier.open(cgroup_place.own_cgroup() if name == "cgroup" else None)
 
 
 def why_not(name: str) -> str | None:
@@ -55,4 +55,4 @@ def why_not(name: str) -> str | None:
     if name == "session":
         return unusable()
     reason = unavailable()
-    return cgroup.why_unusable() if reason is None and name == "cgroup" else reason
+    return cgroup_place.why_unusable() if reason is None and name == "cgroup" else reason

@@ -22,7 +22,8 @@ from ptykill.system.containment.keeper_handle import KeeperDied, KeeperHandle
 from ptykill.system.containment.keeper_supply import KeeperSupply
 from ptykill.system.containment.tables import open_table
 from ptykill.system.containment.warden_client import is_stranger
-from ptykill.system.kernel.cgroup import can_leave, recover
+from ptykill.system.kernel.cgroup import recover
+from ptykill.system.kernel.cgroup_place import can_leave
 from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.pty.order import spawn_error

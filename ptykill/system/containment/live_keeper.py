@@ -26,7 +26,8 @@ from ptykill.system.containment.identity import identify
 from ptykill.system.containment.keeper_handle import KeeperHandle
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.orphaned import in_reach
-from ptykill.system.kernel.cgroup import Cgroup, move_here
+from ptykill.system.kernel.cgroup import Cgroup
+from ptykill.system.kernel.cgroup_place import move_here
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.pidfd import Pidfd, deliver, open_pidfd
 from ptykill.system.kernel.procfs import children, members
