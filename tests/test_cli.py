@@ -382,6 +382,11 @@ def test_who_may_read_a_key(tmp_path: Path) -> None:
     file.write_text("k\n")
     file.chmod(0o400)
     assert read_key(file) == "k"
+    for mode in 0o644, 0o602, 0o601, 0o640, 0o620, 0o610:
+        file.chmod(mode)
+        with pytest.raises(ptykill.InvalidArgument):
+            read_key(file)
+    file.chmod(0o400)
     read, write = os.pipe()
     os.write(write, b"piped\n")
     os.close(write)
@@ -391,9 +396,16 @@ def test_who_may_read_a_key(tmp_path: Path) -> None:
         os.chown(file, 12_345, 0)
         file.chmod(0o440)
         assert read_key(file) == "k"
-        file.chmod(0o444)
-        with pytest.raises(ptykill.InvalidArgument):
-            read_key(file)
+        for mode in (
+            0o444,
+            0o442,
+            0o441,
+            0o460,
+            0o420,
+        ):  # Others may do nothing, the group only read.
+            file.chmod(mode)
+            with pytest.raises(ptykill.InvalidArgument):
+                read_key(file)
 
 
 def test_a_unix_socket(daemons: Daemons, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import ptykill
 from ptykill import Caveat, Outcome, Survivor, Verdict
 from ptykill.http.api import Api
-from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
+from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS, HostRules
 from ptykill.http.messages import Headers, Request, Response
 from ptykill.http.operations import Attach, Create, Get, Kill, List, Resize
 from ptykill.http.schema import Created, SessionRecord, Sessions
@@ -685,3 +685,13 @@ def test_crashes_are_told_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert refused(answer) == (500, "INTERNAL_ERROR")
     assert b"secret" not in answer.body
     assert "the secret" in caplog.text
+
+
+@pytest.mark.parametrize("host", [b"127.evil.example", b"127.0.0.1.evil.example"])
+def test_a_pattern_of_an_address_fits_no_name(host: bytes) -> None:
+    """``127.*`` in ``hosts`` is for addresses, whatever a name begins with."""
+    rules = HostRules(["127.*"], [])
+    assert rules.refusal(Request("GET", "/", headers=((b"host", b"127.0.0.1:8022"),))) is None
+    refusal = rules.refusal(Request("GET", "/", headers=((b"host", host),)))
+    assert refusal is not None
+    assert refusal.status == 403
