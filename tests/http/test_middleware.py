@@ -15,7 +15,7 @@ import ptykill
 from ptykill import Host
 from ptykill.http import AsgiApp
 from ptykill.http.asgi_types import Message, Receive, Send
-from ptykill.system.kernel import cgroup
+from ptykill.system.kernel import cgroup_place
 from ptykill.testing import FakeTier
 
 LIFESPAN: Message = {"type": "lifespan"}
@@ -218,7 +218,7 @@ def test_a_host_that_can_not_start_keeps_the_server_from_starting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What a host lacks is told at startup, before the app has begun, and not by each request."""
-    monkeypatch.setattr(cgroup, "own_cgroup", lambda: None)
+    monkeypatch.setattr(cgroup_place, "own_cgroup", lambda: None)
     app = ptykill.asgi_middleware(_crashes, Host(containment="cgroup"), key=None)
     assert run(app, LIFESPAN, STARTUP) == ["lifespan.startup.failed"]
 

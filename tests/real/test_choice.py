@@ -27,7 +27,7 @@ from tests.real.running_program import PATIENCE
 
 def without_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the cgroup hierarchy away."""
-    monkeypatch.setattr(cgroup, "own_cgroup", lambda: None)
+    monkeypatch.setattr(cgroup_place, "own_cgroup", lambda: None)
 
 
 def without_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_a_probe_is_not_taken_for_left(parent: str, monkeypatch: pytest.MonkeyPa
             cgroup.recover(parent)
         return procfs.read_file(path, *how)
 
-    monkeypatch.setattr(cgroup, "read_file", recovering)
+    monkeypatch.setattr(cgroup_place, "read_file", recovering)
     assert cgroup_place.why_unusable() is None
 
 
@@ -240,7 +240,7 @@ def test_where_our_own_cgroup_is(
 ) -> None:
     """Wherever the hierarchy is mounted, and whatever part of it, our own place is found."""
     files = {"self/cgroup": own, "self/mountinfo": mounts}
-    monkeypatch.setattr(cgroup, "read_proc", lambda path, _: files[path].encode())
+    monkeypatch.setattr(cgroup_place, "read_proc", lambda path, _: files[path].encode())
     assert cgroup_place.own_cgroup() == place
 
 
