@@ -532,6 +532,8 @@ def with_a_poor_keeper(what: str) -> list[str]:
         said.append(message[0])
         if message[0] == wire.STARTED:
             path = message[3]
+        if message[0] == wire.EMPTY:  # It would wait for another order.
+            ours.shutdown(socket.SHUT_WR)
         for fd in fds:
             os.close(fd)
     os.close(master)

@@ -127,13 +127,13 @@ def test_a_keeper_that_can_not_tell_of_a_birth(mark: str) -> None:
 
 def test_a_keeper_that_can_not_rehearse(mark: str) -> None:
     """It waits all the same, asleep, and bears when it is asked."""
-    assert run_host("with_a_poor_keeper", "a rehearsal") == ["born", "empty", "gone"]
+    assert run_host("with_a_poor_keeper", "a rehearsal") == ["started", "empty", "gone"]
     assert processes.left(mark) == []
 
 
 def test_a_keeper_of_a_python_that_was_built_to_run_everywhere(mark: str) -> None:
     """It lacks what was not everywhere when it was built, and bears all the same."""
-    assert run_host("with_a_poor_keeper", "what is new") == ["born", "empty", "gone"]
+    assert run_host("with_a_poor_keeper", "what is new") == ["started", "empty", "gone"]
     assert processes.left(mark) == []
 
 
@@ -151,7 +151,7 @@ def test_a_python_that_was_built_to_run_everywhere(tier: str, mark: str) -> None
 @pytest.mark.parametrize("tier", ["cgroup"], indirect=True)
 def test_a_keeper_that_can_not_leave_its_cgroup(tier: str) -> None:
     """It stays, and the session does not notice."""
-    assert run_host("with_a_poor_keeper", "a way out") == ["born", "empty", "gone"]
+    assert run_host("with_a_poor_keeper", "a way out") == ["started", "empty", "gone"]
 
 
 @pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)

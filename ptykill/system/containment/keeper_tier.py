@@ -36,6 +36,7 @@ _TRIES = 20
 """So many keepers are tried for one spawn, if each is killed before it has read its order."""
 _CLEAR_TIMEOUT = 2.0
 """Seconds that a failed spawn waits until the processes that it may have started are gone."""
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _WARDEN_KILLED = (errno.EIO, errno.EPIPE, errno.ETIMEDOUT)
 """Errors of a warden that was killed, or is held up, before it forked a keeper."""
 
@@ -89,7 +90,7 @@ class KeeperTier:
         try:
             return open_terminal(command)
         except SpawnError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._keepers.drop_idle():
+            if error.errno not in _NO_DESCRIPTOR or not self._keepers.drop_idle():
                 raise
         return open_terminal(command)
 
@@ -121,7 +122,7 @@ class KeeperTier:
                 raise KeeperDied(error.errno, "keeper") from error
             raise
         try:
-            keeper.send_order(command, terminal.slave, handover)
+            self._send_order(keeper, command, terminal, handover)
             await keeper.wait_started()
         except BaseException as error:
             keeper.close()
@@ -130,6 +131,20 @@ class KeeperTier:
                 await self._wait_until_clear(keeper)
             raise
         return keeper
+
+    def _send_order(
+        self, keeper: KeeperHandle, command: Command, terminal: PtyTerminal, handover: Handover
+    ) -> None:
+        """Send the order; without a descriptor for it, let idle keepers exit and try another one.
+
+        Raises as `KeeperHandle.send_order` does, always before the keeper has the order.
+        """
+        try:
+            keeper.send_order(command, terminal.slave, handover)
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTOR and self._keepers.drop_idle():
+                raise KeeperDied(error.errno, "keeper") from error
+            raise
 
     async def _wait_until_clear(self, keeper: KeeperHandle) -> None:
         """Wait until no process is left of what a dead keeper may have started; bounded."""
