@@ -646,6 +646,67 @@ async def test_a_part_that_fails_for_a_while_gives_no_session_up(
         assert verdict.caveats == containment.caveats()
 
 
+async def test_a_failure_that_is_made_up_for_is_no_caveat(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Watching fails once, then works: the verdict on a stuck session has no INTERNAL_ERROR."""
+    tier = FakeTier(POLITE, [UNKILLABLE])
+    async with ptykill.open_supervisor(containment=tier, plan="HUP 1s, KILL 2s") as supervisor:
+        session = await supervisor.spawn(["x"])
+        containment = tier.spawned[0]
+        healthy, tries = containment.wait_exited, []
+
+        async def fails_once() -> None:
+            tries.append(trio.current_time())
+            if len(tries) == 1:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            await healthy()
+
+        containment.wait_exited = fails_once  # type: ignore[method-assign]
+        verdict = await session.terminate()
+        assert len(tries) > 1
+        assert verdict.outcome is Outcome.STUCK
+        assert ptykill.Caveat.INTERNAL_ERROR not in verdict.caveats
+
+
+@pytest.mark.parametrize("proven", [True, False])
+async def test_a_failed_sigkill_is_a_caveat_unless_the_session_is_proven_empty(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, *, proven: bool
+) -> None:
+    """No process is found after SIGKILL failed; without proof, one may have been missed."""
+    tier = FakeTier(Member(lives=1.0))
+    async with ptykill.open_supervisor(containment=tier, plan="KILL 5s") as supervisor:
+        session = await supervisor.spawn(["x"])
+        containment = tier.spawned[0]
+        own = frozenset() if proven else frozenset({ptykill.Caveat.UNPROVEN})
+        monkeypatch.setattr(containment, "kill", broken)
+        monkeypatch.setattr(containment, "caveats", lambda: own)
+        verdict = await session.terminate()
+        assert verdict.empty is proven
+        assert verdict.outcome is (Outcome.EXITED if proven else Outcome.UNPROVEN)
+        assert verdict.deliveries[-1].error == "ZeroDivisionError: "
+        assert verdict.caveats == (own if proven else own | {ptykill.Caveat.INTERNAL_ERROR})
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_sigkill_of_the_containments_own_is_told(
+    autojump_clock: trio.testing.MockClock, *, asked: bool
+) -> None:
+    """A keeper may have killed when the host could not: the outcome is KILLED, asked for or not."""
+    tier = FakeTier(Member(dies_of={"HUP": 1.0}))
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        tier.spawned[0].killed = True
+        if asked:
+            verdict = await session.terminate()
+        else:
+            tier.spawned[0].exit()
+            verdict = await session.wait()
+        assert verdict.empty
+        assert len(verdict.deliveries) == (2 if asked else 0)
+        assert verdict.outcome is Outcome.KILLED
+
+
 async def test_a_stuck_session_is_killed_now_and_then(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
