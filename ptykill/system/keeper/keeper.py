@@ -37,8 +37,12 @@ NAME = b"ptykill-keeper"
 
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 0.5
 """Seconds from a system call that failed to the next try: doubling, up to the longest."""
-_RENEW_DELAY = 0.002
-"""Seconds after a session's end, which the host has then seen, to check what the session left."""
+_RENEW_DELAY = 0.2
+"""Seconds after a session's end to check what the session left, unless an order comes before that.
+
+Sessions may be ending beside it, which the check would make slower: 500 at once took half as long
+again with a delay of 2 ms.
+"""
 _MOST_SESSIONS = 1000
 """A keeper has no more sessions than these, one after the other: it does not collect garbage."""
 _CLOSE_TIMEOUT = 1.0
