@@ -1,4 +1,4 @@
-"""The driver on a virtual clock, with fake sessions: every wait, and every way to interfere."""
+"""The driver on a virtual clock with fake sessions: plans, waits, failures, and callers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def on_virtual_clock(main: Callable[[], Awaitable[None]]) -> None:
 
 
 async def test_a_polite_session_ends_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    """The grace is not waited for when no process needs it."""
+    """Nobody waits for the grace when every process has died."""
     async with ptykill.open_supervisor(containment=FakeTier(POLITE)) as supervisor:
         session = await supervisor.spawn(["x"])
         verdict = await session.terminate()
@@ -51,17 +51,17 @@ async def test_a_polite_session_ends_at_once(autojump_clock: trio.testing.MockCl
 async def test_the_grace_ends_when_the_last_member_does(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A member that outlives its leader gets its time, and no more than it needs."""
+    """The session waits for a member that outlives its leader, and not for the whole grace."""
     async with ptykill.open_supervisor(containment=FakeTier(POLITE, [SLOW])) as supervisor:
         verdict = await (await supervisor.spawn(["x"])).terminate()
         assert verdict.outcome is Outcome.GRACEFUL
         assert verdict.took == pytest.approx(0.5)
 
 
-async def test_the_deaf_are_killed_when_the_grace_is_over(
+async def test_sigkill_follows_when_the_grace_is_over(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Not before, not after; and SIGKILL reaches those that left the session."""
+    """It is on time, and reaches the processes that left the session, too."""
     escaped = Member(escaped=True)
     async with ptykill.open_supervisor(containment=FakeTier(DEAF, [escaped])) as supervisor:
         session = await supervisor.spawn(["x"])
@@ -93,7 +93,7 @@ async def test_each_step_has_its_wait_and_its_reach(
 async def test_what_can_not_be_killed_is_reported_in_time_and_watched_on(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A verdict with survivors at the bound; asking again tries again; its end is still seen."""
+    """The verdict comes at the kill bound; a request tries again; a later end is seen."""
     tier = FakeTier(POLITE, [Member(dies_of={"KILL": math.inf}, lives=60.0)])
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session = await supervisor.spawn(["x"])
@@ -112,7 +112,7 @@ async def test_what_can_not_be_killed_is_reported_in_time_and_watched_on(
 
 
 async def test_a_later_caller_can_only_hurry(autojump_clock: trio.testing.MockClock) -> None:
-    """A shorter grace brings SIGKILL nearer, a longer one does not put it off; one verdict."""
+    """A shorter grace brings SIGKILL nearer, a longer one delays nothing; all get one verdict."""
     async with ptykill.open_supervisor(containment=FakeTier(DEAF)) as supervisor:
         session = await supervisor.spawn(["x"])
         verdicts = []
@@ -130,7 +130,7 @@ async def test_a_later_caller_can_only_hurry(autojump_clock: trio.testing.MockCl
 
 
 async def test_kill_cuts_the_grace_short(autojump_clock: trio.testing.MockClock) -> None:
-    """`kill` during a grace is at once."""
+    """`kill` during a grace sends SIGKILL at once."""
     async with ptykill.open_supervisor(containment=FakeTier(DEAF)) as supervisor:
         session = await supervisor.spawn(["x"])
         with trio.move_on_after(1.0):
@@ -139,8 +139,10 @@ async def test_kill_cuts_the_grace_short(autojump_clock: trio.testing.MockClock)
         assert (await session.kill()).took == pytest.approx(1.0)
 
 
-async def test_who_asked_may_go_away(autojump_clock: trio.testing.MockClock) -> None:
-    """A cancelled caller changes nothing: the teardown goes on and ends in time."""
+async def test_cancelling_the_caller_changes_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The teardown goes on and ends in time."""
     async with ptykill.open_supervisor(containment=FakeTier(DEAF)) as supervisor:
         session = await supervisor.spawn(["x"])
         with trio.CancelScope() as scope:
@@ -151,7 +153,7 @@ async def test_who_asked_may_go_away(autojump_clock: trio.testing.MockClock) -> 
 
 
 async def test_a_leader_that_ends_alone_is_over(autojump_clock: trio.testing.MockClock) -> None:
-    """Nothing is delivered to a session that ends by itself, and its status is told."""
+    """A session that ends by itself gets no signal, and the verdict has its exit status."""
     tier = FakeTier()
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session = await supervisor.spawn(["x"])
@@ -172,14 +174,14 @@ async def test_a_leader_that_ends_alone_is_over(autojump_clock: trio.testing.Moc
         ("spare", Outcome.SPARED, 0.0, []),
     ],
 )
-async def test_leftovers_get_what_the_policy_says(
+async def test_the_leftovers_policy_decides_about_remaining_members(
     autojump_clock: trio.testing.MockClock,
     policy: str,
     outcome: Outcome,
     took: float,
     got: list[str],
 ) -> None:
-    """What outlives a leader that ended by itself gets the plan, SIGKILL, or its freedom."""
+    """Members that outlive a leader which ended by itself get the plan, SIGKILL, or nothing."""
     tier = FakeTier(members=[DEAF])
     async with ptykill.open_supervisor(containment=tier, leftovers=policy) as supervisor:
         session = await supervisor.spawn(["x"])
@@ -196,7 +198,7 @@ async def test_leftovers_get_what_the_policy_says(
 async def test_output_ends_with_the_leader_and_is_complete(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """What the leader wrote last is received, though leftovers live on; then the end."""
+    """The leader's last output is received although other members live on; then the end."""
     tier = FakeTier(members=[DEAF])
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session = await supervisor.spawn(["x"])
@@ -218,7 +220,7 @@ async def test_output_ends_with_the_leader_and_is_complete(
 
 
 class Failing:
-    """A signaller that can't."""
+    """A signaller that fails at once."""
 
     def deliver(self, target: Target, step: Step) -> None:
         """Fail."""
@@ -226,7 +228,7 @@ class Failing:
 
 
 class FailingLater:
-    """A signaller that finds out after a while that it can't."""
+    """A signaller that fails after a while."""
 
     async def deliver(self, target: Target, step: Step) -> None:
         """Fail after 0.25 s."""
@@ -235,7 +237,7 @@ class FailingLater:
 
 
 class Slow:
-    """A signaller that needs longer than it has."""
+    """A signaller that never finishes unless it is cancelled."""
 
     cancelled = 0
 
@@ -266,13 +268,13 @@ class Shielded:
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_a_signaller_that_fails_or_dawdles_is_recorded_and_overtaken(
+async def test_a_signaller_that_fails_or_hangs_does_not_hold_the_plan_up(
     autojump_clock: trio.testing.MockClock,
     signaller: ptykill.Signaller,
     took: float,
     error: str,
 ) -> None:
-    """Two steps, neither delivered: the next follows at once or when due, and then SIGKILL."""
+    """After a failed step the next one follows at once, after a slow one when it is due."""
     async with ptykill.open_supervisor(
         containment=FakeTier(DEAF), plan="INT 1s, HUP 2s, KILL", signaller=signaller
     ) as supervisor:
@@ -286,7 +288,7 @@ async def test_a_signaller_that_fails_or_dawdles_is_recorded_and_overtaken(
 async def test_a_signaller_is_cancelled_when_the_session_is_empty(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Nothing of a teardown runs on after the session has ended."""
+    """No delivery goes on after the session has ended."""
     slow = Slow()
     tier = FakeTier(Member(lives=0.5))
     async with ptykill.open_supervisor(containment=tier, signaller=slow) as supervisor:
@@ -299,7 +301,7 @@ async def test_a_signaller_is_cancelled_when_the_session_is_empty(
 async def test_a_refusal_is_an_error_that_names_who_refused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The kernel's refusal escalates at once, and the verdict says whom it could not signal."""
+    """If the kernel refuses a signal, the next step follows at once; the verdict names the pids."""
     async with ptykill.open_supervisor(containment=FakeTier(Member(refuses=True))) as supervisor:
         verdict = await (await supervisor.spawn(["x"])).terminate()
         assert not verdict.empty
@@ -312,10 +314,10 @@ async def test_a_refusal_is_an_error_that_names_who_refused(
         assert verdict.took == pytest.approx(3.0)
 
 
-async def test_what_goes_out_together_goes_out_at_once_to_each_its_own(
+async def test_the_parts_of_a_step_are_delivered_at_the_same_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """SIGHUP to the session and SIGTERM to an escapee at the same moment, one grace for both."""
+    """The session gets SIGHUP and an escaped process SIGTERM at the same time, with one grace."""
     escaped = Member(dies_of={"TERM": 0.5}, escaped=True)
     tier = FakeTier(POLITE, [SLOW, escaped])
     async with ptykill.open_supervisor(containment=tier) as supervisor:
@@ -335,10 +337,10 @@ async def test_what_goes_out_together_goes_out_at_once_to_each_its_own(
 
 
 @pytest.mark.parametrize("first", ["HUP@session + TERM@escaped", "TERM@escaped + HUP@session"])
-async def test_a_step_that_reached_anybody_has_not_failed(
+async def test_a_step_that_reached_a_process_has_not_failed(
     autojump_clock: trio.testing.MockClock, first: str
 ) -> None:
-    """A leader that may not be signalled costs an escapee nothing of its grace."""
+    """A leader that refuses the signal does not shorten an escaped process's grace."""
     escaped = Member(dies_of={"TERM": 0.5}, escaped=True)
     tier = FakeTier(Member(refuses=True, lives=1.0), [escaped])
     async with ptykill.open_supervisor(containment=tier) as supervisor:
@@ -354,10 +356,10 @@ async def test_a_step_that_reached_anybody_has_not_failed(
     [(Failing(), 0.0), (FailingLater(), 0.25), (Slow(), 2.0), (Shielded(), 2.0)],
     ids=lambda value: type(value).__name__,
 )
-async def test_a_step_fails_when_all_that_goes_out_together_has(
+async def test_a_step_fails_when_all_its_parts_have_failed(
     autojump_clock: trio.testing.MockClock, signaller: ptykill.Signaller, took: float
 ) -> None:
-    """A signaller is called once for each delivery; all that fail are recorded."""
+    """The signaller is called once for each part; the verdict has each failure."""
     async with ptykill.open_supervisor(
         containment=FakeTier(DEAF), plan="HUP + TERM@escaped + INT 2s, KILL", signaller=signaller
     ) as supervisor:
@@ -372,7 +374,7 @@ async def test_a_step_fails_when_all_that_goes_out_together_has(
 async def test_a_delivery_under_way_keeps_a_step_from_failing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """One of two fails at once; the other succeeds later, and the grace goes on."""
+    """One of two parts fails at once; the other is not done yet, so the grace goes on."""
 
     class Half:
         def deliver(self, target: Target, step: Step) -> Awaitable[None]:
@@ -391,7 +393,7 @@ async def test_a_delivery_under_way_keeps_a_step_from_failing(
 async def test_typing_and_hanging_up_are_ways_to_deliver(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A plan may type, close the terminal, and send signals, in one escalation."""
+    """One plan may type, hang up, and send signals."""
     tier = FakeTier(Member(dies_of={"HUP": 0.5}))
     plan = '"^C" 1s, hangup 2s, KILL'
     async with ptykill.open_supervisor(containment=tier, plan=plan) as supervisor:
@@ -417,10 +419,10 @@ async def test_leaving_the_block_ends_every_session(
     assert tier.closed
 
 
-async def test_an_exception_comes_out_as_it_went_in(
+async def test_the_blocks_exception_is_raised_as_it_is(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The block's own exception is not wrapped in a group, and the sessions are ended."""
+    """It is not wrapped in a group, and the sessions are ended."""
     tier = FakeTier(DEAF)
     error = RuntimeError("mine")
     with pytest.raises(RuntimeError) as caught:  # noqa: PT012 - the block is what is tested
@@ -434,7 +436,7 @@ async def test_an_exception_comes_out_as_it_went_in(
 async def test_a_cancelled_block_ends_its_sessions_within_their_plan(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The shield holds for as long as the plan, also for a session that can't be killed."""
+    """The shield lasts as long as the plan, also for a session that can't be killed."""
     tier = FakeTier(UNKILLABLE)
     with trio.move_on_after(1.0) as scope:
         async with ptykill.open_supervisor(containment=tier) as supervisor:
@@ -446,8 +448,8 @@ async def test_a_cancelled_block_ends_its_sessions_within_their_plan(
     assert not session.verdict.empty
 
 
-async def test_a_session_is_a_block_too(autojump_clock: trio.testing.MockClock) -> None:
-    """Leaving it ends the session, cancelled or not."""
+async def test_leaving_a_sessions_block_ends_it(autojump_clock: trio.testing.MockClock) -> None:
+    """It is ended by its plan although the block was cancelled."""
     async with ptykill.open_supervisor(containment=FakeTier(SLOW)) as supervisor:
         with trio.move_on_after(1.0):
             async with await supervisor.spawn(["x"]) as session:
@@ -456,8 +458,10 @@ async def test_a_session_is_a_block_too(autojump_clock: trio.testing.MockClock) 
         assert session.verdict.took == pytest.approx(0.5)
 
 
-async def test_only_so_many_sessions_live(autojump_clock: trio.testing.MockClock) -> None:
-    """The limit counts the living: an ended session makes room."""
+async def test_max_sessions_bounds_the_live_sessions(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """An ended session makes room for another."""
     async with ptykill.open_supervisor(containment=FakeTier(), max_sessions=2) as supervisor:
         first = await supervisor.spawn(["x"])
         await supervisor.spawn(["x"])
@@ -467,8 +471,8 @@ async def test_only_so_many_sessions_live(autojump_clock: trio.testing.MockClock
         await supervisor.spawn(["x"])
 
 
-async def test_a_failed_spawn_leaves_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    """The error is the tier's own, and no session is known."""
+async def test_a_failed_spawn_leaves_no_session(autojump_clock: trio.testing.MockClock) -> None:
+    """The caller gets the tier's own error, and no session is listed."""
     error = ptykill.SpawnError(2, "No such file", "exec", "nope")
     async with ptykill.open_supervisor(
         containment=FakeTier(failure=error), max_sessions=1
@@ -480,10 +484,10 @@ async def test_a_failed_spawn_leaves_nothing(autojump_clock: trio.testing.MockCl
         assert supervisor.sessions == ()
 
 
-async def test_records_are_kept_for_a_while_and_not_too_many(
+async def test_records_are_bounded_in_age_and_number(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Ended sessions are known until they are too old, or there are too many newer ones."""
+    """A record is dropped when it is too old, or when there are too many newer ones."""
     async with ptykill.open_supervisor(
         containment=FakeTier(), keep_seconds=60, keep_records=2
     ) as supervisor:
@@ -528,7 +532,7 @@ async def test_a_clock_that_is_set_changes_no_duration(
 async def test_large_records_make_room_for_newer_ones(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """What the records hold of arguments and environments is bounded; the newest is kept."""
+    """Arguments and environments in records are bounded in bytes; the newest record is kept."""
     async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
         ids = []
         for command, env in [
@@ -549,7 +553,7 @@ async def test_large_records_make_room_for_newer_ones(
 async def test_old_records_give_up_output_for_newer_ones(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What all records hold of output is bounded; no record is dropped for it, nor any reader."""
+    """Output in records is bounded in bytes; neither a record nor an attachment is dropped."""
     monkeypatch.setattr("ptykill.engine.records.MOST_OUTPUT", 250)
     tier = FakeTier()
     async with ptykill.open_supervisor(containment=tier, backlog=100, keep_records=4) as supervisor:
@@ -573,7 +577,7 @@ async def test_old_records_give_up_output_for_newer_ones(
 
 
 async def test_a_closed_supervisor_spawns_nothing() -> None:
-    """After the block nothing would end what was spawned."""
+    """After the block nothing would end a new session."""
     async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
         pass
     with pytest.raises(ptykill.SupervisorClosed):
@@ -582,7 +586,7 @@ async def test_a_closed_supervisor_spawns_nothing() -> None:
 
 @pytest.mark.parametrize("grace", [-1, math.nan, math.inf, 1e9, "1"])
 async def test_a_bad_grace_signals_nobody(grace: float) -> None:
-    """It is refused before anything has happened."""
+    """It is refused before any signal is sent."""
     tier = FakeTier()
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session = await supervisor.spawn(["x"])
@@ -595,14 +599,14 @@ async def test_a_bad_grace_signals_nobody(grace: float) -> None:
 
 
 def broken(*_: object) -> NoReturn:
-    """Be a part of our own that fails."""
+    """Fail, in place of a method of ptykill's own."""
     raise ZeroDivisionError
 
 
 async def test_our_own_failure_is_reported_and_ends_no_other_session(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A session that can't be watched is called stuck at its bound; the next request tries anew."""
+    """A session that can't be watched is stuck at its kill bound; the next request tries again."""
     tier = FakeTier()
     async with ptykill.open_supervisor(containment=tier, plan="HUP 1s, KILL 2s") as supervisor:
         other = await supervisor.spawn(["x"])
@@ -623,10 +627,10 @@ async def test_our_own_failure_is_reported_and_ends_no_other_session(
 
 
 @pytest.mark.parametrize("part", ["wait_exited", "wait_members", "members_left", "kill", "reap"])
-async def test_a_part_that_fails_for_a_while_gives_no_session_up(
+async def test_a_containment_that_fails_for_a_while_is_asked_again(
     autojump_clock: trio.testing.MockClock, part: str
 ) -> None:
-    """Whatever it is, it is tried again, and the session's end is as it would have been."""
+    """Each method that fails three times is called again, and the session ends as it should."""
     tier = FakeTier(Member(), members=[Member(dies_of={"KILL": 0.2})])
     async with ptykill.open_supervisor(containment=tier, plan="HUP 1s, KILL 5s") as supervisor:
         session = await supervisor.spawn(["x"])
@@ -710,7 +714,7 @@ async def test_a_sigkill_of_the_containments_own_is_told(
 async def test_a_stuck_session_is_killed_now_and_then(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """What kept it alive may go without an event: nobody has to ask again."""
+    """The cause may go away without an event; SIGKILL is sent again without a request."""
     tier = FakeTier(Member(refuses=True))
     async with ptykill.open_supervisor(containment=tier, plan="KILL 1s") as supervisor:
         session = await supervisor.spawn(["x"])
@@ -722,10 +726,10 @@ async def test_a_stuck_session_is_killed_now_and_then(
 
 
 @pytest.mark.parametrize("asked", [True, False])
-async def test_what_can_not_be_given_back_changes_no_verdict(
+async def test_a_failed_close_changes_no_verdict(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, *, asked: bool
 ) -> None:
-    """It is logged, the rest is given back, and other sessions live on."""
+    """It is logged, the terminal is closed all the same, and other sessions go on."""
     tier = FakeTier(Member(lives=1.0, dies_of={"HUP": 0.0}))
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session = await supervisor.spawn(["x"])
@@ -744,10 +748,10 @@ async def test_what_can_not_be_given_back_changes_no_verdict(
     assert "session.broken" in caplog.text
 
 
-async def test_a_terminal_that_can_not_be_read_harms_nobody(
+async def test_a_terminal_that_can_not_be_read_stops_no_session(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its output ends, and that is logged; it is ended like any other, and others live on."""
+    """Its output ends, and that is logged; it is ended like any other, and others go on."""
     tier = FakeTier(Member(dies_of={"HUP": 0.0}))
 
     def closed() -> bytes:
@@ -773,7 +777,7 @@ async def test_a_terminal_that_can_not_be_read_harms_nobody(
 async def test_a_logger_that_raises_stops_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """What the log is written to may be gone; sessions are ended all the same, and on time."""
+    """The log's file may be gone; sessions are ended all the same, and on time."""
 
     class Gone:
         def msg(self, text: str) -> None:
@@ -799,7 +803,7 @@ async def test_a_logger_that_raises_stops_nothing(
 async def test_a_logger_is_kept_if_the_host_says_so(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, *, cached: bool
 ) -> None:
-    """It is made once then, and for each event else."""
+    """With ``cache_logger_on_first_use`` it is made once, else for each event."""
     made, told = [], []
 
     class Logger:
@@ -832,7 +836,7 @@ async def test_a_logger_is_kept_if_the_host_says_so(
 async def test_a_signaller_that_would_exit_is_recorded(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Even a SystemExit of the signaller's does not keep the plan from going on."""
+    """The plan goes on after a signaller raised SystemExit."""
 
     class Exits:
         def deliver(self, target: Target, step: Step) -> None:
@@ -845,7 +849,7 @@ async def test_a_signaller_that_would_exit_is_recorded(
 
 
 class SlowSpawns(FakeTier):
-    """A tier whose spawns all take a minute but the first, also when they are cancelled."""
+    """A tier whose spawns, after the first, take a minute, also when they are cancelled."""
 
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Spawn, in a minute."""
@@ -857,7 +861,7 @@ class SlowSpawns(FakeTier):
 async def test_a_slow_spawn_keeps_no_session_from_being_ended(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Live sessions are ended by their plan; one that is spawned too late is ended at once."""
+    """Live sessions are ended by their plan; a session spawned too late is killed at once."""
     tier = SlowSpawns(POLITE)
     refused = []
     async with trio.open_nursery() as nursery:
@@ -881,7 +885,7 @@ async def test_a_slow_spawn_keeps_no_session_from_being_ended(
 async def test_closing_by_a_longer_plan_takes_its_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The bound is that of the plan that is carried out."""
+    """Closing waits as long as the plan that it was given."""
     tier = FakeTier(DEAF)
     async with ptykill.open_supervisor(containment=tier, plan="KILL 1s") as supervisor:
         session = await supervisor.spawn(["x"])
@@ -915,7 +919,7 @@ async def test_nothing_wakes_while_idle(mock_clock: trio.testing.MockClock) -> N
         assert counter.steps <= 2  # This test's own.
 
 
-# --- for all plans, habits and interferences ----------------------------------------------------
+# --- any plan, any members, any callers ---------------------------------------------------------
 
 delays = st.sampled_from([0.0, 0.001, 0.5, 1.0, 3.0, math.inf])
 members = st.builds(

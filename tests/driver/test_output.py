@@ -1,4 +1,4 @@
-"""Who is attached gets all of the output, in order; the slow hold others up for a second."""
+"""Attachments: each gets all output in order, and a slow one delays the others for a second."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Stage:
         self.terminal: FakeTerminal = tier.spawned[0].terminal
 
     async def write(self, data: bytes) -> None:
-        """Let the program write, and the drain take it in if it is not held back."""
+        """Write as the program does, and let the session read it unless an attachment is full."""
         self.terminal.write(data)
         await wait_all_tasks_blocked()
 
     def held_back(self) -> bool:
-        """Return whether something has been written and not taken."""
+        """Return whether the terminal has output that the session has not read; takes it."""
         return bool(self.terminal.receive_now())
 
 
@@ -46,8 +46,8 @@ async def stage(autojump_clock: MockClock) -> AsyncIterator[Stage]:
         yield Stage(supervisor, session, tier)
 
 
-async def test_all_who_are_attached_get_all(stage: Stage) -> None:
-    """What was kept goes to each first; from then on each gets everything, in order."""
+async def test_each_attachment_gets_all_output(stage: Stage) -> None:
+    """Each attachment gets the kept output first, and then everything, in order."""
     await stage.write(b"before ")
     with stage.session.attach() as first, stage.session.attach() as second:
         await stage.write(b"and ")
@@ -58,8 +58,8 @@ async def test_all_who_are_attached_get_all(stage: Stage) -> None:
             await second.receive(0)
 
 
-async def test_who_attaches_later_gets_the_newest_first(stage: Stage) -> None:
-    """Whether or not others have received it; `Session.receive` goes on where they left off."""
+async def test_a_later_attachment_gets_the_kept_output_first(stage: Stage) -> None:
+    """It gets output that others have received too; `Session.receive` gets only the rest."""
     with stage.session.attach() as first:
         await stage.write(b"0123456789")
         assert await first.receive(4) == b"0123"
@@ -78,8 +78,8 @@ async def test_who_attaches_later_gets_the_newest_first(stage: Stage) -> None:
         assert await late.receive() == b"x" * 4994 + b"newest"
 
 
-async def test_nothing_is_received_elsewhere_while_one_is_attached(stage: Stage) -> None:
-    """`Session.receive` waits until nobody is attached, and gets what they have left."""
+async def test_session_receive_waits_while_there_is_an_attachment(stage: Stage) -> None:
+    """`Session.receive` gets the output that the closed attachment had not received."""
     attachment = stage.session.attach()
     async with trio.open_nursery() as nursery:
 
@@ -92,8 +92,8 @@ async def test_nothing_is_received_elsewhere_while_one_is_attached(stage: Stage)
         attachment.close()
 
 
-async def test_the_end_is_told_to_all(stage: Stage) -> None:
-    """When the leader is dead there is no more, for those who are attached, and who attach then."""
+async def test_every_attachment_is_told_the_end(stage: Stage) -> None:
+    """Once the leader is dead, old and new attachments get the rest, and then the end."""
     with stage.session.attach() as first:
         await stage.write(b"last words")
         stage.tier.spawned[0].exit()
@@ -103,8 +103,8 @@ async def test_the_end_is_told_to_all(stage: Stage) -> None:
         assert [await late.receive(), await late.receive()] == [b"last words", b""]
 
 
-async def test_one_who_waits_is_told_that_it_was_closed(stage: Stage) -> None:
-    """Closing an attachment ends a wait of its own, and may be repeated."""
+async def test_closing_an_attachment_ends_its_own_wait(stage: Stage) -> None:
+    """A task that waits in `receive` gets the end; `close` may be repeated."""
     with stage.session.attach() as attachment:
         async with trio.open_nursery() as nursery:
 
@@ -116,8 +116,8 @@ async def test_one_who_waits_is_told_that_it_was_closed(stage: Stage) -> None:
             attachment.close()
 
 
-async def test_a_full_one_holds_the_program_back(stage: Stage) -> None:
-    """The terminal is not read while the only one attached has enough; receiving frees it."""
+async def test_a_full_attachment_holds_the_program_back(stage: Stage) -> None:
+    """The terminal is not read while the only attachment is full; receiving makes room."""
     with stage.session.attach(LIMIT) as attachment:
         await stage.write(b"x" * LIMIT)
         await stage.write(b"y" * LIMIT)
@@ -126,8 +126,10 @@ async def test_a_full_one_holds_the_program_back(stage: Stage) -> None:
         assert await attachment.receive(10 * LIMIT) == b"y" * LIMIT
 
 
-async def test_one_who_never_begins_is_dropped(stage: Stage, autojump_clock: MockClock) -> None:
-    """Though alone, it is let go after a second; what it has not received is kept."""
+async def test_an_attachment_that_never_receives_is_dropped(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """It is dropped after a second even if it is the only one; its output is kept."""
     with stage.session.attach(LIMIT) as attachment:
         await stage.write(b"x" * LIMIT)
         began = trio.current_time()
@@ -139,10 +141,10 @@ async def test_one_who_never_begins_is_dropped(stage: Stage, autojump_clock: Moc
     assert await stage.session.receive() == b"x" * LIMIT + b"more"
 
 
-async def test_the_only_one_may_pause_for_as_long_as_it_likes(
+async def test_the_only_attachment_may_pause_without_limit(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
-    """It holds the program back for an hour, and receives everything then."""
+    """It holds the program back for an hour, and then receives everything."""
     with stage.session.attach(LIMIT) as attachment:
         await stage.write(b"x" * LIMIT)
         received = await attachment.receive(1)
@@ -155,8 +157,10 @@ async def test_the_only_one_may_pause_for_as_long_as_it_likes(
         assert received == b"x" * LIMIT + b"y" * LIMIT + b"z"
 
 
-async def test_two_who_pause_are_both_kept(stage: Stage, autojump_clock: MockClock) -> None:
-    """Nobody is held up by the other, until one of them waits for output."""
+async def test_two_attachments_that_pause_are_both_kept(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Neither delays the other until one of them waits for output."""
     with stage.session.attach(LIMIT) as one, stage.session.attach(LIMIT) as other:
         for each in one, other:
             await stage.write(b"x")
@@ -174,14 +178,14 @@ async def test_two_who_pause_are_both_kept(stage: Stage, autojump_clock: MockClo
         assert trio.current_time() - began == pytest.approx(PATIENCE)
         assert other.dropped.is_set()
         assert received == b"x" + b"y" * (2 * LIMIT) + b"z"
-    with stage.session.attach() as late:  # What the other one had not received is there still.
+    with stage.session.attach() as late:  # The output that the other one had not received is kept.
         assert (await late.receive()).endswith(b"y" * (2 * LIMIT) + b"z")
 
 
-async def test_who_attaches_does_not_count_what_was_there_before(
+async def test_output_from_before_does_not_count_towards_the_limit(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
-    """Output from before holds nobody back, however much of it there is to be received."""
+    """Kept output does not hold the program back, however much of it there is."""
     await stage.write(b"x" * (4 * LIMIT))
     with stage.session.attach(LIMIT) as attachment:
         await stage.write(b"y" * (LIMIT - 1))
@@ -190,10 +194,10 @@ async def test_who_attaches_does_not_count_what_was_there_before(
         assert await attachment.receive() == b"x" * (4 * LIMIT) + b"y" * (LIMIT - 1) + b"z"
 
 
-async def test_a_slow_one_beside_a_fast_one_is_dropped(
+async def test_a_slow_attachment_beside_a_fast_one_is_dropped(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
-    """It may hold the fast one up for a second in all; then only the fast one is left."""
+    """It may delay the fast one for a second in all; then it is dropped."""
     with stage.session.attach(LIMIT) as fast, stage.session.attach(LIMIT) as slow:
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
@@ -215,10 +219,10 @@ async def test_a_slow_one_beside_a_fast_one_is_dropped(
         assert not fast.dropped.is_set()
 
 
-async def test_one_who_catches_up_may_be_slow_again(
+async def test_an_attachment_that_catches_up_may_be_slow_again(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
-    """Time that it has held others up is forgotten once it has received everything."""
+    """Once it has received everything, the time that it delayed others counts no more."""
     with stage.session.attach(LIMIT) as fast, stage.session.attach(LIMIT) as slow:
         for _ in range(5):
             await stage.write(b"x" * LIMIT)
@@ -228,8 +232,10 @@ async def test_one_who_catches_up_may_be_slow_again(
             await wait_all_tasks_blocked()
 
 
-async def test_nobody_holds_a_clean_up_back(stage: Stage, autojump_clock: MockClock) -> None:
-    """Once the end is asked for the terminal is read all along, and the oldest bytes are lost."""
+async def test_no_attachment_holds_back_a_session_that_is_being_ended(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Once the end is asked for, the terminal is always read, and the oldest bytes are dropped."""
     with stage.session.attach(LIMIT) as attachment:
         await stage.write(b"x" * LIMIT)
         stage.session.request_end(grace=5.0)
@@ -247,8 +253,8 @@ async def test_nobody_holds_a_clean_up_back(stage: Stage, autojump_clock: MockCl
         assert (await late.receive()).endswith(b"yyythe end")
 
 
-async def test_who_asked_for_the_end_is_known(stage: Stage) -> None:
-    """A leader that ended by itself was not ended by a request that came later."""
+async def test_end_requested_tells_a_request_from_an_exit(stage: Stage) -> None:
+    """It stays False for a leader that exited before the request, and for a refused request."""
     other = await stage.supervisor.spawn(["bash"])
     stage.tier.spawned[1].exit()
     await other.wait()
@@ -264,8 +270,8 @@ async def test_who_asked_for_the_end_is_known(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("limit", "stall_timeout"), [(0, 1.0), (-1, 1.0), (1, -1.0), (1, math.nan)]
 )
-async def test_what_can_not_be_attached(stage: Stage, limit: int, stall_timeout: float) -> None:
-    """A limit of nothing, or a negative timeout, is an error, and nobody is attached."""
+async def test_attach_refuses_bad_arguments(stage: Stage, limit: int, stall_timeout: float) -> None:
+    """A limit below one, or a timeout that is negative or NaN, is an error: nothing is attached."""
     with pytest.raises(ptykill.InvalidArgument):
         stage.session.attach(limit, stall_timeout)
     await stage.write(b"kept")
