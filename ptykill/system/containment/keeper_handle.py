@@ -232,7 +232,7 @@ class KeeperHandle:
                 except OSError:  # A message that can't be received now may be a little later.
                     await trio.sleep(_LOOK)
                     continue
-                self.clean = message[0] in (wire.EMPTY, wire.FAILED)
+                self.clean = message[0] in (wire.EMPTY, wire.FAILED, wire.REFUSED)
                 self._ended = self.clean or message[0] == wire.GONE
                 for fd in fds:
                     if message[0] == wire.STARTED:

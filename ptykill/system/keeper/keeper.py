@@ -87,6 +87,10 @@ class Keeper:
         """Whether the order of the present session permits another session after it."""
         self._renew_at = math.inf
         """When to check what the last session has left, if that is still to be done."""
+        self._changed = False
+        """The last session has changed this process: it obeys no order any more."""
+        self._refused = False
+        """It has received one, and has to say that it does not obey."""
         self._sessions = 0
         self._unsent: list[tuple[wire.Message, Sequence[int]]] = []
         """Messages to the host that could not be sent yet, with their descriptors."""
@@ -132,24 +136,26 @@ class Keeper:
                 session.do_due()
             self._over = self._over or session.over
         elif time.monotonic() >= self._renew_at:
-            self._over = self._over or not self._renew()
+            self._renew()
+            self._over = self._over or self._changed
 
     # --- the host ---------------------------------------------------------------------------------
 
     def _on_message(self) -> None:
         assert self._channel is not None
         # Before an order is received: its descriptors would be taken for the last session's.
-        renewed = self._renew_at == math.inf or self._renew()
+        if self._renew_at < math.inf:
+            self._renew()
         try:
             message, fds = wire.receive(self._channel)
         except BlockingIOError:
             return
         session = self._session
         match message[0]:
-            case wire.ORDER if not renewed:
+            case wire.ORDER if self._changed:
                 for fd in fds:
                     close(fd)
-                self.tell(wire.REFUSED)
+                self._refused = self._over = True
             case wire.ORDER:
                 self._on_order(message, fds)
             case wire.HANDOVER:
@@ -161,7 +167,6 @@ class Keeper:
                 session.spare()
             case wire.GONE:
                 self._on_host_gone()
-        self._over = self._over or not renewed
 
     def _on_order(self, message: wire.Message, fds: Sequence[int]) -> None:
         if self._order_taken_back():
@@ -266,7 +271,8 @@ class Keeper:
     def _finish(self) -> bool:
         """Tell the host that the session is over; return whether another one may follow."""
         session, self._session = self._session, None
-        if self._channel is None or (session is None and self._failure is None):
+        failed = self._failure is not None
+        if self._channel is None or not (session is not None or failed or self._refused):
             return False
         if session is not None:
             session.close()
@@ -278,6 +284,8 @@ class Keeper:
                 self._over = False
                 self._renew_at = time.monotonic() + _RENEW_DELAY
                 return True
+        elif self._refused:
+            self.tell(wire.REFUSED)
         else:
             self.tell(wire.FAILED, *(self._failure or ()))
         # The host first: this process's exit would delay it on the processor that it woke on.
@@ -291,13 +299,12 @@ class Keeper:
             again(lambda: self._poller.wait(_CLOSE_TIMEOUT))
         return False
 
-    def _renew(self) -> bool:
-        """Be as before the last session; return whether that is so."""
+    def _renew(self) -> None:
+        """Be as before the last session, or note that this is not so."""
         self._renew_at = math.inf
-        try:
-            return self._resources.renew()
-        except OSError:
-            return False
+        self._changed = True
+        with suppress(OSError):
+            self._changed = not self._resources.renew()
 
 
 def _do_nothing() -> None:
