@@ -256,6 +256,19 @@ async def test_idle_keepers_that_are_hit(supervisor: Supervisor, number: signal.
         await run(supervisor, "true")
 
 
+async def test_more_dead_idle_keepers_than_tries(supervisor: Supervisor) -> None:
+    """A spawn works although all idle keepers are dead, however many they are."""
+    sessions = [await supervisor.spawn(["sleep", "60"]) for _ in range(25)]
+    keepers = [keeper_of(session) for session in sessions]
+    async with trio.open_nursery() as nursery:
+        for session in sessions:
+            nursery.start_soon(session.kill)
+    alive = [keeper for keeper in keepers if parent(keeper) is not None]
+    for keeper in alive:
+        os.kill(keeper, signal.SIGKILL)
+    assert await run(supervisor, "true") not in alive
+
+
 async def test_idle_keepers_are_few(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,9 @@ class KeeperTier:
             except KeeperDied:
                 if not tries:
                     raise
+                # What has hit one idle keeper may have hit all, and there may be more than the
+                # tries. The next one is new.
+                self._keepers.drop_idle()
 
     async def _try_to_start(
         self, command: Command, terminal: PtyTerminal, handover: Handover
