@@ -18,6 +18,8 @@ from ptykill.system.kernel import posix_spawn, syscalls
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
 """A short grace, and a bound that no machine is too slow for."""
+BEFORE = int(os.environ.get("PTYKILL_TEST_SESSIONS_BEFORE", "2"))
+"""So many sessions each supervisor has had before a test begins: keepers are used again."""
 
 
 @pytest.fixture(params=["session", "keeper", "cgroup"])
@@ -34,7 +36,17 @@ def tier(request: pytest.FixtureRequest) -> str:
 async def supervisor(tier: str) -> AsyncIterator[Supervisor]:
     """Open a supervisor, which is left when the test is over."""
     async with ptykill.open_supervisor(plan=PLAN, containment=tier) as supervisor:
+        await have_sessions(supervisor)
         yield supervisor
+
+
+async def have_sessions(supervisor: Supervisor) -> None:
+    """Run some sessions to their ends, so that the next one's keeper has served before."""
+    for _ in range(BEFORE if supervisor.containment != "session" else 0):
+        session = await supervisor.spawn(["true"])
+        verdict = await session.wait()
+        assert verdict.empty
+    supervisor._records._kept.clear()  # Tests ask which sessions there are.
 
 
 @pytest.fixture(params=["native", "stub", "keeper", "cgroup"])
