@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_changed_keeper_refuses(monkeypatch: pytest.MonkeyPatch, call: str) ->
             raise OSError(number, os.strerror(number))
         return original(*arguments)
 
-    with ours, open(os.devnull, "rb") as file:
+    with ours, Path(os.devnull).open("rb") as file:
         order = wire.ORDER, {**_ORDER, "args": [b"true"]}, None, *_HANDOVER
         wire.send(ours, order, [file.fileno(), file.fileno()])
         monkeypatch.setattr(wire, call, fails_once)
