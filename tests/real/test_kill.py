@@ -338,6 +338,38 @@ HIDDEN_TRACER = python(
 )
 
 
+TRACED_BY_ITS_PARENT = python(
+    "traced by its parent",
+    "asks to be traced by its parent, as programs do that want no debugger",
+    """
+    libc.ptrace(0, 0, None, None)
+    touch("ready")
+    idle()
+    """,
+    Outcome.KILLED,
+    ExitStatus(signal=signal.SIGKILL),
+)
+
+
+async def test_a_leader_traced_by_its_parent(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A leader that asks to be traced stops for its parent at each signal. That is no exit."""
+    running = await start(supervisor, TRACED_BY_ITS_PARENT, tmp_path)
+    os.kill(running.session.pid, signal.SIGUSR1)
+    await until(lambda: stopped(running), "it to stop")
+    with trio.move_on_after(0.3):
+        await running.session.wait()
+    assert running.session.state is State.RUNNING
+    verdict = await running.session.kill()
+    assert verdict.empty
+    assert verdict.exit_status == ExitStatus(signal=signal.SIGKILL)
+
+
+def stopped(running: RunningProgram) -> bool:
+    """Return whether the leader stands still for its tracer."""
+    leader = running.leader()
+    return leader is not None and leader.state == "t"
+
+
 @pytest.mark.parametrize("tier", ["session"], indirect=True)
 async def test_a_leader_held_by_a_hidden_tracer(supervisor: Supervisor, tmp_path: Path) -> None:
     """A leader that can't be reaped is reported within the bound, named, and watched until it can.

@@ -34,6 +34,8 @@ _RETRY_FIRST, _RETRY_LONGEST = 0.005, 1.0
 """Seconds between two rounds of SIGKILL while a process lives: doubling, up to the longest."""
 _IN_CGROUP = 0.05
 """Seconds for which the keeper stays in the cgroup: a shorter session's keeper is never moved."""
+_DEAD = os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED
+"""How a child may have died, as waitid(2) tells it."""
 
 
 class KeptSession:
@@ -126,6 +128,12 @@ class KeptSession:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
             if found is None:
                 return
+            if found.si_code not in _DEAD:
+                # A child that has asked for it is traced by this process (PTRACE_TRACEME), which is
+                # told when it stops, unasked, and once (wait(2)). Take that, and no death.
+                with suppress(ChildProcessError):
+                    os.waitid(os.P_PID, found.si_pid, os.WSTOPPED | os.WNOHANG | WALL)
+                continue
             if found.si_pid == self.leader:
                 self.status = self.status_of(found)
                 return
