@@ -51,6 +51,7 @@ CHANGES = {
     "its score for the out-of-memory killer": (
         "open(f'/proc/{keeper}/oom_score_adj', 'w').write('100')"
     ),
+    "its timers' slack": "open(f'/proc/{keeper}/timerslack_ns', 'w').write('123456')",
     "its core dumps": "open(f'/proc/{keeper}/coredump_filter', 'w').write('1')",
 }
 """What a program can change in its keeper, whose child it is."""
@@ -207,10 +208,16 @@ async def test_masks_that_are_not_told(
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [(None, ""), ("cgroup.max.descendants", "0"), ("cgroup.pressure", "0"), ("a/cgroup.type", "")],
+    [
+        (None, ""),
+        ("cgroup.max.descendants", "0"),
+        ("cgroup.pressure", "0"),
+        ("a/cgroup.type", ""),
+        ("cgroup.procs", None),
+    ],
 )
 async def test_the_cgroup_is_as_new(
-    supervisor: Supervisor, tier: str, setting: str | None, value: str
+    supervisor: Supervisor, tier: str, setting: str | None, value: str | None
 ) -> None:
     """A cgroup that is as it was made is used again; one in which anything was set is replaced."""
     if tier != "cgroup" or os.geteuid() != 0:
@@ -232,10 +239,12 @@ async def test_the_cgroup_is_as_new(
     pytest.fail("no keeper was used again")
 
 
-def change(path: str, value: str) -> None:
-    """Write to a file of a cgroup, which is made if it is not there."""
+def change(path: str, value: str | None) -> None:
+    """Write to a file of a cgroup, which is made if it is not there; None lets all others write."""
     Path(path).parent.mkdir(exist_ok=True)
-    if value:
+    if value is None:
+        Path(path).chmod(0o666)
+    elif value:
         Path(path).write_text(value)
 
 

@@ -20,13 +20,19 @@ _SETTINGS = (
 
 
 def cgroup_state(path: str) -> object:
-    """Return its settings, its files and its owner, to be compared with an earlier answer.
+    """Return its settings, its files and their owners, to be compared with an earlier answer.
 
     Returns None for a cgroup with a controller: a session of root's may have set limits there, and
     the counters are not zero any more. Raises OSError.
     """
     if read_file(f"{path}/cgroup.controllers").strip():
         return None
-    about = os.stat(path)
     settings = [read_file(f"{path}/{name}") for name in _SETTINGS]
-    return about.st_uid, about.st_gid, about.st_mode, sorted(os.listdir(path)), settings
+    with os.scandir(path) as files:
+        owners = sorted((file.name, *_owner(file.stat())) for file in files)
+    return _owner(os.stat(path)), owners, settings
+
+
+def _owner(about: os.stat_result) -> tuple[int, int, int]:
+    """Return who may write to a file: its owner, its group, and its mode."""
+    return about.st_uid, about.st_gid, about.st_mode

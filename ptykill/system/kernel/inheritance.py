@@ -49,6 +49,7 @@ def inherited_state(own_cgroup: bytes = b"") -> tuple[object, ...] | None:
         read_proc("self/cgroup").replace(own_cgroup or b"/", b"/"),
         read_proc("self/oom_score_adj"),
         read_proc("self/coredump_filter"),
+        read_proc("self/timerslack_ns"),
     )
 
 
