@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -9,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -21,6 +23,7 @@ from ptykill.system.containment.keeper_supply import KeeperSupply
 from ptykill.system.kernel.cgroup_place import own_cgroup
 from ptykill.system.kernel.inheritance import inherited_state
 from ptykill.system.kernel.procfs import children, parent, read_file, read_proc, session_of
+from ptykill.system.kernel.session_leader import StartFailed
 from tests.real.conftest import PLAN
 from tests.real.running_program import until
 
@@ -293,6 +296,27 @@ async def test_idle_keepers_are_few(
     await until(lambda: len(children(warden)) <= 6, "no more than the most")
     await until(lambda: len(children(warden)) == 1, "one keeper to be left")
     await run(supervisor, "true")
+
+
+async def test_at_the_limit_of_processes(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Idle keepers exit if a session can't be started beside them."""
+    send_order = KeeperHandle.send_order
+    sessions = [await supervisor.spawn(["sleep", "60"]) for _ in range(4)]
+    keepers = [keeper_of(session) for session in sessions]
+    for session in sessions:
+        await session.kill()
+
+    def send_if_few(self: KeeperHandle, *order: Any) -> None:  # noqa: ANN401 - handed on
+        if self.pid in keepers:
+            raise StartFailed(errno.EAGAIN, "exec")
+        send_order(self, *order)
+
+    monkeypatch.setattr(KeeperHandle, "send_order", send_if_few)
+    assert await run(supervisor, "true") not in keepers
+    for keeper in keepers:
+        await until(lambda: parent(keeper) is None, "it to have made room")  # noqa: B023 - at once
 
 
 async def test_at_the_limit_of_descriptors(tier: str) -> None:

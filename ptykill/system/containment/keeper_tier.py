@@ -26,6 +26,7 @@ from ptykill.system.kernel.cgroup import recover
 from ptykill.system.kernel.cgroup_place import can_leave
 from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.last_pid import LastPid
+from ptykill.system.kernel.session_leader import StartFailed
 from ptykill.system.pty.order import spawn_error
 from ptykill.system.pty.terminal import PtyTerminal, open_terminal
 from ptykill.system.readiness import readable
@@ -107,8 +108,10 @@ class KeeperTier:
             tries -= 1
             try:
                 return await self._try_to_start(command, terminal, handover)
-            except KeeperDied:
-                if not tries:
+            except StartFailed as error:
+                # EAGAIN: the limit of processes (fork(2)), and idle keepers count. Nothing ran.
+                crowded = error.errno == errno.EAGAIN and self._keepers.drop_idle()
+                if not tries or not (crowded or isinstance(error, KeeperDied)):
                     raise
                 # What has hit one idle keeper may have hit all, and there may be more than the
                 # tries. The next one is new.
