@@ -127,8 +127,10 @@ class Api:
     def read(self, request: Request) -> Operation | Response:
         """Return what is asked for, or the answer if nothing is to be done. Never raises."""
         refusal = self.refuse(request)
-        if refusal is not None:
-            return refusal
+        return self.read_admitted(request) if refusal is None else refusal
+
+    def read_admitted(self, request: Request) -> Operation | Response:
+        """As `read`, for a request that `refuse` was asked about already, and did not refuse."""
         if len(request.body) > self.body_limit:
             return self.too_long(request)
         resource = self._resource(request.path)

@@ -83,7 +83,7 @@ class Application:
                     if body is None:
                         return  # The client has gone before it had asked.
                     unread = False
-                    asked = self._api.read(dataclasses.replace(request, body=body))
+                    asked = self._api.read_admitted(dataclasses.replace(request, body=body))
                     if isinstance(asked, Create):
                         create = asked
                     else:

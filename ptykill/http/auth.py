@@ -115,13 +115,14 @@ class _Pattern:
     def __init__(self, text: str) -> None:
         self._text = text.lower()
         self._network = _network(text)
+        self._numeric = _is_numeric(self._text)
 
     def fits(self, name: str) -> bool:
         """Return whether it may be this name."""
-        address = _address(name)
         if self._network is not None:
+            address = _address(name)
             return address is not None and address in self._network
-        if _is_numeric(self._text) and address is None:
+        if self._numeric and _address(name) is None:
             return False  # 127.* is not for 127.evil.example.
         return fnmatchcase(name, self._text)
 

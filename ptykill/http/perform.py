@@ -41,7 +41,8 @@ SAME_USER = Owner()
 class Performed(NamedTuple):
     """What came of an operation; ``created`` is the session that it has created, if any.
 
-    A door ends what it can't hand over (`crossing`), and looks for it in tuples.
+    It is a tuple because `ptykill.embedding.call.Call` looks for sessions in tuples, and kills one
+    whose creator has left before this was handed over.
     """
 
     result: Result

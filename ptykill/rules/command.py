@@ -164,6 +164,8 @@ def _check_text(text: str) -> None:
     if "\0" in text:
         msg = f"a NUL byte can't be passed to a program: {text!r}"
         raise InvalidArgument(msg)
+    if text.isascii():
+        return  # As nearly all are, of an environment above all.
     try:
         as_bytes(text)
     except UnicodeEncodeError:

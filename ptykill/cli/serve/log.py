@@ -44,7 +44,7 @@ def logging_to_stderr() -> Iterator[None]:
             _for_people if sys.stderr.isatty() else structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(lines),  # type: ignore[arg-type] # it writes
+        logger_factory=structlog.WriteLoggerFactory(lines),  # type: ignore[arg-type] # it writes
         cache_logger_on_first_use=False,
     )
     others = _ToStructlog(logging.WARNING)
