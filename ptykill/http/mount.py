@@ -70,7 +70,7 @@ def asgi_app(
     """Return the API as an ASGI 3 app, WebSockets included.
 
     With a `Supervisor` it runs in that supervisor's trio run (hypercorn on trio); with a `Host`
-    in any server, asyncio's included. ``key`` is what clients bear (``Authorization: Bearer``);
+    in any server, asyncio's included. ``key`` is what clients send (``Authorization: Bearer``);
     None says that the host authenticates by itself. The options:
 
     ``prefix`` is the path of the list: it starts with a slash and does not end with one, or is

@@ -104,7 +104,7 @@ class Containment(Protocol):
         """
 
     def finish_signal(self) -> None:
-        """Send the last signal to those that it has still to reach, but to nobody born since.
+        """Send the last signal to the members that have not got it, but to none started since.
 
         Called some milliseconds after `signal` or `kill` unless the leader has exited by then.
         """
@@ -124,7 +124,7 @@ class Containment(Protocol):
     def members_left(self) -> bool:
         """Look whether anything of the session is left, asked once the leader has exited.
 
-        False is final: nothing can be born of nothing. The leader has been reaped then.
+        False is final: without a member no other can be started. The leader has been reaped then.
         """
 
     async def wait_members(self) -> None:
@@ -194,14 +194,14 @@ class Handover(NamedTuple):
 
 
 class Spawned(NamedTuple):
-    """A session just born."""
+    """A session that was just started."""
 
     containment: Containment
     terminal: Terminal
 
 
 class Tier(Protocol):
-    """A way to contain sessions, and the birth of one in it."""
+    """A way to contain sessions: starts a session in it."""
 
     @property
     def name(self) -> str:

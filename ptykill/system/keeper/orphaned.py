@@ -1,8 +1,8 @@
-"""The plan, carried out by a keeper whose host has died: the same machine, another driver.
+"""Carries out the rest of a plan in a keeper whose host is dead, by the same state machine.
 
-The master of the terminal went with the host, so the kernel has hung the session up (pty(7)):
-nothing can be typed any more, and the leader has had a SIGHUP, unless somebody else still holds the
-master, such as a child that the host had forked.
+The terminal's master was closed with the host, so the kernel has hung the session up (pty(7)).
+Nothing can be typed any more, and the leader has had a SIGHUP, unless another process still holds
+the master, such as a child that the host had forked.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ class _Keeper(Protocol):
 
 
 class OrphanedTeardown:
-    """What is left of one session's plan, and when."""
+    """The rest of one session's plan, and when each step is due."""
 
-    def __init__(self, keeper: _Keeper, will: Handover, ago: float) -> None:
+    def __init__(self, keeper: _Keeper, handover: Handover, ago: float) -> None:
         self._keeper = keeper
-        self._will = will
+        self._handover = handover
         self._ago = ago
-        self._machine = Machine(Plan.parse(will.plan), Leftovers(will.leftovers))
+        self._machine = Machine(Plan.of(handover.plan), Leftovers(handover.leftovers))
         self._due = math.inf
         self._kill_due = math.inf
 
     def begin(self, *, killing: bool) -> float:
-        """Go on where the host was; return when to be called again (monotonic seconds)."""
+        """Go on where the host stopped; return when to call `do_due` (monotonic seconds)."""
         if killing:
             self._handle(Event.KILL_REQUESTED)
-        elif self._will.steps:
-            for number in range(self._will.steps):
+        elif self._handover.steps:
+            for number in range(self._handover.steps):
                 self._machine.handle(Event.STEP_DUE if number else Event.STOP_REQUESTED)
-            heard = time.monotonic() - self._ago
-            self._kill_due = heard + self._will.grace
-            self._due = min(heard + self._will.due, self._kill_due)
+            handed_over_at = time.monotonic() - self._ago
+            self._kill_due = handed_over_at + self._handover.grace
+            self._due = min(handed_over_at + self._handover.due, self._kill_due)
         elif self._keeper.status is not None:
             self._handle(Event.LEADER_EXITED)
             self._handle(Event.MEMBERS_FOUND)
@@ -63,7 +63,7 @@ class OrphanedTeardown:
         return self._due
 
     def do_due(self) -> float:
-        """Do what is due; return when to be called again."""
+        """Do what is due; return when to call this again."""
         now = time.monotonic()
         if now >= self._kill_due:
             self._handle(Event.GRACE_EXPIRED)
@@ -75,7 +75,7 @@ class OrphanedTeardown:
         for action in self._machine.handle(event):
             if action is Action.KILL:
                 self._due = self._kill_due = math.inf
-                self._keeper.kill()  # Which it does until nobody is left: no bound is needed.
+                self._keeper.kill()  # It goes on until no process is left.
             elif action is Action.DELIVER:
                 step = self._machine.step
                 self._due = min(time.monotonic() + step.wait, self._kill_due)
@@ -83,7 +83,7 @@ class OrphanedTeardown:
                     self._handle(Event.DELIVERY_FAILED)
 
     def _deliver(self, step: Step) -> bool:
-        """Deliver what goes out together; return whether any of it could be."""
+        """Deliver the parts of a step; return whether any of them could be delivered."""
         delivered = [self._deliver_part(part) for part in step.parts]
         return any(delivered)
 
@@ -100,7 +100,7 @@ class OrphanedTeardown:
         ourselves = open_pidfd(os.getpid())
         assert ourselves is not None
         for member in members(ourselves):
-            # Whoever has had its SIGHUP from the kernel is not to clean up twice.
+            # The leader has had its SIGHUP from the kernel, and must not clean up twice.
             heard = number == signal.SIGHUP and member.pid == leader and terminal == 0
             if not heard and in_reach(reach, member.pid, leader, front):
                 with suppress(OSError):  # EPERM: another user's.
@@ -109,7 +109,7 @@ class OrphanedTeardown:
 
 
 def in_reach(reach: Reach, pid: int, leader: int, foreground: int | None) -> bool:
-    """Return whether a member is among those that a reach means."""
+    """Return whether a member is within a reach."""
     match reach:
         case Reach.LEADER:
             return pid == leader
