@@ -47,8 +47,9 @@ DAEMON = python(
     + """
 fork(lambda: noting("member", "there"))
 wait_for("there")
-daemon(lambda: noting("daemon", "ready"))
-noting("leader")
+daemon(lambda: noting("daemon", "apart"))
+wait_for("apart")
+noting("leader", "ready")
 """,
 )
 CHILD = python(
@@ -56,8 +57,9 @@ CHILD = python(
     "has a child in a session of its own",
     NOTES
     + """
-fork(lambda: (os.setsid(), noting("daemon", "ready")))
-noting("leader")
+fork(lambda: (os.setsid(), noting("daemon", "apart")))
+wait_for("apart")
+noting("leader", "ready")
 """,
 )
 LEAVING = python(
