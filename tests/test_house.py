@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import ptykill
+from tests.docs.pages import PAGES, Block, blocks
 
 HOUSE = Path(ptykill.__file__).parent
 """The package that is tested: the installed one."""
@@ -184,6 +185,20 @@ def test_examples_import_public_names_alone(path: Path) -> None:
         if name.split(".", maxsplit=1)[0] == "ptykill":
             module = name if name in PUBLIC else name.rpartition(".")[0]
             assert module in PUBLIC, name
+
+
+BLOCKS = [
+    block for page in PAGES for block in blocks(page) if block.kind in {"python", "py", "pycon"}
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_pages_import_public_names_alone(block: Block) -> None:
+    """A block of code in a page imports from the same modules as the examples."""
+    for module in re.findall(
+        r"^(?:>>> |\.\.\. )?\s*(?:from|import) (ptykill[\w.]*)", block.text, re.MULTILINE
+    ):
+        assert module in PUBLIC or module.rpartition(".")[0] in PUBLIC, module
 
 
 def test_the_core_needs_its_three_dependencies_alone() -> None:
