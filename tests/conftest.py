@@ -22,7 +22,7 @@ from ptykill.testing import processes
 _CGROUP = "pytest-"
 """How the name of the cgroup that this process makes for itself begins; its pid follows."""
 
-_PATIENCE = 15.0
+_TIMEOUT = 15.0
 """Seconds for what is on its way out (a thread that has been told to end) to be gone."""
 
 
@@ -108,7 +108,7 @@ def _nothing_leaks(mark: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     leaked = leaks()
     if leaked:
         gc.collect()
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _TIMEOUT
         while (leaked := leaks()) and time.monotonic() < until:
             time.sleep(0.05)
     if leaked:

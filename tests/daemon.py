@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, cast
 
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT
 
 __all__ = ["serving"]
 
@@ -33,5 +33,5 @@ def serving(
             yield re.findall(r"serves http://([^/]+)/", greeting)[0]
         finally:
             daemon.terminate()
-            daemon.communicate(timeout=2 * PATIENCE)
+            daemon.communicate(timeout=2 * TIMEOUT)
     assert daemon.returncode == 0

@@ -28,7 +28,7 @@ from ptykill.cli.main import main
 from ptykill.cli.serve import log
 from ptykill.testing import processes
 
-_PATIENCE = 100.0
+_TIMEOUT = 100.0
 """Seconds that a busy machine may take for what is due at once."""
 
 DEAF = "trap '' HUP INT TERM QUIT; : > ready; while :; do sleep 1; done"
@@ -58,14 +58,14 @@ class Daemon:
     def client(self) -> httpx.Client:
         """Return a client that bears the key."""
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.Client(headers=headers, timeout=_PATIENCE, trust_env=False)
+        return httpx.Client(headers=headers, timeout=_TIMEOUT, trust_env=False)
 
     def start(self, program: str, folder: Path) -> tuple[str, int]:
         """Start a shell program that makes a file ``ready``; return its session's id and pid."""
         with self.client() as client:
             body = {"command": "sh", "args": ["-c", program], "working_dir": str(folder)}
             session_id = client.post(self.url, json=body).json()["session_id"]
-            until = time.monotonic() + _PATIENCE
+            until = time.monotonic() + _TIMEOUT
             while not (folder / "ready").exists():
                 assert time.monotonic() < until
                 time.sleep(0.01)
@@ -74,7 +74,7 @@ class Daemon:
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal; return the exit status and what is in the log."""
         self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=_PATIENCE)
+        _, log = self.process.communicate(timeout=_TIMEOUT)
         return self.process.returncode, log
 
 
@@ -474,11 +474,11 @@ def test_health_and_readiness(daemons: Daemons, tmp_path: Path) -> None:
         assert client.head(f"{base}/healthz").content == b""
         assert client.post(f"{base}/healthz").json()["code"] == "METHOD_NOT_ALLOWED"
         daemon.process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _TIMEOUT
         while client.get(f"{base}/readyz").status_code != 503:
             assert time.monotonic() < until
         assert client.get(f"{base}/healthz").status_code == 200
-    assert daemon.process.wait(_PATIENCE) == 0
+    assert daemon.process.wait(_TIMEOUT) == 0
 
 
 def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -489,7 +489,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch
     class Pipe:
         def write(self, text: str) -> None:
             """Block, as a full pipe does."""
-            release.wait(_PATIENCE)
+            release.wait(_TIMEOUT)
             written.append(text)
 
         def flush(self) -> None:

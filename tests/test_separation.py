@@ -21,7 +21,7 @@ from ptykill import InvalidArgument
 from ptykill.cli.main import main
 from ptykill.cli.serve.separation import owner_of, pop_variable
 from tests.real.ordinary import ordinary_user
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT
 
 KEY = "the-key-that-no-session-sees"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -43,7 +43,7 @@ def serving(*options: str, wrapper: tuple[str, ...] = ()) -> Iterator[tuple[int,
             yield daemon.pid, re.findall(r"serves (\S+)", greeting)[0]
         finally:
             daemon.terminate()
-            daemon.communicate(timeout=PATIENCE)
+            daemon.communicate(timeout=TIMEOUT)
 
 
 def output_of(url: str, script: str, folder: Path, **more: object) -> list[str]:
@@ -51,7 +51,7 @@ def output_of(url: str, script: str, folder: Path, **more: object) -> list[str]:
     folder.chmod(0o777)
     written = folder / "written"
     headers = {"Authorization": f"Bearer {KEY}"}
-    with httpx.Client(headers=headers, timeout=PATIENCE, trust_env=False) as client:
+    with httpx.Client(headers=headers, timeout=TIMEOUT, trust_env=False) as client:
         body = {
             "command": "sh",
             "args": ["-c", f"({script}) >{written}.new 2>&1; mv {written}.new {written}"],
@@ -152,7 +152,7 @@ def test_permission_is_missed_at_start() -> None:
         [*wrapper, sys.executable, "-m", "ptykill", "serve", "--port", "0", "--uid", "54321"],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 2

@@ -21,7 +21,7 @@ from ptykill.system.containment import why_not
 PLAN = ptykill.Plan.parse("HUP@session 15s, KILL 15s")
 """A grace that only a SIGKILL ends before its time: the sleepers here are deaf to SIGHUP."""
 DEAF = ["sh", "-c", "trap '' HUP; while :; do sleep 1; done"]
-PATIENCE = 100.0
+TIMEOUT = 100.0
 
 
 @pytest.fixture(params=["session", "keeper"])
@@ -38,7 +38,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 
 def until(condition: Callable[[], object]) -> None:
     """Wait for something, which has to come, without giving way to the loop."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.001)
@@ -48,7 +48,7 @@ def abandon(host: Host, async_fn: Callable[[], Awaitable[Any]], when: Callable[[
     """Call a function by the asyncio door, and cancel its caller at some moment."""
 
     async def main() -> None:
-        task = asyncio.create_task(asyncio.wait_for(host.acall(async_fn), PATIENCE))
+        task = asyncio.create_task(asyncio.wait_for(host.acall(async_fn), TIMEOUT))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         until(when)
@@ -63,7 +63,7 @@ def check_killed(host: Host, session: Session) -> None:
     """See that a session was ended by SIGKILL, without a grace."""
 
     async def end() -> ptykill.Verdict:
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(TIMEOUT):
             return await session.wait()
 
     verdict = host.call(end)

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["PATIENCE", "free_port", "listens", "wait_until"]
+__all__ = ["TIMEOUT", "free_port", "listens", "wait_until"]
 
-PATIENCE = 100.0
+TIMEOUT = 100.0
 """Seconds that a busy machine may take for what is due at once."""
 
 
 def wait_until(condition: Callable[[], object]) -> None:
     """Wait until something is so; fail if it is not in time."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)

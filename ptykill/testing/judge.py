@@ -36,7 +36,7 @@ from ptykill.testing.killers import KILLERS, find_killer
 
 __all__ = ["Judgement", "judge", "main"]
 
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 """Seconds that a program may take to be ready."""
 _BOUND = 15.0
 """Seconds that a killer may take beyond the grace before it counts as hung."""
@@ -74,10 +74,10 @@ def judge(killer: str, program: Program) -> Judgement:
 
 def _judge(killer: str, program: Program, folder: Path, mark: str) -> Judgement:
     with _bystander() as unharmed, _Worker(killer) as worker:
-        worker.ask("spawn", program.command(folder, mark), str(folder), mark, _PATIENCE)
+        worker.ask("spawn", program.command(folder, mark), str(folder), mark, _TIMEOUT)
         if program.typed:
-            worker.ask("type_in", f"{program.typed}\n: > ready\n", _PATIENCE)
-        until = time.monotonic() + _PATIENCE
+            worker.ask("type_in", f"{program.typed}\n: > ready\n", _TIMEOUT)
+        until = time.monotonic() + _TIMEOUT
         while not (folder / "ready").exists() or (program.stops and not _stopped(mark)):
             if time.monotonic() > until:
                 return Judgement(killer, program.name, BROKE, said="the program was never ready")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.terminals import PATIENCE, Cli, Terminal
+from tests.client.terminals import TIMEOUT, Cli, Terminal
 
 KEY = "the-key-for-clients"
 
@@ -43,7 +43,7 @@ def serving(*options: str) -> Iterator[subprocess.Popen[str]]:
     ) as process:
         yield process
         process.terminate()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
 
 
 @pytest.fixture

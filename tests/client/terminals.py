@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-PATIENCE = 100.0
+TIMEOUT = 100.0
 """Seconds that a busy machine may take for what is due at once."""
 
 PTYKILL = (sys.executable, "-m", "ptykill")
@@ -99,7 +99,7 @@ class Terminal:
 
     def read_until(self, text: str) -> str:
         """Wait until a text is shown, and return all that was shown up to its end."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT
         while text not in self.seen:
             assert time.monotonic() < until, self.seen
             self._look(0.1)
@@ -108,7 +108,7 @@ class Terminal:
 
     def wait(self) -> int:
         """Wait for the command's end, and return its status, negative for a signal."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT
         while self.process.poll() is None:
             assert time.monotonic() < until, self.seen
             self._look(0.02)
@@ -178,7 +178,7 @@ def ask(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE,
+        timeout=2 * TIMEOUT,
         check=False,
         env={**os.environ, **(env or {})},
     )
@@ -188,7 +188,7 @@ def ask(
 
 def eventually(seen: Callable[[], object]) -> None:
     """Wait until a function returns something true."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while not seen():
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.client.terminals import CATCHES, PATIENCE, Cli, Terminal, eventually
+from tests.client.terminals import CATCHES, TIMEOUT, Cli, Terminal, eventually
 
 Start: TypeAlias = Callable[..., Terminal]
 
@@ -192,7 +192,7 @@ def test_nobody_reads(cli: Cli) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=True,
     )
     assert done.stdout.split() == ["y", "141"]

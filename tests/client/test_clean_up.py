@@ -11,7 +11,7 @@ from typing import IO, TypeAlias, cast
 
 import pytest
 
-from tests.client.terminals import PATIENCE, PTYKILL, Terminal
+from tests.client.terminals import TIMEOUT, PTYKILL, Terminal
 
 Start: TypeAlias = Callable[..., Terminal]
 
@@ -56,7 +56,7 @@ def piped(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], subproc
 
 def ended(run: subprocess.Popen[bytes], done: Path) -> int:
     """Return how it has ended; the clean-up had its time."""
-    status = run.wait(PATIENCE)
+    status = run.wait(TIMEOUT)
     # What a host of another test's, which was killed, has left is told, and no fault of this.
     told = cast(IO[bytes], run.stderr).read().splitlines()
     assert [line for line in told if b"cgroup.recovered" not in line] == []
@@ -113,7 +113,7 @@ def test_a_window_that_is_closed(command: list[str], done: Path) -> None:
     try:
         terminal.read_until("ready")
         os.close(terminal.master)
-        assert terminal.process.wait(PATIENCE) == -signal.SIGHUP
+        assert terminal.process.wait(TIMEOUT) == -signal.SIGHUP
         assert done.exists()
     finally:
         terminal.process.kill()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ptykill.cli.client.fd_io import read_some, write_all
-from tests.client.terminals import PATIENCE, PTYKILL
+from tests.client.terminals import TIMEOUT, PTYKILL
 
 
 def shell(script: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +23,7 @@ def shell(script: str) -> subprocess.CompletedProcess[str]:
         ["bash", "-c", script, "bash", *PTYKILL],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
@@ -68,7 +68,7 @@ def test_what_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
     got = b""
     while len(got) < len(given):
         got += read_some(source)
-    writer.join(PATIENCE)
+    writer.join(TIMEOUT)
     assert got == given
     assert fcntl.fcntl(sink, fcntl.F_GETFL) & os.O_NONBLOCK
 
@@ -83,7 +83,7 @@ def received(source: int, process: subprocess.Popen[bytes]) -> bytes:
         elif more := read_some(source):
             got += more
         else:
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TIMEOUT) == 0
             return got
 
 
@@ -120,7 +120,7 @@ def test_input_that_does_not_block_is_all_there(kind: str) -> None:
         given = os.urandom(300_000)
         write_all(sink, given)
         os.close(sink)
-        told, _ = process.communicate(timeout=PATIENCE)
+        told, _ = process.communicate(timeout=TIMEOUT)
     wanted = subprocess.run(["cksum"], input=given, capture_output=True, check=True).stdout
     assert told.split() == wanted.split()
 
@@ -176,7 +176,7 @@ def test_what_is_piped_in_is_data() -> None:
             [*PTYKILL, "run", "od", "-An", "-v", "-tx1"],
             input=given,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=True,
         )
         assert bytes.fromhex(done.stdout.decode()) == given

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from ptykill.cli.main import main
 from tests.client.conftest import KEY, serving
-from tests.client.terminals import PATIENCE, Cli, eventually
+from tests.client.terminals import TIMEOUT, Cli, eventually
 
 C_LOCALE = {
     "LC_ALL": "C",
@@ -57,7 +57,7 @@ def shell(cli: Cli, script: str, env: Mapping[str, str] | None = None) -> tuple[
         capture_output=True,
         text=True,
         errors="surrogateescape",
-        timeout=2 * PATIENCE,
+        timeout=2 * TIMEOUT,
         check=True,
     )
     assert "Traceback" not in done.stderr, done.stderr
@@ -166,7 +166,7 @@ def test_ctrl_c_is_one_sentence() -> None:
             peer, _ = listener.accept()
             assert peer.recv(100)
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=PATIENCE)
+            _, err = process.communicate(timeout=TIMEOUT)
             peer.close()
             assert process.returncode == -signal.SIGINT
             assert told in err

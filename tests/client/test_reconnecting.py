@@ -23,7 +23,7 @@ from ptykill.cli.client.daemon_client import DaemonClient
 from ptykill.cli.client.input_queue import InputQueue
 from tests.client.conftest import KEY, serving
 from tests.client.proxy import Proxy
-from tests.client.terminals import PATIENCE, Cli, Terminal
+from tests.client.terminals import TIMEOUT, Cli, Terminal
 
 Start: TypeAlias = Callable[..., Terminal]
 
@@ -95,7 +95,7 @@ async def test_a_silent_session_is_not_a_lost_one(monkeypatch: pytest.MonkeyPatc
     async with trio.open_nursery() as nursery:
         server = await nursery.start(serve_websocket, serve, "127.0.0.1", 0, None)
         async with DaemonClient(f"http://127.0.0.1:{server.port}", "key") as daemon:
-            with trio.fail_after(PATIENCE):
+            with trio.fail_after(TIMEOUT):
                 await websocket.run_websocket(daemon, "/", [], talk)
         nursery.cancel_scope.cancel()
     assert heard == ["done"]
@@ -105,7 +105,7 @@ def test_a_session_that_ends_meanwhile(cli: Cli, proxy: Proxy, start: Start) -> 
     """Its exit status is told all the same, once there is a connection again."""
     session_id = cli.new(STAYS)
     terminal = start(
-        "attach", session_id, cli=through(proxy), first=setting(NO_LISTENER_TIMEOUT=PATIENCE)
+        "attach", session_id, cli=through(proxy), first=setting(NO_LISTENER_TIMEOUT=TIMEOUT)
     )
     terminal.read_until("ready\r\n")
     proxy.refuse()
@@ -136,7 +136,7 @@ def test_giving_up(cli: Cli, proxy: Proxy, start: Start, key: str) -> None:
     """Ctrl-C, or the key that detaches, ends the waiting; the session goes on."""
     session_id = cli.new(STAYS)
     terminal = start(
-        "attach", session_id, cli=through(proxy), first=setting(NO_LISTENER_TIMEOUT=PATIENCE)
+        "attach", session_id, cli=through(proxy), first=setting(NO_LISTENER_TIMEOUT=TIMEOUT)
     )
     terminal.read_until("ready\r\n")
     proxy.refuse()
@@ -162,7 +162,7 @@ def test_input_that_may_be_lost_is_told(cli: Cli, proxy: Proxy) -> None:
     while "ready" not in cast(IO[str], process.stdout).readline():
         assert process.poll() is None
     proxy.cut()
-    assert process.wait(PATIENCE) == 1
+    assert process.wait(TIMEOUT) == 1
     _, told = process.communicate()
     assert told == "ptykill: the connection was lost, and some of the input with it, perhaps\n"
 
@@ -180,7 +180,7 @@ async def test_what_is_typed_waits_for_a_connection() -> None:
     assert not typed.all_sent
     async with trio.open_nursery() as nursery:
         nursery.start_soon(anext, again)
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(TIMEOUT):
             await typed.wait_sent()
         assert typed.all_sent
         nursery.cancel_scope.cancel()

@@ -12,7 +12,7 @@ from typing import IO, TypeAlias, cast
 import pytest
 
 from ptykill.testing import processes
-from tests.client.terminals import CATCHES, PATIENCE, Terminal, ask, eventually
+from tests.client.terminals import CATCHES, TIMEOUT, Terminal, ask, eventually
 
 Start: TypeAlias = Callable[..., Terminal]
 
@@ -84,7 +84,7 @@ def test_a_pipe_is_typed_and_its_end_is_the_end_of_input() -> None:
             [sys.executable, "-m", "ptykill", "run", "cat"],
             input=given.encode(),
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=True,
         )
         assert done.stdout.decode() == got
@@ -98,7 +98,7 @@ def test_all_output_comes_through_a_slow_pipe() -> None:
         ["sh", "-c", script, "sh", *command],
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE,
+        timeout=2 * TIMEOUT,
         check=True,
     )
     got, wanted = done.stdout.split("\n")[:2]
@@ -113,7 +113,7 @@ def test_nobody_reads() -> None:
         ["bash", "-c", script, "bash", *command],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=True,
     )
     assert done.stdout.split() == ["y", "141"]
@@ -127,7 +127,7 @@ def test_standard_input_may_be_closed() -> None:
         ["sh", "-c", script, "sh", *command],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=True,
     )
     assert done.stdout.split() == ["3"]
@@ -157,7 +157,7 @@ def test_a_signal_ends_the_session_by_the_plan(mark: str, name: str) -> None:
     """It has ended, by force if need be, before this process dies of that signal."""
     process = start(*QUICK, "sh", "-c", f"setsid sleep 1000 & {DEAF}")
     process.send_signal(signal.Signals[f"SIG{name}"])
-    _, told = process.communicate(timeout=PATIENCE)
+    _, told = process.communicate(timeout=TIMEOUT)
     assert process.returncode == -signal.Signals[f"SIG{name}"]
     assert left(mark) == []
     assert "Traceback" not in told
@@ -169,7 +169,7 @@ def test_the_plan_is_polite() -> None:
         "sh", "-c", "trap 'echo cleaned; exit 0' HUP; echo ready; while :; do sleep 0.1; done"
     )
     process.terminate()
-    out, _ = process.communicate(timeout=PATIENCE)
+    out, _ = process.communicate(timeout=TIMEOUT)
     assert "cleaned" in out
     assert process.returncode == -signal.SIGTERM
 
@@ -179,7 +179,7 @@ def test_a_second_signal_kills(mark: str) -> None:
     process = start("--grace", "600", "sh", "-c", DEAF)
     process.terminate()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     # Which of them came first is not told, if they have come at once.
     assert process.returncode in (-signal.SIGTERM, -signal.SIGINT)
     assert left(mark) == []
@@ -188,7 +188,7 @@ def test_a_second_signal_kills(mark: str) -> None:
 def test_a_hangup_that_is_ignored_stays_so() -> None:
     """Under nohup(1) a hangup does not end it."""
     process = start("sh", "-c", "echo ready; read line; exit 4")
-    process.communicate("\n", timeout=PATIENCE)
+    process.communicate("\n", timeout=TIMEOUT)
     assert process.returncode == 4
     command = [sys.executable, "-m", "ptykill", "run", "sh", "-c", "echo ready; read line; exit 4"]
     process = subprocess.Popen(
@@ -199,7 +199,7 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
     )
     assert "ready" in cast(IO[str], process.stdout).readline()
     process.send_signal(signal.SIGHUP)
-    process.communicate("\n", timeout=PATIENCE)
+    process.communicate("\n", timeout=TIMEOUT)
     assert process.returncode == 4
 
 
@@ -207,7 +207,7 @@ def test_its_own_death_leaves_nothing(mark: str) -> None:
     """Though this process is killed, its session is ended."""
     process = start(*QUICK, "sh", "-c", f"setsid sleep 1000 & {DEAF}")
     process.kill()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     eventually(lambda: left(mark) == [])
 
 
@@ -244,7 +244,7 @@ def test_a_stuck_terminal_holds_nothing_up(start: Start, mark: str) -> None:
     terminal.read_until("y\r\n")
     terminal.process.terminate()
     # Nothing is read here: `wait` would.
-    assert terminal.process.wait(PATIENCE) == -signal.SIGTERM
+    assert terminal.process.wait(TIMEOUT) == -signal.SIGTERM
     assert terminal.restored
     assert left(mark) == []
 
@@ -255,7 +255,7 @@ def test_a_terminal_that_goes_away(mark: str) -> None:
     try:
         terminal.read_until("ready")
         os.close(terminal.master)
-        assert terminal.process.wait(PATIENCE) == -signal.SIGHUP
+        assert terminal.process.wait(TIMEOUT) == -signal.SIGHUP
         assert left(mark) == []
     finally:
         terminal.process.kill()
@@ -285,7 +285,7 @@ def test_a_command_imports_what_it_needs(arguments: tuple[str, ...], needless: s
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=True,
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]

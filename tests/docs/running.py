@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.docs.pages import TOP, blocks
-from tests.waiting import PATIENCE, free_port, listens, wait_until
+from tests.waiting import TIMEOUT, free_port, listens, wait_until
 
 __all__ = ["block", "needs_nginx", "nginx"]
 
@@ -78,6 +78,6 @@ def nginx(
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
-            _, said = process.communicate(timeout=PATIENCE)
+            _, said = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, said
     assert "[emerg]" not in said

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from tests.daemon import serving
 from tests.docs.running import block, needs_nginx, nginx
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import TIMEOUT, wait_until
 
 KEY = "key-behind-nginx"
 ALL = "/api/v1/pty"
@@ -36,7 +36,7 @@ def test_systemd_finds_nothing_amiss(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(file)],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert [line for line in done.stderr.splitlines() if "ptykill" in line] == []
@@ -81,7 +81,7 @@ def test_all_goes_through_nginx(proxy: str, trust: ssl.SSLContext, tmp_path: Pat
     with httpx.Client(
         base_url=f"https://{proxy}",
         headers=headers,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         trust_env=False,
         verify=trust,
     ) as client:
@@ -102,7 +102,7 @@ def test_all_goes_through_nginx(proxy: str, trust: ssl.SSLContext, tmp_path: Pat
             ping_interval=None,
         ) as socket:
             socket.send(b"\x02")
-            assert socket.recv(PATIENCE) == b"\x00spoken\r\n"
+            assert socket.recv(TIMEOUT) == b"\x00spoken\r\n"
             assert client.delete(place).status_code == 204
             for _ in socket:
                 pass

@@ -16,7 +16,7 @@ import httpx
 
 from ptykill.testing import processes
 from tests.docs.pages import TOP
-from tests.waiting import PATIENCE, free_port, listens, wait_until
+from tests.waiting import TIMEOUT, free_port, listens, wait_until
 
 EXAMPLES = TOP / "docs" / "examples"
 DEAF = ["sh", "-c", "trap '' HUP; setsid sleep 60 & echo ready; while :; do sleep 1; done"]
@@ -34,14 +34,14 @@ def running(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
             assert server.poll() is None
             yield port, server
             server.send_signal(signal.SIGTERM)
-            server.wait(PATIENCE)
+            server.wait(TIMEOUT)
         finally:
             server.kill()
 
 
 def client(port: int) -> httpx.Client:
     """Return a client of a server on a port."""
-    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False)
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT, trust_env=False)
 
 
 def test_the_fastapi_daemon(mark: str) -> None:
@@ -57,7 +57,7 @@ def test_the_fastapi_daemon(mark: str) -> None:
         nothing = http.post("/runs", json={"command": ["there-is-no-such-command"]})
         assert (nothing.status_code, nothing.json()["code"]) == (400, "COMMAND_NOT_FOUND")
         assert processes.spawned(server.pid)
-    assert processes.left(mark, PATIENCE) == []
+    assert processes.left(mark, TIMEOUT) == []
 
 
 def test_the_flask_server(mark: str) -> None:
@@ -74,7 +74,7 @@ def test_the_flask_server(mark: str) -> None:
         assert ended["over"] is True
         assert http.delete("/shells/another").status_code == 404
         assert processes.spawned(server.pid)
-    assert processes.left(mark, PATIENCE) == []
+    assert processes.left(mark, TIMEOUT) == []
     assert server.returncode == 0
 
 
@@ -82,20 +82,20 @@ def test_the_trio_daemon(mark: str) -> None:
     """A connection is a shell, which ends with it, or with the daemon."""
     with running(str(EXAMPLES / "trio_daemon.py")) as (port, server):
         wait_until(lambda: not processes.spawned(server.pid))  # That of the look for a listener.
-        with socket.create_connection(("127.0.0.1", port), PATIENCE) as one:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as one:
             one.sendall(b"setsid sleep 60 & echo $((40 + 2))\n")
             hear(one, b"42")
             assert processes.spawned(server.pid)
         wait_until(lambda: not processes.spawned(server.pid))
-        with socket.create_connection(("127.0.0.1", port), PATIENCE) as another:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as another:
             another.sendall(b"exit\n")
             hear(another, None)
-        staying = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        staying = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         staying.sendall(b"echo $((40 + 2))\n")
         hear(staying, b"42")
     staying.close()
     assert server.returncode == 0
-    assert processes.left(mark, PATIENCE) == []
+    assert processes.left(mark, TIMEOUT) == []
 
 
 def hear(connection: socket.socket, wanted: bytes | None) -> None:
@@ -115,7 +115,7 @@ def test_the_tool_runner() -> None:
         [sys.executable, str(EXAMPLES / "tool_runner.py")],
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE,
+        timeout=2 * TIMEOUT,
         check=True,
     )
     told = dict(line.split(": ", 1) for line in done.stdout.splitlines())
@@ -149,13 +149,13 @@ def test_the_fixture(tmp_path: Path, mark: str) -> None:
         [sys.executable, "-m", "pytest", *options, str(file)],
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE,
+        timeout=2 * TIMEOUT,
         check=False,
     )
     assert re.search(r"4 passed, 2 errors", done.stdout), done.stdout
     assert "left running: ['sleep', '1234']" in done.stdout
     assert "left running: ['sh'" in done.stdout
-    assert processes.left(mark, PATIENCE) == []
+    assert processes.left(mark, TIMEOUT) == []
 
 
 def test_each_example_is_shown() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.docs.pages import PAGES, Block, blocks, matches
 
-PATIENCE = 200.0
+TIMEOUT = 200.0
 """Seconds that a block may take on a slow machine."""
 
 _ALL = [block for page in PAGES for block in blocks(page)]
@@ -112,7 +112,7 @@ def port(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
             yield found[1]
         finally:
             server.terminate()
-            server.communicate(timeout=PATIENCE)
+            server.communicate(timeout=TIMEOUT)
     assert server.returncode == 0
 
 
@@ -162,6 +162,6 @@ def _run(
         capture_output=True,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )

@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 from ptykill.testing import processes
 from tests.daemon import serving
 from tests.docs.running import block, needs_nginx, nginx
-from tests.waiting import PATIENCE, free_port, wait_until
+from tests.waiting import TIMEOUT, free_port, wait_until
 
 KEY = "one-key-for-all-workers"
 KEYS = {name: f"the-key-of-{name}" for name in ("one", "two", "three")}
@@ -51,7 +51,7 @@ def test_many_workers_have_one_daemon(tmp_path: Path, mark: str) -> None:
 
             def start_one() -> int:
                 # A connection for each: it is the kernel who deals them out.
-                told = httpx.post(f"{base}/tasks", timeout=PATIENCE, trust_env=False).json()
+                told = httpx.post(f"{base}/tasks", timeout=TIMEOUT, trust_env=False).json()
                 started[told["worker"]] = told["task"]
                 return len(started)
 
@@ -60,20 +60,20 @@ def test_many_workers_have_one_daemon(tmp_path: Path, mark: str) -> None:
                 wait_until(lambda task=task, worker=worker: _ended_by(base, task) != worker)  # type: ignore[misc]
         finally:
             workers.terminate()
-            workers.wait(PATIENCE)
+            workers.wait(TIMEOUT)
     assert [each for each in processes.marked(mark) if each.name in {"sh", "sleep"}] == []
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.delete(url, timeout=PATIENCE, trust_env=False).status_code == 404
+        return httpx.delete(url, timeout=TIMEOUT, trust_env=False).status_code == 404
     except httpx.TransportError:
         return False
 
 
 def _ended_by(base: str, task: str) -> int:
     """End a task, again if it has ended; return who was asked."""
-    answer = httpx.delete(f"{base}/tasks/{task}", timeout=PATIENCE, trust_env=False)
+    answer = httpx.delete(f"{base}/tasks/{task}", timeout=TIMEOUT, trust_env=False)
     assert answer.status_code == 204
     return int(answer.headers["X-Worker"])
 
@@ -99,7 +99,7 @@ def _auth(name: str) -> dict[str, str]:
 def _ask(proxy: str, name: str) -> httpx.Client:
     headers = {**_auth(name), "Host": f"{name}.local"}
     return httpx.Client(
-        base_url=f"http://{proxy}", headers=headers, timeout=PATIENCE, trust_env=False
+        base_url=f"http://{proxy}", headers=headers, timeout=TIMEOUT, trust_env=False
     )
 
 
@@ -132,7 +132,7 @@ def test_the_host_name_says_which_daemon(proxy: str) -> None:
             socket.send(b"\x00" + name.encode() + b"\n")
             seen = b""
             while f"got {name}".encode() not in seen:
-                seen += socket.recv(PATIENCE)[1:]
+                seen += socket.recv(TIMEOUT)[1:]
             assert wrong.delete(place).json()["code"] == "SESSION_NOT_FOUND"
             assert right.get(place).json()["is_alive"] is True
             pid = right.get(place).json()["pid"]
@@ -166,4 +166,4 @@ def test_the_sdk_finds_its_sandbox(proxy: str, address: str) -> None:
         with _ask(proxy, name) as client:
             assert [each["is_alive"] for each in client.get(ALL).json()["sessions"]] == [True]
         pty.kill()
-        assert pty.wait(PATIENCE) == 129
+        assert pty.wait(TIMEOUT) == 129

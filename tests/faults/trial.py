@@ -25,7 +25,7 @@ from tests.faults import host as host_program
 
 __all__ = ["Fault", "Result", "run", "unavailable"]
 
-_PATIENCE = 100.0
+_TIMEOUT = 100.0
 """Seconds after which a trial hangs: more than a spawn and a kill may take together."""
 _BOUND = 5.15 + 3.0
 """Seconds that a kill may take: the plan's, and what a slow machine may need."""
@@ -141,7 +141,7 @@ class _Trial:
     def follow(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _TIMEOUT
         rest = b""
         with ExitStack() as injected:
             injector: _Injector | None = None

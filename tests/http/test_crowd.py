@@ -17,7 +17,7 @@ import ptykill
 from ptykill.http import frames
 from tests.daemon import serving
 
-PATIENCE = 100.0
+TIMEOUT = 100.0
 """Seconds that a busy machine may take for what is due at once, beside so many."""
 KEY = {"Authorization": "Bearer key-for-a-crowd"}
 FULL = 64
@@ -58,7 +58,7 @@ def test_a_full_house_of_floods(url: str) -> None:
 
     async def main() -> None:
         async with (
-            httpx.AsyncClient(headers=KEY, timeout=PATIENCE, trust_env=False) as client,
+            httpx.AsyncClient(headers=KEY, timeout=TIMEOUT, trust_env=False) as client,
             asyncio.TaskGroup() as group,
         ):
             watched: dict[str, asyncio.Task[tuple[int, bytes]]] = {}

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.daemon import serving
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT
 
 KEY = "key-for-the-hostile"
 PATH = "/api/v1/pty"
@@ -155,7 +155,7 @@ def _living(*options: str) -> Iterator[tuple[str, int, str]]:
 
 def _client(base: str) -> httpx.Client:
     headers = {"Authorization": f"Bearer {KEY}"}
-    return httpx.Client(base_url=base, headers=headers, timeout=PATIENCE, trust_env=False)
+    return httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT, trust_env=False)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_no_request_ends_the_daemon(port: int, request_: bytes) -> None:
     said = b""
     with (
         suppress(OSError),  # It has heard enough.
-        socket.create_connection(("127.0.0.1", port), PATIENCE) as connection,
+        socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection,
     ):
         connection.sendall(request_)
         if b"\r\n\r\n" not in request_:
@@ -186,5 +186,5 @@ def test_no_request_ends_the_daemon(port: int, request_: bytes) -> None:
     if said:
         status = int(said.split(b" ")[1])
         assert 400 <= status < 500
-    answer = httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False, timeout=PATIENCE)
+    answer = httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False, timeout=TIMEOUT)
     assert answer.status_code == 200

@@ -27,7 +27,7 @@ from ptykill.cli.serve.connections import ConnectionLimiter
 from ptykill.cli.serve.http_server import Server
 from ptykill.http import frames, limits
 from tests.daemon import serving
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import TIMEOUT, wait_until
 
 KEY = "key-for-limits"
 PATH = "/api/v1/pty"
@@ -43,14 +43,14 @@ def client(address: str) -> httpx.Client:
     """Return a client that bears the key."""
     headers = {"Authorization": f"Bearer {KEY}"}
     return httpx.Client(
-        base_url=f"http://{address}", headers=headers, timeout=PATIENCE, trust_env=False
+        base_url=f"http://{address}", headers=headers, timeout=TIMEOUT, trust_env=False
     )
 
 
 def connect(address: str) -> socket.socket:
     """Connect to a daemon."""
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), PATIENCE)
+    return socket.create_connection((host, int(port)), TIMEOUT)
 
 
 def attach(address: str, session: dict[str, Any], query: str = "") -> socket.socket:
@@ -256,7 +256,7 @@ def served(host: ptykill.Host) -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
         stop[0]()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
 
 
@@ -267,7 +267,7 @@ def test_silence_is_the_end_of_a_websocket(monkeypatch: pytest.MonkeyPatch) -> N
     with ptykill.Host() as host, served(host) as address, client(address) as api:
         session = start(api, "sleep", "600")
         with attach(address, session) as silent, attach(address, session) as answering:
-            silent.settimeout(PATIENCE)
+            silent.settimeout(TIMEOUT)
             gone = threading.Thread(target=lambda: list(iter(lambda: _received(silent), b"")))
             gone.start()
             while gone.is_alive():
@@ -563,7 +563,7 @@ server.Host = Host
 server.serve(server.Settings(port=0, key="k"))
 """
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, timeout=PATIENCE, check=False
+        [sys.executable, "-c", program], capture_output=True, timeout=TIMEOUT, check=False
     )
     assert ended.returncode == 1
     assert b"the thread that has the sessions is gone" in ended.stderr

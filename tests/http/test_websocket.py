@@ -24,7 +24,7 @@ from ptykill.testing import processes
 from tests.http.conftest import KEY, Server
 from tests.waiting import wait_until
 
-_PATIENCE = 100.0
+_TIMEOUT = 100.0
 """Seconds that a busy machine may take for what is due at once."""
 READY = b"\x02"
 LARGEST = 32_768
@@ -69,7 +69,7 @@ def rest(socket: ClientConnection) -> tuple[bytes, int | None, int, str]:
     output, code = bytearray(), None
     while True:
         try:
-            frame = socket.recv(_PATIENCE)
+            frame = socket.recv(_TIMEOUT)
         except ConnectionClosed as closed:
             how = closed.rcvd or Close(1006, "")
             return bytes(output), code, how.code, how.reason
@@ -87,7 +87,7 @@ def until_seen(socket: ClientConnection, text: bytes) -> bytes:
     """Receive output until some text is in it."""
     output = bytearray()
     while text not in output[-len(text) - LARGEST :]:
-        frame = socket.recv(_PATIENCE)
+        frame = socket.recv(_TIMEOUT)
         assert isinstance(frame, bytes)
         output += frame[1:]
     return bytes(output)
@@ -240,7 +240,7 @@ def test_a_program_that_does_not_read_holds_up_nobody(
         why = "the program does not read what is typed"
         assert rest(socket)[2:] == (1013, why)
         assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
-    stuck.join(_PATIENCE)
+    stuck.join(_TIMEOUT)
     assert not stuck.is_alive()
     assert [why in each.getMessage() for each in dropped(caplog)] == [True]
 
@@ -351,7 +351,7 @@ def test_a_client_that_is_told_goodbye_while_much_is_on_its_way(seat: Seat) -> N
             while keys:
                 keys = keys[client.send(keys) :]
         assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
-        client.settimeout(_PATIENCE)
+        client.settimeout(_TIMEOUT)
         client.sendall(keys)
         client.sendall(_masked(0x88, b"\x03\xe9"))
         told = b""
@@ -376,7 +376,7 @@ def _appears(path: Path, seconds: float) -> bool:
 def _read_to_the_end(client: socket.socket) -> tuple[bytes, int | None, bytes]:
     """Read until the server closes: the output, the exit code, and what the close frame holds."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-    client.settimeout(_PATIENCE)
+    client.settimeout(_TIMEOUT)
     output, code = bytearray(), None
     with client.makefile("rb") as stream:
         while True:
@@ -397,7 +397,7 @@ def _bare(server: Server, session: str, token: str, *, small: bool = False) -> s
     client = socket.socket()
     if small:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    client.settimeout(_PATIENCE)
+    client.settimeout(_TIMEOUT)
     client.connect(("127.0.0.1", server.port))
     path = httpx.URL(f"{server.url}/{session}/ws").path
     client.sendall(
@@ -478,7 +478,7 @@ def test_a_bad_frame_amid_much_output(seat: Seat, caplog: pytest.LogCaptureFixtu
             socket.send(READY)
             socket.send(b"\x00\n")
             for _ in range(20):
-                socket.recv(_PATIENCE)
+                socket.recv(_TIMEOUT)
             socket.send(b"\x07")
             assert rest(socket)[2:] == (1008, "an unknown opcode")
     assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204

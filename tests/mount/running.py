@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from ptykill.testing import processes
 from tests.docs.pages import TOP
 from tests.mount.pairs import Pair
-from tests.waiting import PATIENCE, free_port, listens, wait_until
+from tests.waiting import TIMEOUT, free_port, listens, wait_until
 
 __all__ = ["GRACE", "Client", "Server", "Session", "serving"]
 
@@ -61,7 +61,7 @@ class Server:
         seconds: dict[str, float] = {}
         conditions = {"exited": lambda: self.process.poll() is not None, "done": done}
         while len(seconds) < len(conditions):
-            assert time.monotonic() < began + PATIENCE, seconds
+            assert time.monotonic() < began + TIMEOUT, seconds
             for name, condition in conditions.items():
                 if name not in seconds and condition():
                     seconds[name] = time.monotonic() - began
@@ -73,7 +73,7 @@ class Client:
     """A client with one connection, and so of one worker, if there are several."""
 
     def __init__(self, server: Server) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
         self._server = server
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
@@ -136,7 +136,7 @@ class Session:
             additional_headers=headers,
             proxy=None,
             compression=None,
-            open_timeout=PATIENCE,
+            open_timeout=TIMEOUT,
             close_timeout=1,
         ) as connection:
             yield connection
@@ -186,4 +186,4 @@ def serving(pair: Pair, folder: Path, mark: str, text: str | None = None) -> Ite
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)

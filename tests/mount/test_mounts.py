@@ -19,7 +19,7 @@ from ptykill.testing import processes
 from tests.mount.pairs import PAIRS, Pair
 from tests.mount.running import GRACE, Client, Server, Session, serving
 from tests.mount.seen import PAGE, Seen, rows
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import TIMEOUT, wait_until
 
 every_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
 
@@ -36,7 +36,7 @@ def test_sessions_end(pair: Pair, seen: Seen, tmp_path: Path, mark: str) -> None
         _dropped(server, seen, pair)
         _stopped(server, seen, pair)
     seen.note(pair, delete="204, all dead", attach="yes" if pair.talks else "no")
-    assert processes.left(mark, PATIENCE) == []
+    assert processes.left(mark, TIMEOUT) == []
 
 
 def _killed(client: Client) -> None:
@@ -66,7 +66,7 @@ def _hear(socket: ClientConnection, wanted: bytes | None) -> bytes:
     heard = b""
     try:
         while wanted is None or wanted not in heard:
-            frame = socket.recv(PATIENCE)
+            frame = socket.recv(TIMEOUT)
             assert isinstance(frame, bytes)
             heard += frame
     except ConnectionClosed:
@@ -126,7 +126,7 @@ def test_a_server_that_is_killed_leaves_nobody(
             os.killpg(server.process.pid, signal.SIGKILL)
             wait_until(lambda: observer.survivors() == [])
             took = time.monotonic() - began
-    assert processes.left(mark, PATIENCE) == []
+    assert processes.left(mark, TIMEOUT) == []
     assert took < GRACE + 1 + 10  # On a machine that has better things to do.
     seen.note(pair, killed=f"dead after {took:.1f} s")
 
@@ -173,7 +173,7 @@ def test_a_main_process_that_is_killed(
             took = time.monotonic() - began
             told = "alive with its worker" if observer.survivors() else f"dead after {took:.1f} s"
     seen.note(pair, main=told)
-    assert processes.left(mark, PATIENCE) == []
+    assert processes.left(mark, TIMEOUT) == []
 
 
 def test_the_table_has_the_pairs_that_are_tested() -> None:

@@ -15,9 +15,9 @@ from ptykill.testing.adversaries import Program
 from ptykill.testing.observer import Observer
 from ptykill.testing.processes import Process
 
-__all__ = ["PATIENCE", "SLACK", "RunningProgram", "start", "until"]
+__all__ = ["TIMEOUT", "SLACK", "RunningProgram", "start", "until"]
 
-PATIENCE = 100.0
+TIMEOUT = 100.0
 """Seconds that anything may take on a slow machine before a test gives up on it."""
 SLACK = 15.0
 """Seconds that an end may come later than it should, on a slow machine."""
@@ -25,7 +25,7 @@ SLACK = 15.0
 
 async def until(condition: Callable[[], object], what: str) -> None:
     """Wait until something is the case, or fail saying what."""
-    with trio.move_on_after(PATIENCE):
+    with trio.move_on_after(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - other processes set no event
             await trio.sleep(0.005)
         return

@@ -22,7 +22,7 @@ from ptykill.testing import processes
 from tests.real.conftest import refused
 from tests.real.hosts import run_host
 from tests.real.ordinary import ordinary_user
-from tests.real.running_program import PATIENCE
+from tests.real.running_program import TIMEOUT
 
 
 def without_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def elsewhere(code: str, parent: str) -> str:
         f"import sys; from ptykill.system.kernel import cgroup; {code}",
     ]
     done = subprocess.run(
-        [*command, parent], capture_output=True, text=True, timeout=PATIENCE, check=True
+        [*command, parent], capture_output=True, text=True, timeout=TIMEOUT, check=True
     )
     return done.stdout.strip()
 

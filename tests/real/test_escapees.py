@@ -18,7 +18,7 @@ import ptykill
 from ptykill import HANGUP_THEN_KILL, Outcome, Session, Supervisor
 from ptykill.testing import processes
 from ptykill.testing.adversaries import python
-from tests.real.running_program import PATIENCE, start, until
+from tests.real.running_program import TIMEOUT, start, until
 
 LONG = "HUP@session + TERM@escaped 30s, KILL 15s"
 """The default plan, with a grace that no machine is too slow for."""
@@ -121,7 +121,7 @@ async def test_a_daemon_that_a_leader_left_is_asked(supervisor: Supervisor, tmp_
     """A leader that ends by itself leaves its daemon to the plan, and that cleans up."""
     running = await start(supervisor, LEAVING, tmp_path, plan=LONG)
     running.tell("go")
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(TIMEOUT):
         verdict = await running.session.wait()
     assert (verdict.outcome, verdict.empty) == (Outcome.GRACEFUL, True)
     assert verdict.exit_status == ptykill.ExitStatus(code=3)
@@ -193,13 +193,13 @@ def test_a_daemon_is_asked_when_the_host_was_killed(mark: str, tier: str, tmp_pa
     command = [sys.executable, "-c", HOST, tier, program, mark, LONG]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=tmp_path) as host:
         try:
-            give_up = time.monotonic() + PATIENCE
+            give_up = time.monotonic() + TIMEOUT
             while not (tmp_path / "ready").exists():
                 assert host.poll() is None
                 assert time.monotonic() < give_up
                 time.sleep(0.01)
         finally:
             host.send_signal(signal.SIGKILL)
-    assert processes.left(mark, PATIENCE) == []
+    assert processes.left(mark, TIMEOUT) == []
     assert notes(tmp_path) == {"leaderSIGHUP", "memberSIGHUP", "daemonSIGTERM"}
     assert (tmp_path / "cleaned-daemon").exists()

@@ -29,7 +29,7 @@ from ptykill.system.kernel.pidfd import Pidfd
 from ptykill.system.kernel.procfs import members
 from ptykill.testing import processes
 from ptykill.testing.adversaries import find, python
-from tests.real.running_program import PATIENCE, SLACK, RunningProgram, start, until
+from tests.real.running_program import TIMEOUT, SLACK, RunningProgram, start, until
 
 pytestmark = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 
@@ -84,7 +84,7 @@ def lives(pid: int) -> bool:
 
 def until_now(condition: Callable[[], object]) -> None:
     """Wait, and keep the event loop from doing anything meanwhile."""
-    limit = time.monotonic() + PATIENCE
+    limit = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.001)
@@ -155,7 +155,7 @@ async def test_those_born_while_others_are_signalled(
             running.tell("done")
 
     monkeypatch.setattr("ptykill.system.containment.live_keeper.members", slowly)
-    verdict = await running.session.terminate(grace=PATIENCE)
+    verdict = await running.session.terminate(grace=TIMEOUT)
     assert verdict.exit_status == ExitStatus(code=0)
     assert verdict.outcome is Outcome.GRACEFUL
     assert running.has("cleaned")
@@ -165,7 +165,7 @@ async def test_a_keeper_that_is_killed(supervisor: Supervisor, tmp_path: Path, t
     """Its death ends the session soon, those that had escaped too, and the verdict says so."""
     running = await start(supervisor, ESCAPEES, tmp_path)
     os.kill(keeper_of(running), signal.SIGKILL)
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(TIMEOUT):
         verdict = await running.session.wait()
     assert running.marked() == []
     check_lost(verdict, tier)
@@ -182,7 +182,7 @@ async def test_a_keeper_that_is_killed_during_the_grace(
         verdicts: list[Verdict] = []
 
         async def ask() -> None:
-            verdicts.append(await running.session.terminate(grace=PATIENCE))
+            verdicts.append(await running.session.terminate(grace=TIMEOUT))
 
         nursery.start_soon(ask)
         await trio.sleep(0.05)
@@ -190,7 +190,7 @@ async def test_a_keeper_that_is_killed_during_the_grace(
     (verdict,) = verdicts
     assert running.marked() == []
     check_lost(verdict, tier)
-    assert verdict.took < PATIENCE
+    assert verdict.took < TIMEOUT
 
 
 async def test_a_keeper_and_its_warden_killed(
@@ -202,7 +202,7 @@ async def test_a_keeper_and_its_warden_killed(
     keeper = keeper_of(running)
     for pid in warden(), keeper:
         os.kill(pid, signal.SIGKILL)
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(TIMEOUT):
         verdict = await running.session.wait()
     check_unproven(verdict, tier)
     assert running.marked() == []
@@ -221,7 +221,7 @@ async def test_escapees_of_a_lost_keeper_are_in_the_cgroup(
     keeper = keeper_of(running)
     for pid in warden(), keeper:
         os.kill(pid, signal.SIGKILL)
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(TIMEOUT):
         verdict = await running.session.wait()
     assert running.marked() == []
     check_unproven(verdict, tier)
@@ -268,7 +268,7 @@ async def test_a_warden_that_is_killed(supervisor: Supervisor, tmp_path: Path) -
     second = await start(supervisor, find("polite"), tmp_path)
     assert warden() != old
     for running in first, second:
-        verdict = await running.session.terminate(grace=PATIENCE)
+        verdict = await running.session.terminate(grace=TIMEOUT)
         assert (verdict.outcome, verdict.empty) == (Outcome.GRACEFUL, True)
         assert verdict.caveats == frozenset()
 
@@ -280,14 +280,14 @@ async def test_a_warden_that_is_stopped(supervisor: Supervisor, tmp_path: Path) 
     for _ in range(3):
         running = await start(supervisor, find("polite"), tmp_path)
         os.kill(pid, signal.SIGSTOP)
-        assert (await running.session.terminate(grace=PATIENCE)).empty
+        assert (await running.session.terminate(grace=TIMEOUT)).empty
 
 
 async def test_a_stopped_warden_is_asked_to_leave(
     tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is made to go on, so it leaves by itself, and at once."""
-    monkeypatch.setattr("ptykill.system.containment.warden_client._END_TIMEOUT", PATIENCE)
+    monkeypatch.setattr("ptykill.system.containment.warden_client._END_TIMEOUT", TIMEOUT)
     sent: list[tuple[int, int]] = []
     send = Pidfd.send
 
@@ -298,7 +298,7 @@ async def test_a_stopped_warden_is_asked_to_leave(
     monkeypatch.setattr(Pidfd, "send", noted)
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         running = await start(supervisor, find("polite"), tmp_path)
-        await running.session.terminate(grace=PATIENCE)
+        await running.session.terminate(grace=TIMEOUT)
         pid = warden()
         os.kill(pid, signal.SIGSTOP)
     assert (pid, signal.SIGKILL) not in sent
@@ -311,7 +311,7 @@ async def test_a_warden_leaves_no_orphans(tmp_path: Path, tier: str) -> None:
     ) as supervisor:
         running = await start(supervisor, ESCAPEES, tmp_path)
         os.kill(keeper_of(running), signal.SIGKILL)
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(TIMEOUT):
             check_lost(await running.session.wait(), tier)
     await all_gone(running)
 
@@ -324,7 +324,7 @@ async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path) -> N
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         running = await start(supervisor, find("polite"), tmp_path)
-        assert (await running.session.terminate(grace=PATIENCE)).empty
+        assert (await running.session.terminate(grace=TIMEOUT)).empty
 
 
 async def test_a_rehearsal_leaves_nothing(supervisor: Supervisor) -> None:
@@ -344,7 +344,7 @@ async def test_what_waits_is_stopped(supervisor: Supervisor, tmp_path: Path) -> 
     for _ in range(3):
         await until(idle, "a warm keeper")
         os.kill(idle() or 0, signal.SIGSTOP)
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(TIMEOUT):
             session = await supervisor.spawn(["true"], cwd=tmp_path)
         assert (await session.wait()).empty
 
@@ -383,7 +383,7 @@ async def test_what_waits_is_held_up(supervisor: Supervisor, tmp_path: Path) -> 
     """If it can't be made to go on, another one is taken, and nobody is born of this one."""
     await until(idle, "a warm keeper")
     pid = idle() or 0
-    with held_up(pid), trio.fail_after(PATIENCE):
+    with held_up(pid), trio.fail_after(TIMEOUT):
         session = await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
     await session.wait()
     assert (tmp_path / "births").read_text() == "born\n"
@@ -401,7 +401,7 @@ async def test_who_is_held_up_in_a_birth(supervisor: Supervisor, tmp_path: Path)
     """The spawn fails, in time, since the command may have run; and nobody is left of it."""
     await until(idle, "a warm keeper")
     pid = idle() or 0
-    with held_up(pid, SEIZE_FOR_VFORK), trio.fail_after(PATIENCE):
+    with held_up(pid, SEIZE_FOR_VFORK), trio.fail_after(TIMEOUT):
         with pytest.raises(ptykill.SpawnError) as caught:
             await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
         assert caught.value.errno == errno.ETIMEDOUT
@@ -425,7 +425,7 @@ async def test_a_keeper_that_is_killed_in_a_birth(
         await until(births.exists, "the birth")
         os.kill(pid, signal.SIGKILL)
 
-    with held_up(pid, SEIZE_AFTER_VFORK), trio.fail_after(PATIENCE):
+    with held_up(pid, SEIZE_AFTER_VFORK), trio.fail_after(TIMEOUT):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kill)
             with pytest.raises(ptykill.SpawnError) as caught:
@@ -444,7 +444,7 @@ async def test_a_keeper_that_is_killed_before_a_birth(
     """An order that it has not read is given to another one."""
     await until(idle, "a warm keeper")
     pid = idle() or 0
-    with held_up(pid), trio.fail_after(PATIENCE):
+    with held_up(pid), trio.fail_after(TIMEOUT):
         async with trio.open_nursery() as nursery:
 
             async def kill() -> None:
@@ -540,7 +540,7 @@ async def test_our_own_processes_ignore_what_is_for_the_host(
         for pid in warden(), keeper_of(running):
             os.kill(pid, number)
     await trio.sleep(0.05)
-    verdict = await running.session.terminate(grace=PATIENCE)
+    verdict = await running.session.terminate(grace=TIMEOUT)
     assert (verdict.outcome, verdict.caveats) == (Outcome.GRACEFUL, frozenset())
 
 
@@ -624,7 +624,7 @@ async def test_a_number_that_was_given_out_again(
     assert list(live._members()) == []
     assert containment.survivors() == ()
     await trio.lowlevel.checkpoint()
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(TIMEOUT):
         check_lost(await running.session.wait(), tier)
     await all_gone(running)
 

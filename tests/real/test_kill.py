@@ -31,13 +31,13 @@ from ptykill.testing.adversaries import (
     BASH,
     ESCAPING,
     JOBS,
-    LINGERING,
+    EXITING_LEADERS,
     PROGRAMS,
     Program,
     find,
     python,
 )
-from tests.real.running_program import PATIENCE, SLACK, RunningProgram, start, until
+from tests.real.running_program import TIMEOUT, SLACK, RunningProgram, start, until
 
 TIER = frozenset({Caveat.SCANNED, Caveat.ESCAPEES_UNKNOWN})
 """What the session containment may say of itself in a verdict; the second always."""
@@ -246,7 +246,7 @@ async def test_foreground_child_outlives_its_shell(supervisor: Supervisor, tmp_p
     await running.session.send(f"{command}\n".encode())
     await running.ready()
     assert running.foreground() != running.session.pid
-    verdict = await ended(running, grace=PATIENCE)
+    verdict = await ended(running, grace=TIMEOUT)
     assert running.has("cleaned")
     assert (verdict.outcome, verdict.empty) == (Outcome.GRACEFUL, True)
     assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
@@ -277,7 +277,7 @@ async def test_a_bystander_session_stays_untouched(supervisor: Supervisor, tmp_p
     assert (await beside.session.kill()).empty
 
 
-@pytest.mark.parametrize("program", LINGERING, ids=str)
+@pytest.mark.parametrize("program", EXITING_LEADERS, ids=str)
 async def test_leader_that_had_ended_before(
     supervisor: Supervisor, tmp_path: Path, program: Program
 ) -> None:
@@ -400,7 +400,7 @@ async def test_a_leader_held_by_a_hidden_tracer(supervisor: Supervisor, tmp_path
 async def test_what_left_the_session_unseen(supervisor: Supervisor, tmp_path: Path) -> None:
     """A daemon that left the session long ago is out of reach, and the verdict says it may be."""
     running = await start(supervisor, find("daemon"), tmp_path)
-    verdict = await running.session.terminate(grace=PATIENCE)
+    verdict = await running.session.terminate(grace=TIMEOUT)
     assert Caveat.ESCAPEES_UNKNOWN in verdict.caveats
     (daemon,) = processes.marked(running.mark)
     processes.end(daemon.pid)
@@ -425,7 +425,7 @@ async def test_the_terminal_is_opened_again(supervisor: Supervisor, tmp_path: Pa
     running.tell("go")
     assert await running.session.receive() == b"again"
     assert running.session.state is State.RUNNING
-    verdict = await ended(running, grace=PATIENCE)
+    verdict = await ended(running, grace=TIMEOUT)
     assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
 
 

@@ -20,7 +20,7 @@ from ptykill.system.kernel import cgroup, cgroup_place
 from ptykill.testing import processes
 from ptykill.testing.adversaries import python
 from tests.real.hosts import run_host
-from tests.real.running_program import PATIENCE, start, until
+from tests.real.running_program import TIMEOUT, start, until
 
 needs_cgroup = pytest.mark.skipif(why_not("cgroup") is not None, reason="no cgroup")
 both = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
@@ -103,7 +103,7 @@ async def test_a_keeper_that_its_session_kills(
     """The escaped daemon is dead when the verdict comes, which says that SIGKILL was needed."""
     running = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
     running.tell("go")
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(TIMEOUT):
         if asked:
             await trio.sleep(0.01)
             verdict = await running.session.terminate(plan=KILL_NOW)
@@ -126,7 +126,7 @@ async def test_a_keeper_and_a_warden_that_a_session_kills(
     app = ptykill.asgi_app(supervisor, key=None)
     path = f"http://localhost/api/v1/pty/{running.session.id}"
     running.tell("both")
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(TIMEOUT):
         await running.session.wait_exited()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
             answers = [await client.delete(path), await client.delete(path)]

@@ -26,7 +26,7 @@ from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.testing import processes
 from ptykill.testing.adversaries import find
 from ptykill.testing.observer import Observer
-from tests.real.running_program import PATIENCE, SLACK, start, until
+from tests.real.running_program import TIMEOUT, SLACK, start, until
 
 QUICK = "HUP@session 200ms, KILL 15s"
 DEAF = "bash with a deaf job"
@@ -298,7 +298,7 @@ async def test_session_limit(tmp_path: Path, tier: str) -> None:
         with pytest.raises(TooManySessions) as caught:
             await supervisor.spawn(["true"])
         assert (caught.value.code, caught.value.status) == ("TOO_MANY_SESSIONS", 429)
-        await first.session.terminate(grace=PATIENCE)
+        await first.session.terminate(grace=TIMEOUT)
         await start(supervisor, find("polite"), tmp_path)
         with pytest.raises(TooManySessions):
             await supervisor.spawn(["true"])

@@ -1,5 +1,5 @@
-"""What runs beside the host: a warden, which forks keepers, each of which keeps one session.
+"""The processes that run beside a host: the warden, its keepers, and the stub of a leader.
 
-These are processes of their own, with one thread, the standard library, and the pure floor. Read
-`keep` first: it says what a keeper does.
+They import the standard library, `rules/` and `kernel/` alone, so that they start fast and stay
+small. Read `keeper.py` first.
 """

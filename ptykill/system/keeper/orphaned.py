@@ -101,8 +101,8 @@ class OrphanedTeardown:
         assert ourselves is not None
         for member in members(ourselves):
             # The leader has had its SIGHUP from the kernel, and must not clean up twice.
-            heard = number == signal.SIGHUP and member.pid == leader and terminal == 0
-            if not heard and in_reach(reach, member.pid, leader, front):
+            had_it = number == signal.SIGHUP and member.pid == leader and terminal == 0
+            if not had_it and in_reach(reach, member.pid, leader, front):
                 with suppress(OSError):  # EPERM: another user's.
                     deliver(number, member.send)
         ourselves.close()

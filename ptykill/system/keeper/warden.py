@@ -179,7 +179,7 @@ class Warden:
             message = wire.FAILED, error.errno, "keeper"
         else:
             if pid == 0:
-                with suppress(OSError):  # See `again.close`.
+                with suppress(OSError):  # See `retry.close`.
                     self._channel.close()
                 close(self._deaths)
                 with suppress(OSError):

@@ -84,4 +84,4 @@ def _start(host: socket.socket, keeper: _Keeper) -> None:
 
 
 def _nothing() -> None:
-    """Tell nobody."""
+    """Do nothing when the leader has exited: no host waits for it."""

@@ -10,7 +10,7 @@ from ptykill.testing.adversaries.clean_up import CLEAN_UP
 from ptykill.testing.adversaries.daemons import DAEMONS
 from ptykill.testing.adversaries.jobs import JOBS
 from ptykill.testing.adversaries.kernel_features import KERNEL_FEATURES
-from ptykill.testing.adversaries.leaders import LEADERS, LINGERING
+from ptykill.testing.adversaries.leaders import LEADERS, EXITING_LEADERS
 from ptykill.testing.adversaries.members import MEMBERS
 from ptykill.testing.adversaries.output import OUTPUT
 from ptykill.testing.adversaries.program import BASH, Program, bash_with, python, shell
@@ -21,7 +21,7 @@ __all__ = [
     "BASH",
     "ESCAPING",
     "JOBS",
-    "LINGERING",
+    "EXITING_LEADERS",
     "PROGRAMS",
     "Program",
     "bash_with",
@@ -40,5 +40,5 @@ ADVERSARIES = (*PROGRAMS, *JOBS, *ESCAPING)
 
 def find(name: str) -> Program:
     """Return the program of that name."""
-    (found,) = (each for each in (*ADVERSARIES, *LINGERING) if each.name == name)
+    (found,) = (each for each in (*ADVERSARIES, *EXITING_LEADERS) if each.name == name)
     return found

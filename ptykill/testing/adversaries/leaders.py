@@ -5,7 +5,7 @@ from __future__ import annotations
 from ptykill.rules.verdict import ExitStatus, Outcome
 from ptykill.testing.adversaries.program import DONE, KILLED, Program, python
 
-__all__ = ["LEADERS", "LINGERING"]
+__all__ = ["LEADERS", "EXITING_LEADERS"]
 
 LEADERS: tuple[Program, ...] = (
     python("polite", "dies of the hangup", 'touch("ready"); idle()'),
@@ -112,7 +112,7 @@ LEADERS: tuple[Program, ...] = (
     ),
 )
 
-LINGERING: tuple[Program, ...] = (
+EXITING_LEADERS: tuple[Program, ...] = (
     python(
         "leaves a polite child",
         "exits by itself, leaving a child that cleans up when it is hung up",
