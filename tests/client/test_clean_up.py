@@ -11,7 +11,7 @@ from typing import IO, TypeAlias, cast
 
 import pytest
 
-from tests.client.terminals import TIMEOUT, PTYKILL, Terminal
+from tests.client.terminals import PTYKILL, TIMEOUT, Terminal
 
 Start: TypeAlias = Callable[..., Terminal]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ptykill.cli.client.fd_io import read_some, write_all
-from tests.client.terminals import TIMEOUT, PTYKILL
+from tests.client.terminals import PTYKILL, TIMEOUT
 
 
 def shell(script: str) -> subprocess.CompletedProcess[str]:

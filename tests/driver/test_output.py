@@ -270,7 +270,9 @@ async def test_end_requested_tells_a_request_from_an_exit(faked: FakedSession) -
 @pytest.mark.parametrize(
     ("limit", "stall_timeout"), [(0, 1.0), (-1, 1.0), (1, -1.0), (1, math.nan)]
 )
-async def test_attach_refuses_bad_arguments(faked: FakedSession, limit: int, stall_timeout: float) -> None:
+async def test_attach_refuses_bad_arguments(
+    faked: FakedSession, limit: int, stall_timeout: float
+) -> None:
     """A limit below one, or a timeout that is negative or NaN, is an error: nothing is attached."""
     with pytest.raises(ptykill.InvalidArgument):
         faked.session.attach(limit, stall_timeout)

@@ -15,7 +15,7 @@ from ptykill.testing.adversaries import Program
 from ptykill.testing.observer import Observer
 from ptykill.testing.processes import Process
 
-__all__ = ["TIMEOUT", "SLACK", "RunningProgram", "start", "until"]
+__all__ = ["SLACK", "TIMEOUT", "RunningProgram", "start", "until"]
 
 TIMEOUT = 100.0
 """Seconds that anything may take on a slow machine before a test gives up on it."""

@@ -29,7 +29,7 @@ from ptykill.system.kernel.pidfd import Pidfd
 from ptykill.system.kernel.procfs import members
 from ptykill.testing import processes
 from ptykill.testing.adversaries import find, python
-from tests.real.running_program import TIMEOUT, SLACK, RunningProgram, start, until
+from tests.real.running_program import SLACK, TIMEOUT, RunningProgram, start, until
 
 pytestmark = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 

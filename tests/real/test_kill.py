@@ -30,14 +30,14 @@ from ptykill.testing import processes
 from ptykill.testing.adversaries import (
     BASH,
     ESCAPING,
-    JOBS,
     EXITING_LEADERS,
+    JOBS,
     PROGRAMS,
     Program,
     find,
     python,
 )
-from tests.real.running_program import TIMEOUT, SLACK, RunningProgram, start, until
+from tests.real.running_program import SLACK, TIMEOUT, RunningProgram, start, until
 
 TIER = frozenset({Caveat.SCANNED, Caveat.ESCAPEES_UNKNOWN})
 """What the session containment may say of itself in a verdict; the second always."""
@@ -557,10 +557,11 @@ async def test_output_is_resumed_for_a_clean_up(supervisor: Supervisor, stopped_
         "a key in raw input": "m = tcgetattr(0); m[3] &= ~ICANON; tcsetattr(0, TCSANOW, m)",
         "the program": "tcflow(1, TCOOFF)",
     }
+    # No pause(2): a signal that comes just before it would not be handled until the next one.
     script = (
-        "import os, signal\nfrom termios import *\n"
+        "import os, signal, time\nfrom termios import *\n"
         "signal.signal(1, lambda *_: (os.write(1, b'x' * 9000 + b'cleaned'), os._exit(3)))\n"
-        f"os.write(1, b'ready')\n{stops[stopped_by]}\nwhile True: signal.pause()\n"
+        f"os.write(1, b'ready')\n{stops[stopped_by]}\nwhile True: time.sleep(0.05)\n"
     )
     session = await supervisor.spawn(["python3", "-c", script])
     shown = await session.receive()

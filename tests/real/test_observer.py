@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,11 @@ _TIMEOUT = 60.0
 
 def sleeper() -> subprocess.Popen[bytes]:
     """Start a process that lives for a minute."""
-    return subprocess.Popen(["sleep", "60"])
+    program = subprocess.Popen(["sleep", "60"])
+    # The kernel closes what tells Popen of the exec before it sets the new name.
+    while Path(f"/proc/{program.pid}/comm").read_text() != "sleep\n":
+        time.sleep(0.001)
+    return program
 
 
 def test_deaths_are_recorded_while_nobody_asks() -> None:

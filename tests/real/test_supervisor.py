@@ -26,7 +26,7 @@ from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.testing import processes
 from ptykill.testing.adversaries import find
 from ptykill.testing.observer import Observer
-from tests.real.running_program import TIMEOUT, SLACK, start, until
+from tests.real.running_program import SLACK, TIMEOUT, start, until
 
 QUICK = "HUP@session 200ms, KILL 15s"
 DEAF = "bash with a deaf job"

@@ -10,7 +10,7 @@ from ptykill.testing.adversaries.clean_up import CLEAN_UP
 from ptykill.testing.adversaries.daemons import DAEMONS
 from ptykill.testing.adversaries.jobs import JOBS
 from ptykill.testing.adversaries.kernel_features import KERNEL_FEATURES
-from ptykill.testing.adversaries.leaders import LEADERS, EXITING_LEADERS
+from ptykill.testing.adversaries.leaders import EXITING_LEADERS, LEADERS
 from ptykill.testing.adversaries.members import MEMBERS
 from ptykill.testing.adversaries.output import OUTPUT
 from ptykill.testing.adversaries.program import BASH, Program, bash_with, python, shell
@@ -20,8 +20,8 @@ __all__ = [
     "ADVERSARIES",
     "BASH",
     "ESCAPING",
-    "JOBS",
     "EXITING_LEADERS",
+    "JOBS",
     "PROGRAMS",
     "Program",
     "bash_with",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ptykill.rules.verdict import ExitStatus, Outcome
 from ptykill.testing.adversaries.program import DONE, KILLED, Program, python
 
-__all__ = ["LEADERS", "EXITING_LEADERS"]
+__all__ = ["EXITING_LEADERS", "LEADERS"]
 
 LEADERS: tuple[Program, ...] = (
     python("polite", "dies of the hangup", 'touch("ready"); idle()'),
