@@ -105,7 +105,7 @@ class KeeperContainment:
         session = self._session
         if isinstance(session, LiveKeeper) and session.reusable and not self._given_back:
             self._given_back = True
-            self._give_back(self._keeper.release())
+            self._give_back(self._keeper)
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal, and SIGCONT after it unless it stops or kills, to those there now."""

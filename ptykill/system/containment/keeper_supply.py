@@ -75,12 +75,14 @@ class KeeperSupply:
         return keeper
 
     def give_back(self, keeper: KeeperHandle) -> None:
-        """Take a keeper whose session is over, for another session."""
+        """Take the keeper of a session that is over, for another one, if there is room.
+
+        One for which there is none stays with its handle: it exits when that is closed, and so not
+        while other sessions are being ended.
+        """
         ours = keeper.warden is self._warden and self._warden.open
         if ours and len(self._idle) < _MOST_IDLE:
-            self._idle.append(keeper)
-        else:
-            keeper.close()
+            self._idle.append(keeper.release())
 
     def prepare(self) -> float:
         """Have a keeper ready for the next session, and not too many.
