@@ -198,7 +198,7 @@ async def at_the_limit(way: str) -> int:
             os.close(ballast.pop())
             with contextlib.suppress(ptykill.SpawnError):
                 session = await supervisor.spawn(["sleep", "60"])
-        for _ in range(8):  # What is held for a kill, and for the next birth, comes and goes.
+        for _ in range(12):  # For the reserve, an idle keeper, and a spawn: they come and go.
             os.close(ballast.pop())
         ended = 0
         for _ in range(20):
