@@ -12,7 +12,8 @@
 
 Arguments go to the last tool that a command runs: ``unit -k keeper``, ``lint --fix``.
 All tests run side by side, since most of them wait; chosen ones run in turn, but with ``-n auto``.
-``test`` runs those that have failed again, in turn: a defect fails twice, a busy machine does not.
+``test`` runs those that have failed again, in turn, since side by side they make the machine busy;
+both results are shown, and a defect that shows rarely may pass the second time.
 All it needs is a Python with pip. The rest goes into ``.venv`` and ``.venv-wheel-3.*`` beside this
 file; each is made anew when what ``pyproject.toml`` asks for, or the Python, has changed.
 """

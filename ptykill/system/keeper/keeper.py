@@ -40,8 +40,7 @@ _PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 0.5
 _RENEW_DELAY = 0.2
 """Seconds after a session's end to check what the session left, unless an order comes before that.
 
-Sessions may be ending beside it, which the check would make slower: 500 at once took half as long
-again with a delay of 2 ms.
+Sessions may be ending beside it, and the check takes processor time from them.
 """
 _MOST_SESSIONS = 1000
 """A keeper has no more sessions than these, one after the other: it does not collect garbage."""
