@@ -1,8 +1,8 @@
-"""The HTTP face: sessions created, shown, talked to and killed, in any ASGI or WSGI host.
+"""The HTTP API: clients create, list, attach to and kill sessions, in any ASGI or WSGI server.
 
-`ptykill.http.api.Api` is the whole of it without I/O: a request goes in, an operation or a response
-comes out. The apps read requests, have the operations carried out, and write responses; a server
-that is neither ASGI nor WSGI makes a `Request` of its own, and awaits `AsgiApp.respond`.
+`ptykill.http.api.Api` is the API without I/O: it turns a request into an operation or a response.
+The apps read requests, carry out the operations, and write responses. A server that is neither
+ASGI nor WSGI makes a `Request` itself, and awaits `AsgiApp.respond`.
 """
 
 from ptykill.http.messages import Request, Response

@@ -1,18 +1,17 @@
-"""The HTTP face without I/O: what a request asks for, and how what came of it is told.
+"""The HTTP API without I/O: turns requests into operations, and results into responses.
 
     refusal = api.refuse(request)  # Before its body is received.
     asked = api.read(request)
     if isinstance(asked, Response):
-        return asked  # nothing is to be done
+        return asked  # There is no operation to carry out.
     try:
         return api.answer(await perform(supervisor, asked, tokens))
     except Exception as error:
         return api.fail(error)
 
-A path that is unknown is refused first (404), then a `Host` or
-`Origin` that is not allowed (403), then a client
-without the key (401), then a method that the path does not have (405): nothing about the sessions
-can be learned without the key.
+The checks have an order: an unknown path (404), a `Host` or `Origin` that is not allowed (403), a
+missing or wrong key (401), a method that the path does not have (405). So a client without the key
+learns nothing about the sessions.
 """
 
 from __future__ import annotations
@@ -39,26 +38,26 @@ __all__ = ["DEFAULT_PREFIX", "Api", "Result"]
 
 DEFAULT_PREFIX = "/api/v1/pty"
 Result = Verdict | schema.SessionRecord | schema.Sessions | schema.Created | None
-"""What comes of an operation."""
+"""The result of an operation."""
 
 _SECONDS = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-"""What a grace looks like. Python's float() takes more: nan, inf, 1_0, spaces, other digits."""
+"""The syntax of a grace. Python's float() takes more: nan, inf, 1_0, spaces, other digits."""
 _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.ASCII)
 
 
 class _Resource(NamedTuple):
-    """What a path names: a session, or "" for all of them, and what of it."""
+    """What a path names: a session, "" for all of them, and a part of it (``resize``, ``ws``)."""
 
     session_id: str
     part: str = ""
 
 
 class Api:
-    """One mount of the API: its key, its prefix, and what it lets clients do.
+    """Reads the requests to one mount of the API, and makes their responses.
 
     The parameters are those of `ptykill.asgi_app`; ``body_limit`` is the longest body in bytes,
-    ``program_hosts`` are names that only programs may ask by (`HostRules`).
+    ``program_hosts`` are hosts that only programs, not browsers, may name (`HostRules`).
     Raises `InvalidArgument` and `InvalidGrace`.
     """
 
@@ -89,15 +88,15 @@ class Api:
 
     def openapi(self, version: str) -> Response:
         """Return the OpenAPI document of this mount."""
-        told = openapi.document(
+        document = openapi.document(
             self.prefix, version, spawning=self._spawning, grace_cap=self._grace_cap
         )
-        return json_response(200, told)
+        return json_response(200, document)
 
     def refuse(self, request: Request) -> Response | None:
-        """Return the answer to a request that is refused whatever its body is; else None.
+        """Return the response to a request that is refused whatever its body is; else None.
 
-        Its body, which may not have been received yet, is not looked at.
+        This does not read the body, which may not have been received yet.
         """
         resource = self._resource(request.path)
         if resource is None:
@@ -119,18 +118,21 @@ class Api:
         return None if length is None or length <= self.body_limit else self.too_long(request)
 
     def too_long(self, request: Request) -> Response:
-        """Answer a request with a body above the limit."""
+        """Return the response to a request with a body above the limit."""
         if request.method == "POST":
             return self.fail(InvalidArgument(self._limit))
         return error_response(413, "BODY_TOO_LARGE", self._limit)
 
     def read(self, request: Request) -> Operation | Response:
-        """Return what is asked for, or the answer if nothing is to be done. Never raises."""
+        """Return the operation that a request asks for, or the response that refuses it.
+
+        Never raises.
+        """
         refusal = self.refuse(request)
         return self.read_admitted(request) if refusal is None else refusal
 
     def read_admitted(self, request: Request) -> Operation | Response:
-        """As `read`, for a request that `refuse` was asked about already, and did not refuse."""
+        """Do as `read`, for a request for which `refuse` has returned None already."""
         if len(request.body) > self.body_limit:
             return self.too_long(request)
         resource = self._resource(request.path)
@@ -141,7 +143,7 @@ class Api:
             return self.fail(error)
 
     def read_attach(self, request: Request) -> Attach | Response:
-        """Return whom a WebSocket is to be attached to, or the answer that refuses it."""
+        """Return the attach that a WebSocket asks for, or the response that refuses it."""
         resource = self._resource(request.path)
         if resource is None or resource.part != "ws":
             return _NOTHING_HERE
@@ -152,11 +154,11 @@ class Api:
             return refusal
         tokens = [value.decode("latin-1") for value in request.header(b"x-pty-token")]
         tokens += _values(request.query, "token")
-        # The header and the query may both have it, as with one of the public clients.
+        # A client may send the token in the header and in the query: one of the public ones does.
         return Attach(resource.session_id, tokens[0] if len(set(tokens)) == 1 else "")
 
     def answer(self, result: Result, status: int = 200) -> Response:
-        """Tell what came of an operation."""
+        """Return the response for the result of an operation."""
         match result:
             case Verdict():
                 return _answer_kill(result)
@@ -167,13 +169,13 @@ class Api:
         return json_response(status, msgspec.to_builtins(result))
 
     def fail(self, error: Exception) -> Response:
-        """Tell that an operation failed; the details of a crash go to the log only."""
+        """Return the response for a failed operation; the details of a crash go to the log only."""
         if isinstance(error, PtykillError) and error.code != "INTERNAL_ERROR":
             return error_response(error.status, error.code, str(error))
         log.event(logging.ERROR, "http.crashed", exc_info=error)
-        return error_response(500, "INTERNAL_ERROR", "something went wrong here; the log has it")
+        return error_response(500, "INTERNAL_ERROR", "an internal error: see the server's log")
 
-    # --- what is asked for ------------------------------------------------------------------------
+    # --- reading requests -------------------------------------------------------------------------
 
     def _resource(self, path: str) -> _Resource | None:
         if path == self.prefix or (not self.prefix and path == "/"):
@@ -211,7 +213,7 @@ class Api:
                 return error_response(
                     426,
                     "UPGRADE_REQUIRED",
-                    "there is a WebSocket here, and nothing else",
+                    "this path takes WebSockets only",
                     (b"upgrade", b"websocket"),
                     (b"connection", b"upgrade"),
                 )
@@ -229,7 +231,7 @@ class Api:
         return f"a body is at most {self.body_limit} bytes"
 
     def _grace(self, query: str) -> float | None:
-        """Return the grace that a query asks for; other parameters are ignored."""
+        """Return the grace in a query, None if there is none; ignore other parameters."""
         graces = _values(query, "grace")
         if not graces:
             return None
@@ -248,14 +250,14 @@ def _is_json(request: Request) -> bool:
 
 
 def _length(request: Request) -> int | None:
-    """Return how long a request says that its body is."""
-    for told in request.header(b"content-length"):
-        if told.isdigit():
-            return int(told[:19])  # int() refuses thousands of digits.
+    """Return the length of the body that ``Content-Length`` gives, None without that header."""
+    for value in request.header(b"content-length"):
+        if value.isdigit():
+            return int(value[:19])  # int() refuses thousands of digits.
     return None
 
 
-_NOTHING_HERE = error_response(404, "NOT_FOUND", "there is nothing here")
+_NOTHING_HERE = error_response(404, "NOT_FOUND", "there is no such path")
 
 
 def _values(query: str, name: str) -> list[str]:
@@ -263,7 +265,7 @@ def _values(query: str, name: str) -> list[str]:
 
 
 def _number(query: str, name: str, least: int, most: int) -> int | None:
-    """Return the number that a query has by this name. Raises `InvalidArgument`."""
+    """Return the number in a query's parameter, None if there is none. Raises `InvalidArgument`."""
     values = _values(query, name)
     if not values:
         return None
@@ -273,18 +275,18 @@ def _number(query: str, name: str, least: int, most: int) -> int | None:
     return int(values[0])
 
 
-# --- how a kill is told ---------------------------------------------------------------------------
+# --- the response to a kill -----------------------------------------------------------------------
 
 _CODES = (
     ("not permitted", "KILL_NOT_PERMITTED"),
     ("uninterruptible", "KILL_UNINTERRUPTIBLE"),
     ("traces it", "LEADER_TRACED"),
 )
-"""What `Survivor.why` speaks of, and the code that says so; the first that fits anybody."""
+"""Words in `Survivor.why`, and their error code; the first that fits any survivor is taken."""
 
 
 def _answer_kill(verdict: Verdict) -> Response:
-    """Answer 204 if, and only if, nothing of the session is left."""
+    """Answer 204 if, and only if, no process of the session is left."""
     caveats = _caveats(verdict)
     if verdict.empty:
         parts = (("hup", verdict.grace), ("kill", verdict.kill), ("total", verdict.took))
@@ -293,19 +295,19 @@ def _answer_kill(verdict: Verdict) -> Response:
     survivors = verdict.survivors
     whys = [survivor.why for survivor in survivors]
     codes = (code for words, code in _CODES if any(words in why for why in whys))
-    left = "; ".join(map(_told, survivors)) or "what is left of it could not be told"
+    left = "; ".join(map(_description, survivors)) or "its processes could not be listed"
     unproven = Caveat.UNPROVEN in verdict.caveats and not survivors
     if unproven:
-        left = "its keeper was killed, nothing of it is found any more, and nobody can prove it"
+        left = "its keeper was killed; no process of it is found, but its end can't be proved"
     code = next(codes, "SESSION_UNPROVEN" if unproven else "SESSION_NOT_EMPTY")
     return error_response(500, code, f"the session is not over: {left}", *caveats)
 
 
 def _caveats(verdict: Verdict) -> Headers:
-    """Return the header that tells what the verdict can't know, if there is anything."""
-    told = ", ".join(sorted(verdict.caveats))
-    return ((b"ptykill-caveats", told.encode("ascii")),) if told else ()
+    """Return the header that lists the verdict's caveats, if it has any."""
+    caveats = ", ".join(sorted(verdict.caveats))
+    return ((b"ptykill-caveats", caveats.encode("ascii")),) if caveats else ()
 
 
-def _told(survivor: Survivor) -> str:
+def _description(survivor: Survivor) -> str:
     return f"pid {survivor.pid} ({survivor.name}, state {survivor.state}): {survivor.why}"

@@ -1,4 +1,4 @@
-"""The API as an ASGI 3 app, for any server and to be mounted in any framework."""
+"""The API as an ASGI 3 app, for any ASGI server and framework."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ __all__ = ["Application", "path_below", "send_response"]
 
 T = TypeVar("T")
 
-_WRONG_LOOP = "a Supervisor is for servers that run on trio; give asgi_app a Host for any other"
+_WRONG_LOOP = "a Supervisor needs a server that runs on trio; with another, give asgi_app a Host"
 
 
 class Application:
-    """Made by `ptykill.asgi_app`."""
+    """The app that `ptykill.asgi_app` returns."""
 
     def __init__(self, api: Api, target: Supervisor | Host, owner: Owner = SAME_USER) -> None:
         self._api = api
@@ -64,14 +64,14 @@ class Application:
             case "websocket":
                 await self._attach(scope, receive, send)
             case other:
-                msg = f"not a scope that is known: {other!r}"
+                msg = f"unknown scope type: {other!r}"
                 raise ValueError(msg)
 
     # --- requests ---------------------------------------------------------------------------------
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _request(scope, self._api.prefix)
-        # The key first: a body takes room, and time.
+        # Check the key before the body is received: a body takes memory and time.
         response = self._api.refuse(request)
         create: Create | None = None
         unread = _has_body(request, scope)
@@ -81,15 +81,15 @@ class Application:
                 with self._bodies.room() as room:
                     body = await _receive_body(receive, self._api.body_limit, room)
                     if body is None:
-                        return  # The client has gone before it had asked.
+                        return  # The client has disconnected before it sent the whole body.
                     unread = False
                     asked = self._api.read_admitted(dataclasses.replace(request, body=body))
                     if isinstance(asked, Create):
                         create = asked
                     else:
-                        # Whether the client is still there is not asked: a teardown goes on without
-                        # it, in the supervisor's own task, and so does this wait, unless the server
-                        # cancels it.
+                        # The client may disconnect meanwhile, which is not checked: a teardown goes
+                        # on without it, in the supervisor's own task. So does this wait, unless the
+                        # server cancels it.
                         response, _ = await self._respond(asked)
             except _TooLong:
                 response = self._api.too_long(request)
@@ -102,8 +102,8 @@ class Application:
             return
         assert response is not None
         if unread and response.status in _ABOUT_BODIES:
-            # A server that closes a connection with something unread resets it, and the client may
-            # lose the answer: so it is read as far as that does not take long.
+            # The kernel resets a connection that is closed with unread data, and the client may
+            # lose the answer. So read the body first, within a limit of time and size.
             unread = not await _discard_body(
                 receive, limits.REFUSED_BODY_SECONDS, limits.REFUSED_BODY
             )
@@ -112,35 +112,35 @@ class Application:
             await _discard_body(receive, limits.BODY_SECONDS)
 
     async def _serve_create(self, asked: Create, receive: Receive, send: Send) -> None:
-        """Answer a create; kill the session if the client has left before it could be told of it.
+        """Answer a create; kill the session if the client disconnects before the answer is sent.
 
-        Nobody else has its id and its token.
+        No other client has the session's id and token.
         """
         created: Session | None = None
-        told = False
+        sent = False
         try:
             async with watch_disconnect(receive) as left:
                 response, created = await self._respond(asked)
                 gone = await left()
             if not gone:
                 await send_response(response, send)
-                told = True
+                sent = True
         finally:
-            if created is not None and not told:
+            if created is not None and not sent:
                 self._end_undelivered(created)
 
     async def respond(self, request: Request) -> Response:
-        """Answer a request, in whatever way it came. Never raises for what a client can do."""
+        """Return the response to a request of any server. Never raises for what a client sends."""
         response, _ = await self._respond(self._api.read(request))
         return response
 
     async def _respond(self, asked: Operation | Response) -> tuple[Response, Session | None]:
-        """Return the answer to a request, and the session that it has created, if any."""
+        """Return the response to a request, and the session that it has created, if any."""
         if isinstance(asked, Response):
             return asked, None
         try:
             performed = await self._run(partial(self._perform, asked))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+        except Exception as error:  # noqa: BLE001 - the client gets an answer to any error
             return self._api.fail(error), None
         return self._api.answer(performed.result), performed.created
 
@@ -156,7 +156,7 @@ class Application:
     # --- WebSockets -------------------------------------------------------------------------------
 
     async def _attach(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()  # That it wants to connect.
+        await receive()  # ``websocket.connect``
         asked = self._api.read_attach(_request(scope, self._api.prefix))
         try:
             found = asked if isinstance(asked, Response) else await self._find(asked)
@@ -179,10 +179,10 @@ class Application:
 
         return await self._run(found)
 
-    # --- the rest ---------------------------------------------------------------------------------
+    # --- lifespan, and the supervisor's trio run --------------------------------------------------
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Answer the server's lifespan; the supervisor's is its owner's business."""
+        """Answer the server's lifespan messages; the supervisor's owner opens and closes that."""
         while True:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
@@ -202,7 +202,7 @@ class Application:
             self._check_loop()
             return await async_fn(target)
 
-        async def there() -> T:  # Only there is it sure that the supervisor is open.
+        async def there() -> T:  # In the host's trio run, where the supervisor is open for sure.
             return await async_fn(target.supervisor)
 
         return await target.acall(there)
@@ -223,10 +223,10 @@ def _request(scope: Scope, prefix: str, body: bytes = b"") -> Request:
 
 
 def path_below(scope: Scope, prefix: str) -> str:
-    """Return the path below what the app is mounted at.
+    """Return the path of a request without the path that the app is mounted at.
 
-    ASGI has the path include ``root_path``; some servers and frameworks leave it out, so it is
-    taken away only where it is, and where what remains is ours.
+    By the ASGI specification ``path`` includes ``root_path``, but some servers and frameworks leave
+    it out. So remove it only where it is there, and where the rest begins with our prefix.
     """
     path: str = scope["path"]
     root = scope.get("root_path", "").rstrip("/")
@@ -235,17 +235,17 @@ def path_below(scope: Scope, prefix: str) -> str:
 
 
 class _TooLong(Exception):
-    """A body is above the limit."""
+    """Raised for a body above the limit."""
 
 
 _NO_ROOM = error_response(503, "TOO_MANY_BODIES", "too many bodies are arriving; nothing was done")
 _ABOUT_BODIES = (400, 413, 415, 503)
-"""How requests are refused that have the key, for what their bodies are."""
+"""Statuses of requests that have the key, and are refused for their body."""
 _TOO_LATE = error_response(408, "BODY_TIMEOUT", "the body did not arrive in time")
 
 
 async def _receive_body(receive: Receive, limit: int, room: BodyShare) -> bytes | None:
-    """Return the body; None if it was cut off.
+    """Receive a request's body, and return it; None if the client disconnects meanwhile.
 
     Raises `_TooLong`, `TooManyBodies`, and TimeoutError.
     """
@@ -265,19 +265,19 @@ async def _receive_body(receive: Receive, limit: int, room: BodyShare) -> bytes 
 
 
 def _has_body(request: Request, scope: Scope) -> bool:
-    """Return whether a request has a body, as far as can be told: HTTP/2 need not say so."""
-    told = request.header(b"content-length") or request.header(b"transfer-encoding")
-    return bool(told) or scope.get("http_version", "1.1") not in {"1.0", "1.1"}
+    """Return whether a request may have a body: HTTP/2 needs no header for one."""
+    announced = request.header(b"content-length") or request.header(b"transfer-encoding")
+    return bool(announced) or scope.get("http_version", "1.1") not in {"1.0", "1.1"}
 
 
 async def _discard_body(receive: Receive, seconds: float, most: float = math.inf) -> bool:
-    """Receive what comes of a body that is refused, and keep nothing of it.
+    """Receive the body of a refused request, and discard it.
 
-    Return whether that was all: no more than ``most`` bytes in so many seconds. hypercorn never
-    closes a connection on which chunks wait to be received. uvicorn says at once, if there was an
-    answer, that the request is over.
+    Return whether it was received to its end, within ``most`` bytes and ``seconds``. hypercorn
+    never closes a connection on which chunks wait to be received. uvicorn ends the body at once if
+    the answer has been sent.
     """
-    # Whatever a server makes of it: the answer does not depend on it.
+    # Suppress a server's errors: the answer does not depend on the body.
     with suppress(Exception):
         async with time_limit(seconds):
             received = 0
@@ -290,7 +290,7 @@ async def _discard_body(receive: Receive, seconds: float, most: float = math.inf
 
 
 async def _deny(response: Response, scope: Scope, send: Send) -> None:
-    """Turn a WebSocket away before its handshake, with an answer if the server can send one."""
+    """Refuse a WebSocket before its handshake, with a response if the server can send one."""
     if "websocket.http.response" in scope.get("extensions", {}):
         await send_response(response, send, "websocket.http.response")
     else:
@@ -298,7 +298,7 @@ async def _deny(response: Response, scope: Scope, send: Send) -> None:
 
 
 async def send_response(response: Response, send: Send, kind: str = "http.response") -> None:
-    """Send an answer: to a request, or in place of a WebSocket."""
+    """Send a response: to a request, or to a WebSocket that is refused."""
     headers = [[name, value] for name, value in response.headers]
     await send({"type": f"{kind}.start", "status": response.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": response.body, "more_body": False})

@@ -1,4 +1,4 @@
-"""The types of ASGI 3: what a server passes to an app, and an app to the next."""
+"""The types of ASGI 3: scopes, messages, and the functions that carry them."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 AsgiCallable: TypeAlias = Callable[
     [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
 ]
-"""Any ASGI 3 app, with whatever types its framework has for a scope and for messages."""
+"""Any ASGI 3 app, with any framework's types for scopes and messages."""

@@ -15,21 +15,21 @@ from ptykill.rules import validate
 __all__ = ["LOOPBACK_HOSTS", "PROGRAM_HOSTS", "BearerKey", "HostRules", "checked_key"]
 
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.0/8", "::1")
-"""What a client on the same machine calls a server in ``Host``."""
+"""Patterns of ``Host`` by which a client on the same machine names a server."""
 PROGRAM_HOSTS = ("*.local",)
-"""What only a program may call it: the public clients send ``Host: SANDBOX.local`` on loopback.
+"""Patterns of ``Host`` that only programs may use: the public clients send ``SANDBOX.local``.
 
-``evil.local`` may be a name of anybody's that resolves to this machine (DNS rebinding). The name of
-a page that asks is then in its browser's ``Host``, with the port unless that is 80.
+An attacker may have ``evil.local`` resolve to this machine (DNS rebinding). A browser then sends
+that name, the name of the attacker's page, in ``Host``, with the port unless that is 80.
 """
 
 _BROWSER = (b"accept-language", b"cookie", b"referer", b"sec-fetch-", b"sec-ch-")
-"""Beginnings of headers that browsers send and pages can't leave out; the public clients do not."""
+"""Prefixes of headers that browsers send, and pages can't remove; the public clients send none."""
 
 
 def checked_key(key: str) -> bytes:
-    """Return the bytes of a key. Raises `InvalidArgument` for what can't be one."""
-    # An empty key would be one that everybody has: an unset variable, most likely.
+    """Return the bytes of a key. Raises `InvalidArgument` for an invalid key."""
+    # An empty key is most likely an unset variable, and would admit every client.
     validate.text("key", key)
     if not key or not key.isprintable() or " " in key:
         msg = "a key is one or more printable characters without spaces; None means no key"
@@ -38,21 +38,21 @@ def checked_key(key: str) -> bytes:
 
 
 class BearerKey:
-    """Knows the key; None means that the host has authenticated whoever gets here."""
+    """Checks the key of requests; None means that the host has authenticated the clients."""
 
     def __init__(self, key: str | None) -> None:
         self._key = None if key is None else checked_key(key)
 
     def refusal(self, request: Request) -> Response | None:
-        """Return the answer to a request without the key.
+        """Return the response to a request without the key; None if it has the key.
 
-        How long that takes does not tell how nearly a key was right.
+        The comparison takes constant time, so that its time reveals nothing about the key.
         """
         if self._key is None:
             return None
         values = request.header(b"authorization")
         scheme, _, token = (values[0] if len(values) == 1 else b"").partition(b" ")
-        # As bytes: compare_digest refuses a str that is not ASCII, and a header may be anything.
+        # As bytes: compare_digest refuses a str that is not ASCII, and a header may have any bytes.
         right = hmac.compare_digest(token.strip(b" "), self._key)
         if right and scheme.lower() == b"bearer":
             return None
@@ -62,14 +62,14 @@ class BearerKey:
 
 
 class HostRules:
-    """Knows by which names it may be asked, and from which pages.
+    """Checks the ``Host`` and ``Origin`` of requests.
 
-    ``hosts`` are patterns for ``Host``, without port and brackets; None takes any. Names match with
-    wildcards. Addresses are compared as addresses: ``127.0.0.1``, ``10.0.0.0/8``, ``::1``, and
-    ``10.*`` is no pattern for ``10.evil.example``. ``program_hosts`` are names that are taken as
-    well, without a port, from what is no browser. A request that names its ``Origin``, as a browser
-    does, has to come from a page of this machine or of the host that it asks, or of one of
-    ``origins``, which are patterns too (``https://*.example.org``).
+    ``hosts`` are patterns for ``Host``, without port and brackets; None allows any. Names match
+    with wildcards. Addresses are compared as addresses: ``127.0.0.1``, ``10.0.0.0/8``, ``::1``; and
+    ``10.*`` does not match ``10.evil.example``. ``program_hosts`` are patterns for ``Host`` that
+    are allowed as well, without a port, in requests that do not come from a browser. A browser
+    sends the ``Origin`` of the page that makes a request. It must be an origin on loopback, or on
+    the request's own ``Host``, or match one of ``origins`` (such as ``https://*.example.org``).
     """
 
     def __init__(
@@ -83,34 +83,32 @@ class HostRules:
         self._origins = tuple(origin.lower() for origin in origins)
 
     def refusal(self, request: Request) -> Response | None:
-        """Return the answer to a request from where none may come."""
+        """Return the response to a request with a forbidden ``Host`` or ``Origin``; else None."""
         asked = b"//" + b",".join(request.header(b"host"))
         host = _name(asked)
         by_program = False
         if self._hosts is not None and not any(each.fits(host) for each in self._hosts):
             by_program = any(each.fits(host) for each in self._programs)
             if not by_program or _has_port(asked) or _is_browser(request):
-                return error_response(403, "HOST_NOT_ALLOWED", "there is no such host here")
+                return error_response(403, "HOST_NOT_ALLOWED", "this Host is not allowed")
         for origin in request.header(b"origin"):
             place = _name(origin)
             own = place == host and not by_program
             if not ((place and (own or _is_loopback(place))) or self._is_origin(origin, place)):
-                return error_response(
-                    403, "ORIGIN_NOT_ALLOWED", "a page of another origin may not ask"
-                )
+                return error_response(403, "ORIGIN_NOT_ALLOWED", "this Origin is not allowed")
         return None
 
     def _is_origin(self, origin: bytes, place: str) -> bool:
-        told = origin.decode("latin-1").lower()
+        text = origin.decode("latin-1").lower()
         for pattern in self._origins:
             of_address = _is_numeric(_name(pattern.encode("latin-1", "replace")))
-            if fnmatchcase(told, pattern) and not (of_address and _address(place) is None):
+            if fnmatchcase(text, pattern) and not (of_address and _address(place) is None):
                 return True
         return False
 
 
 class _Pattern:
-    """What one name may be."""
+    """A pattern for the name or the address of a host."""
 
     def __init__(self, text: str) -> None:
         self._text = text.lower()
@@ -118,7 +116,7 @@ class _Pattern:
         self._numeric = _is_numeric(self._text)
 
     def fits(self, name: str) -> bool:
-        """Return whether it may be this name."""
+        """Return whether a name, or an address, matches."""
         if self._network is not None:
             address = _address(name)
             return address is not None and address in self._network
@@ -128,7 +126,7 @@ class _Pattern:
 
 
 def _is_numeric(pattern: str) -> bool:
-    """Return whether a pattern can be meant for addresses only."""
+    """Return whether a pattern can only mean IPv4 addresses."""
     return bool(set(pattern) & set("0123456789")) and set(pattern) <= set("0123456789.*?")
 
 
@@ -159,7 +157,7 @@ def _has_port(url: bytes) -> bool:
 
 
 def _is_browser(request: Request) -> bool:
-    """Return whether a request has what no browser leaves out."""
+    """Return whether a request has a header that only browsers send."""
     agents = request.header(b"user-agent")
     return any(name.startswith(_BROWSER) for name, _ in request.headers) or any(
         agent.lower().startswith(b"mozilla/") for agent in agents

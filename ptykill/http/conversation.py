@@ -1,7 +1,7 @@
 """Connects one WebSocket client to a session: its input goes to the terminal, output comes back.
 
-It is in trio, whatever the server is on; `Receive` and `Send` are an ASGI server's, or run in
-its loop from here (`ptykill.embedding.loops`).
+This code runs in trio. `Receive` and `Send` are those of the ASGI server; if that runs on asyncio,
+they are called in its event loop (`ptykill.embedding.loops`).
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ptykill.http.input_queue import InputQueue
 __all__ = ["SILENT", "SendSome", "batch_sender", "run_conversation"]
 
 SendSome: TypeAlias = Callable[..., Awaitable[int]]
-"""Sends the first of some messages, as many as go quickly, and returns how many: at least one."""
+"""Sends the first of several messages, and returns how many it has sent: at least one."""
 
 _HELD_BACK = 1 << 20
-"""Bytes that may wait for a client: until it is ready, and whenever it is slow."""
+"""Bytes of output that are kept for a client that is not ready yet, or is slow."""
 _AT_ONCE = 8 * (frames.LARGEST - 1)
 _CLOSE_TIMEOUT = 1.0
-"""Seconds of silence that a client has to answer our close."""
+"""Time-out for a client's answer to our close, in seconds since its last message."""
 _SILENCE = 60.0
-"""Seconds after which a client is dead that has taken nothing, and said nothing, meanwhile."""
+"""Time-out for a client that reads nothing and sends nothing, in seconds."""
 SILENT = "silent"
-"""Why a dead client is let go, in a server's message of its disconnect as well."""
+"""The close reason for such a client, also in the disconnect message of `ptykill serve`."""
 _BATCH_SECONDS = 1.0
-"""Seconds after which no other message is sent before it is told how many were."""
+"""Seconds after which a batch returns, instead of sending its next message."""
 
 
 class _Close(NamedTuple):
@@ -48,9 +48,9 @@ class _Close(NamedTuple):
 
 
 def batch_sender(send: Send) -> SendSome:
-    """Return what sends several messages: the way from trio to a server's loop takes its time.
+    """Return a function that sends several messages with one switch from trio to the server's loop.
 
-    A client that is slow has its time for each of them.
+    It returns early with a slow client, so that the time-out is for one message, not for all.
     """
 
     async def send_some(*messages: Message) -> int:
@@ -66,9 +66,9 @@ def batch_sender(send: Send) -> SendSome:
 
 
 async def run_conversation(session: Session, receive: Receive, send: SendSome) -> None:
-    """Talk until the client goes away, or the session's leader is dead and all has been told.
+    """Relay input and output until the client disconnects, or the leader is dead and all is sent.
 
-    What the client typed before that is still typed after it, if the program reads it.
+    Input that the client has sent before is still written to the terminal, if the program reads it.
     """
     typed = InputQueue(session)
     async with trio.open_nursery() as nursery:
@@ -98,18 +98,19 @@ class _Conversation:
         self._all = trio.CancelScope()
         self._sending = trio.CancelScope()
         self._send_lock = trio.Lock()
-        """Held by whoever sends, so that no frame is cut off in its middle."""
+        """Held while a frame is sent, so that no cancellation cuts a frame off in its middle."""
 
     async def hold(self) -> bool:
-        """Talk, and return whether the client has been told goodbye, and is to answer it."""
+        """Relay input and output; return whether a close was sent, which the client must answer."""
         with self._attachment, self._all:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_dropped)
                 nursery.start_soon(self._send_output)
                 await self._receive_all()
-                self._attachment.close()  # From here on it holds nobody back.
-                # Not before nobody receives any more: until then granian sends no close. And not
-                # before nobody sends any more: for servers that is a mistake, after a close.
+                self._attachment.close()  # From here on it does not slow the session down.
+                # Send the close only after the last receive, since granian sends none while a
+                # receive is pending; and after the last send, since a send after a close is an
+                # error to servers.
                 if self._close is not None:
                     with trio.move_on_after(_SILENCE):
                         await self._send_close(*self._close)
@@ -117,7 +118,7 @@ class _Conversation:
         return self._close is not None and not self._all.cancelled_caught
 
     def _end(self, code: int, reason: str) -> None:
-        """Have the conversation end with this code and reason; the first is the one."""
+        """End the conversation with this code and reason; a second call changes neither."""
         self._close = self._close or _Close(code, reason)
         self._receiving.cancel()
 
@@ -130,17 +131,17 @@ class _Conversation:
         log.event(logging.WARNING, name, session_id=self._session.id, code=code, reason=reason)
 
     async def _watch_dropped(self) -> None:
-        """Turn the client away when it is too slow, or was never ready."""
+        """Close the WebSocket of a client that is too slow, or was never ready."""
         await self._attachment.dropped.wait()
         self._drop_client("too slow" if self._ready.is_set() else "never ready")
 
     # --- from the client --------------------------------------------------------------------------
 
     async def _receive_all(self) -> None:
-        """Do what the client says, until it is gone, or is to be told goodbye.
+        """Carry out the client's messages, until it disconnects or the conversation ends.
 
-        A close or a resize is seen at once, whatever was typed before it: typing goes on beside.
-        Only where very much was typed nothing more is received while the program reads it.
+        Input is queued and written by another task, so that a close or a resize behind it takes
+        effect at once. Only if the queue is full, receiving waits until the program reads.
         """
         with self._receiving:
             while True:
@@ -148,7 +149,7 @@ class _Conversation:
                 self._sending.deadline = trio.current_time() + _SILENCE  # The client lives.
                 if message["type"] == "websocket.disconnect":
                     if (message.get("code"), message.get("reason")) == (1013, SILENT):
-                        self._log_drop(1013, SILENT)  # `ptykill serve` has told it.
+                        self._log_drop(1013, SILENT)  # Found by `ptykill serve`, by its PINGs.
                     return
                 data = message.get("bytes")
                 try:
@@ -173,13 +174,13 @@ class _Conversation:
     # --- to the client ----------------------------------------------------------------------------
 
     async def _send_output(self) -> None:
-        """Tell all that the terminal writes, how the leader ended, and goodbye."""
+        """Send all output of the terminal, then the leader's exit code; then end."""
         with self._output_scope:
             await self._ready.wait()
             try:
                 while output := await self._attachment.receive(_AT_ONCE):
                     await self._send_messages(*map(_binary, frames.output_frames(output)))
-                if self._close is None:  # The output is over, and not the conversation.
+                if self._close is None:  # The output has ended before the conversation.
                     await self._send_exit()
             except AttachmentDropped:
                 pass  # `_watch_dropped` closes.
@@ -195,20 +196,20 @@ class _Conversation:
             self._end(1000, f"exit:{-1 if code is None else code}")
 
     async def _send_close(self, code: int, reason: str) -> None:
-        """Close, after the frame that is on its way: a client that is slow has to take it first."""
+        """Send a close, after the frame that is being sent: a slow client must read that first."""
         async with self._send_lock:
             self._output_scope.cancel()
         await self._silent.wait()
         await self._send_messages({"type": "websocket.close", "code": code, "reason": reason})
 
     async def _send_messages(self, *messages: Message) -> None:
-        """Send something; if nobody takes it, the conversation is over."""
+        """Send messages; end the conversation if the client does not read them."""
         while messages:
             async with self._send_lock:
                 try:
                     with trio.move_on_after(_SILENCE) as self._sending:
                         messages = messages[await self._send(*messages) :]
-                except OSError:  # The client has gone without a word (ASGI 2.4), as some do.
+                except OSError:  # The client has disconnected without a close (ASGI 2.4).
                     self._all.cancel()
                     return
                 if self._sending.cancelled_caught:
@@ -218,10 +219,10 @@ class _Conversation:
 
 
 async def _wait_close(receive: Receive) -> None:
-    """Take what a client says that has been told goodbye, until it answers that or falls silent.
+    """Receive and discard a client's messages until it answers our close, or the time-out.
 
-    One that is in the middle of sending much comes to the goodbye only when it has sent it. And
-    hypercorn never closes a connection on which messages wait to be received.
+    A client that is sending much reads the close only when it has sent it all. And hypercorn never
+    closes a connection on which messages wait to be received.
     """
     message: Message = {"type": ""}
     while message["type"] != "websocket.disconnect":

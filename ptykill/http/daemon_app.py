@@ -17,7 +17,10 @@ __all__ = ["DaemonApp"]
 
 
 class DaemonApp:
-    """An ASGI app: ``/healthz``, ``/readyz`` and ``/openapi.json``, without a key; and the API."""
+    """The ASGI app of ``ptykill serve``.
+
+    It has the API, and, without a key, ``/healthz``, ``/readyz`` and ``/openapi.json``.
+    """
 
     def __init__(self, api: Api, target: Supervisor | Host, owner: Owner = SAME_USER) -> None:
         self._app = Application(api, target, owner)

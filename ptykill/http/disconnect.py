@@ -13,23 +13,23 @@ from ptykill.http.asgi_types import Receive
 __all__ = ["watch_disconnect"]
 
 _PASSES = 3
-"""Passes of the event loop in which a message that is there already is received."""
+"""Passes of the event loop that ``receive`` needs for a message that has already arrived."""
 _CANCEL_TIMEOUT = 1.0
-"""Seconds that a server's ``receive`` has to end when it is cancelled."""
+"""Time-out for a server's ``receive`` to end when it is cancelled, in seconds."""
 
 
 @asynccontextmanager
 async def watch_disconnect(receive: Receive) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
-    """Have ``receive`` called once, beside the block; return what tells that the client has left.
+    """Call ``receive`` in the background; yield a function that returns if the client disconnected.
 
-    For use when all of a request has been received: what comes then is ``http.disconnect``. It is
-    only believed when it comes: a server that has none, or fails, tells nothing.
+    Use it when the whole request has been received: the next message is ``http.disconnect`` then.
+    Until that message arrives, the client counts as connected: some servers never send it, or fail.
     """
-    told: list[object] = []
+    received: list[object] = []
 
     async def look() -> None:
-        with suppress(Exception):  # Whatever it is, the answer is sent, and fails or not.
-            told.append((await receive())["type"])
+        with suppress(Exception):  # After any error the answer is sent all the same.
+            received.append((await receive())["type"])
 
     in_trio = trio.lowlevel.in_trio_task()
 
@@ -39,7 +39,7 @@ async def watch_disconnect(receive: Receive) -> AsyncIterator[Callable[[], Await
                 await trio.lowlevel.checkpoint()
             else:
                 await asyncio.sleep(0)
-        return "http.disconnect" in told
+        return "http.disconnect" in received
 
     if in_trio:
         async with trio.open_nursery() as nursery:

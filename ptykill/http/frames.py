@@ -1,4 +1,6 @@
-"""The frames of the WebSocket, as bytes: an opcode, and what belongs to it; for both ends. Pure.
+"""Encodes and decodes the frames of the WebSocket, for server and client. Pure.
+
+A frame is a binary message: an opcode of one byte, then its data.
 
 client to server   0x00 input · 0x01 columns, rows (big-endian u16) · 0x02 ready
 server to client   0x00 output · 0x03 exit code (big-endian i32)
@@ -29,19 +31,19 @@ __all__ = [
 ]
 
 LARGEST = 32_768
-"""No frame of the server's is longer, opcode included: a public client reads no more."""
+"""The longest frame that the server sends, in bytes with the opcode: a public client's limit."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Input:
-    """Bytes to be typed."""
+    """Input for the terminal."""
 
     data: bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resized:
-    """The client's window has another size; 0 is what an unsized terminal has."""
+    """The new size of the client's window, in characters; 0 if its terminal has no size."""
 
     rows: int
     cols: int
@@ -49,7 +51,7 @@ class Resized:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
-    """The client takes output from now on."""
+    """The client is ready for output."""
 
 
 Frame: TypeAlias = Input | Resized | Ready
@@ -57,7 +59,7 @@ Frame: TypeAlias = Input | Resized | Ready
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exit:
-    """The leader is dead; ``code`` is None where the server can't know it."""
+    """The leader is dead; ``code`` is its exit code, None if the server can't know it."""
 
     code: int | None
 
@@ -66,7 +68,7 @@ class Exit:
 
 
 class BadFrame(ValueError):
-    """A frame that can't be read: ``code`` is the WebSocket close code that says so."""
+    """Raised for an invalid frame; ``code`` is the WebSocket close code for it."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -75,7 +77,7 @@ class BadFrame(ValueError):
 
 
 def read_from_client(message: bytes | str) -> Frame:
-    """Return what a client's message says. Raises `BadFrame`."""
+    """Decode a client's message. Raises `BadFrame`."""
     if isinstance(message, str):
         raise BadFrame(1003, "frames are binary")
     match message[:1]:
@@ -92,37 +94,37 @@ def read_from_client(message: bytes | str) -> Frame:
 
 
 def output_frames(data: bytes) -> Iterator[bytes]:
-    """Return frames that carry output, each no longer than `LARGEST`."""
+    """Encode output as frames that are no longer than `LARGEST`."""
     step = LARGEST - 1
     for start in range(0, len(data), step):
         yield b"\x00" + data[start : start + step]
 
 
 def exit_frame(code: int | None) -> bytes:
-    """Return the frame that tells the exit code; -1 where it can't be known."""
+    """Encode the leader's exit code; None, which can't be known, becomes -1."""
     return struct.pack(">Bi", 3, -1 if code is None else code)
 
 
 # --- the client's end -----------------------------------------------------------------------------
 
 READY: Final = b"\x02"
-"""Output is taken from now on."""
+"""The frame by which a client asks for output."""
 
 
 def input_frame(data: bytes) -> bytes:
-    """Return the frame that has ``data`` typed."""
+    """Encode input for the terminal."""
     return b"\x00" + data
 
 
 def resize_frame(rows: int, cols: int) -> bytes:
-    """Return the frame that tells the window's size, in characters: 0 to 65535."""
+    """Encode the window's size, in characters: 0 to 65535."""
     return struct.pack(">BHH", 1, cols, rows)
 
 
 def read_from_server(message: bytes | str) -> bytes | Exit:
-    """Return the output in a server's message, or the exit that it tells.
+    """Decode a server's message: return output, or an `Exit`.
 
-    What is not known is no output: a newer server may say more.
+    An unknown frame is returned as empty output: a newer server may send more kinds.
     """
     if isinstance(message, str):
         return b""

@@ -1,4 +1,4 @@
-"""Queues a client's input that the program has not read yet."""
+"""Queues a WebSocket client's input until the program in the terminal reads it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from ptykill.rules.backlog import Backlog
 __all__ = ["InputQueue"]
 
 _MOST: Final = 1 << 20
-"""Bytes of one client that may wait for the program to read."""
+"""The bytes of one client that may be queued."""
 _UNREAD: Final = 2.0
-"""Seconds after which a program that has read nothing meanwhile is not waited for any more."""
+"""Time-out for a program that reads no input, in seconds."""
 _PIECE: Final = 4_096
-"""Bytes that are typed at a time; in between others may type, and the terminal holds no more."""
+"""Bytes per write: the terminal's buffer holds no more, and other clients may write in between."""
 
 
 class InputQueue:
-    """A queue between a client and a session's terminal, so that receiving waits for no program.
+    """Queues the input of one client for a session's terminal.
 
-    A client's close, and a resize, come behind what it has typed, and are to be seen at once.
+    So the client's messages are received while the program does not read: a close or a resize
+    behind the input takes effect at once.
     """
 
     def __init__(self, session: Session) -> None:
@@ -34,13 +35,13 @@ class InputQueue:
         self._moved = trio.Event()
 
     def put(self, data: bytes) -> None:
-        """Have something typed; once the session's leader is dead it is discarded."""
+        """Queue input; discard it if the session's leader is dead."""
         if not self._over:
             self._queue.put(data)
             self._more.set()
 
     async def run(self) -> None:
-        """Type what is put, in its order, until the leader is dead or this is cancelled."""
+        """Write the queued input to the terminal, in order, until the leader dies or a cancel."""
         try:
             while True:
                 await self._more.wait()
@@ -52,11 +53,11 @@ class InputQueue:
             self._moved.set()
 
     async def has_room(self) -> bool:
-        """Wait while there is too much; return False if the program reads nothing of it."""
+        """Wait while the queue is full; return False if the program reads nothing meanwhile."""
         return await self._falls_to(_MOST - 1)
 
     async def finish(self) -> None:
-        """Wait until everything has been typed, or the program reads nothing any more."""
+        """Wait until the queue is empty, or the program has stopped reading."""
         await self._falls_to(0)
 
     async def _type_all(self) -> None:

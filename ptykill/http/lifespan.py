@@ -1,4 +1,4 @@
-"""Relays an ASGI server's lifespan to an app, and answers what the app leaves unanswered."""
+"""Relays an ASGI server's lifespan messages to an app, and answers those that it does not."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ __all__ = ["Lifespan"]
 
 
 class Lifespan:
-    """Stands between a server and an app; ``close`` is awaited before the server hears the end."""
+    """Relays lifespan messages; awaits ``close`` before it relays the answer to a shutdown.
+
+    It does so before it relays a failed start-up, too.
+    """
 
     def __init__(self, receive: Receive, send: Send, close: Callable[[], Awaitable[None]]) -> None:
         self._receive = receive
         self._send = send
         self._close = close
         self.requested: set[str] = set()
-        """What the server has asked for."""
+        """The server's messages so far: ``"startup"``, ``"shutdown"``."""
         self.answered: set[str] = set()
-        """What it has been answered: ``"startup.complete"``, say."""
+        """The app's answers so far, such as ``"startup.complete"``."""
 
     async def receive(self) -> Message:
-        """Return what the server says."""
+        """Return the server's next message."""
         message = await self._receive()
         self.requested.add(message["type"].removeprefix("lifespan."))
         return message
 
     async def send(self, message: Message) -> None:
-        """Tell the server."""
-        told = message["type"].removeprefix("lifespan.")
-        if told != "startup.complete":
+        """Send the app's answer to the server."""
+        answer = message["type"].removeprefix("lifespan.")
+        if answer != "startup.complete":
             await self._close()
-        self.answered.add(told)
+        self.answered.add(answer)
         await self._send(message)
 
     async def fail(self, why: str) -> None:
-        """Answer that nothing has been started."""
+        """Answer the server's ``startup`` with a failure."""
         await self.receive()
         await self.send({"type": "lifespan.startup.failed", "message": why})
 
     async def finish(self) -> None:
-        """Answer what has been left unanswered, as if all was well."""
+        """Answer the messages that the app has not answered, with success."""
         for asked in "startup", "shutdown":
             if "startup.failed" in self.answered:
                 return

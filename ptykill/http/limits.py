@@ -1,7 +1,7 @@
-"""What clients may take of a server, in one place: sizes in bytes, times in seconds.
+"""The limits for clients: sizes in bytes, times in seconds.
 
-The numbers down to `ALL_BODIES` are kept by the app, in front of any server. The others are kept by
-``ptykill serve`` alone, since an app does not see connections.
+The app enforces the limits down to `ALL_BODIES`, in any server. Only ``ptykill serve`` enforces the
+others, since an app does not see connections.
 """
 
 from __future__ import annotations
@@ -34,48 +34,47 @@ __all__ = [
 BODY = 1 << 20
 """The longest body of a request."""
 BODY_SECONDS = 20.0
-"""How long a body may take to arrive."""
+"""Time-out for a request's body."""
 REFUSED_BODY = 4 * BODY
 REFUSED_BODY_SECONDS = 1.0
-"""How much of a body that is refused is read before that is told, and for how long."""
+"""How much of a refused body is read before the answer is sent, and for how long."""
 ALL_BODIES = 16 * BODY
-"""The bytes that the bodies of all requests may hold while they arrive."""
+"""The most bytes of all the bodies that are being received."""
 
 HEADER = 16 << 10
-"""The longest request line and headers, in all."""
+"""The longest request line and headers together."""
 HEADER_SECONDS = 10.0
-"""How long a connection may take for a request line and headers, from its start or the last answer.
-"""
+"""Time-out for a request line and headers, from the connection's start or the last answer."""
 KEEP_ALIVE_SECONDS = 5
-"""How long a connection may be silent after an answer."""
+"""Time-out for an idle connection after an answer."""
 CLOSING_SECONDS = 10.0
-"""How long a client may take to read the last bytes of a connection that is being closed."""
+"""Time-out for a client to read the last bytes of a connection that is being closed."""
 MESSAGE = 4 << 20
-"""The longest message of a WebSocket that a client may send."""
+"""The longest WebSocket message that a client may send."""
 PING_SECONDS = 4.0
 """The time between two PINGs. A public client gives up after ten seconds of silence."""
 SILENCE_SECONDS = 60.0
-"""A client from whose WebSocket nothing was heard for so long, no PONG either, is gone."""
+"""Time-out for a WebSocket client that sends nothing, not even a PONG."""
 CONNECTIONS = 1024
-"""The most connections at once, where the limit of descriptors allows them."""
+"""The most connections at once, if RLIMIT_NOFILE allows that many."""
 _FEWEST = 8
 _FOR_REQUESTS = 4
-"""One connection in so many is kept free of WebSockets, which last: health and DELETE need it."""
+"""One connection in so many is reserved for requests: WebSockets last long, and would take all."""
 
 
 class TooManyBodies(Exception):
-    """The bodies that are arriving hold as many bytes as they may."""
+    """Raised if the bodies that are being received would exceed `ALL_BODIES`."""
 
 
 class BodyBudget:
-    """Counts the bytes that the bodies of all requests hold while they arrive."""
+    """Counts the bytes of all the bodies that are being received."""
 
     def __init__(self, most: int = ALL_BODIES) -> None:
         self._left = most
 
     @contextmanager
     def room(self) -> Iterator[BodyShare]:
-        """Give the room of one body back at the end of the block."""
+        """Yield the share of one body, and release it at the end of the block."""
         room = BodyShare(self)
         try:
             yield room
@@ -83,27 +82,27 @@ class BodyBudget:
             self._left += room.taken
 
     def take(self, size: int) -> None:
-        """Take so many bytes. Raises `TooManyBodies`."""
+        """Count so many bytes. Raises `TooManyBodies`."""
         if size > self._left:
             raise TooManyBodies
         self._left -= size
 
 
 class BodyShare:
-    """What one body has taken."""
+    """The bytes of one body in the budget."""
 
     def __init__(self, bodies: BodyBudget) -> None:
         self._bodies = bodies
         self.taken: int = 0
 
     def take(self, size: int) -> None:
-        """Take so many bytes more. Raises `TooManyBodies`."""
+        """Count so many bytes more. Raises `TooManyBodies`."""
         self._bodies.take(size)
         self.taken += size
 
 
 def connections() -> int:
-    """Return how many connections a daemon takes: half of its descriptors are the sessions'."""
+    """Return the daemon's limit of connections: half of its descriptors, the rest for sessions."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return CONNECTIONS
@@ -111,5 +110,5 @@ def connections() -> int:
 
 
 def websockets(most: int) -> int:
-    """Return how many of so many connections may be WebSockets."""
+    """Return how many of ``most`` connections may be WebSockets."""
     return most - max(1, most // _FOR_REQUESTS)

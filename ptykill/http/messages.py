@@ -1,4 +1,4 @@
-"""A request and a response, as the HTTP face knows them, whatever server carries them."""
+"""The requests and responses of the HTTP API, independent of the server."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TypeAlias
 __all__ = ["Headers", "Request", "Response", "error_response", "json_response"]
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
-"""Names in lower case and values, as bytes."""
+"""Pairs of name, in lower case, and value, as bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asks.
+    """A client's request.
 
-    ``path`` is percent-decoded and below whatever the app is mounted at; ``query`` is as it came,
-    without the question mark. Headers and query stay out of ``repr``, where a key would be seen.
+    ``path`` is percent-decoded, and without the path that the app is mounted at. ``query`` is not
+    decoded, and without the question mark. ``repr`` leaves out headers, query and body: they may
+    have the key.
     """
 
     method: str
@@ -33,7 +34,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Response:
-    """What a client is answered."""
+    """The response to a request."""
 
     status: int
     headers: Headers = ()
@@ -42,7 +43,7 @@ class Response:
 
 def json_response(status: int, content: object, *headers: tuple[bytes, bytes]) -> Response:
     """Return a response with a JSON body."""
-    # In ASCII: a file name that is no UTF-8 comes as lone surrogates, which UTF-8 can't carry.
+    # In ASCII: a file name that is not UTF-8 has lone surrogates, which UTF-8 can't encode.
     body = json.dumps(content, separators=(",", ":")).encode("ascii")
     about = (
         (b"content-type", b"application/json"),
@@ -54,5 +55,5 @@ def json_response(status: int, content: object, *headers: tuple[bytes, bytes]) -
 def error_response(
     status: int, code: str, sentence: str, *headers: tuple[bytes, bytes]
 ) -> Response:
-    """Return the one form that every error has."""
+    """Return an error response: a sentence for people, and a code for programs."""
     return json_response(status, {"error": sentence, "code": code}, *headers)

@@ -1,4 +1,4 @@
-"""The API in front of any ASGI app: a prefix is ours, everything else the app's."""
+"""The API in front of any ASGI app: it serves one prefix, and the app everything else."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Middleware"]
 
 
 class Middleware(Application):
-    """Made by `ptykill.asgi_middleware`."""
+    """The app that `ptykill.asgi_middleware` returns."""
 
     def __init__(self, app: AsgiCallable, api: Api, target: Supervisor | Host) -> None:
         super().__init__(api, target)
         if not api.prefix:
-            msg = "an empty prefix would leave nothing to the app"
+            msg = "the prefix is empty: every path would be the API's, and none the app's"
             raise InvalidArgument(msg)
         self._app = app
         self._prefix = api.prefix
@@ -40,7 +40,7 @@ class Middleware(Application):
         path = path_below(scope, self._prefix)
         return path == self._prefix or path.startswith(f"{self._prefix}/")
 
-    # --- lifespan: ours is around the app's, which so has its sessions all along ------------------
+    # --- lifespan: the host starts before the app, and closes after it ----------------------------
 
     async def _live_around(self, scope: Scope, receive: Receive, send: Send) -> None:
         lifespan = Lifespan(receive, send, self._close)
@@ -53,13 +53,14 @@ class Middleware(Application):
             if lifespan.answered:
                 await self._close()
                 raise
-            # ASGI: an app that raises is served all the same. Most often it knows no lifespan.
+            # By the ASGI specification an app that raises is served all the same. Most often it
+            # does not support lifespan.
             level = logging.WARNING if lifespan.requested else logging.INFO
             log.event(level, "http.lifespan_refused", exc_info=error)
         await lifespan.finish()
 
     async def _failure(self) -> Exception | None:
-        """Return what keeps us from starting; the server is told of it, and does not start."""
+        """Start the host; return the error if it can't start, which stops the server's start."""
         try:
             if isinstance(self._target, Host):
                 await self._target.__aenter__()
@@ -70,5 +71,5 @@ class Middleware(Application):
         return None
 
     async def _close(self) -> None:
-        if isinstance(self._target, Host):  # A Supervisor is around the server, and ends after it.
+        if isinstance(self._target, Host):  # A Supervisor is closed by its owner.
             await self._target.aclose()

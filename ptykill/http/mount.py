@@ -1,4 +1,4 @@
-"""What a host calls to have the API: an app for ASGI, or for WSGI."""
+"""Makes the API's apps: `asgi_app`, `asgi_middleware` and `wsgi_app`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AsgiApp(Protocol):
         """Serve one connection of any kind."""
 
     async def respond(self, request: Request) -> Response:
-        """Answer a request of a server that has no ASGI, from asyncio or trio."""
+        """Answer a request for a server without ASGI, from asyncio or trio."""
 
     async def issue_token(self, session_id: str) -> str:
         """Return the token that lets a client attach to a session which you have spawned yourself.
@@ -54,7 +54,7 @@ class WsgiApp(Protocol):
 
 
 class ApiOptions(TypedDict, total=False):
-    """What `asgi_app` and `wsgi_app` can be told beside the key."""
+    """The options of `asgi_app`, `asgi_middleware` and `wsgi_app`."""
 
     prefix: str
     spawning: bool
@@ -70,16 +70,16 @@ def asgi_app(
     """Return the API as an ASGI 3 app, WebSockets included.
 
     With a `Supervisor` it runs in that supervisor's trio run (hypercorn on trio); with a `Host`
-    in any server, asyncio's included. ``key`` is what clients send (``Authorization: Bearer``);
-    None says that the host authenticates by itself. The options:
+    in any server, also on asyncio. ``key`` is what clients send (``Authorization: Bearer``);
+    None means that the host authenticates the clients. The options, with their defaults:
 
-    ``prefix`` is the path of the list: it starts with a slash and does not end with one, or is
-    empty (default: ``/api/v1/pty``). ``spawning`` lets clients start programs (False).
-    ``token_suffices`` lets a client attach by a session's token alone, as a browser has to, which
-    can't send a key with a WebSocket (False). ``grace_cap`` is the longest ``?grace=`` in seconds
-    (60). ``hosts`` are patterns of what may be in ``Host``, None for anything (None);
-    ``origins`` are patterns of what may be in ``Origin``, beside pages of the host that is asked
-    and of loopback (none).
+    ``prefix`` (``/api/v1/pty``) is the path of the list of sessions: it starts with a slash and
+    does not end with one, or is empty. ``spawning`` (False) lets clients start programs.
+    ``token_suffices`` (False) lets clients attach with a session's token and without the key, which
+    browsers can't send with a WebSocket. ``grace_cap`` (60) is the longest ``?grace=`` in seconds.
+    ``hosts`` (None) are patterns of the allowed ``Host`` headers; None allows any. ``origins``
+    (none) are patterns of the allowed ``Origin`` headers; those of the request's own host and of
+    loopback are always allowed.
 
     Needs the extra ``http``. Raises `InvalidArgument` and `InvalidGrace`.
     """
@@ -100,9 +100,9 @@ def asgi_middleware(
 ) -> AsgiApp:
     """Return an ASGI 3 app that has the API below its prefix, and ``app`` everywhere else.
 
-    Everything but ``app`` is as for `asgi_app`. The server's lifespan goes to ``app``, and is
-    answered where it refuses that. A `Host` is started before ``app`` is, so that one which can't
-    be keeps the server from starting; and it is closed when ``app`` has shut down.
+    The other parameters are those of `asgi_app`. The server's lifespan messages go to ``app``; if
+    that does not support them, they are answered for it. A `Host` is started before ``app``: if it
+    can't start, neither does the server. It is closed after ``app`` has shut down.
 
     Needs the extra ``http``. Raises `InvalidArgument` and `InvalidGrace`.
     """
@@ -116,9 +116,9 @@ def asgi_middleware(
 
 
 def wsgi_app(target: Host, *, key: str | None, **options: Unpack[ApiOptions]) -> WsgiApp:
-    """Return the API as a WSGI app; everything but the `Host` is as for `asgi_app`.
+    """Return the API as a WSGI app; the other parameters are those of `asgi_app`.
 
-    There are no WebSockets in WSGI. A DELETE keeps its server thread until the session is over.
+    WSGI has no WebSockets. A DELETE occupies its server thread until the session is over.
     Needs the extra ``http``. Raises `InvalidArgument` and `InvalidGrace`.
     """
     if not isinstance(target, Host):
@@ -141,5 +141,5 @@ def _needing_msgspec() -> None:
     try:
         importlib.import_module("msgspec")
     except ModuleNotFoundError:
-        msg = "the HTTP face needs msgspec: pip install 'ptykill[http]'"
+        msg = "the HTTP API needs msgspec: pip install 'ptykill[http]'"
         raise ModuleNotFoundError(msg, name="msgspec") from None

@@ -1,4 +1,4 @@
-"""The API told as an OpenAPI document (3.1), made of the types that validate it."""
+"""Makes the API's OpenAPI document (3.1), from the types that validate its bodies."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ CODES: Mapping[str, tuple[int, str]] = {
     "INVALID_REQUEST": (
         400,
         (
-            "The body is no JSON, lacks a field, has a wrong type, is longer than 1 MiB, or has a"
-            " NUL; or `limit` or `after` is not a number that it can be."
+            "The body is not JSON, lacks a field, has a field of a wrong type, is longer than"
+            " 1 MiB, or has a NUL; or `limit` or `after` is not a number, or out of range."
         ),
     ),
-    "INVALID_GRACE": (400, "`grace` is not a number from 0 to its maximum, or is there twice."),
+    "INVALID_GRACE": (400, "`grace` is not a number from 0 to its maximum, or is given twice."),
     "COMMAND_NOT_FOUND": (400, "There is no such command."),
     "COMMAND_NOT_EXECUTABLE": (400, "The command can't be executed."),
     "COMMAND_TOO_LONG": (
@@ -57,33 +57,33 @@ CODES: Mapping[str, tuple[int, str]] = {
     "WORKING_DIR_NOT_FOUND": (400, "There is no such working directory."),
     "WORKING_DIR_NOT_ACCESSIBLE": (400, "The working directory may not be entered."),
     "UNAUTHORIZED": (401, "The key is missing or wrong."),
-    "HOST_NOT_ALLOWED": (403, "`Host` has a name that is not allowed."),
-    "ORIGIN_NOT_ALLOWED": (403, "A page of another origin asks."),
+    "HOST_NOT_ALLOWED": (403, "The `Host` header is not allowed."),
+    "ORIGIN_NOT_ALLOWED": (403, "The `Origin` header is not allowed."),
     "INVALID_TOKEN": (403, "The token is missing, or not the session's."),
     "NOT_FOUND": (404, "There is no such path."),
-    "SESSION_NOT_FOUND": (404, "The id was never given out, or its record has been dropped."),
+    "SESSION_NOT_FOUND": (404, "No session has had this id, or its record has been dropped."),
     "METHOD_NOT_ALLOWED": (405, "The path does not have this method; `Allow` names those it has."),
     "BODY_TIMEOUT": (408, "The body did not arrive within 20 s."),
     "SESSION_ENDED": (409, "The session is over: it has no terminal whose size could be set."),
     "BODY_TOO_LARGE": (413, "A request that needs no body has one longer than 1 MiB."),
-    "UNSUPPORTED_MEDIA_TYPE": (415, "A body says that it is something else than JSON."),
-    "UPGRADE_REQUIRED": (426, "There is a WebSocket here, and nothing else."),
+    "UNSUPPORTED_MEDIA_TYPE": (415, "The `Content-Type` is not JSON."),
+    "UPGRADE_REQUIRED": (426, "This path takes WebSockets only."),
     "TOO_MANY_SESSIONS": (429, "The limit of live sessions is reached."),
-    "KILL_NOT_PERMITTED": (500, "A survivor may not be signalled by the daemon."),
+    "KILL_NOT_PERMITTED": (500, "The daemon may not signal a survivor."),
     "KILL_UNINTERRUPTIBLE": (500, "A survivor is in uninterruptible sleep."),
     "LEADER_TRACED": (500, "The leader is dead, and a tracer keeps it from being reaped."),
     "SESSION_UNPROVEN": (
         500,
-        "Its keeper was killed, nothing of it is found any more, and nobody can prove it.",
+        "The session's keeper was killed. No process of it is found, but its end can't be proved.",
     ),
-    "SESSION_NOT_EMPTY": (500, "Something is left, for another reason."),
+    "SESSION_NOT_EMPTY": (500, "Processes of the session are left, for another reason."),
     "SPAWN_FAILED": (500, "The program could not be started, which is not the request's fault."),
-    "INTERPRETER_PATCHED": (500, "The server runs on gevent or eventlet, where no promise holds."),
-    "INTERNAL_ERROR": (500, "A mistake in ptykill or its host; the log has it."),
+    "INTERPRETER_PATCHED": (500, "The server runs on gevent or eventlet, which ptykill refuses."),
+    "INTERNAL_ERROR": (500, "An error in ptykill or its host; the log has the details."),
     "SHUTTING_DOWN": (503, "The server is stopping; nothing was started."),
-    "TOO_MANY_BODIES": (503, "Bodies of 16 MiB in all are arriving; nothing was done."),
+    "TOO_MANY_BODIES": (503, "The server is receiving bodies of 16 MiB in all; nothing was done."),
 }
-"""Every code of an error: its status, and when it comes."""
+"""Every error code: its status, and its meaning."""
 
 _PLACE = ("HOST_NOT_ALLOWED", "ORIGIN_NOT_ALLOWED", "UNAUTHORIZED")
 _FOUND = (*_PLACE, "SESSION_NOT_FOUND")
@@ -96,13 +96,13 @@ _SESSION = {
     "in": "path",
     "required": True,
     "schema": {"type": "string"},
-    "description": "What the create told.",
+    "description": "The session's id, as returned by create.",
 }
 _TOKEN = {
     "name": "X-PTY-Token",
     "in": "header",
     "schema": {"type": "string"},
-    "description": "The session's token; `?token=` is taken as well.",
+    "description": "The session's token, as returned by create; `?token=` works as well.",
 }
 _ROUTES = (
     _Route(
@@ -110,7 +110,7 @@ _ROUTES = (
         "",
         "create",
         "Start a program on a terminal of its own.",
-        {201: _Answer("It runs.", Created)},
+        {201: _Answer("The program runs.", Created)},
         (
             *_PLACE,
             *_BODY,
@@ -131,20 +131,20 @@ _ROUTES = (
         "",
         "list",
         "Show all sessions, the oldest first.",
-        {200: _Answer("Those that there are, or the first of them.", Sessions)},
+        {200: _Answer("The sessions, or the first `limit` of them.", Sessions)},
         (*_PLACE, "INVALID_REQUEST", *_BODILESS),
         parameters=(
             {
                 "name": "limit",
                 "in": "query",
                 "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED},
-                "description": f"How many are shown at most; {MOST_LISTED} if left out.",
+                "description": f"The most sessions to show; {MOST_LISTED} if left out.",
             },
             {
                 "name": "after",
                 "in": "query",
                 "schema": {"type": "integer", "minimum": 0},
-                "description": "What a list has told as `next`.",
+                "description": "The `next` of the list before.",
             },
         ),
     ),
@@ -161,12 +161,12 @@ _ROUTES = (
         "delete",
         "/{session_id}",
         "kill",
-        "End a session: SIGHUP to all of it, a grace, SIGKILL for what is left. The answer comes"
-        " when it is over, and 204 means that nothing of it is left.",
+        "End a session: SIGHUP to its processes, a grace, SIGKILL to the survivors. The answer"
+        " comes when the session is over, and 204 means that no process of it is left.",
         {
             204: _Answer(
-                "It is over. `Server-Timing` tells how long that took, and `Ptykill-Caveats` what"
-                " could not be known, if anything."
+                "The session is over. `Server-Timing` has the times that this took, and"
+                " `Ptykill-Caveats` what could not be known, if anything."
             )
         },
         (
@@ -206,7 +206,7 @@ _ROUTES = (
 
 
 def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> dict[str, Any]:
-    """Return the document of an API that is mounted at ``prefix``, and takes such graces."""
+    """Return the OpenAPI document of an API that is mounted at ``prefix``."""
     _, components = msgspec.json.schema_components(
         _TYPES, ref_template="#/components/schemas/{name}"
     )
@@ -227,7 +227,7 @@ def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> 
         "info": {
             "title": "ptykill",
             "version": version,
-            "description": "Terminal sessions that are over when they are told to be.",
+            "description": "Terminal sessions that are over when a DELETE answers 204.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "security": [{"key": []}],
@@ -251,7 +251,7 @@ def _operation(route: _Route) -> dict[str, Any]:
         str(status): _response(_Answer("\n".join(lines), Error))
         for status, lines in _failures(route.errors)
     }
-    told: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "operationId": f"sandbox_pty_{route.name}",
         "summary": route.about.partition(". ")[0].partition(":")[0].rstrip("."),
         "description": route.about,
@@ -260,27 +260,27 @@ def _operation(route: _Route) -> dict[str, Any]:
     }
     if route.name == "create":
         session = {"session_id": "$response.body#/session_id"}
-        told["responses"]["201"]["links"] = {
+        operation["responses"]["201"]["links"] = {
             name: {"operationId": f"sandbox_pty_{name}", "parameters": session}
             for name in ("get", "resize", "attach", "kill")
         }
     if route.body is not None:
-        told["requestBody"] = {"required": True, "content": _json(route.body)}
-    return told
+        operation["requestBody"] = {"required": True, "content": _json(route.body)}
+    return operation
 
 
 def _failures(codes: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Return each status, and a line for each code that comes with it."""
+    """Return each status, with a line for each of its error codes."""
     ordered = sorted(codes, key=lambda code: CODES[code][0])
     for status, group in itertools.groupby(ordered, key=lambda code: CODES[code][0]):
         yield status, [f"- `{code}`: {CODES[code][1]}" for code in group]
 
 
 def _response(answer: _Answer) -> dict[str, Any]:
-    told: dict[str, Any] = {"description": answer.about}
+    response: dict[str, Any] = {"description": answer.about}
     if answer.body is not None:
-        told["content"] = _json(answer.body)
-    return told
+        response["content"] = _json(answer.body)
+    return response
 
 
 def _json(body: type[msgspec.Struct]) -> dict[str, Any]:

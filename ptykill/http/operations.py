@@ -1,4 +1,4 @@
-"""What a request can ask for, once it has been read."""
+"""The operations that requests ask for: `Api.read` makes them, and `perform` carries them out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Attach", "Create", "Get", "Kill", "List", "Operation", "Resize"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kill:
-    """End a session; ``grace`` in seconds, None for what the session's plan says."""
+    """End a session; ``grace`` in seconds, None for that of the session's plan."""
 
     session_id: str
     grace: float | None = None
@@ -26,7 +26,7 @@ class Get:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class List:
-    """Show the oldest ``limit`` sessions of those numbered above ``after``."""
+    """Show the oldest ``limit`` sessions of those with a spawn number above ``after``."""
 
     after: int = 0
     limit: int = 1000
@@ -34,7 +34,7 @@ class List:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Create:
-    """Start a session; ``env`` is laid over the host's environment (`pty.environment`)."""
+    """Start a session; ``env`` is added to the environment of the host (`pty.environment`)."""
 
     command: tuple[str, ...]
     env: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
@@ -54,11 +54,11 @@ class Resize:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attach:
-    """Talk to a session over a WebSocket; ``token`` is the one that its create told."""
+    """Attach a WebSocket to a session; ``token`` is the one that its create returned."""
 
     session_id: str
     token: str = dataclasses.field(repr=False)
 
 
 Operation: TypeAlias = Kill | Get | List | Create | Resize
-"""What one answer can tell about; `Attach` is a conversation."""
+"""The operations with one response each; `Attach` has a conversation instead."""

@@ -1,4 +1,4 @@
-"""Carries out a request's operation on the supervisor."""
+"""Carries out the operations of requests on the supervisor."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ __all__ = ["SAME_USER", "Owner", "Performed", "Tokens", "find", "perform"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose the sessions are that clients create, which no client can change: the host's if empty.
+    """The user that runs the sessions which clients create; empty for the host's own user.
 
-    ``variables`` are there in place of the host's, and ``working_dir`` where none is asked for.
+    No client can change it. ``variables`` replace the environment of the host; ``working_dir`` is
+    the working directory of a create that names none.
     """
 
     attributes: Attributes | None = None
@@ -35,14 +36,14 @@ class Owner:
 
 
 SAME_USER = Owner()
-"""Sessions are the host's own."""
+"""Sessions run as the user of the host."""
 
 
 class Performed(NamedTuple):
-    """What came of an operation; ``created`` is the session that it has created, if any.
+    """The result of an operation; ``created`` is the session that it has created, if any.
 
-    It is a tuple because `ptykill.embedding.call.Call` looks for sessions in tuples, and kills one
-    whose creator has left before this was handed over.
+    It is a tuple because `ptykill.embedding.call.Call` looks for sessions in tuples: it kills a
+    session that could not be returned, because its caller was cancelled.
     """
 
     result: Result
@@ -50,22 +51,22 @@ class Performed(NamedTuple):
 
 
 class Tokens:
-    """The token of each session that clients may attach to; only who created it is told.
+    """Issues and checks the token of each session; only the client that creates a session gets it.
 
-    A token is gone with its session's record.
+    A token is freed together with its session's record.
     """
 
     def __init__(self) -> None:
         self._tokens: WeakKeyDictionary[Session, str] = WeakKeyDictionary()
 
     def issue(self, session: Session) -> str:
-        """Return the token of a session (256 random bits): the same one, however often asked."""
+        """Return the token of a session (256 random bits): the same one at each call."""
         return self._tokens.setdefault(session, secrets.token_urlsafe(32))
 
     def check(self, session: Session, token: str) -> None:
-        """Raise `InvalidToken` unless it is the session's, in a time that does not tell how nearly.
+        """Raise `InvalidToken` unless this is the session's token; compare in constant time.
 
-        A session that has none, since nobody created it over HTTP, is nobody's to attach to.
+        No client can attach to a session without a token, which was not created over HTTP.
         """
         right = self._tokens.get(session, secrets.token_urlsafe(32))
         if not hmac.compare_digest(token.encode("utf-8", "replace"), right.encode("ascii")):
@@ -75,9 +76,9 @@ class Tokens:
 async def perform(
     supervisor: Supervisor, operation: Operation, tokens: Tokens, owner: Owner = SAME_USER
 ) -> Performed:
-    """Carry an operation out, in the supervisor's own trio run. Raises what the supervisor does.
+    """Carry out an operation, in the supervisor's own trio run. Raises what the supervisor does.
 
-    ``owner`` is whose a session is that is created.
+    ``owner`` is the user of a session that is created.
     """
     match operation:
         case Kill(session_id, grace):
@@ -104,9 +105,9 @@ async def perform(
 
 
 def _environment(asked: Create, owner: Owner) -> dict[str, str]:
-    """Return what is laid over the host's environment, or the owner's, and that below it.
+    """Return the environment of a session: the host's or the owner's, and over it the client's.
 
-    Whatever terminal the host has, or none, its clients' are of xterm's kind.
+    ``TERM`` does not come from the host: the clients' terminals are xterm's kind.
     """
     if owner.variables is None:
         below = {
@@ -123,7 +124,7 @@ def _environment(asked: Create, owner: Owner) -> dict[str, str]:
 
 
 def find(supervisor: Supervisor, asked: Attach, tokens: Tokens) -> Session:
-    """Return whom to attach to. Raises `SessionNotFound` and `InvalidToken`."""
+    """Return the session to attach to. Raises `SessionNotFound` and `InvalidToken`."""
     session = supervisor.get(asked.session_id)
     tokens.check(session, asked.token)
     return session

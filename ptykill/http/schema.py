@@ -1,6 +1,6 @@
-"""What goes over the wire, as types that validate it; the OpenAPI document is made of them.
+"""The JSON bodies of requests and responses, as msgspec types that validate them.
 
-This is what msgspec (the extra ``http``) is for.
+`openapi` makes the OpenAPI document from these types. msgspec comes with the extra ``http``.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
 _MOST_ROWS, _MOST_COLS = 500, 1000
 _MOST_ARGS, _MOST_VARIABLES = 4096, 4096
 MOST_LISTED = 1000
-"""So many sessions are in one answer to a list."""
-_MOST_TOLD = 1024
-"""So many characters of a session's arguments are in a list."""
+"""The most sessions in one answer to a list."""
+_MOST_CHARACTERS = 1024
+"""The most characters of a session's arguments in a list."""
 _WHEN = "milliseconds since the epoch"
 
 Rows = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}.", examples=[24])]
@@ -44,11 +44,11 @@ Body = TypeVar("Body")
 
 
 class CreateBody(msgspec.Struct):
-    """What to start. Other fields are ignored; null is as good as left out."""
+    """The program to start. Other fields are ignored; null is the same as left out."""
 
     command: Annotated[str, Meta(min_length=1, description="A path, or a name looked up in PATH.")]
     args: (
-        Annotated[list[str], Meta(max_length=_MOST_ARGS, description="What the command is given.")]
+        Annotated[list[str], Meta(max_length=_MOST_ARGS, description="The command's arguments.")]
         | None
     ) = None
     env: (
@@ -56,8 +56,9 @@ class CreateBody(msgspec.Struct):
             dict[str, str],
             Meta(
                 max_length=_MOST_VARIABLES,
-                description="Laid over the daemon's own environment, without what tells of the"
-                " daemon's terminal. `TERM` is `xterm-256color` if left out.",
+                description="Added to the daemon's own environment, from which the variables that"
+                " describe the daemon's terminal are removed. `TERM` is `xterm-256color` if left"
+                " out.",
             ),
         ]
         | None
@@ -83,52 +84,57 @@ class CreateBody(msgspec.Struct):
 
 
 class ResizeBody(msgspec.Struct):
-    """The window's size in characters."""
+    """The new size of the terminal's window, in characters."""
 
     rows: Rows
     cols: Cols
 
 
 class Created(msgspec.Struct):
-    """A session that runs."""
+    """The session that was created."""
 
     session_id: Annotated[str, Meta(description="32 hexadecimal digits.")]
-    token: Annotated[str, Meta(description="Lets its bearer attach. It is told only here.")]
+    token: Annotated[
+        str, Meta(description="Needed to attach. No other answer than this one has it.")
+    ]
 
 
 class SessionRecord(msgspec.Struct):
     """A session, live or ended."""
 
-    session_id: Annotated[str, Meta(description="What the create told.")]
-    pid: Annotated[int, Meta(description="The session leader's.")]
-    command: Annotated[str, Meta(description="As it was asked for.")]
+    session_id: Annotated[str, Meta(description="The session's id, as returned by create.")]
+    pid: Annotated[int, Meta(description="The pid of the session leader.")]
+    command: Annotated[str, Meta(description="The command, as in the create.")]
     args: Annotated[
         list[str],
-        Meta(description=f"As they were asked for; the first {_MOST_TOLD} characters in a list."),
+        Meta(
+            description="The arguments, as in the create; a list has only the first"
+            f" {_MOST_CHARACTERS} characters."
+        ),
     ]
-    rows: Annotated[int, Meta(description="The window's, in characters.")]
-    cols: Annotated[int, Meta(description="The window's, in characters.")]
+    rows: Annotated[int, Meta(description="The height of the window, in characters.")]
+    cols: Annotated[int, Meta(description="The width of the window, in characters.")]
     created_at: Annotated[int, Meta(description=f"In {_WHEN}.")]
-    ended_at: Annotated[int | None, Meta(description=f"In {_WHEN}; null while it is not over.")]
+    ended_at: Annotated[
+        int | None, Meta(description=f"In {_WHEN}; null while the session is not over.")
+    ]
     exit_code: Annotated[
         int | None,
         Meta(
-            description="The leader's exit code, or 128 and the number of the signal that ended it;"
-            " null while it lives, and if it can't be known."
+            description="The leader's exit code, or 128 plus the number of the signal that ended"
+            " it; null while the leader lives, or if its status can't be known."
         ),
     ]
     is_alive: Annotated[
         bool,
-        Meta(
-            description="Whether the session is not over; it may be true though the leader is dead."
-        ),
+        Meta(description="Whether the session is not over; this can be true with a dead leader."),
     ]
     oom_killed: (
         Annotated[
             bool,
             Meta(
-                description="Only there, and true, if the kernel's out-of-memory killer ended"
-                " something of the session, as far as its cgroup tells."
+                description="Present, and true, only if the kernel's out-of-memory killer has"
+                " killed a process of the session, as far as its cgroup counts that."
             ),
         ]
         | UnsetType
@@ -136,31 +142,31 @@ class SessionRecord(msgspec.Struct):
     args_cut: (
         Annotated[
             bool,
-            Meta(description="Only there, and true, in a list that does not tell all of `args`."),
+            Meta(description="Present, and true, only in a list that does not have all of `args`."),
         ]
         | UnsetType
     ) = UNSET
 
 
 class Sessions(msgspec.Struct):
-    """Sessions that are known, the oldest first."""
+    """A list of sessions, the oldest first."""
 
     sessions: Annotated[list[SessionRecord], Meta(description="Live ones and ended ones.")]
     next: (
         Annotated[
-            int, Meta(description="Only there if there are more: the `after` that lists these.")
+            int, Meta(description="Present only if there are more: the `after` of the next list.")
         ]
         | UnsetType
     ) = UNSET
 
 
 class Error(msgspec.Struct):
-    """Why a request was not carried out: every error has this form."""
+    """The reason why a request failed: every error has this form."""
 
     error: Annotated[str, Meta(description="A sentence for people.")]
     code: Annotated[
         str,
-        Meta(description="A word for programs, one of those listed; later versions may have more."),
+        Meta(description="A code for programs, one of those listed; later versions may add more."),
     ]
 
 
@@ -169,7 +175,7 @@ _resize = msgspec.json.Decoder(ResizeBody)
 
 
 def read_create(body: bytes) -> Create:
-    """Return what a body asks to start. Raises `InvalidArgument`."""
+    """Decode the body of a create. Raises `InvalidArgument`."""
     asked = _read(_create, body)
     rows, cols = size_within(
         24 if asked.rows is None else asked.rows, 80 if asked.cols is None else asked.cols
@@ -184,18 +190,18 @@ def read_create(body: bytes) -> Create:
 
 
 def read_resize(body: bytes, session_id: str) -> Resize:
-    """Return the size that a body asks for. Raises `InvalidArgument`."""
+    """Decode the body of a resize. Raises `InvalidArgument`."""
     asked = _read(_resize, body)
     return Resize(session_id, *size_within(asked.rows, asked.cols))
 
 
 def size_within(rows: int, cols: int) -> tuple[int, int]:
-    """Return a size as it is taken: clamped, not refused."""
+    """Clamp a window's size to the limits; a size out of range is not refused."""
     return min(max(rows, 1), _MOST_ROWS), min(max(cols, 1), _MOST_COLS)
 
 
 def record_of(session: Session) -> SessionRecord:
-    """Return a session as it is told to clients; what is not known is None, never invented."""
+    """Return the record of a session for clients; a value that is not known is None."""
     status, ended = session.exit_status, session.ended_at
     return SessionRecord(
         session_id=session.id,
@@ -213,7 +219,7 @@ def record_of(session: Session) -> SessionRecord:
 
 
 def page_of(sessions: Sequence[Session], limit: int) -> Sessions:
-    """Return the first of these sessions as a list tells them: bounded, whatever they are."""
+    """Return the answer to a list: the first ``limit`` sessions, with their arguments cut."""
     page = Sessions([_listed(each) for each in sessions[:limit]])
     if len(sessions) > limit:
         page.next = spawn_number(sessions[limit - 1])
@@ -222,14 +228,14 @@ def page_of(sessions: Sequence[Session], limit: int) -> Sessions:
 
 def _listed(session: Session) -> SessionRecord:
     record = record_of(session)
-    if sum(map(len, record.args)) > _MOST_TOLD:
+    if sum(map(len, record.args)) > _MOST_CHARACTERS:
         record.args = list(_cut(record.args))
         record.args_cut = True
     return record
 
 
 def _cut(args: Sequence[str]) -> Iterator[str]:
-    left = _MOST_TOLD
+    left = _MOST_CHARACTERS
     for each in args:
         if left <= 0:
             return

@@ -21,7 +21,7 @@ _Failure: TypeAlias = tuple[type[BaseException], BaseException, TracebackType]
 
 
 class StartResponse(Protocol):
-    """What a WSGI server gives an app to begin its answer with."""
+    """The function by which a WSGI app begins its answer."""
 
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: _Failure | None = None, /
@@ -30,7 +30,7 @@ class StartResponse(Protocol):
 
 
 class Application:
-    """Made by `ptykill.wsgi_app`."""
+    """The app that `ptykill.wsgi_app` returns."""
 
     def __init__(self, api: Api, host: Host) -> None:
         self._api = api
@@ -49,7 +49,7 @@ class Application:
 
     def _answer(self, environ: Environ) -> Response:
         request = _request(environ)
-        # The key first: a body takes room, and time.
+        # Check the key before the body is received: a body takes memory and time.
         refusal = self._api.refuse(request)
         if refusal is not None:
             return refusal
@@ -62,9 +62,9 @@ class Application:
         if isinstance(asked, Response):
             return asked
         try:
-            # Whether the client is still there, WSGI does not tell.
+            # WSGI does not report that a client has disconnected.
             return self._api.answer(self._host.call(self._perform, asked).result)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+        except Exception as error:  # noqa: BLE001 - the client gets an answer to any error
             return self._api.fail(error)
 
     async def _perform(self, operation: Operation) -> Performed:
@@ -99,7 +99,7 @@ def _body(environ: Environ, limit: int) -> bytes:
     if length.isdecimal():
         wanted = min(int(length[:19]), limit + 1)  # int() refuses thousands of digits.
     else:
-        # Reading on without a length would wait for ever, unless the server says that it ends.
+        # Without a length read() would block for ever, unless the server ends the input itself.
         wanted = limit + 1 if environ.get("wsgi.input_terminated") else 0
     body = bytearray()
     while len(body) < wanted and (data := environ["wsgi.input"].read(wanted - len(body))):
