@@ -76,6 +76,8 @@ class Keeper:
         self._host = host
         self._resources = resources
         self._poller = Poller()
+        self._poller.register(channel.fileno(), self._on_message)
+        self._poller.register(host, self._on_host_gone)
         self._session: KeptSession | None = None
         self._handover: wire.Handover | None = None
         self._handed_over_at = 0.0
@@ -107,10 +109,6 @@ class Keeper:
         A system call that fails, for want of memory say, is made again after a pause: a keeper
         that ended by it would lose hold of its session.
         """
-        assert self._channel is not None
-        self._poller.register(self._resources.deaths, self._on_death)
-        self._poller.register(self._channel.fileno(), self._on_message)
-        self._poller.register(self._host, self._on_host_gone)
         pause = _PAUSE_FIRST
         while not self._over:
             try:
@@ -261,12 +259,6 @@ class Keeper:
 
     # --- the session ------------------------------------------------------------------------------
 
-    def _on_death(self) -> None:
-        if self._session is None:
-            self._resources.drain_deaths()
-        else:
-            self._session.look()
-
     def _finish(self) -> bool:
         """Tell the host that the session is over; return whether another one may follow."""
         session, self._session = self._session, None
@@ -277,11 +269,13 @@ class Keeper:
             session.close()
         if session is not None and self._failure is None:
             reusable = session.was_plain and self._reusable
-            self.tell(wire.EMPTY, session.status, reusable)
             if reusable:
                 self._handover = None
                 self._over = False
                 self._renew_at = time.monotonic() + _RENEW_DELAY
+            # Last: the host wakes up on this processor, most likely.
+            self.tell(wire.EMPTY, session.status, reusable)
+            if reusable:
                 return True
         elif self._refused:
             self.tell(wire.REFUSED)

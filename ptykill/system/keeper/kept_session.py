@@ -63,6 +63,7 @@ class KeptSession:
         self._refused: set[int] = set()
         """The pids that SIGKILL was refused for, in the last round."""
         self._teardown: OrphanedTeardown | None = None
+        poller.register(resources.deaths, self.look)
 
     def stay_in_cgroup(self) -> None:
         """Leave the cgroup a little later, when the leader has started inside."""
@@ -70,7 +71,8 @@ class KeptSession:
             self.due = min(self.due, time.monotonic() + _IN_CGROUP)
 
     def close(self) -> None:
-        """Stop to watch the cgroup."""
+        """Stop watching for deaths."""
+        self._poller.unregister(self._resources.deaths)
         if self._resources.cgroup is not None:
             self._poller.unregister(self._resources.cgroup.events)
 

@@ -74,6 +74,7 @@ class Resources:
         os.umask(self._umask)
         if self._before is None or self._dumpable or _has_child():
             return False
+        self.drain_deaths()
         if self.cgroup is not None and not self._cgroup_is_as_new(self.cgroup):
             self.remove_cgroup()
         self._enter_cgroup()

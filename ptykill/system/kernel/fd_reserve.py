@@ -19,6 +19,7 @@ __all__ = ["reserve"]
 
 T = TypeVar("T")
 
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _SIZE = 6
 """A handle on a member, one on its child, a folder, a file, and two for good measure."""
 
@@ -63,13 +64,22 @@ class Reserve:
         close(descriptor)
         return True
 
+    def open(self, path: str, folder: int | None = None) -> int:
+        """Open a file to read, by its path below the folder, as `use` does. Raises OSError."""
+        try:
+            return os.open(path, os.O_RDONLY, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTOR:
+                raise
+        return self.use(lambda: os.open(path, os.O_RDONLY, dir_fd=folder))
+
     def use(self, opening: Callable[[], T]) -> T:
         """Return what ``opening`` opens, at the cost of the reserve if there is no other way."""
         while True:
             try:
                 return opening()
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                if error.errno not in _NO_DESCRIPTOR:
                     raise
                 if not self._close_one():
                     self.refusals += 1

@@ -49,9 +49,10 @@ class ProcView:
         self.at_proc: bool = True
         """Whether it is the one at ``/proc``, so that others may read it there."""
         self._tells_children: bool | None = None
-        self._folder = -1
+        self.folder: int = -1
+        """An open descriptor of the procfs; -1 if nothing is read."""
         with suppress(OSError):
-            self._folder = _opened()
+            self.folder = _opened()
 
     def find(self) -> str | None:
         """Choose what is read from now on; return why that is nothing, or None.
@@ -59,9 +60,9 @@ class ProcView:
         Raises OSError, and changes nothing, if it could not be looked at.
         """
         # A descriptor that the host has closed, behind our back, may be any other file by now.
-        if self._folder < 0 or _why_not_ours(self._folder) is not None:
+        if self.folder < 0 or _why_not_ours(self.folder) is not None:
             self.lacking = self._find_another()
-        self.at_proc = self.lacking is None and _is_at_proc(self._folder)
+        self.at_proc = self.lacking is None and _is_at_proc(self.folder)
         if self.at_proc:
             self.hides = _hides()
         self._tells_children = None
@@ -81,13 +82,13 @@ class ProcView:
             if folder >= 0:
                 os.close(folder)
             try:
-                folder = syscalls.detached_procfs()
+                folder, lacking = syscalls.detached_procfs(), None
             except OSError as error:  # EPERM, mostly; ENOSYS before Linux 5.2.
                 if error.errno in _SCARCE:
                     raise
-                return lacking
-        self._folder = folder
-        return None
+                folder = -1
+        self.folder = folder
+        return lacking
 
     def open(self, path: str, flags: int = os.O_RDONLY) -> int:
         """Open a file, by its path below /proc. Raises OSError."""
@@ -121,9 +122,9 @@ class ProcView:
         return self._tells_children
 
     def _at(self, path: str) -> int:
-        if self.lacking is not None or self._folder < 0:
+        if self.folder < 0:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return self._folder
+        return self.folder
 
 
 def _opened() -> int:

@@ -7,7 +7,7 @@ prove that no process is left.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 
 from ptykill.system.kernel.fd_reserve import reserve
@@ -121,19 +121,16 @@ def children(pid: int) -> list[int]:
         return [each for each in pids() if parent(each) == pid]
     folder = f"{pid}/task"
     try:
-        threads = [str(pid)] if _alone(pid) else reserve.use(lambda: _listed(folder))
+        if proc.stat(folder).st_nlink == _ONE_THREAD:
+            return _numbers(f"{folder}/{pid}/children")
+        threads = reserve.use(lambda: _listed(folder))
     except OSError:
         return []
-    return [
-        int(child)
-        for thread in threads
-        for child in read_proc(f"{folder}/{thread}/children").split()
-    ]
+    return [child for thread in threads for child in _numbers(f"{folder}/{thread}/children")]
 
 
-def _alone(pid: int) -> bool:
-    """Return whether a process has one thread. Raises OSError if it is gone."""
-    return proc.stat(f"{pid}/task").st_nlink == _ONE_THREAD
+def _numbers(path: str) -> list[int]:
+    return [int(each) for each in read_proc(path).split()]
 
 
 def parent(pid: int) -> int | None:
@@ -221,31 +218,27 @@ def stat(pid: int) -> list[bytes]:
 
 def read_proc(path: str, full: int = _FULL) -> bytes:
     """Return what a file of /proc says, by its path below that; as `read_file`."""
-    return _tried(lambda: proc.open(path), full)
+    return read_file(path, full, proc.folder)
 
 
-def read_file(path: str, full: int = _FULL) -> bytes:
+def read_file(path: str, full: int = _FULL, folder: int | None = None) -> bytes:
     """Return what a file of the kernel's says, as far as it can be read; b"" if it can't.
 
     ``full`` is 1 for a file whose records are long: a page ends early where the next would not fit.
     """
-    return _tried(lambda: os.open(path, os.O_RDONLY), full)
-
-
-def _tried(opening: Callable[[], int], full: int) -> bytes:
     try:
-        return _read(opening, full)
+        return _read(path, full, folder)
     except (FileNotFoundError, ProcessLookupError):  # There is no such process.
         return b""
     except OSError:
         with suppress(OSError):  # It was no lasting failure: see `again`.
-            return _read(opening, full)
+            return _read(path, full, folder)
     return b""
 
 
-def _read(opening: Callable[[], int], full: int) -> bytes:
+def _read(path: str, full: int, folder: int | None) -> bytes:
     data = b""
-    fd = reserve.use(opening)
+    fd = reserve.open(path, folder)
     try:
         while more := os.read(fd, 16_384):
             data += more
