@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,6 +36,7 @@ SWITCHES = {
     b"\x1b[=1;2u": b"\x1b[=0u",
     b"\x1b[>4;2m": b"\x1b[>4m",
     b"\x1b[>1;2m": b"\x1b[>1m",
+    b"\x1b[>1n": b"\x1b[>1m",
     b"\x1b[22;0t": b"\x1b[23;0t",
     b"\x1b[22;2t\x1b[22;1t": b"\x1b[23;1t\x1b[23;2t",
     b"\x1b]8;;http://a/\x07": b"\x1b]8;;\x1b\\",
@@ -44,6 +46,12 @@ SWITCHES = {
     b"\x1b[4:3m": b"",
 }
 """What a program writes, and what undoes it; a reset of colours follows each."""
+
+PRIVATE = (
+    *(1, 5, 6, 9, 47, 66, 69, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016),
+    *(1047, 1049, 2004, 2026, 2031, 2048),
+)
+"""Private modes that a shell expects to be off (xterm's ctlseqs, kitty's and contour's docs)."""
 
 PLAIN = (
     b"",
@@ -57,7 +65,10 @@ PLAIN = (
     b"\x1b[4hinsert\x1b[4l",
     b"\x1b[>1u\x1b[<u\x1b[=5u\x1b[=0u\x1b[<9u",
     b"\x1b[>1u\x1b[?1049h\x1b[>5u\x1b[<u\x1b[?1049l\x1b[<1u",
-    b"\x1b[>4;1m\x1b[>4;0m\x1b[>4;2m\x1b[>4m\x1b[>4;2m\x1b[>m",
+    b"\x1b[>4;1m\x1b[>4;0m",
+    b"\x1b[>4;2m\x1b[>4m",
+    b"\x1b[>4;2m\x1b[>4n",
+    b"\x1b[>4;2m\x1b[>1;2m\x1b[>m",
     b"\x1b[22;0t\x1b]0;title\x07\x1b[23;0t\x1b[23t",
     b"\x1b]8;id=1;http://a/\x1b\\link\x1b]8;;\x1b\\",
     b"\x1b]0;no \x0e switch, nor [4h\x07\x1bPq\x0e[4h\x1b\\",
@@ -90,6 +101,25 @@ def test_what_is_switched_is_turned_back(switch: bytes, undone: bytes) -> None:
         assert modes.undo() == b""
 
 
+@pytest.mark.parametrize("number", PRIVATE)
+def test_each_private_mode_is_turned_off(number: int) -> None:
+    """A program that leaves the mouse, the paste or another screen on does not leave it to us."""
+    assert seen(b"\x1b[?%dh" % number).undo() == b"\x1b[?%dl\x1b[0m" % number
+    assert seen(b"\x1b[?%dh\x1b[?%dl" % (number, number)).undo() == b""
+
+
+@pytest.mark.parametrize("number", [2, 4, 20])
+def test_each_mode_without_a_question_mark_is_turned_off(number: int) -> None:
+    """A locked keyboard, insertion, and a line feed that also returns."""
+    assert seen(b"\x1b[%dh" % number).undo() == b"\x1b[%dl\x1b[0m" % number
+
+
+def test_stacks_are_popped_as_deep_as_terminals_have_them() -> None:
+    """A program that pushes for ever makes the undoing no longer."""
+    assert seen(b"\x1b[>1u" * 1000).undo() == b"\x1b[<64u\x1b[0m"
+    assert seen(b"\x1b[22;0t" * 1000).undo() == b"\x1b[23;0t" * 64 + b"\x1b[0m"
+
+
 @pytest.mark.parametrize("output", PLAIN, ids=repr)
 def test_nothing_is_undone_where_nothing_was_done(output: bytes) -> None:
     """A terminal that is as it should be is not written to."""
@@ -114,12 +144,22 @@ def test_a_string_that_is_not_finished_swallows_nothing() -> None:
 
 def test_long_strings_are_not_kept() -> None:
     """An image of many megabytes is a string as well."""
-    modes = Modes()
+    modes, image = Modes(), b"A" * 65_536
     modes.feed(b"\x1b_G")
+    tracemalloc.start()
     for _ in range(100):
-        modes.feed(b"A" * 65_536)
+        modes.feed(image)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < len(image)
     modes.feed(b"\x1b\\\x1b[?25l")
     assert modes.undo() == b"\x1b[?25h\x1b[0m"
+
+
+def test_a_long_sequence_is_not_kept() -> None:
+    """None that matters is so long; were it kept, each piece would be searched from its start."""
+    assert seen(b"\x1b[" + b"4;" * 100 + b"4h", iter([202])).undo() == b"\x1b[4l\x1b[0m"
+    assert seen(b"\x1b[" + b"4;" * 150 + b"4h", iter([302])).undo() == b""
 
 
 def test_any_output_in_any_pieces() -> None:
