@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import socket
@@ -22,6 +23,7 @@ import waitress.server  # type: ignore[import-untyped] # it has no types
 from websockets.sync.client import ClientConnection, connect
 
 import ptykill
+from ptykill.cli.serve import http_server
 from tests.daemon import serving
 
 KEY = "key-for-tests"
@@ -62,7 +64,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
             yield Server(port)
 
 
-@pytest.fixture(params=["hypercorn", "uvicorn"])
+@pytest.fixture(params=["hypercorn", "uvicorn", "serve"])
 def talker(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Take each kind of server that has WebSockets."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -109,6 +111,27 @@ def _uvicorn(listener: socket.socket) -> Iterator[None]:
         with _running(functools.partial(server.run, [listener])):
             yield
             server.should_exit = True
+
+
+@contextmanager
+def _serve(listener: socket.socket) -> Iterator[None]:
+    """Serve as ``ptykill serve`` does."""
+    started = threading.Event()
+    stop: list[Callable[[], object]] = []
+
+    async def main() -> None:
+        server = http_server.Server(app)
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: asyncio.run_coroutine_threadsafe(server.finish(), loop))
+        started.set()
+        await server.run_at(listener.dup())
+
+    with ptykill.Host(plan=PLAN, max_sessions=3) as host:
+        app = cast(Any, ptykill.asgi_app(host, key=KEY, spawning=True))
+        with _running(lambda: asyncio.run(main())):
+            started.wait()
+            yield
+            stop[0]()
 
 
 @contextmanager
@@ -170,6 +193,7 @@ def _running(run: Callable[[], object]) -> Iterator[None]:
 _SERVERS = {
     "hypercorn": _hypercorn,
     "uvicorn": _uvicorn,
+    "serve": _serve,
     "waitress": _waitress,
     "wsgiref": _wsgiref,
 }

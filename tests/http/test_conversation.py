@@ -69,7 +69,7 @@ async def test_a_dead_client_is_detached(
     began = trio.current_time()
     await run_conversation(session, client.receive, batch_sender(client.send))
     assert trio.current_time() - began == pytest.approx(MINUTE, abs=3)
-    assert "reason='silent'" in caplog.text
+    assert "code=1006 reason='silent'" in caplog.text
     with session.attach() as attachment:
         assert await attachment.receive(FLOOD) == b"x" * 500_000
 

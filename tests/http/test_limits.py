@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
+import math
+import os
 import resource
 import socket
 import struct
@@ -13,19 +16,24 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 import ptykill
+from ptykill.cli.serve import http_server
 from ptykill.cli.serve.connections import ConnectionLimiter
 from ptykill.cli.serve.http_server import Server
 from ptykill.http import frames, limits
+from ptykill.testing import FakeTier
 from tests.daemon import serving
 from tests.waiting import TIMEOUT, wait_until
 
@@ -53,14 +61,19 @@ def connect(address: str) -> socket.socket:
     return socket.create_connection((host, int(port)), TIMEOUT)
 
 
+def upgrade_of(session: dict[str, Any], query: str = "") -> str:
+    """Return a request to attach to a session."""
+    return (
+        f"GET {PATH}/{session['session_id']}/ws{query} HTTP/1.1\r\nHost: localhost\r\n{BEARER}"
+        f"X-PTY-Token: {session['token']}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyAhIQ==\r\n\r\n"
+    )
+
+
 def attach(address: str, session: dict[str, Any], query: str = "") -> socket.socket:
     """Attach by a bare socket, and say that it is ready."""
     stream = connect(address)
-    stream.sendall(
-        f"GET {PATH}/{session['session_id']}/ws{query} HTTP/1.1\r\nHost: localhost\r\n{BEARER}"
-        f"X-PTY-Token: {session['token']}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyAhIQ==\r\n\r\n".encode()
-    )
+    stream.sendall(upgrade_of(session, query).encode())
     said = b""
     while not said.endswith(b"\r\n\r\n"):
         said += stream.recv(1)
@@ -142,13 +155,42 @@ def test_long_messages_are_refused_at_their_first_bytes(address: str) -> None:
         session = start(api, "cat")
         for opcode in 0x82, 0x81:
             with attach(address, session) as stream:
-                stream.sendall(struct.pack(">BBQ", opcode, 0xFF, 300 << 20) + bytes(4))
-                told = b""
-                while more := stream.recv(1 << 16):
-                    told += more
-                assert struct.pack(">H", 1009) in told
+                stream.sendall(struct.pack(">BBQ", opcode, 0xFF, limits.MESSAGE + 1) + bytes(4))
+                assert struct.pack(">H", 1009) in _read_all(stream)
         assert api.get(f"{PATH}/{session['session_id']}").json()["is_alive"]
         assert api.delete(f"{PATH}/{session['session_id']}?grace=0").status_code == 204
+
+
+def test_the_pieces_of_a_message_are_counted_together(address: str) -> None:
+    """Each is short enough; the one that would make the whole too long is refused."""
+    with client(address) as api:
+        session = start(api, "cat")
+        with attach(address, session) as stream:
+            piece = struct.pack(">BQ", 0xFF, 1 << 20) + bytes(4) + bytes(1 << 20)
+            stream.sendall(b"\x02" + piece + (b"\x00" + piece) * (limits.MESSAGE // (1 << 20) - 1))
+            stream.sendall(b"\x89\x80\0\0\0\0")
+            told = b""
+            while b"\x8a\0" not in told:  # All that has come so far was taken.
+                told += stream.recv(1 << 16)
+            stream.sendall(b"\x00\x81\0\0\0\0")  # One byte, which it says and does not send.
+            assert struct.pack(">H", 1009) in _read_all(stream)
+        assert api.get(f"{PATH}/{session['session_id']}").json()["is_alive"]
+        assert api.delete(f"{PATH}/{session['session_id']}?grace=0").status_code == 204
+
+
+def _read_all(stream: socket.socket) -> bytes:
+    return b"".join(iter(lambda: stream.recv(1 << 16), b""))
+
+
+def test_headers_have_a_length(address: str) -> None:
+    """Nearly 16 KiB of them are taken; a little more is refused while it arrives."""
+    head = f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n{BEARER}Connection: close\r\nX: "
+    with connect(address) as stream:
+        stream.sendall(head.encode() + b"x" * (limits.HEADER - len(head) - 4) + b"\r\n\r\n")
+        assert _read_all(stream).startswith(b"HTTP/1.1 200")
+    with connect(address) as stream:
+        stream.sendall(head.encode() + b"x" * (limits.HEADER - len(head) + 1))
+        assert _read_all(stream).startswith(b"HTTP/1.1 400")
 
 
 def test_a_client_that_sends_no_more_is_answered(address: str) -> None:
@@ -233,6 +275,26 @@ def test_tokens_are_in_no_log() -> None:
     assert session["session_id"] in text
     assert session["token"] not in text
     assert KEY not in text
+
+
+def test_tokens_are_in_no_log_of_any_level(caplog: pytest.LogCaptureFixture) -> None:
+    """The libraries below write URLs to their logs, which the daemon has switched off."""
+    caplog.set_level(logging.DEBUG)
+    with ptykill.Host() as host, served(host) as address, client(address) as api:
+        session = start(api, "sleep", "600")
+        with attach(address, session, f"?token={session['token']}"):
+            pass
+        with connect(address) as stream:
+            stream.sendall(
+                f"GET {PATH}/x/ws?token={session['token']} HTTP/1.1\r\nHost: x\r\n"
+                "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n".encode()
+            )
+            assert _read_all(stream).startswith(b"HTTP/1.1 400")
+        told = api.get(PATH, headers={"x-other": session["token"]})
+        assert told.status_code == 200
+    assert session["session_id"] in caplog.text
+    ours = [each for each in caplog.records if not each.name.startswith(("httpx", "httpcore"))]
+    assert not any(session["token"] in each.getMessage() for each in ours)
 
 
 # --- in this process, with other numbers ----------------------------------------------------------
@@ -353,32 +415,88 @@ def test_half_a_request_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
             assert half.recv(1) == silent.recv(1) == b""
 
 
-@contextmanager
-def _never_whole() -> Iterator[Any]:
-    async def receive() -> dict[str, Any]:
-        await asyncio.sleep(0)
-        if told:
-            await asyncio.Event().wait()
-        told.append(1)
-        return {"type": "http.request", "body": b"{", "more_body": True}
+def test_an_answered_connection_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that asks no more is closed."""
+    monkeypatch.setattr(limits, "HEADER_SECONDS", 1e6)
+    monkeypatch.setattr(limits, "KEEP_ALIVE_SECONDS", 1)
+    with ptykill.Host() as host, served(host) as address, connect(address) as stream:
+        stream.settimeout(TIMEOUT)
+        stream.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n{BEARER}\r\n".encode())
+        began = time.monotonic()
+        assert _read_all(stream).startswith(b"HTTP/1.1 200")
+        assert time.monotonic() - began < 4  # Before uvicorn's own.
 
-    told: list[int] = []
-    yield receive
 
-
-def test_a_body_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that stops in the middle is answered with 408, in asyncio as well."""
+@pytest.mark.parametrize("trickles", [False, True])
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_a_body_has_its_time(monkeypatch: pytest.MonkeyPatch, loop: str, *, trickles: bool) -> None:
+    """One that stops in the middle is answered with 408, and so is one that never ends."""
     monkeypatch.setattr(limits, "BODY_SECONDS", 0.1)
+    scope = {"type": "http", "method": "POST", "path": PATH, "headers": []}
     sent: list[Any] = []
+    received = 0
+    sleep: Any = trio.sleep if loop == "trio" else asyncio.sleep
+
+    async def receive() -> dict[str, Any]:
+        nonlocal received
+        received += 1
+        await sleep(0.01 if trickles or received == 1 else math.inf if loop == "trio" else 1e6)
+        return {"type": "http.request", "body": b"{", "more_body": True}
 
     async def send(message: Any) -> None:  # noqa: ANN401 - whatever ASGI has
         sent.append(message)
 
-    with ptykill.Host() as host, _never_whole() as receive:
-        app = ptykill.asgi_app(host, key=None, spawning=True)
-        scope = {"type": "http", "method": "POST", "path": PATH, "headers": []}
-        asyncio.run(cast(Any, app)(scope, receive, send))
+    async def in_asyncio() -> None:
+        with ptykill.Host() as host:
+            app: Any = ptykill.asgi_app(host, key=None, spawning=True)
+            async with asyncio.timeout(TIMEOUT):
+                await app(scope, receive, send)
+
+    async def in_trio() -> None:
+        async with ptykill.open_supervisor() as supervisor:
+            app: Any = ptykill.asgi_app(supervisor, key=None, spawning=True)
+            with trio.fail_after(TIMEOUT):
+                await app(scope, receive, send)
+
+    if loop == "trio":
+        trio.run(in_trio)
+    else:
+        asyncio.run(in_asyncio())
     assert sent[0]["status"] == 408
+
+
+async def test_all_bodies_that_arrive_share_their_room(autojump_clock: MockClock) -> None:
+    """With sixteen of the longest under way one byte more is 503, and not once they have gone."""
+    statuses: list[int] = []
+    path = {"type": "http", "method": "POST", "path": PATH, "headers": []}
+
+    async def post(app: Any, *bodies: bytes, left: trio.Event | None = None) -> None:  # noqa: ANN401
+        messages = [{"type": "http.request", "body": each, "more_body": True} for each in bodies]
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop(0)
+            if left is not None:
+                await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:  # noqa: ANN401
+            statuses.extend([message["status"]] if "status" in message else [])
+
+        await app(path, receive, send)
+
+    async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+        app = ptykill.asgi_app(supervisor, key=None, spawning=True)
+        left = trio.Event()
+        async with trio.open_nursery() as nursery:
+            for _ in range(limits.ALL_BODIES // limits.BODY):
+                nursery.start_soon(partial(post, app, b"x" * limits.BODY, left=left))
+            await wait_all_tasks_blocked()
+            await post(app, b"x")
+            assert statuses == [503]
+            left.set()
+        await post(app, b"x")
+        assert statuses == [503]
 
 
 def test_the_numbers_are_those_of_the_page() -> None:
@@ -417,6 +535,100 @@ def test_connections_follow_the_limit_of_descriptors(
     unlimited = resource.RLIM_INFINITY
     monkeypatch.setattr(resource, "getrlimit", lambda _: (unlimited, unlimited))
     assert limits.connections() == 1024
+
+
+@pytest.fixture
+def limiters(monkeypatch: pytest.MonkeyPatch) -> list[ConnectionLimiter]:
+    """Return a list of the limiters that servers make from now on."""
+    made: list[ConnectionLimiter] = []
+
+    class Noted(ConnectionLimiter):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(http_server, "ConnectionLimiter", Noted)
+    return made
+
+
+def test_too_many_requests_under_way(
+    monkeypatch: pytest.MonkeyPatch, limiters: list[ConnectionLimiter]
+) -> None:
+    """One connection too many is closed at once, and there is room again when one has gone."""
+    monkeypatch.setattr(limits, "connections", lambda: 2)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{BEARER}Content-Length: 5\r\n"
+    head += "Expect: 100-continue\r\n\r\n"
+    with ptykill.Host() as host, served(host) as address:
+        with connect(address) as first, connect(address) as second:
+            for stream in first, second:
+                stream.sendall(head.encode())
+                assert stream.recv(1 << 16).startswith(b"HTTP/1.1 100")  # It is under way.
+            with connect(address) as third:
+                assert third.recv(1) == b""
+        wait_until(lambda: not limiters[0]._entries)
+        with client(address) as api:
+            assert api.get(PATH).status_code == 200
+
+
+def test_too_many_websockets(
+    monkeypatch: pytest.MonkeyPatch, limiters: list[ConnectionLimiter]
+) -> None:
+    """They are told so, and leave a connection for requests."""
+    monkeypatch.setattr(limits, "connections", lambda: 4)
+    with ptykill.Host() as host, served(host) as address, ExitStack() as stack:
+        with client(address) as api:
+            session = start(api, "sleep", "600")
+        wait_until(lambda: not limiters[0]._entries)
+        for _ in range(3):
+            stack.enter_context(attach(address, session))
+        with connect(address) as stream:
+            stream.sendall(upgrade_of(session).encode())
+            told = _read_all(stream)
+            assert told.startswith(b"HTTP/1.1 503")
+            assert b'"code":"TOO_MANY_CONNECTIONS"' in told
+        with client(address) as api:
+            assert api.delete(f"{PATH}/{session['session_id']}?grace=0").status_code == 204
+        stack.close()
+        wait_until(lambda: not limiters[0]._entries)
+
+
+def test_without_descriptors_a_reserve_answers(limiters: list[ConnectionLimiter]) -> None:
+    """With none left, and no idle connection to be closed, requests are answered all the same."""
+    with ptykill.Host() as host, served(host) as address, ExitStack() as stack:
+        with client(address) as api:
+            session = start(api, "sleep", "600")["session_id"]
+        wait_until(lambda: not limiters[0]._entries)  # Its connection is closed.
+        streams = [stack.enter_context(socket.socket()) for _ in range(2)]
+        with _no_descriptors():
+            for stream, request, status in zip(
+                streams,
+                (f"GET {PATH}", f"DELETE {PATH}/{session}?grace=0"),
+                (b"200", b"204"),
+                strict=True,
+            ):
+                stream.settimeout(TIMEOUT)
+                name, _, port = address.rpartition(":")
+                stream.connect((name, int(port)))
+                head = f"{request} HTTP/1.1\r\nHost: x\r\n{BEARER}Connection: close\r\n\r\n"
+                stream.sendall(head.encode())
+                assert _read_all(stream).startswith(b"HTTP/1.1 " + status)
+
+
+@contextmanager
+def _no_descriptors() -> Iterator[None]:
+    """Leave this process no descriptor that it could open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_open_descriptors() + 100, hard))
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- the limiter ----------------------------------------------------------------------------------

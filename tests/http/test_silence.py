@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.sync.client import connect
 
 import ptykill
@@ -108,6 +109,48 @@ def test_a_slow_client_is_not_silent(
             client.recv(TIMEOUT)
             time.sleep(0.2)
         assert "client.dropped" not in caplog.text
+
+
+def test_a_client_that_is_not_heard_is_not_silent(
+    address: tuple[str, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the program reads a long paste slowly, nothing is read that the client says."""
+    size = 2 << 20
+    slow = "stty raw -echo; : > ready; for i in $(seq 1000); do head -c 1024 > x; sleep 0.005; done"
+    place, headers = start(address, f"{slow}; head -c {size - 1_024_000} > x; echo done", tmp_path)
+    with connect(f"ws://{place}", additional_headers=headers) as client:
+        client.send(frames.READY)
+        wait_until((tmp_path / "ready").exists)
+        began = time.monotonic()
+        client.send(frames.input_frame(bytes(size)))  # One message: it is read before the next.
+        assert client.recv(TIMEOUT) == b"\0done\n"
+        assert time.monotonic() - began > 2 * limits.SILENCE_SECONDS  # As it was to be.
+        assert "client.dropped" not in caplog.text
+
+
+def test_a_client_that_does_not_read_is_sent_no_answer_to_its_pings(
+    address: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would wait in memory, and it may send any number of them."""
+    protocols: list[WebSocketsSansIOProtocol] = []
+    received = 0
+    known: Any = WebSocketsSansIOProtocol.data_received
+
+    def data_received(self: WebSocketsSansIOProtocol, data: bytes) -> None:
+        nonlocal received
+        received += len(data)
+        protocols.append(self)
+        known(self, data)
+
+    monkeypatch.setattr(WebSocketsSansIOProtocol, "data_received", data_received)
+    with deaf(address, "yes", tmp_path) as client:
+        transport = protocols[0].transport
+        wait_until(lambda: not protocols[0].writable.is_set())
+        pings = (b"\x89\xfd" + bytes(4 + 125)) * 20_000
+        received = 0
+        client.sendall(pings)
+        wait_until(lambda: received == len(pings))
+        assert transport.get_write_buffer_size() < 1 << 20
 
 
 def test_a_dead_client_holds_nothing_back(

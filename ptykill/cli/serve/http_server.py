@@ -188,11 +188,8 @@ class _Connection(H11Protocol):
             self.transport.close()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        names = {name for name, _ in self.headers}
         if event.method != b"GET" or event.http_version < b"1.1":
             self.send_400_response("a WebSocket begins with a GET of HTTP/1.1")
-        elif names & {b"content-length", b"transfer-encoding"}:
-            self.send_400_response("a WebSocket's request has no body")
         elif self.conn.trailing_data[0]:
             # RFC 6455, 4.1: a client waits for the answer. uvicorn would lose what it has not.
             self.send_400_response("a WebSocket sends nothing before it is accepted")
