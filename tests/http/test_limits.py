@@ -506,7 +506,7 @@ def test_the_numbers_are_those_of_the_page() -> None:
     told = {row.split("|")[1].strip(): row.split("|")[2].strip() for row in rows}
     told = {name.partition(":")[0]: size for name, size in told.items()}
     assert told["a body"] == f"{limits.BODY >> 20} MiB; {limits.BODY_SECONDS:g} s"
-    assert told["all bodies that are arriving"] == f"{limits.ALL_BODIES >> 20} MiB"
+    assert told["all bodies that are being received"] == f"{limits.ALL_BODIES >> 20} MiB"
     assert told["the request line and headers"].startswith(
         f"{limits.HEADER >> 10} KiB; {limits.HEADER_SECONDS:g} s"
     )
