@@ -76,6 +76,12 @@ def parsed() -> argparse.Namespace:
         "--page", type=Path, metavar="FILE", help="write the tables into this page, at its marks"
     )
     parser.add_argument(
+        "--other",
+        default="",
+        metavar="PYTHON",
+        help="measure that interpreter's ptykill as well, in turns: churn, burst, requests",
+    )
+    parser.add_argument(
         "--again",
         type=Path,
         metavar="FILE",
@@ -100,6 +106,8 @@ def limits(name: str, case: Case, options: argparse.Namespace) -> Limits | None:
         if name == "leaks"
         else (options.rounds, SECONDS_A_ROUND)
     )
+    if found is not None:
+        found = dataclasses.replace(found, other=options.other)
     if found is None or asked is None:
         return found
     return dataclasses.replace(found, rounds=asked, seconds=max(found.seconds, asked * each))

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
 from benchmarks.report import Ending
@@ -17,10 +19,12 @@ from benchmarks.worker import Worker
 from ptykill.testing import processes
 from ptykill.testing.observer import Observer
 
-__all__ = ["START_BOUND", "Hosts", "Limits", "Notes", "interleave"]
+__all__ = ["OTHER", "START_BOUND", "Hosts", "Limits", "Notes", "interleave"]
 
 T = TypeVar("T")
 
+OTHER = "other"
+"""What the label of a system ends in that has another ptykill."""
 WARM_UP = 2
 """Rounds before the first that counts, if there are many."""
 START_BOUND = 120.0
@@ -34,12 +38,16 @@ UP_BOUND = 20.0
 class Limits:
     """The limits of a case: it stops after so many rounds or so many seconds.
 
-    ``largest`` is the largest size of a case that grows: megabytes, sessions, processes.
+    ``largest`` is the largest size of a case that grows: megabytes, sessions, processes. ``turn``
+    is for how many seconds a system works in its turn, where that is what ends it. ``other`` is
+    another interpreter, whose ptykill is measured beside this one's, where a case can do that.
     """
 
     rounds: int
     seconds: float
     largest: int = 0
+    turn: float = 1.0
+    other: str = ""
 
 
 class Notes(Protocol):
@@ -56,10 +64,31 @@ class Hosts:
     stack: ExitStack
     remarks: list[str] = field(default_factory=list)
     systems: dict[str, tuple[Worker, str]] = field(default_factory=dict)
+    ends: dict[str, str] = field(default_factory=dict)
+    """What is over when a system answers, by its label."""
 
     def start(self, modules: Sequence[str], megabytes: int = 0, size: str = "") -> list[str]:
         """Start a host; return the names of its systems. A size becomes part of their labels."""
         return self._met(self._launched(modules, megabytes), modules, size)
+
+    def start_other(self, python: str, modules: Sequence[str]) -> list[str]:
+        """Start hosts with the ptykill of another interpreter; return the labels of their systems.
+
+        An empty name starts none. That ptykill has to have what the modules import of it.
+        """
+        if not python:
+            return []
+        # Of the checkout they can import the benchmarks alone.
+        alone = self.stack.enter_context(TemporaryDirectory())
+        Path(alone, "benchmarks").symlink_to(Path(__file__).resolve().parent)
+        labels = []
+        for module in modules:
+            try:
+                host = self._launched([module], python=python, cwd=alone)
+                labels += [f"{name}, {OTHER}" for name in self._met(host, [module], OTHER)]
+            except EOFError as error:
+                self.remarks.append(f"{module}, {OTHER}: skipped, {error}")
+        return labels
 
     def start_each(self, modules: Sequence[str]) -> list[str]:
         """Start a host for each of them; return the names of all systems."""
@@ -70,9 +99,16 @@ class Hosts:
             for name in self._met(worker, [module])
         ]
 
-    def _launched(self, modules: Sequence[str], megabytes: int = 0) -> Worker:
-        argv = [sys.executable, "-m", "benchmarks.system_host", str(megabytes), *modules]
-        return self.stack.enter_context(Worker(argv))
+    def _launched(
+        self,
+        modules: Sequence[str],
+        megabytes: int = 0,
+        *,
+        python: str = sys.executable,
+        cwd: str | None = None,
+    ) -> Worker:
+        argv = [python, "-m", "benchmarks.system_host", str(megabytes), *modules]
+        return self.stack.enter_context(Worker(argv, cwd=cwd))
 
     def _met(self, host: Worker, modules: Sequence[str], size: str = "") -> list[str]:
         about = json.loads(host.answer(START_BOUND))
@@ -80,10 +116,11 @@ class Hosts:
             remark = f"{module}: skipped, {reason}"
             if remark not in self.remarks:
                 self.remarks.append(remark)
-        if size:
+        if size and size != OTHER:
             self.remarks.append(f"{size}: {about['resident']} resident: {', '.join(modules)}")
-        for name in about["systems"]:
-            self.systems[f"{name}, {size}" if size else name] = host, name
+        for name, ends in about["systems"].items():
+            label = f"{name}, {size}" if size else name
+            self.systems[label], self.ends[label] = (host, name), ends
         return list(about["systems"])
 
     def ask(self, verb: str, label: str, *fields: object, observer: Observer | None = None) -> Any:

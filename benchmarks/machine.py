@@ -18,7 +18,7 @@ __all__ = ["describe", "machine", "proc_field"]
 
 PACKAGES = (
     *("ptykill", "trio", "psutil", "ptyprocess", "pexpect", "terminado"),
-    *("uvicorn", "hypercorn", "structlog"),
+    *("uvicorn", "h11", "hypercorn", "structlog"),
 )
 
 

@@ -9,6 +9,8 @@ Times are nanoseconds of the monotonic clock, which all processes share:
     spawn SYSTEM PROGRAM           the time to the return and to the first byte; ends the session
     prepare SYSTEM PROGRAM COUNT   the pids of so many sessions that are ready
     end SYSTEM GRACE               when ending them all was called, and when the call returned
+    churn SYSTEM PROGRAM AT_ONCE SECONDS GRACE     `benchmarks.churn.churn`
+    burst SYSTEM PROGRAM COUNT     the time until each of so many sessions has written a byte
 """
 
 from __future__ import annotations
@@ -22,9 +24,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
-from benchmarks.loops import LOOPS, pause, readable
+from benchmarks.churn import churn
+from benchmarks.loops import LOOPS, pause, readable, together
 from benchmarks.machine import proc_field
-from benchmarks.systems import PROGRAMS, Session, Spawn, System, check, load, loop_of, ready
+from benchmarks.systems import (
+    PROGRAMS,
+    Churned,
+    Session,
+    Spawn,
+    System,
+    check,
+    load,
+    loop_of,
+    ready,
+)
 from ptykill.testing.observer import Observer
 
 __all__: list[str] = []
@@ -46,7 +59,8 @@ async def main(megabytes: int, modules: Sequence[str]) -> None:
         }
         ballast = grow(megabytes)
         resident = proc_field("self/status", "VmRSS")
-        tell({"resident": resident, "systems": list(held), "skipped": skipped})
+        ends = {each.name: each.ends for each in systems}
+        tell({"resident": resident, "systems": ends, "skipped": skipped})
         async for verb, name, *about in lines():
             try:
                 tell(await getattr(held[name], verb)(*about))
@@ -86,6 +100,13 @@ def grow(megabytes: int) -> mmap.mmap:
     return memory
 
 
+async def first_byte(session: Session) -> None:
+    """Wait until a session has written a byte."""
+    bound = time.monotonic() + FIRST_BYTE
+    while not await session.read(FIRST_BYTE):
+        check(bound, "no byte of output")
+
+
 class Held:
     """An open system, and the sessions that it has prepared."""
 
@@ -99,11 +120,39 @@ class Held:
         session = await self._spawn(PROGRAMS[program])
         returned = time.perf_counter_ns()
         with Observer([session.pid], records=False, kills=True):
-            while not await session.read(FIRST_BYTE):
-                check(start / 1e9 + FIRST_BYTE, "no byte of output")
+            await first_byte(session)
             byte = time.perf_counter_ns()
             await session.end(0)
         return {"returned": returned - start, "byte": byte - start}
+
+    async def burst(self, program: str, count: str) -> tuple[int, list[int]]:
+        """Spawn sessions at once; return the time until each has written a byte, and their pids."""
+        sessions: list[Session] = []
+
+        async def one() -> None:
+            sessions.append(await self._spawn(PROGRAMS[program]))
+
+        start = time.perf_counter_ns()
+        await together([one] * int(count))
+        await together(partial(first_byte, session) for session in sessions)
+        took = time.perf_counter_ns() - start
+        pids = [session.pid for session in sessions]
+        with Observer(pids, records=False, kills=True) as observer:
+            if self._system.blocking:
+                observer.kill()  # It would end one after the other, each for as long as it sleeps.
+            await self._system.end_all(sessions, 0)
+        return took, pids
+
+    async def churn(self, program: str, at_once: str, seconds: str, grace: str) -> Churned:
+        """Spawn sessions and end them, again and again."""
+        return await churn(
+            self._system,
+            self._spawn,
+            PROGRAMS[program],
+            at_once=int(at_once),
+            seconds=float(seconds),
+            grace=float(grace),
+        )
 
     async def prepare(self, program: str, count: str) -> list[int]:
         """Spawn sessions, and wait until they are ready."""

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks.cases.bursts import burst
 from benchmarks.cases.calls import calls, delete
 from benchmarks.cases.growth import many, neighbours
+from benchmarks.cases.http_rates import CLIENTS, requests
 from benchmarks.cases.idle import idle
 from benchmarks.cases.leaks import leaks
 from benchmarks.cases.phases import phases
+from benchmarks.cases.pools import pool
+from benchmarks.cases.rates import AT_ONCE, churn
 from benchmarks.cases.spawning import spawn
 from benchmarks.cases.start_up import start_up
 from benchmarks.cases.teardown import COOPERATIVE, STUBBORN, cooperative, stubborn, tree
@@ -71,6 +75,15 @@ CASES = {
     "many": Case(
         "many sessions ended at once", many, Limits(5, 120, largest=1000), Limits(1, 6, largest=100)
     ),
+    **{
+        f"churn-{at_once}": Case(
+            f"sessions per second, {at_once} at a time",
+            partial(churn, at_once),
+            Limits(7, 180),
+            quick,
+        )
+        for at_once, quick in zip(AT_ONCE, (None, Limits(1, 4, turn=0.2), None), strict=True)
+    },
     "neighbours": Case(
         "teardown of a cooperative bash among many other processes",
         neighbours,
@@ -83,13 +96,34 @@ CASES = {
         Limits(40, 60, largest=2000),
         Limits(6, 8, largest=500),
     ),
+    "burst": Case(
+        "many spawns at once, to the last first byte",
+        burst,
+        Limits(15, 60, largest=64),
+        Limits(2, 6, largest=16),
+    ),
     "idle": Case(
         "what idle sessions hold", idle, Limits(1, 10, largest=100), Limits(1, 2, largest=20)
+    ),
+    "pool": Case(
+        "what is held after many sessions have ended at once",
+        pool,
+        Limits(1, 60, largest=500),
+        Limits(1, 1, largest=20),
     ),
     "calls": Case(
         "Host.call and Host.acall beside the trio call", calls, Limits(60, 60), Limits(6, 6)
     ),
     "delete": Case("DELETE over HTTP", delete, Limits(60, 60), Limits(6, 8)),
+    **{
+        f"requests-{clients}": Case(
+            f"creates and DELETEs per second, {clients} at a time",
+            partial(requests, clients),
+            Limits(12, 100),
+            quick,
+        )
+        for clients, quick in zip(CLIENTS, (None, Limits(1, 4, turn=0.3)), strict=True)
+    },
     "output": Case("output through a WebSocket", output, Limits(10, 40), Limits(3, 8)),
     "floods": Case(f"a DELETE beside {FLOODS} sessions that flood", floods, Limits(30, 60), None),
     "start-up": Case("start-up of the command line", start_up, Limits(20, 60), Limits(5, 15)),

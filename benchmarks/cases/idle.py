@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from benchmarks.report import Figures, Result
 from benchmarks.systems import TIERS
 from ptykill.testing import processes
 
-__all__ = ["idle"]
+__all__ = ["Held", "held", "idle"]
 
 MODULES = (*TIERS, "trio_process", "asyncio_process", "pty_process", "terminado_manager")
 SETTLE = 0.3
+WARDEN = "ptykill-warden"
 FORMATS = {
     "descriptors": ".2f",
     "threads": ".2f",
@@ -25,8 +26,11 @@ FORMATS = {
     "their KiB": ".0f",
     "host woke": ".0f",
     "they woke": ".0f",
+    "host MiB": ".1f",
+    "their MiB": ".1f",
+    "warden MiB": ".1f",
 }
-"""Per session; the last two columns are the sums of all wake-ups."""
+"""Per session; from the wake-ups on, the columns are sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Held:
     memory: int
     beside: int
     their_memory: int
+    warden: int
 
 
 def idle(limits: Limits) -> Result:
@@ -52,7 +57,8 @@ def idle(limits: Limits) -> Result:
         result.remarks = [
             *hosts.remarks,
             "KiB: PSS, without the programs that run in the sessions",
-            "woke: in all",
+            "woke, MiB: in all",
+            "their MiB: of the keepers and the warden",
         ]
         before, after, woken = {}, {}, {}
         for name in names:
@@ -75,7 +81,8 @@ def idle(limits: Limits) -> Result:
                 last.beside - first.beside,
                 (last.their_memory - first.their_memory) / 1024,
             )
-            counts = (*(value / count for value in each), host, beside)
+            sizes = (size / 2**20 for size in (last.memory, last.their_memory, last.warden))
+            counts = (*(value / count for value in each), host, beside, *sizes)
             result.figures[name] = dict(zip(FORMATS, counts, strict=True))
             if name.startswith("ptykill") and beside:
                 result.problems.append(f"{name}: {beside} wake-ups of those beside it")
@@ -88,14 +95,27 @@ def look(hosts: Hosts, name: str, count: int) -> Held:
     """Have a system prepare so many sessions; return what it then holds."""
     leaders = hosts.ask("prepare", name, "sleep", count)
     time.sleep(SETTLE)
-    host, *beside = with_descendants(hosts.systems[name][0].pid, processes.session_pids(leaders))
+    return held(hosts.systems[name][0].pid, leaders)
+
+
+def held(pid: int, leaders: Sequence[int] = ()) -> Held:
+    """Return what a host and its descendants hold, without those in its sessions."""
+    host, *beside = with_descendants(pid, processes.session_pids(leaders))
+    wardens = [each for each in beside if comm(each) == WARDEN]
     return Held(
         descriptors=entries(host, "fd"),
         threads=entries(host, "task"),
         memory=memory(host),
         beside=len(beside),
         their_memory=sum(map(memory, beside)),
+        warden=sum(map(memory, wardens)),
     )
+
+
+def comm(pid: int) -> str:
+    """Return a process's name, nothing if it has gone."""
+    found = processes.look_up(pid)
+    return found.name if found else ""
 
 
 def with_descendants(pid: int, without: Collection[int] = ()) -> list[int]:
@@ -112,10 +132,11 @@ def entries(pid: int, folder: str) -> int:
 
 
 def memory(pid: int) -> int:
-    """Return a process's proportional memory (PSS) in bytes."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
+    """Return a process's proportional memory (PSS) in bytes; 0 if it has gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
     return 0
 
 

@@ -24,10 +24,12 @@ from benchmarks.loops import together
 
 __all__ = [
     "ENVIRONMENT",
+    "LEADER",
     "PEERS",
     "PROGRAMS",
     "TERMINATORS",
     "TIERS",
+    "Churned",
     "Program",
     "Session",
     "Span",
@@ -130,6 +132,17 @@ class Span(NamedTuple):
     stop: int
 
 
+class Churned(NamedTuple):
+    """Sessions that were spawned and ended: when that began and stopped (monotonic, ns).
+
+    ``ended`` has the pid of each, and the nanoseconds from the call to spawn it to its end.
+    """
+
+    start: int
+    stop: int
+    ended: list[tuple[int, int]]
+
+
 class Session(Protocol):
     """One session that a system has spawned."""
 
@@ -159,21 +172,28 @@ async def end_side_by_side(sessions: Sequence[Session], grace: float) -> Span:
     return Span(start, time.perf_counter_ns())
 
 
+LEADER = "leader"
+"""What a system waits for that knows only the process it has spawned."""
+
+
 @dataclass(frozen=True, slots=True)
 class System:
     """One way to spawn sessions and end them. ``open`` holds what it needs meanwhile.
 
-    ``end_all`` ends many of its sessions at once.
+    ``end_all`` ends many of its sessions at once. ``ends`` says, for a table, what is over when it
+    answers. ``blocking``: its calls block, so that only threads make several at a time.
     """
 
     name: str
     open: Callable[[], AbstractAsyncContextManager[Spawn]]
     end_all: Callable[[Sequence[Session], float], Awaitable[Span]] = end_side_by_side
+    ends: str = LEADER
+    blocking: bool = False
 
 
-def stateless(name: str, spawn: Spawn) -> System:
+def stateless(name: str, spawn: Spawn, *, ends: str = LEADER, blocking: bool = False) -> System:
     """Return a system that holds nothing besides its sessions."""
-    return System(name, lambda: nullcontext(spawn))
+    return System(name, lambda: nullcontext(spawn), ends=ends, blocking=blocking)
 
 
 class Unavailable(Exception):

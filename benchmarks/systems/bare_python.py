@@ -18,7 +18,7 @@ __all__ = ["systems"]
 
 def systems() -> list[System]:
     """Return the one system."""
-    return [System("Python, leader only", lambda: nullcontext(spawn), end_all)]
+    return [System("Python, leader only", lambda: nullcontext(spawn), end_all, blocking=True)]
 
 
 async def spawn(program: Program) -> Session:

@@ -6,8 +6,10 @@ A request is a line with tabs between its fields, and each gets a line as its an
     read MILLISECONDS   output of the last session's terminal, in hex; empty if there is none
     end GRACE           when ending the last session began, and when it was over
     endall GRACE        the same for all sessions, at once
+    churn DURATION AT_ONCE GRACE ARGV...
+                        when it began and stopped; the pid of each session, and how long it took
 
-GRACE and times are nanoseconds of the monotonic clock.
+DURATION, GRACE and times are nanoseconds of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -20,7 +22,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, System, Unavailable
+from benchmarks.systems import (
+    ENVIRONMENT,
+    LEADER,
+    Churned,
+    Program,
+    Session,
+    Span,
+    Spawn,
+    System,
+    Unavailable,
+)
 from benchmarks.worker import Worker
 
 __all__ = ["BUILD", "HERE", "build", "external"]
@@ -29,9 +41,11 @@ HERE = Path(__file__).parent
 BUILD = HERE.parent.parent / "build" / "benchmarks"
 
 
-def external(name: str, *argv: str, env: Mapping[str, str] = ENVIRONMENT) -> System:
+def external(
+    name: str, *argv: str, env: Mapping[str, str] = ENVIRONMENT, ends: str = LEADER
+) -> System:
     """Return the system of such a program."""
-    return System(name, partial(opened, argv, env), end_all)
+    return System(name, partial(opened, argv, env), end_all, ends)
 
 
 def build(source: Path, binary: Path, *command: str) -> None:
@@ -49,11 +63,7 @@ def build(source: Path, binary: Path, *command: str) -> None:
 async def opened(argv: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[Spawn]:
     """Run the program."""
     with Worker(argv, env=env) as worker:
-
-        async def spawn(program: Program) -> Session:
-            return ExternalSession(worker, int(worker.ask("spawn", *program.argv)))
-
-        yield spawn
+        yield ExternalSpawn(worker)
 
 
 async def end_all(sessions: Sequence[Session], grace: float) -> Span:
@@ -61,6 +71,23 @@ async def end_all(sessions: Sequence[Session], grace: float) -> Span:
     first = sessions[0]
     assert isinstance(first, ExternalSession)
     return first.tell("endall", grace)
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalSpawn:
+    """Has the program spawn sessions."""
+
+    worker: Worker
+
+    async def __call__(self, program: Program) -> Session:
+        """Spawn one."""
+        return ExternalSession(self.worker, int(self.worker.ask("spawn", *program.argv)))
+
+    def churn(self, program: Program, at_once: int, seconds: float, grace: float) -> Churned:
+        """Have the program spawn sessions and end them by itself; see `benchmarks.churn`."""
+        times = f"{seconds * 1e9:.0f}", str(at_once), f"{grace * 1e9:.0f}"
+        start, stop, *ended = map(int, self.worker.ask("churn", *times, *program.argv).split("\t"))
+        return Churned(start, stop, list(zip(ended[::2], ended[1::2], strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

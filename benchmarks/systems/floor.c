@@ -6,6 +6,9 @@
  * end: SIGHUP and SIGCONT to the leader, GRACE nanoseconds to die, SIGKILL. "session" then looks for
  * other members in the process table, while the leader's zombie still pins the session's number;
  * they get the same signals, and what the grace has left; and looks again, until there is nobody.
+ *
+ * churn: spawns a session and ends it, again and again, so many at a time. Those that are dead at
+ * one wake-up share one look through the process table.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -30,6 +33,7 @@ enum {
     ARGUMENTS = 64,
     SESSIONS = 2000,
     MEMBERS = 4000,
+    ENDED = 100000, /* Sessions of one churn. */
     WAIT_PIDFD = 3 /* P_PIDFD: an old libc has no name for it */
 };
 static const int64_t SECOND = 1000000000, KILL_BOUND = 10 * SECOND;
@@ -38,6 +42,7 @@ extern char **environ;
 static struct session {
     pid_t leader;
     int pidfd, master;
+    int64_t asked; /* When its spawn was asked for. */
 } sessions[SESSIONS], *last = sessions - 1;
 static int whole_session;
 
@@ -60,6 +65,7 @@ static int64_t now(void)
 
 static void spawn(char **argv)
 {
+    const int64_t asked = now();
     const struct winsize window = {.ws_row = 24, .ws_col = 80};
     char slave[64];
     int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -88,12 +94,11 @@ static void spawn(char **argv)
     pid_t child;
     errno = posix_spawnp(&child, argv[0], &actions, &attributes, argv, environ);
     require(!errno, argv[0]);
-    *++last = (struct session){.leader = child, .master = master};
+    *++last = (struct session){.leader = child, .master = master, .asked = asked};
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     last->pidfd = (int)syscall(SYS_pidfd_open, child, 0);
     require(last->pidfd >= 0, "pidfd_open");
-    printf("%d\n", (int)child);
 }
 
 static void read_terminal(int milliseconds)
@@ -111,6 +116,12 @@ static void read_terminal(int milliseconds)
 static void deliver(int pidfd, int signal)
 {
     require(!syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) || errno == ESRCH, "signal");
+}
+
+static void hang_up(const struct session *one)
+{
+    deliver(one->pidfd, SIGHUP);
+    deliver(one->pidfd, SIGCONT); /* A stopped process acts on it once it is continued. */
 }
 
 /* Wait until all of them are dead, or it is time; whoever is dead has -1 in its place. */
@@ -172,16 +183,30 @@ static void sweep(const struct session *first, int64_t deadline)
     }
 }
 
+/* Reap the leaders from this one on. */
+static void reap(const struct session *first)
+{
+    siginfo_t status;
+    for (; first <= last; first++)
+        require(!waitid((idtype_t)WAIT_PIDFD, (id_t)first->pidfd, &status, WEXITED), "waitid");
+}
+
+/* Release what is held of the last session. */
+static void release_last(void)
+{
+    close(last->pidfd);
+    close(last->master);
+    last--;
+}
+
 /* End all from this one on. */
 static void end(struct session *first, int64_t grace)
 {
     static struct pollfd processes[SESSIONS];
     int count = (int)(last + 1 - first);
-    siginfo_t status;
     int64_t start = now(), deadline = start + grace;
     for (int at = 0; at < count; at++) {
-        deliver(first[at].pidfd, SIGHUP);
-        deliver(first[at].pidfd, SIGCONT); /* A stopped process acts on it once it is continued. */
+        hang_up(first + at);
         processes[at] = (struct pollfd){.fd = first[at].pidfd, .events = POLLIN};
     }
     if (!dead_by(processes, count, deadline)) {
@@ -192,14 +217,63 @@ static void end(struct session *first, int64_t grace)
     }
     if (whole_session)
         sweep(first, deadline);
-    for (int at = 0; at < count; at++)
-        require(!waitid((idtype_t)WAIT_PIDFD, (id_t)first[at].pidfd, &status, WEXITED), "waitid");
+    reap(first);
     int64_t stop = now();
-    for (; last >= first; last--) {
-        close(last->pidfd);
-        close(last->master);
-    }
+    while (last >= first)
+        release_last();
     printf("%" PRId64 "\t%" PRId64 "\n", start, stop);
+}
+
+/* Wait until one is dead or more; move those to the end of the table, and return the first. */
+static struct session *wait_dead(int64_t grace)
+{
+    static struct pollfd processes[SESSIONS];
+    const struct timespec timeout = {.tv_sec = grace / SECOND, .tv_nsec = grace % SECOND};
+    struct session *dead = last + 1;
+    int count = (int)(last + 1 - sessions);
+    for (int at = 0; at < count; at++)
+        processes[at] = (struct pollfd){.fd = sessions[at].pidfd, .events = POLLIN};
+    require(ppoll(processes, (nfds_t)count, &timeout, NULL) > 0, "nobody dies of SIGHUP");
+    for (int at = count - 1; at >= 0; at--)
+        if (processes[at].revents) {
+            struct session one = sessions[at];
+            sessions[at] = *--dead;
+            *dead = one;
+        }
+    return dead;
+}
+
+/* Spawn sessions and end them for so long, so many at a time. */
+static void churn(int64_t duration, int at_once, int64_t grace, char **argv)
+{
+    static struct ended {
+        pid_t leader;
+        int64_t took;
+    } ended[ENDED];
+    int count = 0;
+    int64_t start = now(), stop = start;
+    require(last < sessions && at_once > 0 && at_once <= SESSIONS, "churn");
+    for (;;) {
+        while (last + 1 < sessions + at_once && now() < start + duration) {
+            spawn(argv);
+            hang_up(last);
+        }
+        if (last < sessions)
+            break;
+        struct session *dead = wait_dead(grace);
+        if (whole_session)
+            sweep(dead, now() + grace);
+        reap(dead);
+        for (; last >= dead; release_last()) {
+            require(count < ENDED, "too many sessions");
+            stop = now();
+            ended[count++] = (struct ended){last->leader, stop - last->asked};
+        }
+    }
+    printf("%" PRId64 "\t%" PRId64, start, stop);
+    for (int at = 0; at < count; at++)
+        printf("\t%d\t%" PRId64, (int)ended[at].leader, ended[at].took);
+    printf("\n");
 }
 
 int main(int argc, char **mode)
@@ -214,13 +288,15 @@ int main(int argc, char **mode)
         for (char *word = strtok(line, "\t"); word && count < ARGUMENTS; word = strtok(NULL, "\t"))
             argv[count++] = word;
         if (count > 1 && !strcmp(argv[0], "spawn") && last + 1 < sessions + SESSIONS)
-            spawn(argv + 1);
+            spawn(argv + 1), printf("%d\n", (int)last->leader);
         else if (count == 2 && !strcmp(argv[0], "read") && held)
             read_terminal(atoi(argv[1]));
         else if (count == 2 && !strcmp(argv[0], "end") && held)
             end(last, atoll(argv[1]));
         else if (count == 2 && !strcmp(argv[0], "endall") && held)
             end(sessions, atoll(argv[1]));
+        else if (count > 4 && !strcmp(argv[0], "churn") && !held)
+            churn(atoll(argv[1]), atoi(argv[2]), atoll(argv[3]), argv + 4);
         else
             require(0, "not a command, or not now");
     }

@@ -24,4 +24,7 @@ def systems() -> list[System]:
         raise Unavailable(f"no C compiler: {compiler[0]} is not on PATH (CC names another)")
     source, binary = HERE / "floor.c", BUILD / "floor"
     build(source, binary, *compiler, *FLAGS, str(source), "-o", str(binary))
-    return [external(FLOOR, str(binary), "leader"), external(VERIFIED, str(binary), "session")]
+    return [
+        external(FLOOR, str(binary), "leader"),
+        external(VERIFIED, str(binary), "session", ends="session, looked for"),
+    ]

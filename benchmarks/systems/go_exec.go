@@ -37,6 +37,8 @@ func main() {
 		case "endall":
 			end(sessions, number(fields[1]))
 			sessions = nil
+		case "churn":
+			churn(number(fields[1]), number(fields[2]), number(fields[3]), fields[4:])
 		}
 	}
 }
@@ -58,16 +60,7 @@ func end(sessions []session, grace int64) {
 		all.Add(1)
 		go func(command *exec.Cmd) {
 			defer all.Done()
-			command.Process.Signal(syscall.SIGHUP)
-			command.Process.Signal(syscall.SIGCONT)
-			done := make(chan error, 1)
-			go func() { done <- command.Wait() }()
-			select {
-			case <-done:
-			case <-time.After(time.Duration(grace)):
-				command.Process.Kill()
-				<-done
-			}
+			endOne(command, grace)
 		}(each.command)
 	}
 	all.Wait()
@@ -75,6 +68,44 @@ func end(sessions []session, grace int64) {
 	for _, each := range sessions {
 		each.master.Close()
 	}
+}
+
+func endOne(command *exec.Cmd, grace int64) {
+	command.Process.Signal(syscall.SIGHUP)
+	command.Process.Signal(syscall.SIGCONT)
+	done := make(chan error, 1)
+	go func() { done <- command.Wait() }()
+	select {
+	case <-done:
+	case <-time.After(time.Duration(grace)):
+		command.Process.Kill()
+		<-done
+	}
+}
+
+// Spawn sessions and end them for so long, in so many goroutines.
+func churn(duration, atOnce, grace int64, argv []string) {
+	var all sync.WaitGroup
+	ended := make([][]string, atOnce)
+	start := now()
+	for at := range ended {
+		all.Add(1)
+		go func(mine *[]string) {
+			defer all.Done()
+			for begun := now(); begun < start+duration; begun = now() {
+				one := spawn(argv)
+				endOne(one.command, grace)
+				one.master.Close()
+				*mine = append(*mine, fmt.Sprintf("\t%d\t%d", one.command.Process.Pid, now()-begun))
+			}
+		}(&ended[at])
+	}
+	all.Wait()
+	fmt.Printf("%d\t%d", start, now())
+	for _, mine := range ended {
+		fmt.Print(strings.Join(mine, ""))
+	}
+	fmt.Println()
 }
 
 func openTerminal() (master, slave *os.File) {

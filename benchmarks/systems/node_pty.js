@@ -10,7 +10,7 @@ delete env.NODE_PATH;
 /** Sessions, each with what its terminal has printed and whoever waits for that. */
 const sessions = [];
 
-function spawn(...argv) {
+function open(argv) {
   const options = { name: env.TERM, cols: 80, rows: 24, env };
   const session = { terminal: pty.spawn(argv[0], argv.slice(1), options), output: "", wake() {} };
   session.terminal.onData((data) => {
@@ -18,8 +18,12 @@ function spawn(...argv) {
     session.wake();
   });
   session.over = new Promise((resolve) => session.terminal.onExit(resolve));
-  sessions.push(session);
-  return session.terminal.pid;
+  return session;
+}
+
+function spawn(...argv) {
+  sessions.push(open(argv));
+  return sessions.at(-1).terminal.pid;
 }
 
 async function read(milliseconds) {
@@ -34,22 +38,39 @@ async function read(milliseconds) {
   return Buffer.from(output).toString("hex");
 }
 
+async function endOne({ terminal, over }, grace) {
+  terminal.kill(); // SIGHUP
+  const late = setTimeout(() => terminal.kill("SIGKILL"), Number(grace) / 1e6);
+  await over;
+  clearTimeout(late);
+}
+
+/** Spawn sessions and end them for so long, so many at a time. */
+async function churn(duration, atOnce, grace, ...argv) {
+  const start = process.hrtime.bigint();
+  const until = start + BigInt(duration);
+  const ended = [];
+  async function work() {
+    for (let begun; (begun = process.hrtime.bigint()) < until; ) {
+      const session = open(argv);
+      await endOne(session, grace);
+      ended.push(session.terminal.pid, process.hrtime.bigint() - begun);
+    }
+  }
+  await Promise.all(Array.from({ length: Number(atOnce) }, work));
+  return [start, process.hrtime.bigint(), ...ended].join("\t");
+}
+
 async function end(chosen, grace) {
   const start = process.hrtime.bigint();
-  await Promise.all(
-    chosen.map(async ({ terminal, over }) => {
-      terminal.kill(); // SIGHUP
-      const late = setTimeout(() => terminal.kill("SIGKILL"), Number(grace) / 1e6);
-      await over;
-      clearTimeout(late);
-    }),
-  );
+  await Promise.all(chosen.map((session) => endOne(session, grace)));
   return `${start}\t${process.hrtime.bigint()}`;
 }
 
 const verbs = {
   spawn,
   read,
+  churn,
   end: (grace) => end([sessions.pop()], grace),
   endall: (grace) => end(sessions.splice(0), grace),
 };

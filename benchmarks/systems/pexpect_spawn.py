@@ -22,7 +22,7 @@ __all__ = ["systems"]
 
 def systems() -> list[System]:
     """Return the one system."""
-    return [stateless("pexpect", spawn)]
+    return [stateless("pexpect", spawn, blocking=True)]
 
 
 async def spawn(program: Program) -> Session:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import psutil
 
 from benchmarks.systems import (
-    ENVIRONMENT,
     Program,
     Session,
     Span,
@@ -23,22 +22,19 @@ from benchmarks.systems import (
     read_terminal,
     stateless,
 )
-from benchmarks.systems.terminal import STUB, terminal
+from benchmarks.systems.popen import opened
 
 __all__ = ["systems"]
 
 
 def systems() -> list[System]:
     """Return the one system."""
-    return [stateless("psutil recipe", spawn)]
+    return [stateless("psutil recipe", spawn, ends="descendants, as seen", blocking=True)]
 
 
 async def spawn(program: Program) -> Session:
-    """Open a terminal and a process upon it."""
-    with terminal() as (master, slave):
-        argv = ["sh", "-c", STUB, slave, *program.argv]
-        process = subprocess.Popen(argv, env=ENVIRONMENT, start_new_session=True)  # noqa: ASYNC220
-    return PsutilSession(process, master)
+    """Spawn by `subprocess.Popen`."""
+    return PsutilSession(*opened(program))
 
 
 @dataclass(frozen=True, slots=True)

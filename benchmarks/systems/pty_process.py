@@ -14,7 +14,7 @@ __all__ = ["systems"]
 
 def systems() -> list[System]:
     """Return the one system."""
-    return [stateless("ptyprocess", spawn)]
+    return [stateless("ptyprocess", spawn, blocking=True)]
 
 
 async def spawn(program: Program) -> Session:

@@ -22,13 +22,21 @@ from benchmarks.systems import (
 )
 from ptykill.system.containment import why_not
 
-__all__ = ["checked", "receive", "required", "systems"]
+__all__ = ["ENDS", "checked", "receive", "required", "systems"]
+
+
+ENDS = {
+    "session": "session, proven",
+    "keeper": "descendants, proven",
+    "cgroup": "descendants, proven",
+}
+"""What is over when a containment answers. Without a keeper, those that left are not looked for."""
 
 
 def systems(tier: str) -> list[System]:
     """Return ptykill with one containment."""
     required(tier)
-    return [System(f"ptykill, {tier}", partial(open_ptykill, tier))]
+    return [System(f"ptykill, {tier}", partial(open_ptykill, tier), ends=ENDS[tier])]
 
 
 def required(tier: str) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).parents[2]
 GRACE_FOR_ORPHANS = 120.0
 AT_MOST = {"session": 25.0, "keeper": 25.0, "cgroup": 30.0}
 """Times the C floor, the best round of each; 2 to 4 are usual."""
@@ -32,17 +29,13 @@ print(json.dumps({"best": best, "dead": dead, "remarks": hosts.remarks}))
 """
 
 
-def test_an_ordinary_kill_is_near_the_floor(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("alone")
+def test_an_ordinary_kill_is_near_the_floor() -> None:
     """No tier takes a multiple of what it did, and an observer sees everybody dead."""
     if shutil.which("cc") is None:
         pytest.skip("no C compiler")
-    # Of the checkout only the benchmarks can be imported; ptykill is what is installed.
-    (tmp_path / "benchmarks").symlink_to(TOP / "benchmarks")
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", ROUNDS],
-        cwd=tmp_path,
-        env=env,
         capture_output=True,
         text=True,
         timeout=GRACE_FOR_ORPHANS,

@@ -1,0 +1,91 @@
+"""Sessions per second, and what each takes of the machine's processors."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from benchmarks.cases.teardown import GRACE, judged
+from benchmarks.hosts import Hosts, Limits, interleave
+from benchmarks.loads import IDLE, Load, Loads, idle
+from benchmarks.processor import measured
+from benchmarks.report import Result
+from benchmarks.systems import LEADER, TIERS, Churned
+from benchmarks.systems.floor import FLOOR, VERIFIED
+from ptykill.testing import processes
+
+__all__ = ["AT_ONCE", "churn"]
+
+AT_ONCE = (1, 8, 64)
+MODULES = (
+    "floor",
+    "bare_python",
+    *TIERS,
+    "trio_process",
+    "asyncio_process",
+    "go_exec",
+    "node_pty",
+    "popen",
+    "psutil_recipe",
+    "pty_process",
+    "pexpect_spawn",
+    "terminado_manager",
+)
+ONE = "one session"
+
+
+def churn(at_once: int, limits: Limits) -> Result:
+    """Have each system spawn and end sessions of sleep, so many at a time."""
+    with ExitStack() as stack:
+        hosts = Hosts(stack)
+        names = [*hosts.start_each(MODULES), *hosts.start_other(limits.other, TIERS)]
+        result = Loads(
+            f"sessions of sleep, spawned and ended, {at_once} at a time",
+            names,
+            "sessions/s",
+            hosts.ends,
+            {name: FLOOR if hosts.ends[name] == LEADER else VERIFIED for name in names},
+            (ONE,),
+            "C",
+            remarks=hosts.remarks,
+        )
+
+        def turn(label: str) -> Load:
+            if label == IDLE:
+                return idle(limits.turn)
+            answer, machine = measured(
+                lambda: hosts.ask("churn", label, "sleep", at_once, limits.turn, GRACE)
+            )
+            churned = Churned(*answer)
+            problems = wrong(churned, machine.forks, reaped=judged(label))
+            result.problems += [f"{label}: {each}" for each in problems]
+            times = {ONE: [took for _, took in churned.ended]}
+            return Load(len(churned.ended), churned.stop - churned.start, machine, times)
+
+        result.rounds = interleave([*names, IDLE], turn, limits, result)
+    return result
+
+
+def wrong(churned: Churned, forks: int, *, reaped: bool) -> list[str]:
+    """Return what can't be true of sessions that are said to have been spawned and ended.
+
+    ``forks`` is how many processes the machine has made meanwhile. A leader that is there, by its
+    pid and its session's number, has not been ended; ``reaped``: a zombie has not either.
+    """
+    pids = [pid for pid, _ in churned.ended]
+    problems = []
+    if not pids:
+        problems.append("no session")
+    if len(set(pids)) < len(pids):
+        problems.append(f"{len(pids)} sessions have {len(set(pids))} pids")
+    if forks < len(pids):
+        problems.append(f"{len(pids)} sessions, and only {forks} processes were made")
+    left = [
+        pid
+        for pid in pids
+        if (found := processes.look_up(pid)) is not None
+        and found.session == pid
+        and (found.alive or reaped)
+    ]
+    if left:
+        problems.append(f"left when it was over: {left}")
+    return problems
