@@ -442,7 +442,7 @@ def test_bad_modes_are_told(mode: str) -> None:
     """A mode that is none is an error before anything is bound."""
     said = CliRunner().invoke(main, ["serve", "--uds", "/nowhere/socket", f"--uds-mode={mode}"])
     assert said.exit_code == 2
-    assert "no mode" in said.output
+    assert "not a mode" in said.output
 
 
 def test_a_mode_that_is_a_number_is_told(tmp_path: Path) -> None:

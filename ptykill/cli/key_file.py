@@ -12,24 +12,22 @@ __all__ = ["read_key"]
 
 
 def read_key(path: Path) -> str:
-    """Return the key in a file. Raises OSError, and `InvalidArgument` if others know the key.
+    """Return the key in a file. Raises OSError, and `InvalidArgument` if others can read the file.
 
-    A file of this user's own is for this user alone. One of another owner (root, most often) may be
-    for a group too, in which the daemon is: systemd and Kubernetes hand secrets over like that.
+    No other user may read or write a file that this user owns. The group may read a file of another
+    owner, such as root: systemd and Kubernetes pass secrets to a daemon that way.
     """
     with path.open(encoding="utf-8") as file:
-        told = os.fstat(file.fileno())  # Of what is read, not of what has the name by now.
-        mode = stat.S_IMODE(told.st_mode)
+        # fstat, not stat: the path may name another file by now.
+        status = os.fstat(file.fileno())
+        mode = stat.S_IMODE(status.st_mode)
         others = stat.S_IRWXO | stat.S_IWGRP
-        if told.st_uid == os.geteuid():
+        if status.st_uid == os.geteuid():
             others |= stat.S_IRWXG
         if mode & others:
-            msg = (
-                f"{path} has the mode {mode:o}: others can read or change the key in it,"
-                f" which chmod 600 puts right"
-            )
+            msg = f"{path} has the mode {mode:o}: others can read or change the key; chmod 600 it"
             raise InvalidArgument(msg)
         try:
             return file.read().strip()
         except UnicodeDecodeError:
-            raise InvalidArgument(f"{path} is no text") from None
+            raise InvalidArgument(f"{path} is not a text file") from None

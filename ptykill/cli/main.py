@@ -1,6 +1,6 @@
-"""The command ``ptykill``: ``serve``, ``demo``, ``doctor``, and the commands of the client side.
+"""The command ``ptykill``: ``serve``, ``demo``, ``doctor``, and the commands of the client.
 
-It needs the extra ``server``, and ``demo`` the extra ``demo``; without them it says so.
+It needs the extra ``server``, and ``demo`` the extra ``demo``; an error names a missing one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ try:
     import click
 except ModuleNotFoundError:
     # Only the command imports this module: one sentence instead of a traceback.
-    sys.exit("ptykill's command line needs more: pip install 'ptykill[server]'")
+    sys.exit("the command ptykill needs an extra: pip install 'ptykill[server]'")
 
 from ptykill.cli.client.commands import COMMANDS
 from ptykill.cli.descriptors import open_missing
@@ -83,7 +83,7 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     """Read permissions in octal."""
     if not re.fullmatch("0?[0-7]{3}", digits):
-        message = f"{digits!r} is no mode like 660"
+        message = f"{digits!r} is not a mode such as 660"
         raise click.BadParameter(message)
     return int(digits, 8)
 
@@ -127,7 +127,7 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     "--plan",
     default=str(HANGUP_THEN_KILL),
     show_default=True,
-    help="How sessions are ended.",
+    help="The steps by which sessions are ended.",
 )
 @click.option(
     "--max-sessions",
@@ -146,7 +146,7 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
 @click.option(
     "--allowed-host",
     multiple=True,
-    help="A pattern of allowed Host headers; by default, on loopback, this machine's names.",
+    help="A pattern of allowed Host headers; by default those of loopback if it listens there.",
 )
 @click.option(
     "--allowed-origin",
@@ -158,7 +158,7 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
 @click.option(
     "--token-suffices",
     is_flag=True,
-    help="Let clients attach by a session's token alone: browsers can't send the key.",
+    help="Let clients attach with a session's token, without the key: browsers can't send that.",
 )
 def serve(
     key_file: Path | None,

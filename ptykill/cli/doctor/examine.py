@@ -28,7 +28,7 @@ from ptykill.system.kernel.procfs import read_file
 __all__ = ["Finding", "Trial", "examine", "taken_by_auto", "try_tier"]
 
 _TIMEOUT = 60.0
-"""Seconds that a trial may take."""
+"""Time-out for a trial, in seconds."""
 _PLAN = Plan.parse("HUP@session 50ms, KILL 5s")
 _JOB = "sleep 30 & echo up; sleep 30"
 _ESCAPE = f"(setsid sh -c 'sleep 30 & sleep 30' &); sleep 0.05; {_JOB}"
@@ -37,7 +37,7 @@ _ESCAPE = f"(setsid sh -c 'sleep 30 & sleep 30' &); sleep 0.05; {_JOB}"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One fact: its subject, what was seen, and what is wrong ("" if nothing is)."""
+    """One fact about this machine: its subject, what was found, what is wrong ("" if nothing)."""
 
     what: str
     seen: str

@@ -1,1 +1,1 @@
-"""``ptykill serve``: the daemon, its HTTP server, and what guards them."""
+"""``ptykill serve``: the daemon, its HTTP server, its log, and its limits of connections."""

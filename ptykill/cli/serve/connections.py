@@ -1,12 +1,12 @@
 """Limits the daemon's connections, and closes an idle one for a new one.
 
-All connections are bounded, those of one address are, and so are WebSockets, which last. Where
-there are too many, the connection that has been idle for the longest is closed: one that has no
-request under way. So clients that connect and say nothing lock nobody out.
+There is a limit for all connections, for those of one address, and for WebSockets, which last long.
+At a limit, the connection that has been idle for the longest is closed: one without a request under
+way. So clients that connect and send nothing do not keep other clients out.
 
-The sessions may have taken the last descriptor nevertheless. accept(2) then fails with EMFILE, and
-the loop tries again a second later (asyncio, ``ACCEPT_RETRY_DELAY``). A few descriptors are held
-back for that moment.
+Sessions may take the last descriptor nevertheless. accept(2) then fails with EMFILE, and the loop
+tries again a second later (asyncio, ``ACCEPT_RETRY_DELAY``). An idle connection is closed then, or,
+if there is none, a reserved descriptor, so that the next accept succeeds.
 """
 
 from __future__ import annotations
@@ -27,32 +27,35 @@ from ptykill.http import limits
 __all__ = ["Connection", "ConnectionLimiter"]
 
 _HELD_BACK = 4
-"""Descriptors for connections that would not be accepted otherwise."""
+"""Descriptors that are reserved for connections."""
 _GIVEN_UP_FOR = 3.0
-"""Seconds that one which was given up stays so: the loop accepts again after one."""
+"""Seconds until a released descriptor is reserved again: the loop accepts again after one."""
 
 
 class Connection(Protocol):
-    """A connection, as far as the limiter is concerned."""
+    """What the limiter needs of a connection."""
 
     transport: asyncio.Transport
 
     @property
     def idle_since(self) -> float | None:
-        """Since when nothing is under way, by the loop's clock; None while something is."""
+        """The loop's time at which the last request ended; None while one is under way."""
 
 
 @dataclasses.dataclass(slots=True)
 class _Entry:
     connection: Connection
     address: str | None
-    """None for those that are not told apart: this machine's."""
+    """None for a client on this machine: many clients share its address, such as a proxy's."""
     websocket: bool = False
     closing_since: float | None = None
 
 
 class ConnectionLimiter:
-    """Knows every connection. ``most`` is the bound of all, half of it that of one address."""
+    """Admits connections, and closes idle ones.
+
+    ``most`` is the limit of all connections; half of it is that of one address.
+    """
 
     def __init__(self, most: int | None = None) -> None:
         self._most = limits.connections() if most is None else most
@@ -63,7 +66,7 @@ class ConnectionLimiter:
         self._hold()
 
     def admit(self, connection: Connection) -> bool:
-        """Return whether a new connection may stay; another may have been closed for it."""
+        """Return whether a new connection is admitted; close an idle one for it if needed."""
         address = _address(connection.transport)
         if address is not None:
             of_it = [each for each in self._living() if each.address == address]
@@ -76,7 +79,7 @@ class ConnectionLimiter:
         return True
 
     def upgrade(self, connection: Connection) -> bool:
-        """Return whether a connection may become a WebSocket, whose connection this is."""
+        """Return whether an admitted connection may become a WebSocket."""
         entry = self._entries.get(connection.transport)
         if entry is None:
             return False
@@ -87,11 +90,11 @@ class ConnectionLimiter:
         return True
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
+        """Stop counting a connection that is closed."""
         self._entries.pop(connection.transport, None)
 
     def sweep(self, now: float) -> None:
-        """Close what has had its time: a request that does not begin, a close that does not end."""
+        """Close connections on which no request arrives in time, or whose close does not finish."""
         if now >= self._not_before:
             self._hold()
         for entry in list(self._entries.values()):
@@ -104,7 +107,7 @@ class ConnectionLimiter:
                 transport.abort()
 
     def handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle what goes wrong in the loop: make room where accept(2) had no descriptor."""
+        """Handle an error of the loop: free a descriptor if accept(2) had none."""
         error = context.get("exception")
         if (
             not (isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE})
@@ -119,7 +122,7 @@ class ConnectionLimiter:
             self._not_before = loop.time() + _GIVEN_UP_FOR
 
     def close(self) -> None:
-        """Give back what was held."""
+        """Close the reserved descriptors."""
         while self._held:
             os.close(self._held.pop())
 
@@ -145,13 +148,13 @@ def _close_longest_idle(entries: list[_Entry]) -> bool:
 
 
 def _address(transport: asyncio.Transport) -> str | None:
-    """Return the address of a client elsewhere.
+    """Return the address of a client on another machine; None for a client on this one.
 
-    On this machine, many clients have one address: a proxy's, above all.
+    Many clients on this machine may share one address, such as those behind a proxy.
     """
     peer = transport.get_extra_info("peername")
     if not isinstance(peer, tuple):
-        return None  # A UNIX socket's.
+        return None  # The client of a UNIX socket.
     try:
         address = ipaddress.ip_address(peer[0].partition("%")[0])
     except ValueError:

@@ -1,10 +1,9 @@
-"""The daemon: the API on uvicorn, from the first socket to the last session's end.
+"""Runs the daemon: binds the socket, serves the API on uvicorn, and ends all sessions at a signal.
 
-The server has the main thread, the sessions have a trio thread of their own (`ptykill.Host`): what
-clients do to the one makes the end of the other no later.
+The server runs in the main thread, the sessions in a trio thread of their own (`ptykill.Host`). So
+busy clients do not delay the end of a session.
 
-Here, and only here, ptykill is the application: it takes SIGTERM, SIGINT and SIGHUP, and decides
-where the log goes.
+Only here ptykill is the application: it handles SIGTERM, SIGINT and SIGHUP, and configures logging.
 """
 
 from __future__ import annotations
@@ -40,18 +39,18 @@ from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 __all__ = ["Settings", "serve"]
 
 _PORT_LEFT_OUT = 80
-"""Where browsers send ``Host`` without a port."""
+"""The port that browsers leave out of ``Host``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a daemon is run.
+    """The settings of a daemon.
 
-    It listens at ``uds``, the path of a UNIX socket with the permissions ``uds_mode``, or else at
-    ``host`` and ``port``. ``key`` None has one made and shown, on loopback only. ``hosts`` None
-    takes, on loopback, what this machine is called there, and elsewhere anything. ``user`` or
-    ``uid`` is whose the sessions are, the daemon's own if both are None. The rest is as for
-    `ptykill.asgi_app` and `ptykill.open_supervisor`.
+    It listens on ``uds``, the path of a UNIX socket with the permissions ``uds_mode``, or else on
+    ``host`` and ``port``. If ``key`` is None, the daemon generates one and prints it; it then
+    listens on loopback only. If ``hosts`` is None, it allows the names of loopback when it listens
+    there, and any name elsewhere. Sessions run as ``user`` or ``uid``, as the daemon's own user if
+    both are None. The other fields are those of `ptykill.asgi_app` and `ptykill.open_supervisor`.
     """
 
     host: str = "127.0.0.1"
@@ -72,10 +71,10 @@ class Settings:
 def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP; then end every session by the plan, and return.
 
-    ``say`` shows a line to whoever started the server. Raises `PtykillError`, and OSError if the
-    address can't be bound.
+    ``say`` prints a text for the user. Raises `PtykillError`, and OSError if the address can't be
+    bound.
     """
-    separation.make_undumpable()  # Before a key is made.
+    separation.make_undumpable()  # Before there is a key in memory.
     owner = separation.owner_of(settings.user, settings.uid)
     made = secrets.token_urlsafe(32) if settings.key is None else None
     hosts = settings.hosts
@@ -87,7 +86,7 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
         program_hosts: Sequence[str] = ()
         if hosts is None and listener.family != socket.AF_UNIX and _is_loopback(listener):
             hosts = LOOPBACK_HOSTS
-            # A browser leaves out the port 80, and would look like a program.
+            # A browser leaves out port 80, and could not be told from a program by it.
             program_hosts = PROGRAM_HOSTS if listener.getsockname()[1] != _PORT_LEFT_OUT else ()
         api = Api(
             key=made or settings.key,
@@ -111,13 +110,13 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
         ignored = signal.getsignal(number) is signal.SIG_IGN
-        if number != signal.SIGHUP or not ignored:  # As it is under nohup(1).
+        if number != signal.SIGHUP or not ignored:  # nohup(1) ignores SIGHUP.
             loop.add_signal_handler(number, received.put_nowait, None)
     async with Host(
         plan=settings.plan, max_sessions=settings.max_sessions, containment=settings.containment
     ) as host:
         server = Server(cast(Any, site(host)))
-        greet()  # Now that signals are taken, and clients can connect.
+        greet()  # Signals are handled, and clients can connect by now.
         stopping = asyncio.create_task(_stop(received, host, server))
         lost = asyncio.create_task(_stop_if_lost(host, server))
         await server.run_at(listener)
@@ -127,22 +126,21 @@ async def _serve(
 
 
 async def _stop_if_lost(host: Host, server: Server) -> None:
-    """Stop the server, and raise, if the sessions' thread ends by a mistake: all would be refused.
+    """Stop the server, and raise, if the sessions' thread has crashed.
 
-    Whatever has started the daemon (systemd) is to start it again.
+    Otherwise the daemon would refuse every request. Its exit status lets systemd start it again.
     """
     try:
         await host.acall(trio.sleep_forever)
     except SupervisorClosed:
         await server.finish()
-        raise RuntimeError("the thread that has the sessions is gone: the log says why") from None
+        raise RuntimeError("the sessions' thread has crashed: see the log") from None
 
 
 async def _stop(received: asyncio.Queue[None], host: Host, server: Server) -> None:
-    """Stop the server when a signal has come, and all sessions have ended; a second one hurries it.
+    """At a signal, end all sessions, and then stop the server; a second signal kills at once.
 
-    Until then the server answers, so that every DELETE is told how it went, and whoever asks for
-    more sessions that there are none to be had.
+    The server answers until then: each DELETE under way gets its result, and a create is refused.
     """
     await received.get()
     hurrying = asyncio.create_task(_hurry(received, host))
@@ -163,15 +161,15 @@ async def _hurry(received: asyncio.Queue[None], host: Host) -> None:
 
 
 def _listen(settings: Settings, *, loopback_only: bool) -> socket.socket:
-    """Bind the first address of a host; one that others can reach is not for a key just made."""
+    """Bind the first address of the host; refuse one beyond loopback if ``loopback_only``."""
     if settings.uds is not None:
         return _listen_at(settings.uds, settings.uds_mode)
     host, port = settings.host, settings.port
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     if loopback_only and not ipaddress.ip_address(address[0]).is_loopback:
-        msg = f"{host} can be reached from outside, which wants a key of yours: set PTYKILL_API_KEY"
+        msg = f"other machines can reach {host}, which needs a key: set PTYKILL_API_KEY"
         raise InvalidArgument(msg)
-    # With the protocol named, or asyncio leaves TCP_NODELAY alone, and answers wait for 40 ms.
+    # Name the protocol: without it asyncio does not set TCP_NODELAY, and answers take 40 ms more.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -184,7 +182,10 @@ def _listen(settings: Settings, *, loopback_only: bool) -> socket.socket:
 
 
 def _listen_at(path: str, mode: int) -> socket.socket:
-    """Bind a UNIX socket, in place of one that nobody hears; it never has more than ``mode``."""
+    """Bind a UNIX socket, in place of one without a listener.
+
+    It has the permissions ``mode`` from the start: the umask is set before bind(2).
+    """
     if _is_abandoned(path):
         Path(path).unlink()
     listener = socket.socket(socket.AF_UNIX)
@@ -202,7 +203,7 @@ def _listen_at(path: str, mode: int) -> socket.socket:
 
 @contextlib.contextmanager
 def _removed_at_the_end(path: str | None) -> Iterator[None]:
-    """Remove a UNIX socket that was bound, unless another daemon has replaced it meanwhile."""
+    """Remove the UNIX socket at the end, unless another daemon has replaced it meanwhile."""
     if path is None:
         yield
         return
@@ -216,7 +217,7 @@ def _removed_at_the_end(path: str | None) -> Iterator[None]:
 
 
 def _is_abandoned(path: str) -> bool:
-    """Return whether there is a socket, and nobody listens at it."""
+    """Return whether there is a UNIX socket on which no process listens."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return False
@@ -234,7 +235,7 @@ def _is_loopback(listener: socket.socket) -> bool:
 
 
 def _greeting(listener: socket.socket, made: str | None) -> str:
-    """Return what to tell whoever started the server, commands to try included."""
+    """Return the text for the user: the URL, the key if it was generated, and commands to try."""
     curl, at = 'curl -sH "Authorization: Bearer $PTYKILL_API_KEY"', ""
     if listener.family == socket.AF_UNIX:
         at, place = f", at {listener.getsockname()}", "localhost"

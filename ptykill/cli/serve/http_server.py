@@ -1,8 +1,9 @@
-"""uvicorn, as ``ptykill serve`` runs it: HTTP/1.1 and WebSockets without compression, bounded.
+"""The HTTP server of ``ptykill serve``: uvicorn with limits, for HTTP/1.1 and WebSockets.
 
-uvicorn's own classes do the work. What is added here: a `ConnectionLimiter` admits connections;
-what can't be an upgrade is refused before a WebSocket library sees it; an error of a protocol
-closes its connection, and nothing else; the server takes no signals; and it stops within a bound.
+uvicorn's own classes do the work. This module adds: a `ConnectionLimiter` admits connections; an
+invalid upgrade is refused before a WebSocket library parses it; a protocol error closes only its
+own connection; the server handles no signals; and it stops within a bound. WebSockets have no
+compression.
 """
 
 from __future__ import annotations
@@ -30,27 +31,27 @@ from ptykill.http.conversation import SILENT
 __all__ = ["Server"]
 
 _SLACK = 1.0
-"""Seconds that answers may take to be sent once all sessions have ended."""
+"""Time-out for sending the last answers once all sessions have ended, in seconds."""
 _TICK = 1.0
 _UNSENT = 65_536
-"""Bytes that the kernel takes for a client beyond what it has sent (Linux 3.12)."""
+"""Unsent bytes per client that the kernel buffers (TCP_NOTSENT_LOWAT, Linux 3.12)."""
 _BACKLOG = 1024
-"""Connections that may wait to be accepted."""
+"""The backlog of listen(2): connections that may wait to be accepted."""
 _AT_ONCE = 8
-"""Connections that are accepted before the loop does anything else, such as close others."""
+"""Connections that the loop accepts in one pass, before it closes others, for example."""
 _READ_AT_ONCE = 8_192
-"""Bytes of one connection that are read before the loop serves others.
+"""Bytes that the loop reads from one connection in one pass.
 
-asyncio's 262,144 may be 40,000 chunks or frames, for which it would serve nobody for half a second.
+asyncio's 262,144 may be 40,000 chunks or frames, which would occupy the loop for half a second.
 """
 _KEPT_HALF_CLOSED = frozenset({"GET", "HEAD", "DELETE"})
-"""The methods of requests that are answered to a client that has shut down its sending side."""
+"""Methods of requests that are answered though the client has shut down its sending side."""
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Server(uvicorn.Server):
-    """Serves an ASGI app at a socket, until `finish` is called."""
+    """Serves an ASGI app on a socket, until `finish` is called."""
 
     def __init__(self, app: App) -> None:
         super().__init__(
@@ -60,7 +61,7 @@ class Server(uvicorn.Server):
                 ws=_WebSocket,
                 ws_max_size=limits.MESSAGE,
                 ws_ping_interval=limits.PING_SECONDS,
-                ws_ping_timeout=None,  # A late PONG is no reason; silence is: `_WebSocket`.
+                ws_ping_timeout=None,  # `_WebSocket` closes a silent client, not for a late PONG.
                 ws_per_message_deflate=False,
                 h11_max_incomplete_event_size=limits.HEADER,
                 timeout_keep_alive=limits.KEEP_ALIVE_SECONDS,
@@ -71,7 +72,7 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 log_config=None,
-                # Below, uvicorn and websockets log the URL of a WebSocket, in which a token may be.
+                # At lower levels uvicorn and websockets log URLs, which may contain a token.
                 log_level=logging.ERROR,
                 access_log=False,
             )
@@ -80,7 +81,7 @@ class Server(uvicorn.Server):
         self._stop = asyncio.Event()
 
     async def run_at(self, listener: socket.socket) -> None:
-        """Serve at a socket, which is closed at the end."""
+        """Serve on a socket; close it at the end."""
         loop = asyncio.get_running_loop()
         limiter = ConnectionLimiter()
         cast(_Config, self.config).limiter = limiter
@@ -91,16 +92,16 @@ class Server(uvicorn.Server):
             limiter.close()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept."""
+        """Start accepting connections, with a longer backlog than uvicorn's."""
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(_BACKLOG)
         self._listening.set()
 
     async def finish(self) -> None:
-        """Stop: accept no more, let what is being answered come to its end, and cut off the rest.
+        """Stop: accept no more connections, finish the answers under way, and close the others.
 
-        It takes two seconds at most, whatever the clients do.
+        It takes at most two seconds, whatever the clients do.
         """
         await self._listening.wait()
         for server in self.servers:
@@ -117,17 +118,17 @@ class Server(uvicorn.Server):
             await asyncio.wait(tasks, timeout=_SLACK)
 
     async def main_loop(self) -> None:
-        """Look after the connections once a second, until it is to stop."""
+        """Close expired connections once a second, until `finish`."""
         limiter = cast(_Config, self.config).limiter
         loop = asyncio.get_running_loop()
-        while not await self.on_tick(0):  # The header Date.
+        while not await self.on_tick(0):  # uvicorn updates its header Date there.
             limiter.sweep(loop.time())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), _TICK)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take none: the daemon does, and ends its sessions first."""
+        """Handle no signals: the daemon does that, and ends its sessions first."""
         yield
 
 
@@ -136,14 +137,14 @@ class _Config(uvicorn.Config):
 
 
 class _Connection(H11Protocol):
-    """A connection that speaks HTTP/1."""
+    """An HTTP/1 connection."""
 
     _idle_since: float = 0.0
     _half_closed: bool = False
 
     @property
     def idle_since(self) -> float | None:
-        """Since when no request is under way, by the loop's clock."""
+        """The loop's time at which the last request ended; None while one is under way."""
         under_way = self.cycle is not None and not self.cycle.response_complete
         return None if under_way else self._idle_since
 
@@ -163,18 +164,19 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # What asyncio does with an error here, too, is to close the connection. It logs a traceback
-        # of it as well, which whoever can connect could then fill the log with.
+        # asyncio would close the connection after an error, too, but with a traceback in the log:
+        # any client could fill the log with them.
         try:
             super().data_received(data)
-        except Exception as error:  # noqa: BLE001 - nothing that a client sends ends more than that
+        except Exception as error:  # noqa: BLE001 - a client's data ends only its own connection
             _abort(self.transport, error)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep a connection whose client sends no more, but may read, until the answer is sent.
+        """Keep a half-closed connection until the answer is sent: the client may still read.
 
-        A client that has closed it sends the same FIN (tcp(7)). So a create is let go, as uvicorn
-        does: its session would have nobody. Nor is a request kept that is not whole.
+        A client that has closed its socket sends the same FIN (tcp(7)). So the connection of a
+        create is closed, as uvicorn does: its session might have no client. So is that of an
+        incomplete request.
         """
         asked = self.cycle is not None and not self.cycle.response_complete
         whole = self.conn.their_state is not h11.SEND_BODY
@@ -191,7 +193,7 @@ class _Connection(H11Protocol):
         if event.method != b"GET" or event.http_version < b"1.1":
             self.send_400_response("a WebSocket begins with a GET of HTTP/1.1")
         elif self.conn.trailing_data[0]:
-            # RFC 6455, 4.1: a client waits for the answer. uvicorn would lose what it has not.
+            # RFC 6455, 4.1: a client waits for the answer. uvicorn would lose data sent before.
             self.send_400_response("a WebSocket sends nothing before it is accepted")
         else:
             super().handle_websocket_upgrade(event)
@@ -202,11 +204,11 @@ class _Connection(H11Protocol):
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """A connection that speaks WebSocket, or is about to."""
+    """A WebSocket connection, from its handshake on."""
 
     _heard: float = 0.0
     _message: bytes | bytearray = b""
-    """What has come of a message that comes in pieces."""
+    """The received part of a fragmented message."""
 
     @property
     def idle_since(self) -> float | None:
@@ -220,13 +222,13 @@ class _WebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._heard = self.loop.time()
-        # A client that is slow, and its PINGs, would be behind megabytes; and the socket is said to
-        # be writable only when a third of them have gone (Linux sk_stream_is_writeable).
+        # Otherwise a PING to a slow client would be queued behind megabytes, and the socket would
+        # become writable only when a third of them are sent (Linux sk_stream_is_writeable).
         with contextlib.suppress(OSError, AttributeError):  # A UNIX socket; not Linux.
             stream = self.transport.get_extra_info("socket")
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         if not self._limiter.upgrade(self):
-            self._refuse(503, "TOO_MANY_CONNECTIONS", "there are too many WebSockets here")
+            self._refuse(503, "TOO_MANY_CONNECTIONS", "too many WebSockets are open")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limiter.remove(self)
@@ -238,12 +240,12 @@ class _WebSocket(WebSocketsSansIOProtocol):
         self._heard = self.loop.time()
         try:
             super().data_received(data)
-        except Exception as error:  # noqa: BLE001 - nothing that a client sends ends more than that
+        except Exception as error:  # noqa: BLE001 - a client's data ends only its own connection
             _abort(self.transport, error)
             return
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            # uvicorn answers what websockets does not understand with silence.
-            self._refuse(400, "BAD_REQUEST", "this is no request for a WebSocket")
+            # uvicorn sends no answer if the package websockets rejects the handshake.
+            self._refuse(400, "BAD_REQUEST", "this is not a valid WebSocket handshake")
 
     def _refuse(self, status: int, code: str, sentence: str) -> None:
         self.close_sent = True
@@ -251,8 +253,8 @@ class _WebSocket(WebSocketsSansIOProtocol):
         self.transport.close()
 
     def handle_cont(self, event: Frame) -> None:
-        # uvicorn has a list of the pieces: there may be any number, as empty ones count for no
-        # limit, and each takes more than it has in it.
+        # uvicorn keeps a list of the fragments. An empty fragment takes memory, and does not count
+        # towards the limit of a message, so their number has no bound.
         if self.frames:
             self._message = bytearray(self.frames.pop())
         self._message += event.data
@@ -265,17 +267,18 @@ class _WebSocket(WebSocketsSansIOProtocol):
         if self.writable.is_set():
             super().handle_ping()
         else:
-            # The client sends PINGs, and does not read. RFC 6455, 5.5.3: not each needs its PONG.
+            # The client sends PINGs and does not read. RFC 6455, 5.5.3: not each PING needs a PONG.
             self.conn.data_to_send()
 
     def schedule_ping(self) -> None:
-        # uvicorn takes the time of the last PONG off, and would send one PING after the other to a
-        # client that is as slow as they are.
+        # uvicorn subtracts the round-trip time of the last PONG from the interval. To a client
+        # whose PONG takes that long it would send one PING right after the other.
         self.ping_timer = self.loop.call_later(limits.PING_SECONDS, self.send_keepalive_ping)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        # A client that is slow comes to a PING only after all that was sent before it.
+        # A slow client reads a PING only after the data sent before it: reading counts as a sign of
+        # life, too.
         self._heard = self.loop.time()
 
     def send_keepalive_ping(self) -> None:
@@ -283,18 +286,18 @@ class _WebSocket(WebSocketsSansIOProtocol):
         if self.close_sent or self.transport.is_closing():
             return
         if self.read_paused:
-            self._heard = now  # It is we who do not listen.
+            self._heard = now  # This side does not read: the client is not to blame.
         if now - self._heard > limits.SILENCE_SECONDS:
             self._give_up()
         elif self.writable.is_set():
             super().send_keepalive_ping()
         else:
-            self.schedule_ping()  # It has more to read than it does already.
+            self.schedule_ping()  # The client has unread data already.
 
     def _give_up(self) -> None:
-        """Detach a client from which nothing was heard; the limiter aborts what it does not take.
+        """Detach a silent client; the limiter aborts its connection if the close does not finish.
 
-        uvicorn tells the app only when everything is sent, and a dead client takes nothing.
+        uvicorn reports the disconnect only when all data is sent, and a dead client reads none.
         """
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1013, "reason": SILENT})
         self.conn.send_close(1013, SILENT)
@@ -308,7 +311,7 @@ def _abort(transport: asyncio.Transport, error: Exception) -> None:
 
 
 def _refusal(status: int, code: str, sentence: str) -> bytes:
-    """Return an answer in the one form that every error has."""
+    """Return an error response, as bytes."""
     reason = {400: "Bad Request", 503: "Service Unavailable"}[status]
     body = json.dumps({"error": sentence, "code": code}, separators=(",", ":"))
     return (

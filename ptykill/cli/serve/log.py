@@ -1,9 +1,9 @@
-"""The daemon's log: a line for each event on standard error, never waited for.
+"""Writes the daemon's log to standard error, without blocking: a line for each event.
 
-On a terminal a line has key=value pairs, and is JSON elsewhere.
+On a terminal a line has key=value pairs, elsewhere it is JSON.
 
-Standard error may be a pipe that nobody reads. A write to it would then hold the thread that has
-sessions to end, so it is another thread that writes, and what it can't keep up with is dropped.
+Standard error may be a full pipe without a reader. A write to it would block the thread that ends
+sessions. So another thread writes, and lines are dropped if its queue is full.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["logging_to_stderr"]
 
 _MOST_LINES = 10_000
 _LAST_WORDS = 1.0
-"""Seconds that the end waits for the last lines to be written."""
+"""Time-out for writing the last lines at the end, in seconds."""
 
 
 _for_people = structlog.processors.LogfmtRenderer(
@@ -58,7 +58,10 @@ def logging_to_stderr() -> Iterator[None]:
 
 
 class _Lines:
-    """A file that is written by a thread of its own. A daemon: a blocked write holds nothing up."""
+    """Writes lines to a file in a thread of its own.
+
+    It is a daemon thread: a blocked write does not keep the process from exiting.
+    """
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -68,23 +71,23 @@ class _Lines:
         self._thread.start()
 
     def write(self, text: str) -> None:
-        """Have a text written, or dropped if too much is waiting already."""
+        """Queue a text for writing; drop it if the queue is full."""
         try:
             self._queue.put_nowait(text)
         except queue.Full:
             self._dropped += 1
 
     def flush(self) -> None:
-        """Nothing: the thread flushes when it has caught up."""
+        """Do nothing: the thread flushes when its queue is empty."""
 
     def close(self) -> None:
-        """Write the last lines, if that can be done soon."""
+        """Write the queued lines, within the time-out."""
         with suppress(queue.Full):
             self._queue.put(None, timeout=_LAST_WORDS)
             self._thread.join(_LAST_WORDS)
 
     def _write(self) -> None:
-        # OSError, ValueError: nobody can read it any more, or it has been closed.
+        # OSError, ValueError: the reader is gone, or the file is closed.
         with suppress(OSError, ValueError):
             while (text := self._queue.get()) is not None:
                 if self._dropped:
@@ -96,10 +99,10 @@ class _Lines:
 
 
 class _ToStructlog(logging.Handler):
-    """What libraries log goes the same way."""
+    """Passes the records of other libraries' loggers to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass one record on."""
+        """Pass one record to structlog."""
         structlog.get_logger(record.name).log(
             record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
         )

@@ -1,8 +1,8 @@
 """Protects the daemon from the processes of its sessions.
 
 Processes of one user may trace each other, and read each other's memory and environment (ptrace(2),
-proc(5)). A daemon that is not dumpable is closed to all but root; sessions of another user are
-closed out of much more. docs/separation.md says what each of them buys.
+proc(5)). Only root may do that to a daemon that is not dumpable. Sessions of another user can do
+even less to it; docs/separation.md compares both.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ptykill.system.kernel import syscalls
 __all__ = ["make_undumpable", "owner_of", "pop_variable"]
 
 _KEPT: Final = ("PATH", "LANG", "LANGUAGE", "TZ")
-"""Variables of the daemon that sessions of another user get, beside LC_*; the rest is its own."""
+"""Variables of the daemon that sessions of another user get, besides LC_*; no others."""
 _MAY_NOT_BECOME, _MAY_NOT_ENTER = 1, 2
 
 
 def make_undumpable() -> None:
     """Let no process of our user trace this one, or read its memory and environment.
 
-    Nor is there a core dump. Where the system knows nothing of it (prctl(2) is Linux's), nothing
-    is done.
+    It leaves no core dump, either. On systems without prctl(2), which is Linux's, this does
+    nothing.
     """
     if sys.platform == "linux":
         with suppress(OSError):
@@ -38,10 +38,10 @@ def make_undumpable() -> None:
 
 
 def pop_variable(name: str) -> str:
-    """Return a variable, "" if there is none, and take it out of the environment.
+    """Return a variable, "" if there is none, and remove it from the environment.
 
-    The kernel shows in /proc/PID/environ what a process was started with, wherever its variables
-    have moved since; so the bytes there are overwritten too.
+    /proc/PID/environ shows the memory that had the variables when the process started, also after
+    they were changed or removed. So the bytes there are overwritten, too.
     """
     value = os.environ.get(name, "")
     library = ctypes.CDLL(None)
@@ -54,14 +54,14 @@ def pop_variable(name: str) -> str:
 
 
 def owner_of(user: str | None, uid: int | None) -> Owner:
-    """Return whose the sessions are to be: a user's, by name or number, or our own.
+    """Return the user that runs the sessions, by name or number; our own if both are None.
 
-    It is tried whether we may become that user. Raises `InvalidArgument`.
+    A child process tries to become that user. Raises `InvalidArgument` if it can't.
     """
     if user is None and uid is None:
         return SAME_USER
     if user is not None and uid is not None:
-        msg = "a user is given by its name, or by its number"
+        msg = "give a user by name or by number, not both"
         raise InvalidArgument(msg)
     try:
         entry = pwd.getpwuid(uid) if user is None and uid is not None else pwd.getpwnam(user or "")
@@ -69,13 +69,13 @@ def owner_of(user: str | None, uid: int | None) -> Owner:
         if uid is None:
             msg = f"there is no user {user!r}"
             raise InvalidArgument(msg) from None
-        # As a container may have it: a number without a name.
+        # A container may have a uid without a name.
         entry = pwd.struct_passwd((str(uid), "x", uid, uid, "", "/", "/bin/sh"))
     if entry.pw_uid == 0:
-        msg = "sessions of root are separated from nothing: name another user"
+        msg = "sessions that run as root are not separated: name another user"
         raise InvalidArgument(msg)
     if entry.pw_uid == os.geteuid():
-        msg = f"this daemon is {entry.pw_name} itself, and its sessions would be as without this"
+        msg = f"this daemon runs as {entry.pw_name} itself: name another user, or none"
         raise InvalidArgument(msg)
     return _tried(entry)
 
@@ -85,7 +85,7 @@ def _tried(entry: pwd.struct_passwd) -> Owner:
     failed = _try(entry, groups)
     if failed == _MAY_NOT_BECOME:
         msg = (
-            f"this daemon may not run sessions as {entry.pw_name} (uid {entry.pw_uid}): that takes"
+            f"this daemon may not run sessions as {entry.pw_name} (uid {entry.pw_uid}): that needs"
             " root, or CAP_SETUID and CAP_SETGID"
         )
         raise InvalidArgument(msg)
@@ -107,7 +107,7 @@ def _tried(entry: pwd.struct_passwd) -> Owner:
 
 
 def _try(entry: pwd.struct_passwd, groups: list[int]) -> int:
-    """Have a child become a user, and enter its home; return what failed, 0 if nothing did."""
+    """Let a child process become a user and enter its home; return what failed, 0 if nothing."""
     child = os.fork()
     if child == 0:
         code = _MAY_NOT_BECOME
