@@ -1,7 +1,7 @@
-"""Every error ptykill raises: whose fault it is, a code for programs, a status hint for HTTP.
+"""Every error that ptykill raises: whose fault it is, a code for programs, a status for HTTP.
 
-A face (HTTP, command line) reads only ``code``, ``status`` and the message; it never has to know
-which exception it holds.
+The HTTP API and the command line use only ``code``, ``status`` and the message of an error, not
+its class.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class PtykillError(Exception):
     """The base of every error that ptykill raises on purpose."""
 
     code: str = "INTERNAL_ERROR"
-    """A stable word for programs, as in the HTTP error body."""
+    """A stable code for programs, as in the body of an HTTP error."""
     status: int = 500
-    """The HTTP status that fits."""
+    """The HTTP status for this error."""
     blame: ClassVar[Blame] = Blame.HOST
 
 
@@ -56,16 +56,16 @@ class InvalidArgument(PtykillError, ValueError):
 
 
 class InvalidGrace(InvalidArgument):
-    """A grace that is negative, not finite, no number, or beyond the limit."""
+    """A grace is negative, not finite, not a number, or beyond the limit."""
 
     code = "INVALID_GRACE"
 
 
 class PlanError(InvalidArgument):
-    """A plan that can't be read.
+    """The text of a plan is invalid.
 
-    ``text`` is the whole plan and ``position`` the offset (in characters) where it goes wrong;
-    the message shows both.
+    ``text`` is the whole text and ``position`` the offset of the error in it, in characters; the
+    message shows both.
     """
 
     code = "INVALID_PLAN"
@@ -78,7 +78,7 @@ class PlanError(InvalidArgument):
 
 
 class SessionNotFound(PtykillError, LookupError):
-    """No such session: the id was never given out, or its record has been dropped since."""
+    """There is no such session: no session has had this id, or its record has been dropped."""
 
     code = "SESSION_NOT_FOUND"
     status = 404
@@ -90,7 +90,7 @@ class SessionNotFound(PtykillError, LookupError):
 
 
 class SessionEnded(PtykillError):
-    """The session is over, or its terminal has been hung up: it takes no input any more."""
+    """The session is over, or its terminal was hung up: it takes no more input."""
 
     code = "SESSION_ENDED"
     status = 409
@@ -98,7 +98,7 @@ class SessionEnded(PtykillError):
 
 
 class InvalidToken(PtykillError):
-    """Not the token of that session."""
+    """A client has sent a wrong token for a session."""
 
     code = "INVALID_TOKEN"
     status = 403
@@ -106,7 +106,7 @@ class InvalidToken(PtykillError):
 
 
 class AttachmentDropped(PtykillError):
-    """Whoever was attached did not receive in time, and was let go; the session goes on."""
+    """The attachment did not receive output in time, and was detached; the session goes on."""
 
     code = "ATTACHMENT_DROPPED"
     status = 409
@@ -122,22 +122,22 @@ class TooManySessions(PtykillError):
 
 
 class SupervisorClosed(PtykillError):
-    """The supervisor has been left, or is being left: it starts no session any more."""
+    """The supervisor is closed, or being closed: it starts no more sessions."""
 
     code = "SHUTTING_DOWN"
     status = 503
 
 
 class ContainmentUnavailable(PtykillError):
-    """The containment asked for by name can't be had here; the message says why."""
+    """The containment that was asked for is not available here; the message has the reason."""
 
     code = "CONTAINMENT_UNAVAILABLE"
 
 
 class InterpreterPatched(PtykillError, RuntimeError):
-    """The interpreter's threads or sockets are not the system's: gevent or eventlet has patched it.
+    """gevent or eventlet has patched this interpreter, so its threads are not the system's.
 
-    A `Host` needs a thread that runs whatever the others do.
+    A `Host` needs a thread that runs whatever the other threads do.
     """
 
     code = "INTERPRETER_PATCHED"
@@ -151,22 +151,22 @@ class InterpreterPatched(PtykillError, RuntimeError):
 
 
 class DeliveryRefused(PtykillError):
-    """A step of a plan reached nobody because the kernel refused it for all it was meant for."""
+    """The kernel refused a step of a plan for every process that it should reach."""
 
     code = "DELIVERY_REFUSED"
 
 
 class LifecycleError(PtykillError):
-    """An event that can't happen in this state: a mistake in a driver, never in a program."""
+    """An event can't happen in this state: a mistake in ptykill's driver, not in the program."""
 
     code = "LIFECYCLE_ERROR"
 
 
 class SpawnError(PtykillError, OSError):
-    """No session was started, and nothing is left of the attempt.
+    """The session could not be started; no process of it is left.
 
-    ``errno`` is the kernel's, ``stage`` what failed: ``"terminal"`` (no pty to be had),
-    ``"keeper"`` (no process to keep the session), ``"limits"`` and ``"user"`` (attributes that the
+    ``errno`` is the kernel's. ``stage`` is what failed: ``"terminal"`` (opening a pty),
+    ``"keeper"`` (starting the session's keeper), ``"limits"`` and ``"user"`` (attributes that the
     host may not set), ``"chdir"`` (the working directory) or ``"exec"`` (the command).
     """
 
@@ -201,4 +201,4 @@ _SPAWN_CODES: dict[tuple[str, int], tuple[bool, str]] = {
     ("chdir", errno_numbers.ENAMETOOLONG): (True, "WORKING_DIR_NOT_FOUND"),
     ("chdir", errno_numbers.EACCES): (True, "WORKING_DIR_NOT_ACCESSIBLE"),
 }
-"""Stage and errno of a failed spawn: is it the caller's fault, and the code that says so."""
+"""Stage and errno of a failed spawn: whether it is the caller's fault, and the error code."""

@@ -1,1 +1,1 @@
-"""The engine: what makes a supervisor and its sessions run, on trio."""
+"""The engine: runs a supervisor and its sessions, on trio."""

@@ -1,6 +1,6 @@
 """Defers closing descriptors, and preparing the next spawn, until the loop is idle.
 
-Closing what a session held takes as long as ending one. Done at once, it would delay other
+Closing a session's descriptors takes as long as ending one. Done at once, it would delay other
 sessions whose end is under way. It would also delay the caller who has just got a verdict, if that
 caller runs in another thread: an interpreter switches threads when the running one blocks, or else
 after `sys.getswitchinterval`. Starting another keeper at once would delay the program that was
@@ -16,7 +16,7 @@ import trio
 __all__ = ["DeferredCleanup"]
 
 _IDLE_AFTER = 0.005
-"""The loop counts as idle when nobody has called `wait_idle` for so many seconds."""
+"""The loop counts as idle when no task has called `wait_idle` for so many seconds."""
 _MAX_DELAY = 0.1
 """Seconds after which cleanup runs however busy the loop is: sessions hold descriptors."""
 
@@ -46,7 +46,7 @@ class DeferredCleanup:
             await self._idle.wait()
 
     async def run_now(self) -> bool:
-        """Have the waiting tasks clean up now; return when they have, False if there are none."""
+        """Let the waiting tasks clean up now, and wait for that; return False if there are none."""
         if not self._waiting:
             return False
         self._wake_all()

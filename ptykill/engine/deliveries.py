@@ -1,4 +1,4 @@
-"""Delivers one step of a plan, and records what came of it; also the rounds of SIGKILL."""
+"""Delivers one step of a plan, and records the result; also the rounds of SIGKILL."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ptykill.rules.verdict import Delivery
 __all__ = ["KillRounds", "StepDelivery"]
 
 _ROUNDS = 16
-"""Rounds of SIGKILL that are kept apart: a stuck session may see very many."""
+"""Rounds of SIGKILL that are recorded one by one: a stuck session may get very many."""
 _UNFINISHED = "not finished when its time was over"
 _reached = attrgetter("reached")
 _refused = attrgetter("refused")
 
 
 class StepDelivery:
-    """Delivers one step: the `Target` that the signaller is called with.
+    """Delivers one step, and is the `Target` that the signaller is called with.
 
-    ``error`` says why it failed, None if it did not. ``on_done`` is called when it is done.
+    ``error`` is the reason why it failed, None if it did not. ``on_done`` is called at its end.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - made in one place
@@ -51,7 +51,7 @@ class StepDelivery:
     # --- as the driver sees it --------------------------------------------------------------------
 
     def start(self, signaller: Signaller) -> Awaitable[None] | None:
-        """Call the signaller; return what `finish` has to await, None if the delivery is done."""
+        """Call the signaller; return its awaitable for `finish`, None if the delivery is done."""
         try:
             waiting = signaller.deliver(self, self.step)
         except BaseException as error:  # noqa: BLE001 - recorded, SystemExit too: the plan goes on
@@ -65,7 +65,7 @@ class StepDelivery:
 
     @trio.lowlevel.enable_ki_protection
     async def finish(self, waiting: Awaitable[None]) -> None:
-        """Await the signaller, whatever it does, until `cancel`."""
+        """Await the signaller, until it returns or raises, or until `cancel`."""
         assert self._scope is not None
         failure: BaseException | None = None
         with self._scope:
@@ -78,7 +78,7 @@ class StepDelivery:
         self._end(failure)
 
     def cancel(self) -> None:
-        """Stop a delivery that is not done when its time is over."""
+        """Cancel the delivery if it is not done: its time is over."""
         if self._took is None and self._scope is not None:
             self.error = _UNFINISHED
             self._scope.cancel()
@@ -89,13 +89,13 @@ class StepDelivery:
         if self._took is None or self.error is not None:
             return self._took is not None
         if not self._signalled:
-            return False  # It typed or hung up, or it has its own way to reach the session.
+            return False  # It typed or hung up, or the signaller has its own way to deliver.
         # Some may not have been signalled yet, since the leader goes first.
         self._containment.finish_signal()
         return not _union(_reached, self._signalled)
 
     def record(self, teardown_began: float) -> Delivery:
-        """Return what is known of it by now, for the verdict."""
+        """Return the record of this delivery so far, for the verdict."""
         return Delivery(
             what=self.step.delivery,
             at=self._began - teardown_began,
@@ -114,7 +114,7 @@ class StepDelivery:
     # --- as the signaller sees it -----------------------------------------------------------------
 
     def signal(self, name: str, reach: Reach) -> Signalled:
-        """Send a signal by its name. Raises `DeliveryRefused` if every process refused it."""
+        """Send a signal by its name. Raises `DeliveryRefused` if it was refused for all."""
         signalled = self._containment.signal(name, reach)
         self._signalled.append(signalled)
         if signalled.refused and not signalled.reached:
@@ -148,7 +148,7 @@ class KillRounds:
             self.rounds[0].reached |= self.rounds.pop(1).reached
 
     def record(self, teardown_began: float) -> Delivery:
-        """Return how many processes were reached in any round, and which refused the last."""
+        """Return the processes reached in any round, and those refused in the last one."""
         return Delivery(
             what=f"KILL@{Reach.ALL}",
             at=self._began - teardown_began,
@@ -159,5 +159,5 @@ class KillRounds:
 
 
 def _union(pids: Callable[[Signalled], set[int]], signalled: list[Signalled]) -> set[int]:
-    """Return the pids that any of these signals reached, or that refused any."""
+    """Return the pids that any of these signals reached, or for which any was refused."""
     return pids(signalled[0]) if len(signalled) == 1 else set().union(*map(pids, signalled))

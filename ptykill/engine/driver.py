@@ -1,9 +1,9 @@
-"""Ends one session: tells the lifecycle machine what happens, and does what the machine answers.
+"""Ends one session: passes events to the lifecycle machine, and carries out its actions.
 
-Nothing here waits but `Driver.settled`. A request for the end is a plain call: it delivers the
-first step, and sets when the next one is due (`Schedule`). The session's task, in `watcher`, waits
-until then: that wait is the grace, which a later request can only shorten. No caller runs a part of
-the teardown, so cancelling a caller changes nothing.
+Only `Driver.settled` waits. A request for the end is a plain call: it delivers the first step, and
+sets the time of the next one (`Schedule`). The session's task, in `watcher`, waits until then: that
+wait is the grace, which a later request can only shorten. No caller's task runs a part of the
+teardown, so cancelling a caller does not stop it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["Driver", "Shared"]
 T = TypeVar("T")
 
 _FINISHES = 8
-"""Tries to reap the leader when the session is over, which take some 0.6 s."""
+"""How often reaping the leader is tried when the session is over: some 0.6 s in all."""
 
 
 class Shared(NamedTuple):
@@ -46,10 +46,11 @@ class Shared(NamedTuple):
 
 
 class Driver:
-    """Ends one session. ``exited`` is set when the leader is dead, ``over`` when the session is.
+    """Ends one session.
 
-    Its code is shielded from cancellation and from KeyboardInterrupt. trio raises the latter in
-    whatever code runs when Ctrl-C comes, which may be in the middle of a kill.
+    ``exited`` is set when the leader is dead, ``over`` when the session is over. The code is
+    shielded from cancellation and from KeyboardInterrupt, which trio raises in the code that runs
+    when Ctrl-C comes: that may be in the middle of a kill.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - a session has that many parts
@@ -74,11 +75,11 @@ class Driver:
         self.schedule: Schedule = Schedule(plan.kill_bound, shared.timer, self._on_due)
         self.report: Report = Report(session_id, containment)
         self.shield: trio.CancelScope = trio.CancelScope(shield=True)
-        """In which the session's task runs."""
+        """The scope in which the session's task runs."""
         self.context: contextvars.Context = contextvars.Context()
-        """That of the session's task."""
+        """The context of the session's task."""
         self.closed: bool = False
-        """True once the session is not watched any more."""
+        """True once the session is no longer watched."""
         self._machine = Machine(plan, leftovers)
         self._leftovers = leftovers
         self._signaller = signaller
@@ -94,24 +95,24 @@ class Driver:
 
     @property
     def state(self) -> State:
-        """Where the session is in its life."""
+        """The session's state."""
         return self._machine.state
 
     @property
     def exit_status(self) -> ExitStatus | None:
-        """How the leader ended; None while it lives, and if that can't be known."""
+        """How the leader ended; None while it lives, or if its status can't be known."""
         return self.report.exit_status
 
     @property
     def ours(self) -> bool:
-        """False in a forked child of the host: the session is its parent's."""
+        """False in a forked child of the host, which must not touch its parent's session."""
         return self._owner == os.getpid()
 
     # --- for the session's users ------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
     def request(self, plan: Plan) -> None:
-        """Ask for the end. The first request chooses the plan; later ones can only hurry it.
+        """Request the end. The first request chooses the plan; later ones can only shorten it.
 
         Raises `SupervisorClosed` in a forked child of the host.
         """
@@ -148,13 +149,13 @@ class Driver:
     # --- for the watcher --------------------------------------------------------------------------
 
     def handle(self, event: Event, now: float) -> None:
-        """Tell the machine what has happened, and do what it answers."""
+        """Pass an event to the machine, and carry out its actions."""
         before = self.state
         actions = self._machine.handle(event)
         if self.state is not before:
             self._enter(now)
-        # The log comes last: a signal does not wait for a line of text. What a failure of ptykill's
-        # own prevents is made up for: a step by the next one, SIGKILL by the next round, and the
+        # Log last, so that no signal waits for a line of text. An action that fails by an error of
+        # ptykill's own is made up for: a step by the next step, SIGKILL by the next round, and the
         # end by the watcher.
         for action in actions:
             try:
@@ -180,7 +181,7 @@ class Driver:
             self.handle(Event.RETRY_DUE, now)
 
     def do_before_due(self, now: float) -> None:
-        """Do what is left to do between a signal and what is due next."""
+        """Finish the last signal, and hand over the plan, before the next step is due."""
         self.containment.finish_signal()
         if self.state is State.STOPPING:
             machine, schedule = self._machine, self.schedule
@@ -190,11 +191,11 @@ class Driver:
         self.schedule.set_next_wake_up(now)
 
     def fail(self, error: Exception) -> None:
-        """Note a failure of ptykill's own, for the log and the verdict."""
+        """Record an error of ptykill's own, for the log and the verdict."""
         self.report.failure = self._events.failed(self.state, error)
 
     def cancel_deliveries(self) -> None:
-        """Stop deliveries that are not done: their time is over."""
+        """Cancel the deliveries that are not done: their time is over."""
         for delivery in self.report.deliveries:
             delivery.cancel()
 
@@ -224,7 +225,7 @@ class Driver:
             self.fail(error)
 
     def _enter(self, now: float) -> None:
-        """Note the times of a state that begins."""
+        """Set the times of a state that begins."""
         report, schedule = self.report, self.schedule
         if self.state is State.STOPPING:
             report.began = min(report.began, now)
@@ -251,8 +252,8 @@ class Driver:
     def _deliver(self, step: Step, now: float) -> None:
         """Deliver a step: at once if its signaller is a plain function, else in its own task.
 
-        A signaller is somebody else's code. One that is slow, or shields itself from cancellation,
-        must not hold the plan up.
+        A signaller may be a user's code. One that is slow, or shields itself from cancellation,
+        must not delay the plan.
         """
         self.cancel_deliveries()
         self._step = tuple(
@@ -263,7 +264,7 @@ class Driver:
         )
         self._step_failed = False
         self.report.deliveries.extend(self._step)
-        # Before the signaller's code runs: whatever that does, the plan goes on.
+        # Start the wait before the signaller's code runs, so that the plan goes on in any case.
         self.schedule.start_wait(step.wait, now)
         started = [(each, each.start(self._signaller)) for each in self._step]
         self.terminal.resume_output()  # Else a clean-up that writes would wait until SIGKILL.
@@ -272,7 +273,7 @@ class Driver:
                 self._start_soon(delivery.finish, waiting)
 
     def _delivered(self, delivery: StepDelivery) -> None:
-        """Note that a delivery is done. A step that has failed makes the next one due at once.
+        """Log a delivery that is done; make the next step due at once if this one has failed.
 
         A step fails when one of its deliveries does, unless another of them is under way or has
         reached a process.
@@ -298,7 +299,7 @@ class Driver:
         else:
             kills.failure = None
         finally:
-            # From now on: looking for many processes takes time.
+            # Not from ``now``: finding many processes takes time.
             self.schedule.start_retry(trio.current_time())
         if len(kills.rounds) == 1:
             self._events.killed(self.state, kills, self.report.began)
@@ -333,7 +334,7 @@ class Driver:
         self._settled.set()
 
     def _ask(self, question: Callable[[], T]) -> T | None:
-        """Return what the containment answers; None if it fails, and the verdict has a caveat."""
+        """Ask the containment; return None if it fails, and add a caveat to the verdict."""
         try:
             return question()
         except Exception as error:  # noqa: BLE001 - there has to be a verdict

@@ -27,7 +27,7 @@ class SessionEvents:
         self._logged: set[str] = set()
 
     def changed(self, state: State, seconds: float, verdict: Verdict | None) -> None:
-        """Log a transition, so many seconds after the teardown began."""
+        """Log a transition, ``seconds`` after the teardown began."""
         level = logging.WARNING if state is State.STUCK else logging.INFO
         if log.wanted(level):
             fields: dict[str, object] = {}
@@ -47,7 +47,7 @@ class SessionEvents:
             self._delivery(logging.INFO, state, kills.record(began), None)
 
     def failed(self, state: State, error: Exception) -> str:
-        """Log a failure of ptykill's own, once however often it comes; return it as text."""
+        """Log an error of ptykill's own, each different one once; return it as text."""
         failure = f"{type(error).__name__}: {error}"
         if failure not in self._logged and len(self._logged) < _FAILURES:
             self._logged.add(failure)

@@ -1,4 +1,4 @@
-"""Opens a supervisor, and closes it however the block is left: shielded, and bounded in time."""
+"""Opens a supervisor, and closes it at the end of the block: shielded, and bounded in time."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
     keep_seconds: float = 300.0,
     keep_records: int = 256,
 ) -> AbstractAsyncContextManager[Supervisor]:
-    """Open a supervisor. Leaving the block, for whatever reason, ends every session.
+    """Open a supervisor. The end of the block ends every session, also after an error or a cancel.
 
     That takes at most the longest of their plans (and a second), also when the block is cancelled:
     the end is shielded, and the shield is bounded.
 
-    ``plan`` is how sessions are ended (a `Plan` or its text); ``containment`` how their members
-    are known (``"auto"`` takes the strongest there is; anything else is that or an error);
-    ``max_sessions`` how many may live at once; ``leftovers`` what becomes of members when a leader
-    ends by itself; ``backlog`` how many bytes of output are kept for a slow receiver. Records of
-    ended sessions are kept for ``keep_seconds``, and at most ``keep_records`` of them; fewer if
-    their commands and environments take more than 16 MiB. All records together hold 32 MiB of
-    output, of the sessions that ended last.
+    ``plan`` has the steps by which sessions are ended (a `Plan` or its text). ``containment`` is
+    how members are found: ``"auto"`` takes the strongest one that works here; any other name takes
+    that one, or raises. ``max_sessions`` is the most that may live at once; ``leftovers`` what to
+    do with members when a leader ends by itself; ``backlog`` how many bytes of output are kept for
+    a slow receiver. Records of ended sessions are kept for ``keep_seconds``, and at most
+    ``keep_records`` of them; fewer if their commands and environments take more than 16 MiB. All
+    records together hold 32 MiB of output, of the sessions that ended last.
 
     Raises `PlanError` and `InvalidArgument` at once, and `ContainmentUnavailable` when the block is
     entered.
@@ -75,18 +75,18 @@ async def open_with(options: Options) -> AsyncIterator[Supervisor]:
             try:
                 yield supervisor
             except BaseException as error:  # noqa: BLE001 - raised again below, as it was
-                # Held back until the nursery is closed, which would wrap it in a group.
+                # Raised after the nursery is closed, which would wrap it in a group.
                 failure = error
             interrupt = await _uninterrupted(supervisor.close, supervisor.hurry)
             failure = failure or interrupt
-            nursery.cancel_scope.cancel()  # What is left are the timer and the cleanup.
+            nursery.cancel_scope.cancel()  # The timer and the other helpers of all sessions.
     except BaseExceptionGroup as group:
         interrupts, others = group.split(KeyboardInterrupt)
         if interrupts is None or others is not None:
             raise
         failure = failure or KeyboardInterrupt()  # It came while the nursery was being left.
     finally:
-        if owner == os.getpid():  # A forked child's copy is not to send the warden away.
+        if owner == os.getpid():  # A forked child must not end its parent's warden.
             try:
                 interrupt = await _uninterrupted(tier.close)
             except Exception as error:  # noqa: BLE001 - all sessions are over
@@ -99,9 +99,9 @@ async def open_with(options: Options) -> AsyncIterator[Supervisor]:
 async def _uninterrupted(
     close: Callable[[], Awaitable[None]], hurry: Callable[[], None] = lambda: None
 ) -> KeyboardInterrupt | None:
-    """Close something, whatever is going on; return the KeyboardInterrupt that came meanwhile.
+    """Close something without interruption; return a KeyboardInterrupt that came meanwhile.
 
-    No shield stops trio from delivering that to the main task. It is a wish to hurry.
+    No shield keeps trio from raising that in the main task. It calls ``hurry``.
     """
     interrupt = None
     while True:

@@ -1,11 +1,11 @@
-"""Keeps the newest output of a terminal, and hands it to each attachment from its own position.
+"""Keeps the newest output of a terminal, and gives it to each attachment from its own position.
 
-A terminal holds its program back when nobody reads what the program writes. The output is not read
-on while an attachment is as far behind as its limit allows. Alone it may stay behind without limit,
-as with any terminal. While another attachment waits for output, its ``stall_timeout`` runs, and
-then it is dropped. What it has not received stays among the newest output for as long as that is
-kept, so the next attachment gets it. Once the session is being ended no attachment holds the
-program back, and the oldest bytes are dropped instead.
+While a terminal is full, the program's writes block. The output is not read while an attachment is
+at its limit of pending bytes, and the terminal fills up. A single attachment may stay there for any
+time, as with any terminal. While another attachment waits for output, its ``stall_timeout`` runs,
+and then it is dropped. The output that it has not received is kept as long as it is among the
+newest, so the next attachment gets it. Once the session is being ended no attachment stops the
+reads, and the oldest bytes are dropped instead.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = ["CHUNK", "Attachment", "Output"]
 CHUNK = 65_536
 """Bytes that are received at a time unless more are asked for."""
 _EXHAUSTED = 0.001
-"""Seconds that count as none: subtracting times leaves no exact zero."""
+"""Seconds that count as zero: the difference of two floats is seldom exactly zero."""
 
 
 class Output:
-    """The output of one terminal, of which the newest ``limit`` bytes are kept.
+    """Keeps the newest ``limit`` bytes of one terminal's output.
 
-    More is kept while an attachment has not received it. ``bytes_dropped`` counts the bytes that
-    were dropped before anybody had received them.
+    It keeps more while an attachment has not received them. ``bytes_dropped`` counts the bytes that
+    were dropped before any receiver had got them.
     """
 
     def __init__(self, limit: int) -> None:
@@ -46,7 +46,7 @@ class Output:
         self._flowing = False
         self._at_end: Callable[[], object] | None = None
         self._received = 0
-        """The offset up to which all bytes were received by somebody, or dropped."""
+        """The offset up to which all bytes were received, or dropped."""
         self._news = trio.Event()
         self._moved = trio.Event()
 
@@ -66,7 +66,7 @@ class Output:
         self.wake()
 
     def end(self) -> None:
-        """Note that there will be no more output, and wake all tasks that wait for some."""
+        """End the output, and wake all tasks that wait for more."""
         self.ended = True
         self.wake()
         self.moved()
@@ -82,14 +82,14 @@ class Output:
             self._at_end = function
 
     def flow(self) -> None:
-        """Let no attachment hold the program back from now on: the session is being ended."""
+        """Let no attachment stop the reads from now on: the session is being ended."""
         self._flowing = True
-        if self.attachments:  # Only an attachment holds the program back.
+        if self.attachments:  # Only an attachment stops the reads.
             self._let_all_skip()
             self.moved()
 
     def forget(self) -> None:
-        """Drop what no attachment has still to receive."""
+        """Drop the output that is not pending for an attachment."""
         self._limit = 0
         self.trim()
 
@@ -114,9 +114,9 @@ class Output:
                     each.drop()
 
     async def receive(self, most: int) -> bytes:
-        """Wait for output that nobody has received, and return some; ``b""`` at its end.
+        """Wait for output that was not received yet, and return some; ``b""`` at its end.
 
-        While there are attachments they receive the output, and this waits.
+        While there are attachments, they receive the output, and this waits.
         """
         while not self._unreceived and not self.ended:
             await self._news.wait()
@@ -178,10 +178,10 @@ class Output:
 
 
 class Attachment:
-    """Receives everything that a session's terminal writes. Made by `Session.attach`.
+    """Receives all output of a session's terminal. Made by `Session.attach`.
 
-    A context manager that detaches. Detaching ends nothing: the newest output is kept, and the
-    next attachment receives it first.
+    It is a context manager that detaches. The session goes on then: the newest output is kept, and
+    the next attachment receives it first.
     """
 
     def __init__(self, output: Output, limit: int, stall_timeout: float) -> None:
@@ -204,9 +204,9 @@ class Attachment:
         return f"<Attachment, {state}, {self.pending} bytes pending>"
 
     async def receive(self, most: int = CHUNK) -> bytes:
-        """Wait for output and return up to ``most`` bytes; ``b""`` when there will be no more.
+        """Wait for output and return up to ``most`` bytes; ``b""`` at its end.
 
-        Raises `AttachmentDropped` if it has held the program back for too long, and
+        Raises `AttachmentDropped` if it has stopped the program's writes for too long, and
         `InvalidArgument`.
         """
         validate.whole("most", most, 1)
@@ -215,7 +215,7 @@ class Attachment:
         while self._attached and not self.pending and not self._output.ended:
             await self._wait()
         if self.dropped.is_set():
-            msg = "too slow: it held the terminal back for too long"
+            msg = "too slow: the attachment has stopped the program's writes for too long"
             raise AttachmentDropped(msg)
         if not self._attached:
             return b""
@@ -257,7 +257,7 @@ class Attachment:
 
     @property
     def pending(self) -> int:
-        """How many bytes it has still to receive."""
+        """How many kept bytes it has not received yet."""
         return self._output.kept.end - self.position
 
     @property
@@ -267,11 +267,11 @@ class Attachment:
 
     @property
     def full(self) -> bool:
-        """Whether it is at its limit; what was kept before it attached does not count."""
+        """Whether it is at its limit; bytes that were kept before it attached do not count."""
         return self._output.kept.end - max(self.position, self._since) >= self._limit
 
     def drop(self) -> None:
-        """Detach it, and have `receive` raise: it is too slow."""
+        """Detach it for being too slow: `receive` raises from now on."""
         self.dropped.set()
         self.close()
 

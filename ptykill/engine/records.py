@@ -30,7 +30,7 @@ MOST_OUTPUT = 32 << 20
 
 
 class Records:
-    """Ended sessions, in the order in which they ended.
+    """Keeps ended sessions, in the order in which they ended.
 
     ``seconds`` is how long one is kept, ``count`` how many are kept.
     """

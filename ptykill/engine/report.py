@@ -1,4 +1,4 @@
-"""Collects what is known of one teardown, and makes the verdict of it."""
+"""Collects the facts of one teardown, and makes the verdict of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Report"]
 
 
 class Report:
-    """What is known of one teardown. Its driver writes it.
+    """The facts of one teardown. The driver and the watcher write them.
 
-    ``began`` is when the end was asked for, or the leader exited; ``kill_began`` when SIGKILL was
-    due first: times of trio's clock. ``empty`` is set once nothing of the session is left.
-    ``unproven`` is set when no process of it is found, which is no proof. ``failure`` is ptykill's
-    own since the session was last looked at without one.
+    ``began`` is when the end was requested, or the leader exited; ``kill_began`` when SIGKILL was
+    first due: times of trio's clock. ``empty`` is set once no process of the session is left.
+    ``unproven`` is set if none is found, but that proves nothing. ``failure`` is an error of
+    ptykill's own since the last look for members that succeeded.
     """
 
     __slots__ = (

@@ -1,14 +1,14 @@
-"""Keeps the time of one teardown: what is due when, and when the session's task wakes up for it.
+"""Sets the times of one teardown: when a step is due, and when the session's task wakes up.
 
 Times are of trio's clock, durations in seconds. Each step and each round of SIGKILL has up to three
 wake-ups after it:
 
 1. After the leader's head start, the other processes get the signal.
 2. Shortly before the next step is due, the precise timer is set. Most sessions end within their
-   grace, and so never pay for it.
-3. When it is due, the timer's task calls ``on_due``, and the session's task goes on waiting.
-   A deadline is set a little later, for a loop that is held up. Without a precise timer, the
-   deadline is set to the time itself, and the session's task does what is due.
+   grace, and so need no timer.
+3. When the step is due, the timer's task calls ``on_due``, and the session's task goes on waiting.
+   A deadline is set a little later, for a loop that is blocked. Without a precise timer, the
+   deadline is set to the time itself, and the session's task does the step.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _TIMER_LATE = 0.001
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 0.1
 """Seconds between two rounds of SIGKILL: doubling, up to the longest."""
 _STUCK_LONGEST = 5.0
-"""The longest once the kill bound has passed: what keeps a process alive may last."""
+"""The longest pause once the kill bound has passed: the survivors may live for long."""
 
 
 class Schedule:
-    """One session's times. A change takes effect on the current wait with `apply`.
+    """The times of one session's teardown. `apply` makes a change affect the current wait.
 
-    ``due`` is when the plan's next step, round of SIGKILL or verdict is; ``wake_at`` when the
+    ``due`` is the time of the next step, round of SIGKILL or verdict; ``wake_at`` is when the
     session's task wakes up next. ``on_due`` is called in the precise timer's task, with the time.
     It must not raise.
     """
@@ -74,36 +74,36 @@ class Schedule:
     # --- what is due when -------------------------------------------------------------------------
 
     def start_grace(self, grace: float, now: float) -> None:
-        """Note that the polite steps begin, and when SIGKILL follows at the latest."""
+        """Start the plan: SIGKILL follows after ``grace`` at the latest."""
         self.grace_until = now + grace
 
     def start_wait(self, wait: float, now: float) -> None:
-        """Note that a step begins: the next is due after its wait."""
+        """Start the wait of a step: the next step is due after it."""
         self._set_due(min(now + wait, self.grace_until), now)
 
     def end_wait(self, now: float) -> None:
-        """Note that the current step has failed: the next one is due now."""
+        """End the wait of a step that has failed: the next one is due now."""
         self._set_due(now, now)
 
     def start_kill(self, now: float) -> None:
-        """Note that SIGKILL begins, and when the kill bound will have passed."""
+        """Start the rounds of SIGKILL, and the kill bound."""
         self.kill_until = now + self.kill_bound
         self._retry, self._retry_longest = _RETRY_FIRST, _RETRY_LONGEST
 
     def start_retry(self, now: float) -> None:
-        """Note that SIGKILL was sent: the next round is due after a while, longer each time."""
+        """Start the pause after a round of SIGKILL: it is longer each time."""
         self._set_due(min(now + self._retry, self.kill_until), now)
         self._retry = min(self._retry * 2, self._retry_longest)
 
     def pass_kill_bound(self, now: float) -> None:
-        """Note that the kill bound has passed: from now on there are rounds of SIGKILL alone."""
+        """End the kill bound: from now on only rounds of SIGKILL are due."""
         self.kill_until, self._retry_longest = math.inf, _STUCK_LONGEST
         self.due = self.wake_at = now + self._retry
 
     def hurry(self, plan: Plan, now: float, *, polite: bool) -> bool:
-        """Bring the times nearer as a later request's plan has them; True if the grace is over.
+        """Make the times earlier by a later request's plan; return True if the grace is over.
 
-        ``polite`` is whether the polite steps go on. Nothing is put off.
+        ``polite`` is whether SIGKILL has not begun. No time becomes later.
         """
         self.kill_bound = min(self.kill_bound, plan.kill_bound)
         self.grace_until = min(self.grace_until, now + plan.grace)
@@ -125,21 +125,21 @@ class Schedule:
         return self._scope
 
     def for_pause(self, least: float, seconds: float, now: float) -> trio.CancelScope:
-        """Return the scope for a pause, which lasts beyond ``wake_at`` only for ``least``."""
+        """Return the scope for a pause: not beyond ``wake_at``, but at least ``least`` seconds."""
         until = max(now + least, min(now + seconds, self.wake_at))
         self._scope = trio.CancelScope(deadline=until)
         return self._scope
 
     def apply(self) -> None:
-        """Have the current wait end at ``wake_at``, which may have changed.
+        """Make the current wait end at ``wake_at``, which may have changed.
 
-        It is a call of its own since a signal is sent first: moving a deadline takes longer.
+        It is a call of its own, so that a signal is sent first: moving a deadline takes longer.
         """
         if self._scope.deadline != self.wake_at:
             self._scope.deadline = self.wake_at
 
     def set_next_wake_up(self, now: float) -> None:
-        """Set the wake-up that follows one before anything is due."""
+        """Set the next wake-up: shortly before the next step is due, or at its time."""
         if now < self.due - _TIMER_LEAD:
             self.wake_at = self.due - _TIMER_LEAD
         else:
@@ -147,14 +147,14 @@ class Schedule:
             self.wake_at = self.due + _TIMER_LATE * exact
 
     def close(self) -> None:
-        """Call nothing from now on, and refer to nothing that refers to this."""
+        """Make no more calls, and drop the reference to the driver, which refers to this."""
         self.due = math.inf
         self._on_due = _ignore
 
     def _call(self) -> None:
         """Do what is due, in the precise timer's task."""
         now = trio.current_time()
-        if now >= self.due:  # Else it was put off: there is another step, or round, by now.
+        if now >= self.due:  # Otherwise another step, or round, has begun by now.
             self._on_due(now)
 
 

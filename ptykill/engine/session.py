@@ -1,4 +1,4 @@
-"""A session, as its user has it: a program on a terminal that can be talked to, and ended."""
+"""The session: a program on a terminal, for a user to type to, read from, and end."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ _PAUSE_FIRST, _PAUSE_LONGEST = 0.01, 1.0
 class Session:
     """One terminal session. Made by `Supervisor.spawn`; an async context manager that ends it.
 
-    ``id`` is its name, random and fit for URLs; ``command`` is what was spawned; ``created_at`` is
-    when, in seconds since the epoch; ``rows`` and ``cols`` are the size of its window.
+    ``id`` is a random text that fits in a URL; ``command`` is the command that was spawned;
+    ``created_at`` is the time of that, in seconds since the epoch; ``rows`` and ``cols`` are the
+    size of its window.
     """
 
     def __init__(  # noqa: PLR0913 - made in one place
@@ -86,17 +87,17 @@ class Session:
 
     @property
     def state(self) -> State:
-        """Where the session is in its life."""
+        """The session's state."""
         return self._driver.state
 
     @property
     def exit_status(self) -> ExitStatus | None:
-        """How the leader ended; None while it lives, and if that can't be known."""
+        """How the leader ended; None while it lives, or if its status can't be known."""
         return self._driver.exit_status
 
     @property
     def ended_at(self) -> float | None:
-        """When it was over, in seconds since the epoch; None while it is not."""
+        """When the session was over, in seconds since the epoch; None while it is not."""
         return self._driver.ended_at
 
     @property
@@ -111,56 +112,56 @@ class Session:
 
     @property
     def bytes_dropped(self) -> int:
-        """How many bytes of output were dropped because nobody received them in time."""
+        """How many bytes of output were dropped before they were received."""
         return self._output.bytes_dropped
 
     @property
     def end_requested(self) -> bool:
-        """True once the end was asked for while the leader lived; False if it ended by itself."""
+        """True if the end was requested while the leader lived; False if that ended by itself."""
         return self._end_requested
 
     async def send(self, data: bytes) -> None:
-        """Type ``data`` into the terminal; waits while the program does not read.
+        """Type ``data`` into the terminal; wait while the program does not read.
 
         Raises `SessionEnded` once the leader has exited or the terminal was hung up, and
         `InvalidArgument`.
         """
-        typed = validate.byte_string("what is sent", data)
+        typed = validate.byte_string("data", data)
         if self.exited:
             msg = "the session's leader has exited"
             raise SessionEnded(msg)
         await self._driver.terminal.send_all(typed)
 
     async def keep_at_end(self) -> None:
-        """Have everybody who reads a line from the terminal find the end of the input.
+        """Let each program that reads a line from the terminal find the end of the input.
 
-        That is for a terminal at which nobody will type: a program that asks there for a password,
-        say, is told so, and does not wait for ever. It lasts until this is cancelled, or the
-        session is over. A program that takes keys one by one (not ICANON, termios(3)) gets nothing.
+        Use it for a terminal without input: a program that asks for a password, for example, does
+        not wait for ever. It lasts until this is cancelled, or the session is over. A program that
+        reads single keys (without ICANON, termios(3)) gets no end of input.
         """
         await self._driver.terminal.keep_at_end()
 
     async def receive(self, most: int = CHUNK) -> bytes:
-        """Wait for output and return up to ``most`` bytes; ``b""`` when there will be no more.
+        """Wait for output and return up to ``most`` bytes; ``b""`` at its end.
 
-        Output ends with the leader, however long its leftovers hold the terminal; or, if its end
-        was asked for, up to some tenth of a second after the verdict. The terminal is drained
-        whether or not anybody receives, and the newest bytes are kept (see ``bytes_dropped``).
-        While somebody is attached (`attach`), the output is theirs, and nothing is received here.
+        The output ends when the leader exits, even if its leftovers keep the terminal open; or, if
+        the end was requested, up to some tenth of a second after the verdict. The terminal is
+        always drained, and the newest bytes are kept (see ``bytes_dropped``). While there are
+        attachments (`attach`), they receive the output, and this waits.
         """
         validate.whole("most", most, 1)
         await trio.lowlevel.checkpoint()
         return await self._output.receive(most)
 
     def attach(self, limit: int = 1 << 20, stall_timeout: float = 1.0) -> Attachment:
-        """Receive everything that the terminal writes from now on, beside others who do.
+        """Attach: receive all output of the terminal from now on. Several may be attached.
 
         The newest output that is kept comes first, whether or not others have received it. An
-        attachment that has not received ``limit`` bytes of what came after holds the program
-        back, as a terminal does. Alone it may do so without limit. While another attachment waits
-        for output, it may do so for ``stall_timeout`` seconds in all until it has caught up; then
-        it is dropped. An attachment that has never received anything is dropped after as many
-        seconds even if it is alone. No attachment holds back a session that is being ended.
+        attachment with ``limit`` bytes of later output pending stops the program's writes, as a
+        terminal does. A single attachment may do so for any time. While another one waits for
+        output, it may do so for ``stall_timeout`` seconds in all until it has caught up; then it is
+        dropped. An attachment that has never called `receive` is dropped after as many seconds,
+        even if it is the only one. No attachment stops the writes of a session that is being ended.
         Raises `InvalidArgument`.
         """
         checked = validate.seconds("stall_timeout", stall_timeout)
@@ -170,7 +171,7 @@ class Session:
         """Set the window's size in characters; the foreground process group gets SIGWINCH.
 
         Raises `InvalidArgument`, and `SessionEnded` once the session is over, its terminal was hung
-        up, or can't be resized any more: the record keeps the last size that there was.
+        up, or can't be resized any more. The record then keeps the last size.
         """
         check_size(rows, cols)
         if self._driver.over.is_set() or not self._driver.terminal.open:
@@ -180,16 +181,17 @@ class Session:
         self.rows, self.cols = rows, cols
 
     async def wait(self) -> Verdict:
-        """Wait until the session is over, however it ends, and return its verdict.
+        """Wait until the session is over, and return its verdict.
 
-        One that could not be ended is over when its supervisor is left: nobody watches it then.
+        This also returns when the supervisor is closed, which stops watching a session that could
+        not be ended.
         """
         await self._driver.over.wait()
         assert self._driver.verdict is not None
         return self._driver.verdict
 
     async def wait_exited(self) -> ExitStatus | None:
-        """Wait until the leader is dead and return its status, None if that can't be known."""
+        """Wait until the leader is dead, and return its status; None if it can't be known."""
         await self._driver.exited.wait()
         return self.exit_status
 
@@ -198,28 +200,28 @@ class Session:
     ) -> Verdict:
         """End the session by ``plan`` (default: its own) and return the verdict.
 
-        ``grace`` (seconds) is when SIGKILL is due; None leaves that to the plan. Any number of
-        callers share one teardown: the first chooses the plan, later ones can only bring SIGKILL
-        nearer. Cancelling a caller changes nothing. Takes at most ``plan.longest``; a verdict that
-        is not ``empty`` names the survivors, and asking again tries to kill them again. Raises
-        `InvalidGrace` and `PlanError`, and then nothing has been signalled.
+        ``grace`` (seconds) is the time until SIGKILL; None means the plan's. Any number of callers
+        share one teardown: the first chooses the plan, later ones can only make SIGKILL come
+        earlier. Cancelling a caller does not stop the teardown. It takes at most ``plan.longest``.
+        A verdict that is not ``empty`` names the survivors; another call tries to kill them again.
+        Raises `InvalidGrace` and `PlanError`, and then has sent no signal.
         """
         self.request_end(grace=grace, plan=plan)
         return await self._driver.settled()
 
     async def settled(self) -> Verdict:
-        """Wait for the verdict of a teardown that was asked for, be it empty or not."""
+        """Wait for the verdict of a teardown that was requested, whether it is empty or not."""
         return await self._driver.settled()
 
     def request_end(self, *, grace: float | None = None, plan: Plan | str | None = None) -> None:
-        """Ask for the end as `terminate` does, and do not wait for it."""
+        """Request the end as `terminate` does, without waiting for it."""
         chosen = self._plan if plan is None else Plan.of(plan)
         self._driver.request(chosen if grace is None else chosen.with_grace(grace))
         self._end_requested = self._end_requested or not self.exited
-        self._output.flow()  # Whoever cleans up must not wait for those who do not read.
+        self._output.flow()  # A clean-up that writes must not wait for a slow receiver.
 
     async def kill(self) -> Verdict:
-        """SIGKILL every member now, and return the verdict."""
+        """Send SIGKILL to every member now, and return the verdict."""
         return await self.terminate(plan=KILL_NOW)
 
     async def __aenter__(self) -> Self:
@@ -232,9 +234,9 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the session, for whatever reason the block is left; bounded by the plan.
+        """End the session, also after an error or a cancel; bounded in time by the plan.
 
-        A forked child of the host that leaves the block ends nothing.
+        In a forked child of the host this does nothing.
         """
         if not self._driver.ours:
             return
@@ -243,14 +245,14 @@ class Session:
             await self.terminate()
 
     def abandon(self) -> None:
-        """Stop watching a session that could not be ended; called when the supervisor is left."""
+        """Stop watching a session that could not be ended; called when the supervisor closes."""
         self._driver.abandon()
 
     # --- output ---------------------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
     async def _drain(self) -> None:
-        """Read the terminal all along: a full one keeps a program from cleaning up."""
+        """Read the terminal all the time: a program that cleans up blocks on a full one."""
         with trio.CancelScope(shield=True):  # Until the driver has closed the terminal.
             pause = _PAUSE_FIRST
             while True:
@@ -265,16 +267,16 @@ class Session:
                         self._unreadable(error)
                     if error.errno == errno.EBADF or not self._driver.terminal.open:
                         break  # The host has closed it.
-                # Undrained, the program would wait for room, so it is tried again all along.
+                # Try again: the program would block on a terminal that is not drained.
                 await trio.sleep(pause)
                 pause = min(2 * pause, _PAUSE_LONGEST)
         self._output.end()
 
     def _end_output(self) -> None:
-        """End the output, when the leader is dead: what it wrote is all there by then."""
+        """End the output when the leader is dead: all that it wrote is in the terminal by then."""
         if self._output.ended:
             return
-        rest = CHUNK * 64  # Leftovers may be flooding it.
+        rest = CHUNK * 64  # Leftovers may write without end.
         try:
             while rest > 0 and (data := self._driver.terminal.receive_now()):
                 self._output.put(data)
@@ -284,16 +286,16 @@ class Session:
         self._output.end()
 
     def _unreadable(self, error: OSError) -> None:
-        """Note that the terminal can't be read, by EBADF above all: the host has closed it.
+        """Log that the terminal can't be read. EBADF means that the host has closed it.
 
-        The session is ended as any other. Neither it nor the others depend on its output.
+        The session is ended as any other: no session's end depends on its output.
         """
         log.event(logging.WARNING, "session.unreadable", session_id=self.id, error=str(error))
 
 
 def spawn_number(session: Session) -> int:
-    """Return 1 for its supervisor's first session, 2 for the next: the order of the spawns.
+    """Return a session's number in the order of its supervisor's spawns, from 1 on.
 
-    Not ``created_at``: the wall clock can be set back.
+    ``created_at`` gives no order: the wall clock can be set back.
     """
     return session._number  # noqa: SLF001 - as if it were a method

@@ -1,7 +1,7 @@
 """Deliver the steps of a plan: the signallers that come with ptykill.
 
 There is one class for each way of delivering. `StandardSignaller` takes the way that the step
-names. Each uses the `Target` alone, as a user's own signaller would:
+names. Each uses only the `Target`, as a user's own signaller would:
 
 >>> class Announced(StandardSignaller):
 ...     def deliver(self, target, step):
@@ -26,13 +26,13 @@ class KernelSignaller:
     def deliver(self, target: Target, step: Step) -> None:
         """Signal at once. Raises `DeliveryRefused` if the kernel refuses it for every process."""
         if not isinstance(step.what, Signal):
-            msg = f"{step.what} is no signal"
+            msg = f"{step.what} is not a signal"
             raise InvalidArgument(msg)
         target.signal(step.what.name, step.reach)
 
 
 class HangUpSignaller:
-    """Closes the terminal, whatever the step says.
+    """Closes the terminal, for any step.
 
     The kernel then sends SIGHUP and SIGCONT to the session leader (Linux __tty_hangup; its death
     passes SIGHUP on to the foreground process group), and every later read and write of the
@@ -57,10 +57,10 @@ class TypingSignaller:
 
 
 class StandardSignaller:
-    """The default: each step in the way that it names."""
+    """The default: delivers each step by the signaller for its kind."""
 
     def __init__(self) -> None:
-        """Take the three ways above."""
+        """Make the three signallers above."""
         self._ways: dict[type, Signaller] = {
             Signal: KernelSignaller(),
             HangUp: HangUpSignaller(),
@@ -68,5 +68,5 @@ class StandardSignaller:
         }
 
     def deliver(self, target: Target, step: Step) -> Awaitable[None] | None:
-        """Deliver by the signaller that fits the step."""
+        """Deliver a step by the signaller for its kind."""
         return self._ways[type(step.what)].deliver(target, step)

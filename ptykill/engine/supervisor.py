@@ -1,4 +1,4 @@
-"""The supervisor: it spawns sessions, knows them by id, and ends them all when it is closed."""
+"""The supervisor: spawns sessions, finds them by id, and ends them all when it is closed."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ __all__ = ["Supervisor"]
 _SLACK = 1.0
 """Seconds that `Supervisor.close` may outlast the longest of its plans."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EAGAIN, errno.ENOMEM)
-"""What the kernel says when there are no more descriptors, terminals or processes to be had."""
+"""The errors of the kernel for a lack of descriptors, terminals, processes or memory."""
 _SETTLE = 0.05
-"""Seconds that a program just spawned is left to itself before the next spawn is prepared."""
+"""Seconds from a spawn to preparing the next: the new program starts up first."""
 _PAUSE = 0.001
-"""Seconds between two looks at something that gives no event."""
+"""Seconds between two checks of a condition that has no event."""
 
 
 class Supervisor:
-    """All sessions of one program. Made by `open_supervisor`."""
+    """Spawns, finds and ends the sessions of one program. Made by `open_supervisor`."""
 
     def __init__(self, nursery: trio.Nursery, tier: Tier, options: Options) -> None:
         self._tier = tier
@@ -76,7 +76,7 @@ class Supervisor:
         self._closed = False
         """No more sessions are started."""
         self._left = False
-        """Nor watched."""
+        """`close` has returned: sessions are no longer watched."""
         self._owner = os.getpid()
 
     def __repr__(self) -> str:
@@ -90,17 +90,17 @@ class Supervisor:
 
     @property
     def closed(self) -> bool:
-        """True once it is closed, or being closed: it starts no more sessions."""
+        """True once `close` was called: no more sessions are started."""
         return self._closed
 
     @property
     def plan(self) -> Plan:
-        """The plan of every session that was given none of its own."""
+        """The default plan of the sessions."""
         return self._plan
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """Every session that is known, the oldest first: the live ones, and the kept records."""
+        """The live sessions, and the ended ones whose record is kept, the oldest first."""
         known = [*self._records, *self._live.values()]
         return tuple(sorted(known, key=spawn_number))
 
@@ -122,16 +122,17 @@ class Supervisor:
     ) -> Session:
         """Start a program on a terminal of its own, and return its session, running.
 
-        ``env`` None is the host's environment, without what is untrue in the session: variables
-        that tell of the host's own terminal, and a ``PWD`` of another directory. A mapping replaces
-        all of it. The command is looked up in *its* PATH. ``rows`` and ``cols`` are characters;
-        ``echo`` is whether the terminal shows what is typed, until a program has it otherwise
-        (termios(3)). ``stdin`` is a descriptor, a pipe or a file say, that the program gets as its
-        descriptor 0 in place of the terminal, which it still has as 1 and 2 and by ``/dev/tty``;
-        the caller's own stays open. ``attributes`` are its user, limits and the like, the host's if
-        left out. ``plan``, ``leftovers`` and ``signaller`` default to the supervisor's. Raises
-        `SpawnError`, `TooManySessions`, `InvalidArgument` or `SupervisorClosed`; then nothing is
-        left of the attempt.
+        ``env`` None means the host's environment, without the variables that would be wrong in the
+        session: those that describe the host's own terminal, and a ``PWD`` of another directory. A
+        mapping replaces all of it. The command is looked up in the PATH of this environment.
+        ``rows`` and ``cols`` are in characters. ``echo`` is whether the terminal echoes input,
+        until a program changes that (termios(3)). ``stdin`` is a descriptor, such as a pipe or a
+        file, that the program gets as its descriptor 0 in place of the terminal; it still has the
+        terminal as 1 and 2 and as ``/dev/tty``, and the caller's own descriptor stays open.
+        ``attributes`` are its user, limits and so on, the host's if left out. ``plan``,
+        ``leftovers`` and ``signaller`` default to the supervisor's. Raises `SpawnError`,
+        `TooManySessions`, `InvalidArgument` or `SupervisorClosed`, and then leaves no process
+        behind.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         checked = Command(
@@ -165,7 +166,7 @@ class Supervisor:
             await _end_unwatched(spawned)
             msg = "the supervisor was closed meanwhile"
             raise SupervisorClosed(msg)
-        # No await from here on: a running session must be known and watched.
+        # No await from here on: a cancel would leave a running session that is not watched.
         session = Session(
             secrets.token_hex(16),
             next(self._numbers),
@@ -193,7 +194,7 @@ class Supervisor:
     async def terminate(
         self, session_id: str, *, grace: float | None = None, plan: Plan | str | None = None
     ) -> Verdict:
-        """End a session by its id; see `Session.terminate`. Raises `SessionNotFound`."""
+        """End a session by its id, as `Session.terminate` does. Raises `SessionNotFound`."""
         return await self.get(session_id).terminate(grace=grace, plan=plan)
 
     @property
@@ -202,16 +203,16 @@ class Supervisor:
         return self._longest + _SLACK
 
     def hurry(self) -> None:
-        """Kill every session now, and do not wait."""
+        """Kill every session now, without waiting for it."""
         for session in list(self._live.values()):
             session.request_end(plan=KILL_NOW)
 
     async def close(self, *, plan: Plan | str | None = None) -> None:
-        """End every session, by ``plan`` or else its own, and start no more; bounded.
+        """End every session, by ``plan`` or else its own, and start no more; bounded in time.
 
-        Leaving the block does this. What could not be ended in time is no longer watched; the log
-        and the session's verdict say so. A forked child of the host ends nothing. Raises
-        `PlanError` and `InvalidArgument`, and then nothing has changed.
+        The end of the block calls this. A session that could not be ended in time is no longer
+        watched, and has a verdict that is not empty, which is also logged. In a forked child of the
+        host this ends no session. Raises `PlanError` and `InvalidArgument`, and then does nothing.
         """
         chosen = None if plan is None else Plan.of(plan)
         self._closed = True
@@ -226,7 +227,7 @@ class Supervisor:
                         session.request_end(plan=chosen)
                 if not self._spawning:
                     break
-                await trio.sleep(_PAUSE)  # A spawn can't be called back; mostly it is short.
+                await trio.sleep(_PAUSE)  # A spawn can't be cancelled; mostly it is short.
             for session in list(self._live.values()) if ours else ():
                 await session.settled()
         self._left = True
@@ -241,7 +242,7 @@ class Supervisor:
         try:
             return await self._tier.spawn(command, handover)
         except SpawnError as error:
-            # Ended sessions hold theirs until the next cleanup.
+            # Ended sessions hold descriptors and processes until the next cleanup.
             if error.errno not in _EXHAUSTED or not await self._shared.cleanup.run_now():
                 raise
         return await self._tier.spawn(command, handover)
@@ -267,11 +268,11 @@ class Supervisor:
 
 
 async def _end_unwatched(spawned: Spawned) -> None:
-    """End a session that nobody can watch any more; bounded, and not to be cancelled."""
+    """End a session that can no longer be watched; shielded, and bounded in time."""
     containment = spawned.containment
     with trio.move_on_after(_SLACK, shield=True):
         while True:
-            with suppress(OSError):  # It is tried again until the bound.
+            with suppress(OSError):  # Tried again until the bound.
                 containment.kill()
                 await containment.wait_exited()
                 if not containment.members_left():
@@ -288,5 +289,5 @@ def _check_open(stdin: int | None) -> None:
         try:
             os.fstat(stdin)
         except OSError:
-            msg = f"stdin is no open descriptor: {stdin!r}"
+            msg = f"stdin is not an open descriptor: {stdin!r}"
             raise InvalidArgument(msg) from None

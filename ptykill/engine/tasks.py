@@ -20,7 +20,7 @@ async def run_contained(task: Callable[..., Awaitable[None]], *args: object) -> 
     """Run a task once; log its failure."""
     try:
         await task(*args)
-    except Exception as error:  # noqa: BLE001 - any code may have failed: a tier's, a terminal's
+    except Exception as error:  # noqa: BLE001 - also a user's tier or logger may have failed
         _log_failure(task, error)
 
 
@@ -40,5 +40,5 @@ async def run_restarted(helper: Callable[[], Awaitable[None]]) -> None:
 
 def _log_failure(task: Callable[..., object], error: Exception) -> None:
     name = getattr(task, "__qualname__", repr(task))
-    with suppress(Exception):  # A logger may be what fails.
+    with suppress(Exception):  # The logger itself may fail.
         log.event(logging.ERROR, "supervisor.task_failed", task=name, exc_info=error)

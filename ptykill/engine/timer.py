@@ -1,11 +1,11 @@
 """Calls functions on time to some microseconds; trio's deadlines are up to a millisecond late.
 
 trio waits with epoll_wait(2), whose timeout is in whole milliseconds, rounded up. A timerfd that
-becomes readable at the right moment wakes the loop on time, and the function is called at once in
-the timer's task. To cancel another task's wait, and have that task do it, takes longer than the
-wake-up itself. It shortens the teardown of a session that ignores every signal but SIGKILL, by
-0.75 ms; nothing else uses it. Without a timerfd, or with a virtual clock, it refuses, and a
-deadline has to do.
+becomes readable at the right moment wakes the loop on time, and the timer's task calls the function
+at once. Cancelling another task's wait, so that it does the work, takes longer than the wake-up
+itself. The timer makes the teardown of a session that ignores every signal but SIGKILL 0.75 ms
+shorter; nothing else uses it. Without a timerfd, or with a virtual clock, `call_at` returns False,
+and the caller's deadline does the work.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class PreciseTimer:
         self._fd = timerfd.create() if is_real else -1
 
     def call_at(self, when: float, function: Callable[[], None]) -> bool:
-        """Have a function called at a time that is near; False if it won't be called.
+        """Call a function at a time that is near; return False if it won't be called.
 
-        It must not raise. True is no promise, so the caller sets a later deadline as well.
+        The function must not raise. True is no promise: set a later deadline as well.
         """
         if self._fd < 0:
             return False
@@ -50,13 +50,13 @@ class PreciseTimer:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Call what is due, until cancelled. If this ends by an error, `call_at` refuses."""
+        """Make the calls that are due, until cancelled. After an error `call_at` returns False."""
         if self._fd < 0:
             return
         try:
             while True:
                 await readable(self._fd)
-                with suppress(OSError):  # EAGAIN; or else it stays readable.
+                with suppress(OSError):  # EAGAIN, or another error, after which it stays readable.
                     os.read(self._fd, 8)
                 while self._calls and self._calls[0][0] <= trio.current_time():
                     heapq.heappop(self._calls)[2]()

@@ -1,8 +1,7 @@
 """Watches one session until it is over: its one long-lived task.
 
-The task waits for the next thing that happens to the session: first for its leader's exit, then
-for the end of other members. The wait ends early when something is due by the plan (`Schedule`).
-The `Driver` acts on what has happened.
+The task waits for the leader's exit, and then for the end of other members. The wait ends early
+when a step of the plan is due (`Schedule`). The `Driver` acts on what has happened.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ptykill.rules.verdict import Caveat
 __all__ = ["Watcher"]
 
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 1.0
-"""Seconds from a failure of ptykill's own to the next try: doubling, up to the longest."""
+"""Seconds from an error of ptykill's own to the next try: doubling, up to the longest."""
 
 
 class Watcher:
@@ -38,7 +37,7 @@ class Watcher:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Watch until the session is over, or abandoned; then close what it held."""
+        """Watch until the session is over, or abandoned; then close its descriptors."""
         driver = self._driver
         driver.context = trio.lowlevel.current_task().context
         try:
@@ -62,10 +61,10 @@ class Watcher:
             driver.break_cycles()
 
     async def _watch(self) -> None:
-        """Wait for what happens to the session, and do what is due by the plan, until it is over.
+        """Wait for exits, and do the due steps of the plan, until the session is over.
 
-        A failure of ptykill's own, such as a system call that finds no memory, gives no session up.
-        After a pause it is tried again, and what falls due meanwhile is done.
+        An error of ptykill's own, such as a system call that fails with ENOMEM, does not end this.
+        After a pause it tries again, and steps that are due meanwhile are done.
         """
         driver, failed = self._driver, False
         while not driver.over.is_set():
@@ -76,7 +75,7 @@ class Watcher:
                     if driver.schedule.due <= now:
                         driver.do_due(now)
                     if driver.exited.is_set() and driver.state is not State.ENDED:
-                        self._look()  # What the task waited for may have happened.
+                        self._look()  # A member may have exited during the pause.
                         failed = False
                         continue
                 await self._watch_once()
@@ -86,10 +85,10 @@ class Watcher:
                 driver.fail(error)
 
     async def _watch_once(self) -> None:
-        """Wait for the next thing to happen, or for the next wake-up."""
+        """Wait for the next exit, or for the next wake-up."""
         driver = self._driver
         if driver.state is State.ENDED:
-            driver.finish()  # Once more: it has failed before.
+            driver.finish()  # The last try has failed.
             return
         with driver.schedule.until_wake_up():
             if driver.exited.is_set():
@@ -111,7 +110,7 @@ class Watcher:
             await trio.sleep_forever()
 
     def _look(self) -> None:
-        """Look for members that are left, and tell the driver: the leader, or others, have died."""
+        """Look for members that are left after an exit, and pass the events to the driver."""
         driver = self._driver
         report, containment = driver.report, driver.containment
         if not driver.exited.is_set():

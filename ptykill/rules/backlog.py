@@ -1,4 +1,4 @@
-"""A stretch of a stream of bytes, known by its offsets."""
+"""A buffer of the newest bytes of a stream, addressed by their offsets in the stream."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 __all__ = ["Backlog"]
 
 _BLOCK: Final = 65_536
-"""Bytes that one object holds, so that many small writes cost no object each."""
+"""Bytes per block: many small writes share one object."""
 
 
 class Backlog:
-    """The bytes of a stream from offset ``start`` to offset ``end``. Pure: it never waits.
+    """Holds the bytes of a stream from offset ``start`` to offset ``end``. Pure: it never waits.
 
-    `put` adds at the end, `forget` gives up the oldest. Beside the bytes themselves it takes an
-    eighth as much, by which a bytearray grows, and up to two blocks.
+    `put` adds bytes at the end, `forget` drops the oldest. It takes up to an eighth more memory
+    than the bytes, since a bytearray grows by that, and up to two blocks.
     """
 
     def __init__(self, block: int = _BLOCK) -> None:
@@ -42,7 +42,7 @@ class Backlog:
         self.end += len(data)
 
     def read(self, offset: int, most: int) -> bytes:
-        """Return up to ``most`` bytes from an offset on, or from the oldest byte there is."""
+        """Return up to ``most`` bytes from an offset on; from ``start`` on if that is later."""
         at, stop = max(offset, self.start), min(max(offset, self.start) + most, self.end)
         pieces: list[bytearray] = []
         while at < stop:
@@ -52,7 +52,7 @@ class Backlog:
         return b"".join(pieces)
 
     def forget(self, before: int) -> None:
-        """Give up what is before an offset."""
+        """Drop the bytes before an offset."""
         self.start = max(self.start, min(before, self.end))
         while self._blocks and self._first + self._block <= self.start:
             self._blocks.popleft()

@@ -1,4 +1,4 @@
-"""What to spawn: a command, and in what its process differs from the host."""
+"""What to spawn: a command, and the attributes of its process that differ from the host's."""
 
 from __future__ import annotations
 
@@ -18,25 +18,21 @@ _LARGEST_SIZE = 65_535
 """The most rows or columns of a window: they are unsigned short (struct winsize, tty_ioctl(4))."""
 _LARGEST_DESCRIPTOR = 2**31 - 1
 """The largest descriptor that fits an int of C."""
-_LARGEST_SIZE = 65_535
-"""The most rows or columns of a window: they are unsigned short (struct winsize, tty_ioctl(4))."""
-_LARGEST_DESCRIPTOR = 2**31 - 1
-"""The largest descriptor that fits an int of C."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attributes:
-    """What is different in the leader from the host; None leaves a thing as the host has it.
+    """The attributes of the leader's process; None means the host's own value.
 
-    ``uid`` and ``gid`` go together; ``groups`` are the supplementary ones, none if left out.
-    ``umask`` is a file mode; ``limits`` maps the name of a limit without ``RLIMIT_``
-    (``"NOFILE"``) to its soft and hard value, -1 for no limit (setrlimit(2)); ``nice`` is -20 to
-    19 (setpriority(2)). ``death_signal`` is the name of what the kernel sends the leader if its
-    parent dies, which is its keeper, if it has one (prctl(2), PR_SET_PDEATHSIG); a leader without
-    one is killed by the host, or by the warden, when its keeper is lost.
+    ``uid`` and ``gid`` are given together; ``groups`` are the supplementary groups, none if left
+    out. ``umask`` is a file mode; ``limits`` maps the name of a limit without ``RLIMIT_``
+    (``"NOFILE"``) to its soft and hard value, -1 for no limit (setrlimit(2)); ``nice`` is -20 to 19
+    (setpriority(2)). ``death_signal`` is the name of the signal that the kernel sends to the leader
+    if its parent dies (prctl(2), PR_SET_PDEATHSIG); the parent is the keeper, if there is one.
+    Without a ``death_signal``, the host or the warden kills the leader when its keeper is lost.
 
-    What the kernel does not permit the host to set is a `SpawnError` with the stage ``"user"`` or
-    ``"limits"``. Raises `InvalidArgument` for what can't be.
+    If the kernel does not permit the host to set an attribute, the spawn raises `SpawnError` with
+    the stage ``"user"`` or ``"limits"``. Raises `InvalidArgument` for an invalid value.
     """
 
     uid: int | None = None
@@ -49,7 +45,7 @@ class Attributes:
 
     def __post_init__(self) -> None:
         if (self.uid is None) != (self.gid is None) or (self.uid is None and self.groups):
-            msg = "a uid, a gid and the groups beside it are given together"
+            msg = "give a uid and a gid together, and groups only with them"
             raise InvalidArgument(msg)
         groups = None if self.groups is None else _all(self.groups, "groups")
         if groups is None and self.uid is not None:
@@ -68,7 +64,7 @@ class Attributes:
 
 
 def _all(values: object, name: str) -> tuple[object, ...]:
-    """Return the values of a sequence; a text is none."""
+    """Return the values of a sequence. Raises `InvalidArgument`, also for a str or bytes."""
     if isinstance(values, str | bytes) or not isinstance(values, Collection):
         msg = f"{name} is a sequence, not {values!r}"
         raise InvalidArgument(msg)
@@ -97,12 +93,11 @@ def _check_range(name: str, number: object, least: int, most: int) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """What to spawn: an argument vector, its environment, its terminal and what else it gets.
+    """What to spawn: the arguments, environment, working directory, terminal and attributes.
 
-    ``env`` None is the host's environment at the spawn. ``cwd`` None is the host's working
-    directory. ``stdin`` is a descriptor of the host; the leader gets a copy of it as descriptor 0,
-    in place of the terminal. Raises `InvalidArgument`; whether ``stdin`` is open is seen at the
-    spawn.
+    ``env`` None means the host's environment at the spawn; ``cwd`` None its working directory.
+    ``stdin`` is a descriptor of the host; the leader gets a copy of it as descriptor 0, in place of
+    the terminal. Raises `InvalidArgument`; only the spawn checks that ``stdin`` is open.
     """
 
     args: tuple[str, ...]
@@ -145,7 +140,7 @@ def _variables(env: object) -> dict[str, str]:
     checked = {}
     for name, value in validate.mapping("env", env).items():
         if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name:
-            msg = f"not a name and a value for the environment: {name!r}: {value!r}"
+            msg = f"not the name and value of an environment variable: {name!r}: {value!r}"
             raise InvalidArgument(msg)
         _check_text(name)
         _check_text(value)
@@ -154,7 +149,7 @@ def _variables(env: object) -> dict[str, str]:
 
 
 def check_size(rows: object, cols: object) -> None:
-    """Raise `InvalidArgument` for what is no size of a window (struct winsize, tty_ioctl(4))."""
+    """Raise `InvalidArgument` for an invalid size of a window (struct winsize, tty_ioctl(4))."""
     validate.whole("rows", rows, 1, _LARGEST_SIZE)
     validate.whole("cols", cols, 1, _LARGEST_SIZE)
 
@@ -165,19 +160,19 @@ def _check_text(text: str) -> None:
         msg = f"a NUL byte can't be passed to a program: {text!r}"
         raise InvalidArgument(msg)
     if text.isascii():
-        return  # As nearly all are, of an environment above all.
+        return  # The fast path: nearly all variables are ASCII.
     try:
         as_bytes(text)
     except UnicodeEncodeError:
-        msg = f"a lone surrogate stands for no byte, and can't be passed on: {text!a}"
+        msg = f"a lone surrogate stands for no byte, and can't be passed to a program: {text!a}"
         raise InvalidArgument(msg) from None
 
 
 def as_bytes(text: str) -> bytes:
-    """Return what the system gets for an argument, a variable or a path.
+    """Encode an argument, a variable or a path for the kernel.
 
-    That is the locale's encoding, as with `os.fsencode`, and UTF-8 for what that does not have: in
-    the C locale it is ASCII alone. A byte that no encoding has stays what it was (PEP 383). Raises
+    It uses the locale's encoding, as `os.fsencode` does, and UTF-8 for text that this can't encode:
+    in the C locale all but ASCII. A surrogate escape becomes its byte again (PEP 383). Raises
     UnicodeEncodeError for any other lone surrogate.
     """
     try:

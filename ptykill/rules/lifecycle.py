@@ -1,19 +1,19 @@
-"""The life of a session: every state, every event, every transition, in this one table.
+"""The lifecycle of a session: one table of every state, event and transition.
 
-The rules it is written by:
+The table follows these rules:
 
-1. State follows facts. That a signal was sent changes nothing; an observed exit and an observed
-   emptiness do.
-2. A session is over when nothing of it is left, not when its leader has died. Whether the leader
-   is dead is therefore no state, except in ``SWEEPING``, where it died before anyone asked.
-3. Once ``STOPPING``, a session can only get nearer to its end: a later request may hurry it, none
-   can call it back.
+1. Only observations change the state: an exit that was seen, an emptiness that was seen. A signal
+   that was sent changes nothing.
+2. A session is over when no process of it is left, not when its leader has died. So the leader's
+   death is not a state of its own, except in ``SWEEPING``, where no end had been requested.
+3. From ``STOPPING`` on, a session only gets closer to its end. A later request may make the end
+   come earlier; none cancels it.
 4. Every pair of state and event is either a row of `TABLE` or refused with `LifecycleError`.
 
-It knows no clock, no pids, no I/O: a driver tells it events and does what it answers. Two events
-are shorthand, replaced before the table is asked (`Machine.handle`): a step that is due, or that
-failed, when the plan has no further one is ``GRACE_EXPIRED``; members found after the leader
-ended by itself become what the leftovers policy says.
+This module has no clock, pids or I/O. A driver passes events to a `Machine`, and carries out the
+actions that it returns. `Machine.handle` replaces two events before it looks them up: a step that
+is due, or that failed, becomes ``GRACE_EXPIRED`` if the plan has no further step; and members that
+are found after the leader ended by itself become the event that the leftovers policy names.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ __all__ = ["TABLE", "Action", "Event", "Machine", "Row", "State"]
 
 
 class State(enum.StrEnum):
-    """Where a session is in its life."""
+    """The state of a session."""
 
     RUNNING = "running"
-    """The leader lives, and nobody has asked for the end."""
+    """The leader lives, and no end was requested."""
     SWEEPING = "sweeping"
-    """The leader ended by itself; whether members are left is being looked for."""
+    """The leader ended by itself; the containment looks for members that are left."""
     STOPPING = "stopping"
-    """The polite steps of the plan, each with its wait."""
+    """The steps of the plan are delivered, each with its wait."""
     KILLING = "killing"
-    """SIGKILL to every member until none is left, within the kill bound."""
+    """SIGKILL is sent to every member until none is left, within the kill bound."""
     STUCK = "stuck"
-    """The kill bound has passed and something lives. It is watched, and killed now and then."""
+    """The kill bound has passed, and members live. They are watched, and get SIGKILL now and then.
+    """
     ENDED = "ended"
-    """It is over."""
+    """The session is over."""
 
 
 class Event(enum.StrEnum):
-    """What a driver has seen or been asked."""
+    """An observation of the driver, or a request to it."""
 
     STOP_REQUESTED = "stop requested"
     KILL_REQUESTED = "kill requested"
@@ -56,31 +57,31 @@ class Event(enum.StrEnum):
     """The current step could not be delivered."""
     GRACE_EXPIRED = "grace expired"
     LEADER_EXITED = "leader exited"
-    """Seen, not reaped: as a zombie it keeps the session's number from being used again."""
+    """It is not reaped yet: as a zombie it keeps the kernel from reusing the session's number."""
     MEMBERS_FOUND = "members found"
-    """The leader has exited, and something else of the session lives."""
+    """The leader has exited, and other members of the session live."""
     SPARE_REQUESTED = "spare requested"
     RETRY_DUE = "retry due"
-    """A while has passed since the last SIGKILL, and the session is not empty."""
+    """The pause since the last SIGKILL is over, and the session is not empty."""
     KILL_BOUND_PASSED = "kill bound passed"
     SESSION_EMPTY = "session empty"
 
 
 class Action(enum.StrEnum):
-    """What a driver has to do, in the order given."""
+    """What the driver has to do."""
 
     DELIVER = "deliver the step"
     """Deliver `Machine.step` and start its wait."""
     KILL = "kill"
-    """SIGKILL to every member."""
+    """Send SIGKILL to every member."""
     REPORT = "report"
     """Publish a verdict that names the survivors, and keep watching."""
     FINISH = "finish"
-    """Reap the leader, publish the verdict, give everything back."""
+    """Reap the leader, publish the verdict, and close what the session holds."""
 
 
 class Row(NamedTuple):
-    """What follows a state and an event."""
+    """The next state, and the actions, for a state and an event."""
 
     to: State
     actions: tuple[Action, ...] = ()
@@ -141,9 +142,9 @@ _LEFTOVERS = {
 
 
 class Machine:
-    """One session's place in the table, and in its plan.
+    """Applies the table to one session, and counts the steps of its plan.
 
-    ``state`` is where it is; ``step`` the step that `Action.DELIVER` means.
+    ``state`` is the session's state; ``step`` is the step that `Action.DELIVER` means.
     """
 
     __slots__ = ("_leftovers", "_next", "plan", "state")
@@ -156,23 +157,23 @@ class Machine:
 
     @property
     def step(self) -> Step:
-        """The step of the plan that was last called for."""
+        """The step of the plan that the last `Action.DELIVER` asked for."""
         return self.plan.steps[self._next - 1]
 
     @property
     def begun(self) -> int:
-        """How many steps of the plan have been called for."""
+        """How many steps of the plan have begun."""
         return self._next
 
     def choose(self, plan: Plan) -> None:
-        """Take another plan, which is possible until the first one has begun."""
+        """Replace the plan. Raises `LifecycleError` if the first one has begun."""
         if self.state not in (State.RUNNING, State.SWEEPING):
             msg = f"the plan has begun: the session is {self.state.value}"
             raise LifecycleError(msg)
         self.plan = plan
 
     def handle(self, event: Event) -> tuple[Action, ...]:
-        """Take an event and return what is to be done, in order. Raises `LifecycleError`."""
+        """Apply an event, and return the actions for it, in order. Raises `LifecycleError`."""
         if event is Event.MEMBERS_FOUND and self.state is State.SWEEPING:
             event = _LEFTOVERS[self._leftovers]
         if self._next == len(self.plan.steps):

@@ -37,7 +37,7 @@ class SupervisorOptions(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Checked options: `open_supervisor` says what each means. Raises `InvalidArgument`."""
+    """Checked options, as `open_supervisor` describes them. Raises `InvalidArgument`."""
 
     plan: Plan = HANGUP_THEN_KILL
     containment: str | Tier = "auto"
@@ -63,17 +63,17 @@ class Options:
 
     @classmethod
     def of(cls, **options: Unpack[SupervisorOptions]) -> Options:
-        """Check options. A name that is none is a TypeError, as Python has it for any function."""
+        """Check options. Raises TypeError for an unknown name, as any function does."""
         unknown = [each for each in options if each not in SupervisorOptions.__annotations__]
         if unknown:
             known = ", ".join(SupervisorOptions.__annotations__)
             msg = f"there is no option {unknown[0]!r}: the options are {known}"
             raise TypeError(msg)
-        return cls(**options)  # type: ignore[arg-type]  # It turns texts into what they mean.
+        return cls(**options)  # type: ignore[arg-type]  # It parses the texts.
 
 
 def check_containment(containment: object) -> None:
-    """Raise `InvalidArgument` for what is neither the name of a containment nor a `Tier`."""
+    """Raise `InvalidArgument` unless this is the name of a containment, or a `Tier`."""
     if not isinstance(containment, str):
         validate.has_methods("containment", containment, "spawn", "prepare", "close")
     elif containment not in ("auto", *STRONGEST_FIRST):
@@ -83,6 +83,6 @@ def check_containment(containment: object) -> None:
 
 
 def check_signaller(signaller: object) -> None:
-    """Raise `InvalidArgument` for what is neither None nor a `Signaller`."""
+    """Raise `InvalidArgument` unless this is None or a `Signaller`."""
     if signaller is not None:
         validate.has_methods("signaller", signaller, "deliver")

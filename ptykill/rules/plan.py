@@ -1,7 +1,7 @@
 """Plans: how a session is ended, step by step, and SIGKILL after the last step.
 
-A plan is data. It holds signal *names*, reaches and seconds. The signaller knows how a delivery is
-made, and the session's driver when. `ptykill.rules.plan_text` describes a plan's text.
+A plan is data: names of signals, reaches and seconds. The signaller makes the deliveries, and the
+session's driver decides when. `ptykill.rules.plan_text` describes a plan's text.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["ASK_FIRST", "HANGUP_THEN_KILL", "KILL_NOW", "Leftovers", "Plan"]
 
 
 class Leftovers(enum.StrEnum):
-    """What becomes of members that outlive a leader which ended by itself."""
+    """What to do with members that outlive a leader which ended by itself."""
 
     HANGUP = "hangup"
-    """They get the plan, as if the session had been terminated at that moment."""
+    """End them by the plan, as if the session had been terminated at that moment."""
     KILL = "kill"
-    """SIGKILL at once."""
+    """Send SIGKILL at once."""
     SPARE = "spare"
-    """They are recorded in the verdict and left alone: the ``nohup`` that a person meant."""
+    """Record them in the verdict, and let them run: for those who use ``nohup`` on purpose."""
 
     @classmethod
     def _missing_(cls, value: object) -> Leftovers:
@@ -40,8 +40,8 @@ class Leftovers(enum.StrEnum):
 class Plan:
     """An escalation: polite steps in their order, then SIGKILL until empty, bounded.
 
-    ``kill_bound`` is the time (seconds) within which the kill has to succeed; what lives after it
-    is reported, not waited for. ``Plan(())`` kills at once.
+    ``kill_bound`` is the time (seconds) within which the kill has to succeed; after it the verdict
+    reports the survivors. ``Plan(())`` kills at once.
     """
 
     steps: tuple[Step, ...]
@@ -72,8 +72,8 @@ class Plan:
     def with_grace(self, grace: float) -> Plan:
         """Return this plan with SIGKILL due ``grace`` seconds after its start.
 
-        Steps that would begin later are dropped, and the last that is left waits until then; a
-        plan without steps stays as it is. Raises `InvalidGrace`.
+        Steps that would begin later are dropped, and the last of the others waits until then. A
+        plan without steps does not change. Raises `InvalidGrace`.
         """
         checked = validate.grace(grace)
         return self if checked == self.grace else _with_grace(self, checked)
@@ -86,7 +86,7 @@ class Plan:
 
     @classmethod
     def of(cls, value: Plan | str) -> Plan:
-        """Return a plan from a plan or its text: every ``plan`` argument is read by this.
+        """Return a plan from a plan or its text: every ``plan`` argument goes through this.
 
         Raises `PlanError` for a text, and `InvalidArgument` for anything else.
         """
@@ -104,7 +104,7 @@ class Plan:
         return ", ".join([*map(str, self.steps), f"KILL {seconds_text(self.kill_bound)}"])
 
 
-@functools.lru_cache(maxsize=64)  # A host asks for the same grace over and over.
+@functools.lru_cache(maxsize=64)  # A host passes the same grace over and over.
 def _with_grace(plan: Plan, grace: float) -> Plan:
     steps: list[Step] = []
     begins = 0.0
@@ -122,13 +122,13 @@ def _with_grace(plan: Plan, grace: float) -> Plan:
 _HANG_UP = Step(Signal("HUP"), 2.0, also=((Signal("TERM"), Reach.ESCAPED),))
 
 HANGUP_THEN_KILL = Plan((_HANG_UP,))
-"""The default: SIGHUP to the whole session and, at the same moment, SIGTERM to members that have
-left it, since daemons expect that; two seconds of grace; SIGKILL to all."""
+"""The default plan: SIGHUP to the whole session and, at the same moment, SIGTERM to members that
+have left it, since daemons expect that; two seconds of grace; SIGKILL to all."""
 
 KILL_NOW = Plan(())
-"""SIGKILL at once."""
+"""A plan that sends SIGKILL at once."""
 
 ASK_FIRST = Plan(
     (Step(Typed(b"\x03"), 0.5), Step(Typed(b"\x04"), 0.5), _HANG_UP),
 )
-"""Ctrl-C and Ctrl-D as a person would type them, then the default."""
+"""A plan that types Ctrl-C and Ctrl-D, as a person would, and then follows the default."""

@@ -1,16 +1,16 @@
-r"""Reads a plan from its text, and says where the text goes wrong.
+r"""Parses the text of a plan; an error points at the place in the text.
 
-The text reads as the plan runs::
+Examples::
 
     HUP@session + TERM@escaped 2s, KILL 3s
     "^C" 500ms, "^D" 500ms, HUP@session 2s, KILL
     hangup 1s, TERM@all 1s, KILL
 
 Commas separate the steps. A step is a delivery, or several with ``+`` between them that go out
-together, and how long they are given. A delivery is the name of a signal and whom it reaches,
-``hangup`` (close the terminal), or a quoted string that is typed into the terminal (``^C`` for
-control characters, ``\n``, ``\\``, ``\"``, ``\^``, ``\xNN``). The last item is always ``KILL``,
-with the time within which the kill has to succeed.
+together, and the wait after them. A delivery is the name of a signal with its reach, ``hangup``
+(close the terminal), or a quoted string that is typed into the terminal (``^C`` for control
+characters, ``\n``, ``\\``, ``\"``, ``\^``, ``\xNN``). The last item is always ``KILL``, with the
+time within which the kill has to succeed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_plan(text: str) -> tuple[tuple[Step, ...], float | None]:
 
 
 class _Reader:
-    """Reads one plan from left to right; every complaint knows where it stands."""
+    """Parses one plan from left to right; ``at`` is the position for errors."""
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
@@ -54,7 +54,7 @@ class _Reader:
             if step is None:
                 bound = self.duration() if self.skip_space() < len(self.text) else None
                 if self.skip_space() < len(self.text):
-                    raise self.error("KILL ends a plan, and here is more")
+                    raise self.error("KILL ends a plan: nothing may follow it")
                 return tuple(steps), bound
             steps.append(step)
             if sum(each.wait for each in steps) > LONGEST_WAIT:
@@ -66,7 +66,7 @@ class _Reader:
             self.at += 1
 
     def step(self) -> Step | None:
-        """Read one step, or the closing KILL (as None: its bound follows)."""
+        """Parse one step; return None for the closing KILL, whose bound follows."""
         first = self.delivery()
         if first is None:
             return None
@@ -76,13 +76,13 @@ class _Reader:
             start = self.skip_space()
             delivery = self.delivery()
             if delivery is None:
-                raise self.error("KILL ends a plan; in a step it wants a reach", start)
+                raise self.error("KILL ends a plan; in a step it needs a reach", start)
             also.append(delivery)
         what, reach = first
         return Step(what, self.duration(), reach, tuple(also))
 
     def delivery(self) -> tuple[What, Reach] | None:
-        """Read what is delivered and to whom; None for KILL without a reach."""
+        """Parse one delivery and its reach; return None for KILL without a reach."""
         start = self.at
         if self.text[start : start + 1] == '"':
             return Typed(self.quoted()), Reach.SESSION
@@ -118,7 +118,7 @@ class _Reader:
         if match is None:
             raise self.error("expected a time to wait, such as 2s or 500ms")
         if match[3] is None:
-            raise self.error("a time wants a unit: ms, s or m", match.end())
+            raise self.error("a time needs a unit: ms, s or m", match.end())
         seconds = float(match[1] + (match[2] or "")) * _UNITS[match[3].lower()]
         if seconds > LONGEST_WAIT:
             raise self.error(f"a time is at most {LONGEST_WAIT:.0f}s")
@@ -133,9 +133,7 @@ class _Reader:
             match = _CHARACTER.match(self.text, self.at)
             if match is None:
                 here = self.at < len(self.text)
-                raise self.error(
-                    "not an escape that is known" if here else "the quote is not closed"
-                )
+                raise self.error("unknown escape" if here else "the quote is not closed")
             number, escape, control, plain = match.groups()
             if number is not None:
                 data.append(int(number, 16))
@@ -148,7 +146,7 @@ class _Reader:
             self.at = match.end()
         self.at += 1
         if not data:
-            raise self.error("there is nothing to type", start)
+            raise self.error("the text to type is empty", start)
         return bytes(data)
 
     def skip_space(self) -> int:

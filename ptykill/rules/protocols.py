@@ -1,4 +1,4 @@
-"""What the floors ask of each other. No implementation is known here."""
+"""The protocols between the layers: signallers, containments, terminals and tiers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclasses.dataclass(slots=True)
 class Signalled:
-    """Whom a signal reached: the pids that took it, and those the kernel refused (EPERM).
+    """The pids that a signal was sent to, and those for which the kernel refused it (EPERM).
 
     It may grow for some milliseconds more: see `Containment.signal`.
     """
@@ -36,7 +36,7 @@ class Signalled:
 
 
 class Target(Protocol):
-    """A session as a signaller sees it: what may be done to it, who it is, and nothing else."""
+    """What a signaller can know of a session, and do to it."""
 
     @property
     def session_id(self) -> str:
@@ -46,33 +46,34 @@ class Target(Protocol):
     def pid(self) -> int:
         """The leader's pid, which is also the number of its process group and its session.
 
-        The leader is not reaped before the teardown is over, so the number stays its own.
+        The leader is not reaped before the teardown is over, so the kernel can't reuse the number.
         """
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal by its name (``"TERM"``), and SIGCONT after it.
 
-        Nobody there is no error; `DeliveryRefused` is raised if the kernel refused it for all.
+        A reach without processes is no error. Raises `DeliveryRefused` if the kernel refuses the
+        signal for every process.
         """
 
     def hang_up(self) -> None:
-        """Close the master of the terminal: the kernel hangs the session up."""
+        """Close the terminal's master: the kernel then hangs the session up (pty(7))."""
 
     async def type_in(self, data: bytes) -> None:
-        """Type into the terminal; waits while the program does not read."""
+        """Type into the terminal; wait while the program does not read."""
 
 
 class Signaller(Protocol):
-    """The plug: how one step of a plan is delivered.
+    """Delivers the steps of a plan: implement this to change how a session is asked to end.
 
-    - It is called once for each delivery of a step, in the plan's order, and told the target and
+    - `deliver` is called once for each delivery of a step, in the plan's order, with the target and
       the step. Deliveries that go out together are separate calls, one right after the other.
     - An ``async def deliver`` runs in a task of its own. It may take as long as the step's wait;
       then, and when the session is empty, it is cancelled.
-    - A plain ``def deliver`` is called in place, and must not block.
-    - What it raises is recorded in the verdict, and the plan goes on to its next step at once.
-    - Returning means delivered, not obeyed: only an observed end ends the session.
-    - SIGKILL at the end of a plan is not its business: that is always the kernel's own.
+    - A plain ``def deliver`` has no task of its own, and must not block.
+    - An exception is recorded in the verdict, and the plan goes on to its next step at once.
+    - A return means that the step was delivered. Only an observed exit ends the session.
+    - The SIGKILL at the end of a plan does not go through a signaller.
     """
 
     def deliver(self, target: Target, step: Step) -> Awaitable[None] | None:
@@ -80,12 +81,12 @@ class Signaller(Protocol):
 
 
 class Containment(Protocol):
-    """How the members of one session are known, signalled and seen to be gone.
+    """Finds and signals the members of one session, and notices when none is left.
 
     - Only `wait_exited` and `wait_members` wait. They may be cancelled and called again, and do
       not poll where the system has events.
-    - No call starts a thread or a process: there may be none to be had when a kill is due.
-    - A signal goes to members only, whatever pids the kernel has given out again meanwhile.
+    - No call starts a thread or a process: when a kill is due, a limit may not allow another.
+    - A signal goes to members only, also if the kernel has reused pids meanwhile.
     """
 
     @property
@@ -97,10 +98,10 @@ class Containment(Protocol):
         """The leader's pid."""
 
     def signal(self, name: str, reach: Reach) -> Signalled:
-        """Send a signal, and SIGCONT after it unless it stops or kills, to those there now.
+        """Send a signal, and SIGCONT after it unless it stops or kills, to the present members.
 
-        The leader has it on return. The others may be left for `finish_signal`, so that the
-        leader's end need not wait until they have been looked for.
+        On return the signal has been sent to the leader. It may leave the others to
+        `finish_signal`, so that the leader can end while they are looked for.
         """
 
     def finish_signal(self) -> None:
@@ -110,44 +111,44 @@ class Containment(Protocol):
         """
 
     def hand_over(self, handover: Handover) -> None:
-        """Tell the session's keeper, if it has one, what to do if the host dies."""
+        """Give the session's keeper, if it has one, the rest of the plan, in case the host dies."""
 
     def kill(self) -> Signalled:
-        """Send SIGKILL to every member there is, in the same way."""
+        """Send SIGKILL to every present member, in the same way."""
 
     async def wait_exited(self) -> None:
-        """Wait until the leader has exited. It is not reaped by this."""
+        """Wait until the leader has exited, without reaping it."""
 
     def exit_status(self) -> ExitStatus | None:
         """Return the leader's status once it has exited, reaped or not; None if unknown."""
 
     def members_left(self) -> bool:
-        """Look whether anything of the session is left, asked once the leader has exited.
+        """Return whether any member is left; called once the leader has exited.
 
         False is final: without a member no other can be started. The leader has been reaped then.
         """
 
     async def wait_members(self) -> None:
-        """Wait for the end of some members that the last look found."""
+        """Wait for the end of some members that the last `members_left` found."""
 
     def reap(self) -> ExitStatus | None:
         """Reap the leader if that is not done, and return its status; None if unknown."""
 
     def survivors(self) -> tuple[Survivor, ...]:
-        """Who lives now, and why as far as can be told."""
+        """Return the members that live now, with the reasons as far as they are known."""
 
     @property
     def killed(self) -> bool:
         """Whether a member was sent SIGKILL though `kill` had not been called."""
 
     def caveats(self) -> frozenset[Caveat]:
-        """What this containment could not know about this session.
+        """Return what this containment could not know about this session.
 
         With `Caveat.UNPROVEN` among them, a session of which no member is found is not empty.
         """
 
     def close(self) -> None:
-        """Give back the descriptors. Signals nobody. May be called again."""
+        """Close the descriptors. Sends no signal. May be called again."""
 
 
 class Terminal(Protocol):
@@ -158,32 +159,32 @@ class Terminal(Protocol):
         """False once it was hung up."""
 
     async def receive_some(self) -> bytes:
-        """Wait for output and return some; ``b""`` when there can be no more."""
+        """Wait for output and return some; ``b""`` at its end."""
 
     def receive_now(self) -> bytes:
         """Return some of the output that is there; ``b""`` if there is none. Never waits."""
 
     async def send_all(self, data: bytes) -> None:
-        """Type all of it; waits while the program does not read. Raises `SessionEnded`."""
+        """Type all of ``data``; wait while the program does not read. Raises `SessionEnded`."""
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH."""
 
     async def keep_at_end(self) -> None:
-        """Have everybody who reads a line there find the end of the input, until it is hung up."""
+        """Let every program that reads a line find the end of the input, until the hangup."""
 
     def resume_output(self) -> None:
         """Let the program write again, if Ctrl-S has stopped the output. Never waits or raises."""
 
     def hang_up(self) -> None:
-        """Close it. May be called again."""
+        """Close the master: the kernel hangs the session up. May be called again."""
 
 
 class Handover(NamedTuple):
     """The rest of a session's plan, which a keeper carries out if the host dies.
 
-    ``steps`` of the plan have been delivered, the next is due in ``due`` seconds, and SIGKILL at
-    the latest in ``grace`` seconds.
+    ``steps`` is how many steps of the plan have been delivered. The next is due in ``due`` seconds,
+    and SIGKILL at the latest in ``grace`` seconds.
     """
 
     plan: Plan
@@ -201,24 +202,24 @@ class Spawned(NamedTuple):
 
 
 class Tier(Protocol):
-    """A way to contain sessions: starts a session in it."""
+    """Starts sessions in one kind of containment."""
 
     @property
     def name(self) -> str:
-        """Its name, as in ``containment="session"``."""
+        """The tier's name, as in ``containment="session"``."""
 
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
-        """Start a session. Raises `SpawnError`, and then nothing is left of the attempt.
+        """Start a session. Raises `SpawnError`, and then leaves no process or descriptor behind.
 
         A checkpoint if it returns.
         """
 
     def prepare(self) -> float | None:
-        """Have ready what the next spawn needs, if that is possible, and not more than that.
+        """Prepare the next spawn, and only that one, if possible.
 
         Called when the loop is idle: at the beginning, and after sessions have started or ended.
         Must not block. Returns the seconds after which to call it again in any case, if at all.
         """
 
     async def close(self) -> None:
-        """Give back what all its sessions shared. Bounded, whatever goes on."""
+        """Close what all sessions of the tier share. Always bounded in time."""

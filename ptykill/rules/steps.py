@@ -1,4 +1,4 @@
-"""The steps of a plan: what is delivered to a session, to whom, and how long it is given then."""
+"""The steps of a plan: a delivery, its reach, and the wait after it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["HangUp", "Reach", "Signal", "Step", "Typed", "What", "seconds_text"]
 
 
 class Reach(enum.StrEnum):
-    """Whom a signal goes to."""
+    """The processes that a signal goes to."""
 
     LEADER = "leader"
     """The session leader, the program that was spawned."""
@@ -26,7 +26,7 @@ class Reach(enum.StrEnum):
     ESCAPED = "escaped"
     """Every member that has left the POSIX session (``setsid(2)``): daemons, for example."""
     ALL = "all"
-    """Every member that the containment knows, those that left the session included."""
+    """Every member that the containment finds, those that left the session included."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Typed:
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, bytes) or not self.data:
-            msg = "what is typed has to be bytes, at least one"
+            msg = "data to type must be bytes, at least one"
             raise InvalidArgument(msg)
 
     def __str__(self) -> str:
@@ -74,14 +74,14 @@ What: TypeAlias = Signal | HangUp | Typed
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Step:
-    """One polite rung of a plan.
+    """One step of a plan before SIGKILL.
 
-    ``wait`` is how long (seconds) the session is given to end before the next step, counted from
-    the start of the delivery, so that a slow delivery can't stretch the plan.
+    ``wait`` is the time (seconds) until the next step, within which the session may end. It counts
+    from the start of the delivery, so that a slow delivery can't make the plan longer.
 
-    ``also`` is what goes out at the same moment, in that order: pairs of a `Signal`, `HangUp` or
-    `Typed` and a `Reach`. A `Signaller` is called once for each delivery, with a step that has
-    nothing in ``also``.
+    ``also`` has the deliveries that go out at the same moment, in that order: pairs of a `Signal`,
+    `HangUp` or `Typed` and a `Reach`. A `Signaller` is called once for each delivery, with a step
+    that has nothing in ``also``.
     """
 
     what: What
@@ -89,7 +89,7 @@ class Step:
     reach: Reach = Reach.SESSION
     also: tuple[tuple[What, Reach], ...] = ()
     delivery: str = dataclasses.field(init=False, repr=False, compare=False)
-    """What is delivered and to whom, as in a plan's text: ``HUP@session``."""
+    """The delivery and its reach, as in a plan's text: ``HUP@session``."""
     _parts: tuple[Step, ...] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -123,11 +123,11 @@ class Step:
 
 
 def _pairs(also: object) -> tuple[tuple[What, Reach], ...]:
-    """Return ``also`` as a tuple of pairs; what the pairs hold is for the caller to check."""
+    """Return ``also`` as a tuple of pairs; the caller checks their types."""
     try:
         return tuple((what, reach) for what, reach in also)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        msg = "what goes out together with a step is pairs of a delivery and a Reach"
+        msg = "also must be pairs of a delivery and a Reach"
         raise InvalidArgument(msg) from None
 
 
@@ -147,5 +147,5 @@ def _quoted(data: bytes) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a time as a plan's text has it: ``2s``, ``0.5s``."""
+    """Return a time in the form of a plan's text: ``2s``, ``0.5s``."""
     return f"{seconds!r}s".replace(".0s", "s")

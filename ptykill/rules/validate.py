@@ -117,7 +117,7 @@ def instance(name: str, value: object, kind: type[T]) -> T:
 def member(name: str, value: object, members: type[E]) -> E:
     """Return a member of an enumeration, given itself or its text."""
     try:
-        return members(value)  # type: ignore[arg-type]  # It refuses what is none.
+        return members(value)  # type: ignore[arg-type]  # It raises ValueError for any other.
     except ValueError:
         known = ", ".join(each.value for each in members)
         raise InvalidArgument(_wrong(name, f"one of {known}", value)) from None
@@ -140,7 +140,7 @@ def mapping(name: str, value: object) -> dict[object, object]:
 
 
 def function(name: str, value: object) -> None:
-    """Check that a value can be called; say so if it is a coroutine, which is a call already."""
+    """Check that a value can be called; the error explains if it is a coroutine."""
     if not callable(value):
         hint = ", with its arguments after it" if hasattr(value, "__await__") else ""
         raise InvalidArgument(_wrong(name, f"a function{hint}", value))

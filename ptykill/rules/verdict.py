@@ -1,4 +1,4 @@
-"""The verdict: a typed, truthful report of how one session ended."""
+"""The verdict: a typed report of how one session ended."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ class Outcome(enum.StrEnum):
     """How a session ended, in one word."""
 
     EXITED = "exited"
-    """By itself: nothing was delivered to it."""
+    """It ended by itself: nothing was delivered to it."""
     GRACEFUL = "graceful"
-    """Within the grace: the polite steps were enough."""
+    """It ended within the grace, before SIGKILL."""
     KILLED = "killed"
-    """SIGKILL was needed."""
+    """It ended after SIGKILL."""
     SPARED = "spared"
-    """The leader ended by itself and its leftovers were left alone, as asked."""
+    """The leader ended by itself, and the leftovers run on, as the caller asked."""
     UNPROVEN = "unproven"
-    """Nothing of it is found any more, but something may live that can't be found: see
-    `Caveat.UNPROVEN`. Nobody watches it any more."""
+    """No process of it is found, but one that can't be found may live: see `Caveat.UNPROVEN`. It is
+    no longer watched."""
     STUCK = "stuck"
-    """It has not ended: something outlived the kill bound."""
+    """It has not ended: a process outlived the kill bound."""
 
 
 class Caveat(enum.StrEnum):
-    """What a verdict can't know, or what stood in its way."""
+    """What a verdict can't know, and why."""
 
     ESCAPEES_UNKNOWN = "escapees unknown"
-    """Processes that had called setsid(2) and lost their parent before they could be looked for are
-    not known to this containment."""
+    """This containment can't find processes that had called setsid(2), and lost their parent,
+    before it looked."""
     SCANNED = "scanned"
-    """Emptiness was seen by looking through the process table, not proved by the kernel: most often
-    since zombies that their parent has not reaped yet kept the session's number."""
+    """A scan of the process table found no member, but the kernel has not proved that. Most often
+    zombies that their parent has not reaped yet kept the session's number."""
     REAPED_BY_OTHERS = "reaped by others"
-    """Someone else in this process reaped the leader (a ``waitpid(-1)``, an ignored SIGCHLD): its
+    """Other code in this process reaped the leader (a ``waitpid(-1)``, an ignored SIGCHLD). Its
     status is unknown, and members could be told from strangers only while a known one lived."""
     KEEPER_LOST = "keeper lost"
-    """The session's keeper died before the session did, killed by somebody: the leader was killed
-    with it, its status is unknown, and what else there was became the warden's, which killed it."""
+    """The session's keeper was killed before the session had ended. The leader was killed with it,
+    and its status is unknown. The warden inherited the other members, and killed them."""
     UNPROVEN = "unproven"
-    """The session's keeper is lost, and nobody can say that nothing is left: its warden, which
-    inherits what a dead keeper leaves, was killed as well, or has not answered. Whatever could be
-    found has been killed; the verdict is not empty."""
+    """The session's keeper is lost, and it can't be proved that no process is left: its warden,
+    which inherits the children of a dead keeper, was killed as well, or has not answered. Every
+    process that was found has been killed; the verdict is not empty."""
     INTERNAL_ERROR = "internal error"
     """ptykill itself failed while watching; the log has the traceback."""
 
@@ -53,8 +53,9 @@ class Caveat(enum.StrEnum):
 class ExitStatus:
     """How the leader ended: ``code`` (0 to 255) if it exited, ``signal`` if one ended it.
 
-    ``oom_killed``: the signal was SIGKILL, and the kernel's out-of-memory killer had been at work
-    in the session. Only a cgroup with the memory controller can tell; elsewhere it is False.
+    ``oom_killed``: the signal was SIGKILL, and the kernel's out-of-memory killer had killed a
+    process of the session. Only a cgroup with the memory controller counts that; elsewhere it is
+    False.
     """
 
     code: int | None = None
@@ -73,8 +74,8 @@ class Delivery:
     """One delivery of a teardown.
 
     ``at`` and ``took`` are seconds, the first since the teardown began. ``reached`` counts the
-    processes that were signalled and ``refused`` names those that the kernel refused. ``error``
-    says why the delivery failed; None if it did not.
+    processes that were signalled; ``refused`` has the pids for which the kernel refused the signal.
+    ``error`` is the reason why the delivery failed; None if it did not.
     """
 
     what: str
@@ -90,7 +91,7 @@ class Survivor:
     """A member that outlived the kill.
 
     ``state`` is the letter of ps(1) (``D`` uninterruptible, ``T`` stopped, ``Z`` zombie …) or
-    ``?``, ``started`` seconds since the epoch, ``why`` what kept it alive as far as can be told.
+    ``?``; ``started`` is in seconds since the epoch; ``why`` is what kept it alive, if known.
     """
 
     pid: int
@@ -104,13 +105,13 @@ class Survivor:
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
-    """What is known of one session's end.
+    """The report of one session's end.
 
-    ``empty``: nothing of the session was left, and its leader was reaped. Ask this, and nothing
-    else: a verdict is neither true nor false, and ``if verdict:`` raises TypeError.
-    ``exit_status`` is the leader's, None if it can't be known. ``took`` is the time (seconds) from
-    the request (or the leader's own exit) to the verdict, of which ``grace`` was spent politely
-    and ``kill`` with SIGKILL. ``containment`` names the tier and ``caveats`` what it can't know.
+    ``empty``: no process of the session was left, and its leader was reaped. Check only this: a
+    verdict is neither true nor false, and ``if verdict:`` raises TypeError. ``exit_status`` is the
+    leader's, None if it can't be known. ``took`` is the time (seconds) from the request, or the
+    leader's own exit, to the verdict; ``grace`` is the part of it before SIGKILL, ``kill`` the part
+    after. ``containment`` is the name of the tier, ``caveats`` what it can't know.
     """
 
     session_id: str
@@ -128,7 +129,7 @@ class Verdict:
 
     def __bool__(self) -> bool:
         """Raise TypeError: any object is true by default, also a verdict that is not empty."""
-        msg = "a verdict is neither true nor false: ask verdict.empty, or whether it is None"
+        msg = "a verdict is neither true nor false: check verdict.empty, or whether it is None"
         raise TypeError(msg)
 
     def __repr__(self) -> str:
