@@ -42,17 +42,36 @@ async def test_there_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (caught.value.errno, caught.value.stage) == (errno.EMFILE, "terminal")
 
 
-async def test_one_that_can_not_be_set_up_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal that refuses its size is no session's, and neither of its ends stays open."""
+EIO = OSError(errno.EIO, os.strerror(errno.EIO))
+REFUSED: list[tuple[object, str, BaseException]] = [
+    (os, "set_blocking", EIO),
+    (termios, "tcgetattr", termios.error(*EIO.args)),  # It is no OSError.
+    (fcntl, "ioctl", EIO),  # its size
+    (os, "set_blocking", KeyboardInterrupt()),
+    (fcntl, "ioctl", KeyboardInterrupt()),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "refusal"),
+    REFUSED,
+    ids=["blocking", "modes", "size", "interrupted at first", "interrupted"],
+)
+async def test_one_that_can_not_be_set_up_is_closed(
+    monkeypatch: pytest.MonkeyPatch, module: object, name: str, refusal: BaseException
+) -> None:
+    """One that refuses what a session needs is no session's, and neither of its ends stays open."""
 
     def refuse(*_: object) -> NoReturn:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise refusal
 
+    interrupted = isinstance(refusal, KeyboardInterrupt)
     before = open_descriptors()
-    monkeypatch.setattr(fcntl, "ioctl", refuse)
-    with pytest.raises(SpawnError) as caught:
+    monkeypatch.setattr(module, name, refuse)
+    with pytest.raises(KeyboardInterrupt if interrupted else SpawnError) as caught:
         open_terminal(Command(("x",)))
-    assert (caught.value.errno, caught.value.stage) == (errno.EIO, "terminal")
+    if isinstance(caught.value, SpawnError):
+        assert (caught.value.errno, caught.value.stage) == (errno.EIO, "terminal")
     assert open_descriptors() == before
 
 
