@@ -10,7 +10,7 @@ import pytest
 
 from ptykill.testing import processes
 from tests.real.hosts import run_host
-from tests.real.ordinary import ordinary_user
+from tests.real.ordinary import NOBODY, ordinary_user
 from tests.real.test_hosts import namespace
 
 pytestmark = pytest.mark.skipif(
@@ -87,17 +87,17 @@ def test_a_proc_that_is_not_ours_is_told(
         assert "mount -t proc proc /proc" in lacking
 
 
-def hiding(level: str) -> tuple[str, ...]:
-    """Return what runs a program where /proc hides processes."""
-    hide = 'mount -t proc -o "hidepid=$0" proc /proc || exit 77; exec "$@"'
-    return ("unshare", "-m", "sh", "-c", hide, level)
+def hiding(options: str) -> tuple[str, ...]:
+    """Return what runs a program where /proc is mounted with these options (proc(5))."""
+    hide = 'mount -t proc -o "$0" proc /proc || exit 77; exec "$@"'
+    return ("unshare", "-m", "sh", "-c", hide, options)
 
 
 SEEN = {
     "usual": ("env",),
     "a user namespace": (shutil.which("unshare") or "", "-Urpf", "--kill-child"),
-    "hidepid=1": hiding("1"),
-    "hidepid=2": hiding("2"),
+    "hidepid=1": hiding("hidepid=1"),
+    "hidepid=2": hiding("hidepid=2"),
     "none of its own": VIEWS["none of its own"],
 }
 
@@ -120,12 +120,49 @@ def test_members_that_are_hidden(
     mark: str, ordinary: tuple[str, ...], level: str, way: str
 ) -> None:
     """A member of which /proc tells nothing is ended if it may be, and never said to be gone."""
-    verdicts = run_host("with_unreadable_members", way, wrapper=(*hiding(level), *ordinary))
+    verdicts = run_host(
+        "with_unreadable_members", way, wrapper=(*hiding(f"hidepid={level}"), *ordinary)
+    )
     left = processes.left(mark)
     for each in processes.marked(mark):
         processes.end(each.pid)
     assert verdicts[0]["empty"]
     assert len(left) == sum(not verdict["empty"] for verdict in verdicts), (left, verdicts)
+
+
+HIDES = [
+    ("ordinary", "hidepid=1", False),  # It hides what is told of them, not that they are there.
+    ("ordinary", "hidepid=2", True),
+    ("root", "hidepid=2", False),
+    ("ordinary", f"hidepid=2,gid={NOBODY}", False),
+    ("ordinary", "hidepid=4", True),
+    ("ordinary", f"hidepid=4,gid={NOBODY}", True),
+    ("ordinary", "subset=pid", False),
+    ("ordinary", "hidepid=2,subset=pid", True),
+]
+
+
+@pytest.mark.parametrize(("who", "options", "hides"), HIDES)
+def test_a_member_that_no_list_shows(
+    mark: str,
+    ordinary: tuple[str, ...],
+    who: str,
+    options: str,
+    hides: bool,  # noqa: FBT001
+) -> None:
+    """One that is hidden, and whose parent is dead, is found by its number, and ended."""
+    wrapper = (*hiding(options), *(ordinary if who == "ordinary" else ()))
+    try:
+        answer = run_host("with_a_hidden_orphan", wrapper=wrapper)
+    except AssertionError as error:
+        if "ended with 77" in str(error):  # subset=pid is as old as Linux 5.8.
+            pytest.skip("this kernel's /proc does not have these options")
+        raise
+    left = processes.left(mark)
+    for each in processes.marked(mark):
+        processes.end(each.pid)
+    assert (answer["empty"], left) == (True, [])
+    assert answer["hides"] == hides
 
 
 @pytest.mark.parametrize("asked_at_once", ["", "64"])
@@ -138,6 +175,7 @@ def test_a_look_for_hidden_members_lets_others_run(
     wrapper = ("unshare", "-pfm", "--kill-child", "sh", "-c", hide, "sh", *ordinary)
     answer = run_host("with_a_clock_beside", asked_at_once, wrapper=wrapper)
     assert [verdict["empty"] for verdict in answer["verdicts"]] == [True, True]
+    assert answer["left"] == []
     assert answer["longest"] < 1.5
     assert processes.left(mark) == []
 

@@ -28,7 +28,8 @@ _PIDS = re.compile(rb"^(?:NSpid|Pid):((?:\s+[0-9]+)+)$", re.MULTILINE)
 _CAPABILITIES = re.compile(rb"^CapEff:\s*([0-9a-f]+)$", re.MULTILINE)
 _SYS_PTRACE = 1 << 19
 """<linux/capability.h>"""
-_HIDEPID = re.compile(rb"\bhidepid=(?:invisible|ptraceable|[24])\b")
+_HIDEPID = re.compile(rb"\bhidepid=(?:invisible|ptraceable|2)\b")
+"""Shown as a number before Linux 5.8, which has the words, and to which ``ptraceable`` is new."""
 _GID = re.compile(rb"\bgid=([0-9]+)\b")
 _REMEDY = "mount -t proc proc /proc"
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -180,7 +181,7 @@ def _hides() -> bool:
     if capable is not None and int(capable[1], 16) & _SYS_PTRACE:
         return False
     allowed = _GID.search(options)
-    ptraceable = b"hidepid=ptraceable" in options or b"hidepid=4" in options
+    ptraceable = b"hidepid=ptraceable" in options
     ours = {os.getegid(), *os.getgroups()}
     return allowed is None or ptraceable or int(allowed[1]) not in ours
 
