@@ -188,7 +188,7 @@ def port() -> Iterator[int]:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_no_request_ends_the_daemon(port: int, name: str) -> None:
-    """Each is answered with the status that is due, and the daemon goes on with its sessions."""
+    """Each is answered with the status that is due, in JSON, and the daemon goes on."""
     request_ = REQUESTS[name]
     said = b""
     with (
@@ -203,10 +203,13 @@ def test_no_request_ends_the_daemon(port: int, name: str) -> None:
             if said.startswith(b"HTTP/1.1 100"):
                 said = b""
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(1 << 16):
-            pass
+        while data := connection.recv(1 << 16):
+            said += data
     due = next((status for status, names in OTHERS.items() if name in names), 400)
     if said or name not in CUT_OFF:
         assert said.startswith(f"HTTP/1.1 {due} ".encode())
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert b"\r\ncontent-type: application/json" in head.lower()
+        assert b'"code":"' in body
     answer = httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False, timeout=TIMEOUT)
     assert answer.status_code == 200

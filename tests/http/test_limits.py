@@ -377,6 +377,29 @@ def test_a_flood_has_no_more_than_its_turn(monkeypatch: pytest.MonkeyPatch) -> N
     assert max(sizes) <= 16_384
 
 
+@pytest.mark.parametrize("protocol", [H11Protocol, WebSocketsSansIOProtocol])
+def test_a_mistake_of_a_protocol_ends_one_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, protocol: type
+) -> None:
+    """The log has a line for it, and not the traceback that whoever connects could fill it with."""
+    known: Any = protocol.data_received  # type: ignore[attr-defined] # both have it
+
+    def data_received(self: object, data: bytes) -> None:
+        if b"x-mistake" in data.lower():
+            raise ZeroDivisionError
+        known(self, data)
+
+    monkeypatch.setattr(protocol, "data_received", data_received)
+    with ptykill.Host() as host, served(host) as address, client(address) as api:
+        request = upgrade_of(start(api, "sleep", "600")).replace("\r\n", "\r\nX-Mistake: x\r\n", 1)
+        with connect(address) as stream, suppress(ConnectionResetError):
+            stream.sendall(request.encode())
+            assert stream.recv(1) == b""
+        assert api.get(PATH).status_code == 200
+    (told,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert told.getMessage() == "event='serve.bad_request' error='ZeroDivisionError'"
+
+
 def test_a_message_in_many_pieces_is_kept_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces may be empty, so there is no end to their number; a PING may come between them."""
     protocols: list[WebSocketsSansIOProtocol] = []

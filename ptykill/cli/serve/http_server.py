@@ -20,7 +20,9 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidHandshake
 from websockets.frames import Frame
+from websockets.http11 import Request
 
 from ptykill import log
 from ptykill.cli.serve.connections import ConnectionLimiter
@@ -246,6 +248,14 @@ class _WebSocket(WebSocketsSansIOProtocol):
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # uvicorn sends no answer if the package websockets rejects the handshake.
             self._refuse(400, "BAD_REQUEST", "this is not a valid WebSocket handshake")
+
+    def handle_connect(self, event: Request) -> None:
+        try:
+            self.conn.process_request(event)
+        except InvalidHandshake:  # websockets would answer in plain text.
+            self._refuse(400, "BAD_REQUEST", "this is no request for a WebSocket")
+        else:
+            super().handle_connect(event)
 
     def _refuse(self, status: int, code: str, sentence: str) -> None:
         self.close_sent = True
