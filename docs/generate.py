@@ -118,7 +118,7 @@ def _transitions() -> str:
         for state, events in TABLE.items()
         for event, row in events.items()
     ]
-    return _table(("from", "event", "to", "what is done"), rows)
+    return _table(("from", "event", "to", "actions"), rows)
 
 
 def _presets() -> str:

@@ -1,4 +1,4 @@
-"""The house: imports go down only, each dependency stays in its rooms, signatures are our own."""
+"""The layers: imports go down only, dependencies have their places, signatures name our types."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROOMS_OF = {
     "wsproto": {"cli/client"},
     "ctypes": {"system/kernel", "system/pty", "cli/serve/separation", "cli/demo"},
 }
-"""Where a dependency may be imported, so that it could be replaced by looking at few files."""
+"""The places where a dependency may be imported, so that replacing it would change few files."""
 
 PUBLIC = {"ptykill", "ptykill.errors", "ptykill.http", "ptykill.testing"}
 """What a user may import. `ptykill.errors` is known by its names in `ptykill` as well."""
@@ -63,7 +63,7 @@ def imports(path: Path) -> set[str]:
 
 
 PLACES = {where(path): path for path in FILES}
-"""Each module of the package but its front door, ``ptykill`` itself."""
+"""Each module of the package, except ``ptykill`` itself."""
 
 
 def imported(path: Path) -> set[str]:
@@ -101,15 +101,15 @@ FOLDERS = ["", *sorted({str(Path(place).parent) for place in PLACES} - {"."})]
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_imports_go_down_only(folder: str) -> None:
-    """The entries of each folder, seen as rooms, stand upon each other: no circle of imports."""
+    """The entries of each folder import each other without a cycle."""
     try:
         tuple(TopologicalSorter(graph_of(folder)).static_order())
     except CycleError as error:
-        pytest.fail(f"imports go round in a circle: {' -> '.join(error.args[1])}")
+        pytest.fail(f"an import cycle: {' -> '.join(error.args[1])}")
 
 
 def test_the_floors_are_the_folders() -> None:
-    """No floor knows one above it, in the order in which the architecture page names them."""
+    """No layer imports from one above it, in the order of the architecture page."""
     page = Path(__file__).parent.parent / "docs" / "architecture.md"
     floors = re.findall(r"^\| \d \w+ \| `(\w+)/` \|", page.read_text(), re.MULTILINE)
     folders = {place.split("/")[0] for place in PLACES if "/" in place} - {"testing"}
@@ -121,7 +121,7 @@ def test_the_floors_are_the_folders() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=where)
 def test_a_dependency_stays_in_its_rooms(path: Path) -> None:
-    """Each dependency is confined to the few rooms that need it."""
+    """Each dependency is imported only in the few places that need it."""
     for name in imports(path):
         rooms = ROOMS_OF.get(name.split(".", maxsplit=1)[0])
         place = f"{where(path)}/"
@@ -133,7 +133,7 @@ RULES = sorted((HOUSE / "rules").glob("*.py"))
 
 @pytest.mark.parametrize("path", RULES, ids=where)
 def test_the_rules_are_pure(path: Path) -> None:
-    """They import neither clocks, nor processes, nor the event loop."""
+    """The rules import neither clocks, nor processes, nor the event loop."""
     modules = {each.split(".", maxsplit=1)[0] for each in imports(path)}
     assert not modules & {"os", "time", "trio", "psutil", "subprocess", "threading", "socket"}
 
@@ -145,7 +145,7 @@ BARE = sorted(
 
 @pytest.mark.parametrize("path", BARE, ids=where)
 def test_what_runs_beside_the_host_is_bare(path: Path) -> None:
-    """A keeper imports the standard library, the rules, and the two folders that it is made of."""
+    """A keeper imports only the standard library, the rules, and its own two folders."""
     for name in imports(path):
         top = name.split(".", maxsplit=1)[0]
         assert top in sys.stdlib_module_names or top == "ptykill", name
@@ -155,7 +155,7 @@ def test_what_runs_beside_the_host_is_bare(path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["rules", "system", "system/kernel", "system/keeper"])
 def test_the_folders_that_a_keeper_enters_import_nothing(folder: str) -> None:
-    """A keeper imports through them: what their ``__init__`` imported would be in its memory."""
+    """A keeper imports modules below them: an import in ``__init__`` would take its memory."""
     assert imports(HOUSE / folder / "__init__.py") <= {"__future__.annotations"}
 
 
@@ -180,7 +180,7 @@ EXAMPLES = sorted(Path(__file__).parent.parent.glob("docs/*/*.py"))
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_import_public_names_alone(path: Path) -> None:
-    """What readers copy names `ptykill`, `ptykill.http` and `ptykill.testing`, and nothing else."""
+    """The examples import only `ptykill`, `ptykill.http` and `ptykill.testing`."""
     for name in imports(path):
         if name.split(".", maxsplit=1)[0] == "ptykill":
             module = name if name in PUBLIC else name.rpartition(".")[0]
@@ -194,7 +194,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_pages_import_public_names_alone(block: Block) -> None:
-    """A block of code in a page imports from the same modules as the examples."""
+    """A block of code in a page imports only from the same modules as the examples."""
     for module in re.findall(
         r"^(?:>>> |\.\.\. )?\s*(?:from|import) (ptykill[\w.]*)", block.text, re.MULTILINE
     ):
@@ -202,7 +202,7 @@ def test_pages_import_public_names_alone(block: Block) -> None:
 
 
 def test_the_core_needs_its_three_dependencies_alone() -> None:
-    """`import ptykill` works where none of the extras is installed."""
+    """`import ptykill` works without the extras."""
     extras = ("msgspec", "click", "rich", "uvicorn", "ptyprocess", "httpx", "trio_websocket")
     code = (
         "import sys\n"
@@ -215,7 +215,7 @@ def test_the_core_needs_its_three_dependencies_alone() -> None:
 
 
 def test_public_signatures_name_no_dependency() -> None:
-    """Who uses ptykill's types depends on ptykill, the standard library, and nothing else."""
+    """Public signatures name only types of ptykill and the standard library."""
     strangers = []
     for name in ptykill.__all__:
         thing = getattr(ptykill, name)
