@@ -47,8 +47,8 @@ from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivo
 
 if typing.TYPE_CHECKING:
     from ptykill.embedding.host import Host
+    from ptykill.engine.attachment import Attachment
     from ptykill.engine.opening import open_supervisor
-    from ptykill.engine.output import Attachment
     from ptykill.engine.session import Session
     from ptykill.engine.signallers import (
         HangUpSignaller,
@@ -63,8 +63,8 @@ else:
     # all others. Each is imported when one of its names is first used.
     _MODULES = {
         "Host": "ptykill.embedding.host",
+        "Attachment": "ptykill.engine.attachment",
         "open_supervisor": "ptykill.engine.opening",
-        "Attachment": "ptykill.engine.output",
         "Session": "ptykill.engine.session",
         "HangUpSignaller": "ptykill.engine.signallers",
         "KernelSignaller": "ptykill.engine.signallers",

@@ -6,6 +6,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -261,6 +262,33 @@ async def test_what_is_shown_of_an_object_says_what_it_is() -> None:
 def test_a_signal_takes_the_names_that_a_plan_takes() -> None:
     """With or without SIG, in capitals or not."""
     assert {Signal("HUP"), Signal("SIGHUP"), Signal("sighup"), Signal("hup")} == {Signal("HUP")}
+
+
+MEMBERS = {
+    "Attachment": "close dropped pending receive wait_detached",
+    "Host": "acall aclose call call_soon close get sessions spawn supervisor terminate",
+    "Session": (
+        "attach bytes_dropped cols command created_at end_requested ended_at exit_status exited id"
+        " keep_at_end kill pid receive request_end resize rows send settled state terminate verdict"
+        " wait wait_exited"
+    ),
+    "Supervisor": "close closed containment get hurry longest plan sessions spawn terminate",
+}
+
+
+async def test_what_ptykill_does_with_an_object_by_itself_is_private() -> None:
+    """Its other members are listed here, so that no member becomes public by accident."""
+    async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+        session = await supervisor.spawn(["sh"])
+        for thing in HOST, supervisor, session, session.attach():
+            members = {name for name in dir(thing) if not name.startswith("_")}
+            assert members == set(MEMBERS[type(thing).__name__].split())
+
+
+def test_every_public_member_is_in_the_reference() -> None:
+    """The reference leaves none out, so none is public for ptykill's own use."""
+    reference = Path(__file__).parent.parent / "docs/reference.md"
+    assert ":exclude-members:" not in reference.read_text()
 
 
 PUBLIC = [

@@ -19,8 +19,8 @@ from typing import Generic, TypeAlias, TypeVar, TypeVarTuple, cast
 import trio
 
 from ptykill import log
+from ptykill.engine.attachment import Attachment
 from ptykill.engine.caller import current_call, made_in
-from ptykill.engine.output import Attachment
 from ptykill.engine.session import Session
 from ptykill.rules.plan import KILL_NOW
 

@@ -12,17 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import trio
 
-from ptykill.engine.caller import current_call
 from ptykill.errors import AttachmentDropped
-from ptykill.rules import validate
 from ptykill.rules.backlog import Backlog
 
-__all__ = ["CHUNK", "Attachment", "Output"]
+__all__ = ["CHUNK", "Output", "Reader"]
 
 CHUNK = 65_536
 """Bytes that are received at a time unless more are asked for."""
@@ -41,7 +37,7 @@ class Output:
         self.ended: bool = False
         self.bytes_dropped: int = 0
         self.kept: Backlog = Backlog()
-        self.attachments: list[Attachment] = []
+        self.readers: list[Reader] = []
         self._limit = limit
         self._flowing = False
         self._at_end: Callable[[], object] | None = None
@@ -84,7 +80,7 @@ class Output:
     def flow(self) -> None:
         """Let no attachment stop the reads from now on: the session is being ended."""
         self._flowing = True
-        if self.attachments:  # Only an attachment stops the reads.
+        if self.readers:  # Only an attachment stops the reads.
             self._let_all_skip()
             self.moved()
 
@@ -96,21 +92,19 @@ class Output:
     async def paced(self) -> None:
         """Wait while an attachment is at its limit; drop it when its ``stall_timeout`` is over."""
         while not self._flowing and not self.ended:
-            late = [each for each in self.attachments if each.full]
+            late = [each for each in self.readers if each.full]
             if not late:
                 return
-            starved = any(each.starved for each in self.attachments)
+            starved = any(each.starved for each in self.readers)
             stalling = [each for each in late if starved or not each.begun]
             began = trio.current_time()
-            with trio.move_on_after(
-                min((each.stall_timeout for each in stalling), default=math.inf)
-            ):
+            with trio.move_on_after(min((each.stall_left for each in stalling), default=math.inf)):
                 await self._moved.wait()
             waited = trio.current_time() - began
             for each in stalling:
-                if each.pending:  # Else it has caught up, and its stall_timeout starts anew.
-                    each.stall_timeout -= waited
-                if each.stall_timeout < _EXHAUSTED:
+                if each.pending:  # Else it has caught up, and its ``stall_timeout`` starts anew.
+                    each.stall_left -= waited
+                if each.stall_left < _EXHAUSTED:
                     each.drop()
 
     async def receive(self, most: int) -> bytes:
@@ -144,22 +138,22 @@ class Output:
         self._moved.set()
         self._moved = trio.Event()
 
-    def attach(self, limit: int, stall_timeout: float) -> Attachment:
+    def attach(self, limit: int, stall_timeout: float) -> Reader:
         """Add an attachment, which receives the kept output first."""
-        attachment = Attachment(self, limit, stall_timeout)
-        self.attachments.append(attachment)
-        return attachment
+        reader = Reader(self, limit, stall_timeout)
+        self.readers.append(reader)
+        return reader
 
-    def detach(self, attachment: Attachment) -> None:
+    def detach(self, reader: Reader) -> None:
         """Remove an attachment."""
-        self.attachments.remove(attachment)
+        self.readers.remove(reader)
         self.trim()
         self.wake()
         self.moved()
 
     def trim(self) -> None:
         """Drop output that is neither among the newest nor pending for an attachment."""
-        needed = min((each.position for each in self.attachments), default=self.kept.end)
+        needed = min((each.position for each in self.readers), default=self.kept.end)
         before = min(needed, self.newest)
         if before > self.kept.start:
             self.bytes_dropped += max(0, before - max(self._received, self.kept.start))
@@ -168,92 +162,33 @@ class Output:
     @property
     def _unreceived(self) -> int:
         """How many bytes there are for `receive`."""
-        if self.attachments:
+        if self.readers:
             return 0
         return self.kept.end - max(self._received, self.kept.start)
 
     def _let_all_skip(self) -> None:
-        for attachment in self.attachments:
-            attachment.skip()
+        for reader in self.readers:
+            reader.skip()
 
 
-class Attachment:
-    """Receives all output of a session's terminal. Made by `Session.attach`.
+class Reader:
+    """The position of one attachment in the output. Made by `Output.attach`.
 
-    It is a context manager that detaches. The session goes on then: the newest output is kept, and
-    the next attachment receives it first.
+    ``begun`` is whether `receive` was called, ``position`` the offset of the next byte to receive.
+    It may stop the program's writes for ``stall_left`` seconds more.
     """
 
     def __init__(self, output: Output, limit: int, stall_timeout: float) -> None:
-        self.dropped: trio.Event = trio.Event()
-        self._made_in = current_call.get()
         self.begun: bool = False
-        """Whether `receive` has been called."""
-        self.stall_timeout: float = stall_timeout
         self.position: int = output.newest
-        """The offset, in the session's output, of the next byte to receive."""
-        self._stall_timeout = stall_timeout
+        self.stall_left: float = stall_timeout
+        self.dropped: bool = False
+        self.detached: trio.Event = trio.Event()
         self._output = output
         self._limit = limit
+        self._stall_timeout = stall_timeout
         self._since = output.kept.end
         self._waiting = False
-        self._attached = True
-
-    def __repr__(self) -> str:
-        state = "attached" if self._attached else "dropped" if self.dropped.is_set() else "closed"
-        return f"<Attachment, {state}, {self.pending} bytes pending>"
-
-    async def receive(self, most: int = CHUNK) -> bytes:
-        """Wait for output and return up to ``most`` bytes; ``b""`` at its end.
-
-        Raises `AttachmentDropped` if it has stopped the program's writes for too long, and
-        `InvalidArgument`.
-        """
-        validate.whole("most", most, 1)
-        await trio.lowlevel.checkpoint()
-        self.begun = True
-        while self._attached and not self.pending and not self._output.ended:
-            await self._wait()
-        if self.dropped.is_set():
-            msg = "too slow: the attachment has stopped the program's writes for too long"
-            raise AttachmentDropped(msg)
-        if not self._attached:
-            return b""
-        data = self._output.read(self.position, most)
-        self.position += len(data)
-        if not self.pending:
-            self.stall_timeout = self._stall_timeout
-        self._output.moved()
-        return data
-
-    def close(self) -> None:
-        """Detach. May be called again; a task that waits in `receive` gets ``b""``."""
-        if self._attached:
-            self._attached = False
-            self._output.detach(self)
-
-    def __enter__(self) -> Self:
-        """Return the attachment itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Detach."""
-        self.close()
-
-    async def _wait(self) -> None:
-        self._waiting = True
-        self._output.moved()
-        try:
-            await self._output.wait_news()
-        finally:
-            self._waiting = False
-
-    # --- for the output ---------------------------------------------------------------------------
 
     @property
     def pending(self) -> int:
@@ -270,11 +205,46 @@ class Attachment:
         """Whether it is at its limit; bytes that were kept before it attached do not count."""
         return self._output.kept.end - max(self.position, self._since) >= self._limit
 
-    def drop(self) -> None:
-        """Detach it for being too slow: `receive` raises from now on."""
-        self.dropped.set()
-        self.close()
+    async def receive(self, most: int) -> bytes:
+        """Wait for output, and return some; ``b""`` at its end, and once it is closed.
+
+        Raises `AttachmentDropped`.
+        """
+        self.begun = True
+        while not self.detached.is_set() and not self.pending and not self._output.ended:
+            await self._wait()
+        if self.dropped:
+            msg = "too slow: the attachment has stopped the program's writes for too long"
+            raise AttachmentDropped(msg)
+        if self.detached.is_set():
+            return b""
+        data = self._output.read(self.position, most)
+        self.position += len(data)
+        if not self.pending:
+            self.stall_left = self._stall_timeout
+        self._output.moved()
+        return data
 
     def skip(self) -> None:
         """Skip the oldest pending bytes, down to its limit."""
         self.position = max(self.position, self._output.kept.end - self._limit)
+
+    def drop(self) -> None:
+        """Detach it for being too slow: `receive` raises from now on."""
+        if not self.detached.is_set():
+            self.dropped = True
+            self.close()
+
+    def close(self) -> None:
+        """Detach it. May be called again."""
+        if not self.detached.is_set():
+            self.detached.set()
+            self._output.detach(self)
+
+    async def _wait(self) -> None:
+        self._waiting = True
+        self._output.moved()
+        try:
+            await self._output.wait_news()
+        finally:
+            self._waiting = False

@@ -12,9 +12,10 @@ from typing import Final, Self
 import trio
 
 from ptykill import log
+from ptykill.engine.attachment import Attachment
 from ptykill.engine.caller import current_call
 from ptykill.engine.driver import Driver, Shared
-from ptykill.engine.output import CHUNK, Attachment, Output
+from ptykill.engine.output import CHUNK, Output
 from ptykill.engine.watcher import Watcher
 from ptykill.errors import SessionEnded
 from ptykill.rules import validate
@@ -24,7 +25,7 @@ from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Spawned
 from ptykill.rules.verdict import ExitStatus, Verdict
 
-__all__ = ["Session", "spawn_number"]
+__all__ = ["Session", "abandon", "spawn_number"]
 
 _SLACK = 1.0
 """Seconds that a shield may outlast the plan that it protects."""
@@ -165,7 +166,7 @@ class Session:
         Raises `InvalidArgument`.
         """
         checked = validate.seconds("stall_timeout", stall_timeout)
-        return self._output.attach(validate.whole("limit", limit, 1), checked)
+        return Attachment(self._output.attach(validate.whole("limit", limit, 1), checked))
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH.
@@ -244,10 +245,6 @@ class Session:
         with trio.CancelScope(shield=True, deadline=bound):
             await self.terminate()
 
-    def abandon(self) -> None:
-        """Stop watching a session that could not be ended; called when the supervisor closes."""
-        self._driver.abandon()
-
     # --- output ---------------------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
@@ -299,3 +296,8 @@ def spawn_number(session: Session) -> int:
     ``created_at`` gives no order: the wall clock can be set back.
     """
     return session._number  # noqa: SLF001 - as if it were a method
+
+
+def abandon(session: Session) -> None:
+    """Stop watching a session that could not be ended; called when the supervisor closes."""
+    session._driver.abandon()  # noqa: SLF001 - as above

@@ -18,7 +18,7 @@ from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.engine.driver import Shared
 from ptykill.engine.output import Output
 from ptykill.engine.records import Records
-from ptykill.engine.session import Session, spawn_number
+from ptykill.engine.session import Session, abandon, spawn_number
 from ptykill.engine.signallers import StandardSignaller
 from ptykill.engine.tasks import run_contained, run_restarted
 from ptykill.engine.timer import PreciseTimer
@@ -232,7 +232,7 @@ class Supervisor:
                 await session.settled()
         self._left = True
         for session in list(self._live.values()):
-            session.abandon()
+            abandon(session)
 
     def _start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         """Start a task whose failure is logged, and ends neither the supervisor nor sessions."""

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import trio
 
 from ptykill import log
-from ptykill.engine.output import Attachment
+from ptykill.engine.attachment import Attachment
 from ptykill.engine.session import Session
 from ptykill.errors import AttachmentDropped, SessionEnded
 from ptykill.http import frames, schema
@@ -132,8 +132,8 @@ class _Conversation:
 
     async def _watch_dropped(self) -> None:
         """Close the WebSocket of a client that is too slow, or was never ready."""
-        await self._attachment.dropped.wait()
-        self._drop_client("too slow" if self._ready.is_set() else "never ready")
+        if await self._attachment.wait_detached():
+            self._drop_client("too slow" if self._ready.is_set() else "never ready")
 
     # --- from the client --------------------------------------------------------------------------
 

@@ -894,6 +894,33 @@ async def test_closing_by_a_longer_plan_takes_its_time(
         assert session.verdict.outcome is Outcome.KILLED
 
 
+async def test_closing_takes_no_longer_than_the_supervisor_says(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """`Supervisor.longest` is the longest plan of any session so far, and a second."""
+    async with ptykill.open_supervisor(
+        containment=FakeTier(UNKILLABLE), plan="KILL 1s"
+    ) as supervisor:
+        assert supervisor.longest == 2.0
+        await supervisor.spawn(["x"])
+        await supervisor.spawn(["x"], plan="HUP@session 5s, KILL 2s")
+        assert supervisor.longest == 8.0
+        began = trio.current_time()
+        await supervisor.close()
+        assert 7.0 <= trio.current_time() - began <= supervisor.longest
+
+
+async def test_hurry_kills_every_session_and_does_not_wait() -> None:
+    """SIGKILL is sent before it returns, also to a session that is in its grace."""
+    tier = FakeTier(DEAF)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        sessions = [await supervisor.spawn(["x"]) for _ in range(2)]
+        sessions[0].request_end()
+        supervisor.hurry()
+        assert [each.state for each in sessions] == [State.KILLING] * 2
+        assert [each.leader.got[-1] for each in tier.spawned] == ["KILL"] * 2
+
+
 async def test_nothing_wakes_while_idle(mock_clock: trio.testing.MockClock) -> None:
     """A hundred idle sessions set no timer and run no task."""
 

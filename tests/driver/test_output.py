@@ -116,6 +116,17 @@ async def test_closing_an_attachment_ends_its_own_wait(faked: FakedSession) -> N
             attachment.close()
 
 
+async def test_wait_detached_tells_a_close_from_a_drop(faked: FakedSession) -> None:
+    """It returns False for an attachment that was closed, and an end does not detach one."""
+    with faked.session.attach() as attachment:
+        await faked.session.kill()
+        with trio.move_on_after(10) as waiting:
+            await attachment.wait_detached()
+        assert waiting.cancelled_caught
+    assert not await attachment.wait_detached()
+    assert not attachment.dropped
+
+
 async def test_a_full_attachment_holds_the_program_back(faked: FakedSession) -> None:
     """The terminal is not read while the only attachment is full; receiving makes room."""
     with faked.session.attach(LIMIT) as attachment:
@@ -133,7 +144,7 @@ async def test_an_attachment_that_never_receives_is_dropped(
     with faked.session.attach(LIMIT) as attachment:
         await faked.write(b"x" * LIMIT)
         began = trio.current_time()
-        await attachment.dropped.wait()
+        assert await attachment.wait_detached()
         assert trio.current_time() - began == pytest.approx(TIMEOUT)
         with pytest.raises(ptykill.AttachmentDropped):
             await attachment.receive()
@@ -169,14 +180,14 @@ async def test_two_attachments_that_pause_are_both_kept(
         await trio.sleep(3600)
         faked.terminal.write(b"z")
         await trio.sleep(3600)
-        assert not one.dropped.is_set()
-        assert not other.dropped.is_set()
+        assert not one.dropped
+        assert not other.dropped
         began = trio.current_time()
         received = b""
         while not received.endswith(b"z"):
             received += await one.receive()
         assert trio.current_time() - began == pytest.approx(TIMEOUT)
-        assert other.dropped.is_set()
+        assert other.dropped
         assert received == b"x" + b"y" * (2 * LIMIT) + b"z"
     with faked.session.attach() as late:  # The output that the other one had not received is kept.
         assert (await late.receive()).endswith(b"y" * (2 * LIMIT) + b"z")
@@ -203,7 +214,7 @@ async def test_a_slow_attachment_beside_a_fast_one_is_dropped(
         async with trio.open_nursery() as nursery:
 
             async def dawdle() -> None:
-                while not slow.dropped.is_set():
+                while not slow.dropped:
                     await slow.receive(1)
                     await trio.sleep(0.01)
                 with pytest.raises(ptykill.AttachmentDropped):
@@ -216,7 +227,7 @@ async def test_a_slow_attachment_beside_a_fast_one_is_dropped(
                 received += len(await fast.receive(LIMIT))
             assert received == 100 * LIMIT
             assert trio.current_time() - began <= 1.1 * TIMEOUT
-        assert not fast.dropped.is_set()
+        assert not fast.dropped
 
 
 async def test_an_attachment_that_catches_up_may_be_slow_again(
@@ -248,7 +259,7 @@ async def test_no_attachment_holds_back_a_session_that_is_being_ended(
         assert verdict.took == pytest.approx(1.0)
         assert (await attachment.receive(10**6)).endswith(b"yyythe end")
         assert await attachment.receive() == b""
-        assert not attachment.dropped.is_set()
+        assert not attachment.dropped
     with faked.session.attach() as late:
         assert (await late.receive()).endswith(b"yyythe end")
 

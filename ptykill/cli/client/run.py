@@ -17,8 +17,8 @@ from ptykill.cli.client import local_terminal
 from ptykill.cli.client.fd_io import error_text, read_some, write_all
 from ptykill.cli.client.local_terminal import LocalTerminal, open_local_terminal
 from ptykill.cli.client.messages import fail, print_message
+from ptykill.engine.attachment import Attachment
 from ptykill.engine.opening import open_supervisor
-from ptykill.engine.output import Attachment
 from ptykill.engine.session import Session
 from ptykill.errors import PtykillError, SessionEnded
 from ptykill.rules.plan import KILL_NOW, Plan
