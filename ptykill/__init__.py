@@ -56,7 +56,7 @@ if typing.TYPE_CHECKING:
         StandardSignaller,
         TypingSignaller,
     )
-    from ptykill.engine.supervisor import Supervisor
+    from ptykill.engine.supervisor import SpawnOptions, Supervisor
     from ptykill.http import asgi_app, asgi_middleware, wsgi_app
 else:
     # These modules import trio, asyncio and the HTTP API, which take some ten times as long as
@@ -70,6 +70,7 @@ else:
         "KernelSignaller": "ptykill.engine.signallers",
         "StandardSignaller": "ptykill.engine.signallers",
         "TypingSignaller": "ptykill.engine.signallers",
+        "SpawnOptions": "ptykill.engine.supervisor",
         "Supervisor": "ptykill.engine.supervisor",
         "asgi_app": "ptykill.http",
         "asgi_middleware": "ptykill.http",
@@ -128,6 +129,7 @@ __all__ = [
     "Signalled",
     "Signaller",
     "SpawnError",
+    "SpawnOptions",
     "Spawned",
     "StandardSignaller",
     "State",

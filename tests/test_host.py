@@ -55,9 +55,9 @@ def test_takes_what_open_supervisor_takes() -> None:
     assert set(SupervisorOptions.__annotations__) == options
 
 
-def test_spawn_takes_what_the_supervisor_takes() -> None:
-    """The blocking door has the signature of what is behind it."""
-    for name in "spawn", "terminate", "get":
+def test_it_takes_what_the_supervisor_takes() -> None:
+    """The blocking door has the signatures of what is behind it; `SpawnOptions` types a spawn."""
+    for name in "terminate", "get":
         ours, theirs = getattr(Host, name), getattr(ptykill.Supervisor, name)
         assert inspect.signature(ours) == inspect.signature(theirs)
 

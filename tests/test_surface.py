@@ -148,6 +148,22 @@ def test_the_options_of_a_host_and_of_a_supervisor_have_the_same_defaults() -> N
     }
 
 
+def test_spawn_options_are_those_of_a_spawn() -> None:
+    """Each has the type that the parameter of that name has."""
+    parameters = typing.get_type_hints(Supervisor.spawn)
+    del parameters["command"], parameters["return"]
+    assert typing.get_type_hints(ptykill.SpawnOptions) == parameters
+
+
+def test_a_host_passes_spawn_options_on() -> None:
+    """They arrive, and a misspelt name is a TypeError."""
+    with ptykill.Host(containment=FakeTier()) as host:
+        session = host.spawn(["sh"], rows=30, cols=90)
+        assert (session.rows, session.cols) == (30, 90)
+        with pytest.raises(TypeError, match="colls"):
+            host.spawn(["sh"], colls=90)  # type: ignore[call-arg]
+
+
 def test_an_option_that_is_none_is_refused_at_once() -> None:
     """A misspelt name does not wait for the first call either."""
     with pytest.raises(TypeError, match="plam"):

@@ -15,9 +15,8 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import trio
@@ -26,13 +25,11 @@ from ptykill.embedding.call import Call, Wake
 from ptykill.embedding.loops import wait_for_call, wait_for_future
 from ptykill.embedding.trio_thread import TrioThread, check_interpreter, host_closed
 from ptykill.engine.session import Session
-from ptykill.engine.supervisor import Supervisor
+from ptykill.engine.supervisor import SpawnOptions, Supervisor
 from ptykill.errors import SupervisorClosed
 from ptykill.rules import validate
-from ptykill.rules.command import Attributes
 from ptykill.rules.options import Options, SupervisorOptions
-from ptykill.rules.plan import Leftovers, Plan
-from ptykill.rules.protocols import Signaller
+from ptykill.rules.plan import Plan
 from ptykill.rules.verdict import Verdict
 
 __all__ = ["Host"]
@@ -135,38 +132,9 @@ class Host:
         """The supervisor in the trio thread; its methods go through `call` and `acall`."""
         return self._running().settled().supervisor
 
-    def spawn(  # noqa: PLR0913 - as Supervisor.spawn has them
-        self,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        rows: int = 24,
-        cols: int = 80,
-        echo: bool = True,
-        stdin: int | None = None,
-        attributes: Attributes | None = None,
-        plan: Plan | str | None = None,
-        leftovers: Leftovers | str | None = None,
-        signaller: Signaller | None = None,
-    ) -> Session:
+    def spawn(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> Session:
         """As `Supervisor.spawn`, blocking. The session's own methods go through `call`."""
-        return self.call(
-            functools.partial(
-                self.supervisor.spawn,
-                command,
-                env=env,
-                cwd=cwd,
-                rows=rows,
-                cols=cols,
-                echo=echo,
-                stdin=stdin,
-                attributes=attributes,
-                plan=plan,
-                leftovers=leftovers,
-                signaller=signaller,
-            )
-        )
+        return self.call(functools.partial(self.supervisor.spawn, command, **options))
 
     def terminate(
         self, session_id: str, *, grace: float | None = None, plan: Plan | str | None = None
@@ -213,12 +181,7 @@ class Host:
         """Return the host itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
 
@@ -227,12 +190,7 @@ class Host:
         await wait_for_future(self._started().ready)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close it."""
         await self.aclose()
 

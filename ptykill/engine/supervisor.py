@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import TypedDict
 
 import trio
 
@@ -36,7 +37,7 @@ from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
 from ptykill.rules.protocols import Handover, Signaller, Spawned, Tier
 from ptykill.rules.verdict import Verdict
 
-__all__ = ["Supervisor"]
+__all__ = ["SpawnOptions", "Supervisor"]
 
 _SLACK = 1.0
 """Seconds that `Supervisor.close` may outlast the longest of its plans."""
@@ -46,6 +47,21 @@ _SETTLE = 0.05
 """Seconds from a spawn to preparing the next: the new program starts up first."""
 _PAUSE = 0.001
 """Seconds between two checks of a condition that has no event."""
+
+
+class SpawnOptions(TypedDict, total=False):
+    """The keyword arguments of `Supervisor.spawn` and `Host.spawn`, to annotate ``**options``."""
+
+    env: Mapping[str, str] | None
+    cwd: str | os.PathLike[str] | None
+    rows: int
+    cols: int
+    echo: bool
+    stdin: int | None
+    attributes: Attributes | None
+    plan: Plan | str | None
+    leftovers: Leftovers | str | None
+    signaller: Signaller | None
 
 
 class Supervisor:
