@@ -24,12 +24,13 @@ from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.channel import connected
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.keeper_handle import KeeperHandle
+from ptykill.system.containment.process import signal_process
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.orphaned import in_reach
 from ptykill.system.kernel.cgroup import Cgroup
 from ptykill.system.kernel.cgroup_place import move_here
 from ptykill.system.kernel.last_pid import LastPid
-from ptykill.system.kernel.pidfd import Pidfd, deliver, open_pidfd
+from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
 from ptykill.system.kernel.procfs import children, members
 from ptykill.system.pty.terminal import PtyTerminal
 from ptykill.system.readiness import readable
@@ -75,7 +76,7 @@ class LiveKeeper:
         signalled = Signalled()
         if reach is Reach.LEADER:
             if not self._exited:
-                self._send(number, self._leader, signalled)
+                signal_process(number, self._leader, signalled)
             return signalled
         together = reach is Reach.ESCAPED and bool(self._pending)
         if not together:
@@ -85,7 +86,7 @@ class LiveKeeper:
         if reach in (Reach.SESSION, Reach.ALL) and not self._exited:
             # The leader is first: mostly it has no children, and then nobody has to be looked for.
             # Its death hides nobody, since its children become the keeper's.
-            self._send(number, self._leader, signalled)
+            signal_process(number, self._leader, signalled)
         elif not together:
             self.finish_signal()
         return signalled
@@ -107,7 +108,7 @@ class LiveKeeper:
                     pid not in self._last_pid.since(last) if there is None else pid in there
                 )
                 if there_then and in_reach(reach, pid, leader, front):
-                    self._send(number, member, signalled)
+                    signal_process(number, member, signalled)
 
     def _members_if_no_last_pid(self) -> set[int] | None:
         """Return the pids of all members where later ones can't be told apart by their pids."""
@@ -119,13 +120,13 @@ class LiveKeeper:
         self._pending = []
         signalled = Signalled()
         if not self._leader.dead():
-            self._send(signal.SIGKILL, self._leader, signalled)
+            signal_process(signal.SIGKILL, self._leader, signalled)
         leader = self._leader.pid
         nobody_else = True
         for member in self._members():
             if member.pid != leader:
                 nobody_else = False
-                self._send(signal.SIGKILL, member, signalled)
+                signal_process(signal.SIGKILL, member, signalled)
         if self._rounds > 1 or not nobody_else:
             with suppress(OSError):  # The next round sends it again.
                 self._send_message(wire.KILL)
@@ -133,17 +134,6 @@ class LiveKeeper:
             self._resume_keeper()
             self._free_keeper(nobody_else=nobody_else)
         return signalled
-
-    def _send(self, number: int, process: Pidfd, signalled: Signalled) -> None:
-        try:
-            if deliver(number, process.send):
-                signalled.reached.add(process.pid)
-        except PermissionError:
-            signalled.refused.add(process.pid)
-        except OSError:
-            if number != signal.SIGKILL:
-                raise
-            # The other members are killed all the same, and this one in the next round.
 
     def _members(self) -> Iterator[Pidfd]:
         """Yield a handle on each living member."""

@@ -5,27 +5,27 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import signal
 from typing import Protocol
 
 import psutil
 import trio
 
+from ptykill.rules.protocols import Signalled
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.fd_reserve import reserve
-from ptykill.system.kernel.pidfd import Pidfd, Signallable
+from ptykill.system.kernel.pidfd import Pidfd, Signallable, deliver
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.retry import again
 from ptykill.system.readiness import readable
 
-__all__ = ["NumberedProcess", "PidfdProcess", "Process", "open_process"]
+__all__ = ["NumberedProcess", "PidfdProcess", "Process", "open_process", "signal_process"]
 
 _POLL_FIRST, _POLL_LONGEST = 0.002, 0.05
 
 
 class Process(Signallable, Protocol):
     """A process, and whether it is dead (see `Pidfd`)."""
-
-    pid: int
 
     def dead(self) -> bool:
         """Return whether it is dead now."""
@@ -116,3 +116,16 @@ def open_process(pid: int, *, spare: bool = True) -> Process | None:
         return NumberedProcess(pid, psutil.Process(pid))
     except psutil.NoSuchProcess:
         return None
+
+
+def signal_process(number: int, process: Signallable, signalled: Signalled) -> None:
+    """Send a signal, and SIGCONT after it; note in ``signalled`` who got it or refused it."""
+    try:
+        if deliver(number, process.send):
+            signalled.reached.add(process.pid)
+    except PermissionError:
+        signalled.refused.add(process.pid)
+    except OSError:
+        if number != signal.SIGKILL:
+            raise
+        # The other members are killed all the same, and this one in the next round.

@@ -22,7 +22,7 @@ from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.leader import Leader
-from ptykill.system.containment.process import Process
+from ptykill.system.containment.process import Process, signal_process
 from ptykill.system.containment.process_table import PidMark, ProcessTable
 from ptykill.system.containment.session_members import SessionMembers
 from ptykill.system.kernel.fd_reserve import reserve
@@ -165,15 +165,7 @@ class SessionContainment:
     ) -> Signalled:
         signalled = signalled or Signalled()
         for process in processes:
-            try:
-                if deliver(number, process.send):
-                    signalled.reached.add(process.pid)
-            except PermissionError:
-                signalled.refused.add(process.pid)
-            except OSError:
-                if number != signal.SIGKILL:
-                    raise
-                # The other members are killed all the same, and this one in the next round.
+            signal_process(number, process, signalled)
         return signalled
 
     def hand_over(self, handover: Handover) -> None:

@@ -70,12 +70,12 @@ class Cgroup:
         """Return whether any process in it, or below it, is alive; True if that can't be read."""
         try:
             if self.events >= 0:
-                read_proc = os.pread(self.events, 4096, 0)
+                events = os.pread(self.events, 4096, 0)
             else:
-                read_proc = _read(f"{self.path}/cgroup.events")
+                events = _read(f"{self.path}/cgroup.events")
         except OSError as error:
             return not _gone(error)
-        return b"populated 0" not in read_proc
+        return b"populated 0" not in events
 
     def kill(self) -> None:
         """Kill every process in it, strangers and forks under way too (Linux 5.14).
@@ -271,10 +271,10 @@ def _read(path: str) -> bytes:
     """Return what a file says, all of it. Raises OSError."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        read_proc = b""
+        data = b""
         while more := os.read(fd, 16_384):
-            read_proc += more
-        return read_proc
+            data += more
+        return data
     finally:
         os.close(fd)
 

@@ -32,6 +32,10 @@ _NO_CONT = {
 class Signallable(Protocol):
     """A process that can be sent a signal."""
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
     def send(self, number: int, /) -> bool:
         """Send a signal; False if the process is gone. Raises `PermissionError`."""
 

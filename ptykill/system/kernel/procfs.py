@@ -169,10 +169,10 @@ def _parent_of(pid: int, supposed: int) -> int:
     What is told of a process may be hidden (proc(5), hidepid: it has another user, or is not
     dumpable), but not from the list of its parent's children.
     """
-    read_proc = parent(pid)
-    if read_proc is None and pid in children(supposed):
+    found = parent(pid)
+    if found is None and pid in children(supposed):
         return supposed
-    return read_proc or 0
+    return found or 0
 
 
 def foreground_of(pid: int) -> int:
