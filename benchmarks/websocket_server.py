@@ -57,7 +57,7 @@ async def serve() -> None:
         config.errorlog = None
         print(listener.getsockname()[1], flush=True)
     async with ptykill.open_supervisor(max_sessions=1_000) as supervisor:
-        site = DaemonApp(Api(key=KEY, spawning=True), supervisor)
+        site = DaemonApp(Api(key=KEY, spawning=True), supervisor, version=ptykill.__version__)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "websocket" and scope["path"].startswith(PUMP):

@@ -38,15 +38,11 @@ ROOMS_OF = {
 PUBLIC = {"ptykill", "ptykill.errors", "ptykill.http", "ptykill.testing"}
 """What a user may import. `ptykill.errors` is known by its names in `ptykill` as well."""
 
-FILES = sorted(
-    path
-    for path in HOUSE.rglob("*.py")
-    if path.stem not in ("__init__", "__main__") or path.parent != HOUSE
-)
+FILES = sorted(HOUSE.rglob("*.py"))
 
 
 def where(path: Path) -> str:
-    """Return a module's place below the package, as in ``system/kernel/cgroup``."""
+    """Return a module's place below the package: ``system/kernel/cgroup``, or ``.`` for itself."""
     place = path.relative_to(HOUSE).with_suffix("")
     return str(place.parent if place.name == "__init__" else place)
 
@@ -63,7 +59,7 @@ def imports(path: Path) -> set[str]:
 
 
 PLACES = {where(path): path for path in FILES}
-"""Each module of the package, except ``ptykill`` itself."""
+"""Each module of the package."""
 
 
 def imported(path: Path) -> set[str]:
@@ -77,6 +73,8 @@ def imported(path: Path) -> set[str]:
                 if (place := "/".join(parts[:length])) in PLACES:
                     found.add(place)
                     break
+            else:
+                found.add(".")
     return found - {where(path)}
 
 

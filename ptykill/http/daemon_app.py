@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import ptykill
 from ptykill.embedding.host import Host
 from ptykill.engine.supervisor import Supervisor
 from ptykill.http.api import Api
@@ -20,12 +19,15 @@ class DaemonApp:
     """The ASGI app of ``ptykill serve``.
 
     It has the API, and, without a key, ``/healthz``, ``/readyz`` and ``/openapi.json``.
+    ``version`` is ptykill's own, for the OpenAPI document.
     """
 
-    def __init__(self, api: Api, target: Supervisor | Host, owner: Owner = SAME_USER) -> None:
+    def __init__(
+        self, api: Api, target: Supervisor | Host, *, version: str, owner: Owner = SAME_USER
+    ) -> None:
         self._app = Application(api, target, owner)
         self._target = target
-        self._document = api.openapi(ptykill.__version__)
+        self._document = api.openapi(version)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of any kind."""

@@ -96,8 +96,9 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
             origins=settings.origins,
             program_hosts=program_hosts,
         )
+        site = partial(DaemonApp, api, version=ptykill.__version__, owner=owner)
         greet = partial(say, _greeting(listener, made))
-        asyncio.run(_serve(listener, partial(DaemonApp, api, owner=owner), settings, greet))
+        asyncio.run(_serve(listener, site, settings, greet))
 
 
 async def _serve(
@@ -152,12 +153,9 @@ async def _stop(received: asyncio.Queue[None], host: Host, server: Server) -> No
 
 
 async def _hurry(received: asyncio.Queue[None], host: Host) -> None:
-    async def hurry() -> None:
-        host.supervisor.hurry()
-
     while True:
         await received.get()
-        await host.acall(hurry)
+        await host.acall(host.supervisor.hurry)
 
 
 def _listen(settings: Settings, *, loopback_only: bool) -> socket.socket:
