@@ -8,7 +8,6 @@ import statistics
 import sys
 import time
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Self
 
 import ptykill
@@ -70,12 +69,7 @@ class Attached:
         """Return itself; a server starts when it is needed."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End servers and clients."""
         self._stack.close()
 

@@ -6,7 +6,6 @@ import errno
 import logging
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Self
 
 import trio
@@ -229,12 +228,7 @@ class Session:
         """Return the session itself."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """End the session, also after an error or a cancel; bounded in time by the plan.
 
         In a forked child of the host this does nothing.

@@ -7,7 +7,6 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -105,12 +104,7 @@ class DaemonClient:
         """Return the client itself."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         with trio.CancelScope(shield=True):  # Closing does not wait for the daemon.
             await self._client.aclose()

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, cast
 
 from ptykill.cli.demo.scenarios import SCENARIOS, Scenario
@@ -78,12 +77,7 @@ class PtyprocessSession:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the worker."""
         self.close()
 

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Awaitable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import trio
@@ -76,12 +75,7 @@ class DemoServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop it; its host ends the sessions that are left."""
         self._server.should_exit = True
         self._thread.join(_TIMEOUT)
