@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from ptykill.system.containment import why_not
 from ptykill.system.kernel import cgroup_place
 from ptykill.testing import processes
+from tests.real.ordinary import ordinary_user
 
 _CGROUP = "pytest-"
 """How the name of the cgroup that this process makes for itself begins; its pid follows."""
@@ -82,6 +84,33 @@ def mark() -> str:
     an argument.
     """
     return secrets.token_hex(16)
+
+
+@pytest.fixture(params=["session", "keeper", "cgroup"])
+def tier(request: pytest.FixtureRequest) -> str:
+    """Take each way to contain a session in turn."""
+    name: str = request.param
+    reason = why_not(name)
+    if reason is not None:
+        pytest.skip(reason)
+    return name
+
+
+@pytest.fixture
+def unprivileged() -> tuple[str, ...]:
+    """Return what runs a command as an ordinary user: nothing, if one runs these tests."""
+    wrapper = ordinary_user()
+    if wrapper is None:
+        pytest.skip("no host of an ordinary user can be had here")
+    return wrapper
+
+
+@pytest.fixture
+def ordinary(unprivileged: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the same for an ordinary user who is not the one that runs these tests."""
+    if not unprivileged:
+        pytest.skip("only root can become another user")
+    return unprivileged
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,6 @@ from click.testing import CliRunner
 from ptykill import InvalidArgument
 from ptykill.cli.main import main
 from ptykill.cli.serve.separation import owner_of, pop_variable
-from tests.real.ordinary import ordinary_user
 from tests.waiting import TIMEOUT
 
 KEY = "the-key-that-no-session-sees"
@@ -78,12 +77,11 @@ def test_the_key_is_not_in_the_environment_that_the_kernel_shows(folder: Path) -
         assert output_of(url, 'echo "[$PTYKILL_API_KEY]"', folder) == ["[]"]
 
 
-def test_sessions_of_the_same_user_can_not_open_the_daemon_up(folder: Path) -> None:
+def test_sessions_of_the_same_user_can_not_open_the_daemon_up(
+    folder: Path, unprivileged: tuple[str, ...]
+) -> None:
     """Neither its environment nor its memory; root could."""
-    wrapper = ordinary_user()
-    if wrapper is None:
-        pytest.skip("no host of an ordinary user can be had here")
-    with serving(wrapper=wrapper) as (pid, url):
+    with serving(wrapper=unprivileged) as (pid, url):
         names = ("environ", "mem", "maps", "fd/0")
         script = "; ".join(
             f"head -c 1 /proc/{pid}/{name} >/dev/null && echo {name}" for name in names
@@ -143,13 +141,10 @@ def test_who_can_not_be_meant() -> None:
         assert "Error" in done.output
 
 
-def test_permission_is_missed_at_start() -> None:
+def test_permission_is_missed_at_start(unprivileged: tuple[str, ...]) -> None:
     """Not at the first create: only root may run sessions as somebody else."""
-    wrapper = ordinary_user()
-    if wrapper is None:
-        pytest.skip("no host of an ordinary user can be had here")
     done = subprocess.run(
-        [*wrapper, sys.executable, "-m", "ptykill", "serve", "--port", "0", "--uid", "54321"],
+        [*unprivileged, sys.executable, "-m", "ptykill", "serve", "--port", "0", "--uid", "54321"],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,

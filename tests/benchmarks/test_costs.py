@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from ptykill.system.containment import why_not
 from tests.benchmarks import counted
 
 GRACE_FOR_ORPHANS = 120.0
@@ -31,16 +30,6 @@ looks for members.
 """
 KEEPERS_CALLS = 25
 """The same of its keeper; it is asked for more if the sleep takes more than 2 ms."""
-
-
-@pytest.fixture(params=["session", "keeper", "cgroup"])
-def tier(request: pytest.FixtureRequest) -> str:
-    """Take each way to contain a session in turn."""
-    name: str = request.param
-    reason = why_not(name)
-    if reason is not None:
-        pytest.skip(reason)
-    return name
 
 
 def run(*arguments: str, wrapper: Sequence[str] = ()) -> Any:  # noqa: ANN401 - JSON

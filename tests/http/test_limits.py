@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -31,15 +31,15 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 import ptykill
 from ptykill.cli.serve import http_server
 from ptykill.cli.serve.connections import ConnectionLimiter
-from ptykill.cli.serve.http_server import Server
 from ptykill.http import frames, limits
 from ptykill.testing import FakeTier
-from tests.daemon import serving
+from tests.daemon import serving, serving_in_a_thread
 from tests.waiting import TIMEOUT, wait_until
 
 KEY = "key-for-limits"
 PATH = "/api/v1/pty"
 BEARER = f"Authorization: Bearer {KEY}\r\n"
+served = partial(serving_in_a_thread, key=KEY)
 
 
 def few(descriptors: int) -> list[str]:
@@ -298,28 +298,6 @@ def test_tokens_are_in_no_log_of_any_level(caplog: pytest.LogCaptureFixture) -> 
 
 
 # --- in this process, with other numbers ----------------------------------------------------------
-
-
-@contextmanager
-def served(host: ptykill.Host) -> Iterator[str]:
-    """Serve a host as the daemon does, in a thread; yield the address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    stop: list[Any] = []
-
-    async def main() -> None:
-        server = Server(cast(Any, ptykill.asgi_app(host, key=KEY, spawning=True)))
-        loop = asyncio.get_running_loop()
-        stop.append(lambda: asyncio.run_coroutine_threadsafe(server.finish(), loop))
-        await server.run_at(listener)
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        stop[0]()
-        thread.join(TIMEOUT)
-        assert not thread.is_alive()
 
 
 def test_silence_is_the_end_of_a_websocket(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -17,8 +15,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.sync.client import connect
 
 import ptykill
-from ptykill.cli.serve.http_server import Server
 from ptykill.http import frames, limits
+from tests.daemon import serving_in_a_thread
 from tests.waiting import TIMEOUT, wait_until
 
 PATH = "/api/v1/pty"
@@ -37,22 +35,9 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """Serve as the daemon does, with seconds of silence in place of a minute."""
     monkeypatch.setattr(limits, "PING_SECONDS", 0.05)
     monkeypatch.setattr(limits, "SILENCE_SECONDS", 2.5)
-    stop: list[Any] = []
-
-    async def main() -> None:
-        server = Server(cast(Any, ptykill.asgi_app(host, key=None, spawning=True)))
-        loop = asyncio.get_running_loop()
-        stop.append(lambda: asyncio.run_coroutine_threadsafe(server.finish(), loop))
-        await server.run_at(listener)
-
-    with ptykill.Host() as host, socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=lambda: asyncio.run(main()))
-        thread.start()
-        wait_until(lambda: stop)
-        yield listener.getsockname()
-        stop[0]()
-        thread.join(TIMEOUT)
-        assert not thread.is_alive()
+    with ptykill.Host() as host, serving_in_a_thread(host, key=None) as served:
+        name, _, port = served.partition(":")
+        yield name, int(port)
 
 
 def start(address: tuple[str, int], program: str, folder: Path) -> tuple[str, dict[str, str]]:

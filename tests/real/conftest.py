@@ -22,16 +22,6 @@ BEFORE = int(os.environ.get("PTYKILL_TEST_SESSIONS_BEFORE", "2"))
 """So many sessions each supervisor has had before a test begins: keepers are used again."""
 
 
-@pytest.fixture(params=["session", "keeper", "cgroup"])
-def tier(request: pytest.FixtureRequest) -> str:
-    """Take each way to contain a session in turn."""
-    name: str = request.param
-    reason = why_not(name)
-    if reason is not None:
-        pytest.skip(reason)
-    return name
-
-
 @pytest.fixture
 async def supervisor(tier: str) -> AsyncIterator[Supervisor]:
     """Open a supervisor, which is left when the test is over."""

@@ -122,6 +122,7 @@ async def under_nohup(way: str) -> list[dict[str, Any]]:
 
 
 DEAF = "trap '' HUP INT TERM QUIT; sleep 60 & wait; wait"
+LEADERS = (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "--norc", "-ic", f"{DEAF}; exit"])
 
 
 def summary(verdict: Verdict) -> dict[str, Any]:
@@ -152,14 +153,7 @@ async def without_descriptors(way: str) -> dict[str, Any]:
     async with ptykill.open_supervisor(
         plan="HUP@session 300ms, KILL 15s", containment=tier
     ) as supervisor:
-        sessions = [
-            await supervisor.spawn(command)
-            for command in (
-                ["sleep", "60"],
-                ["sh", "-c", DEAF],
-                ["bash", "--norc", "-ic", f"{DEAF}; exit"],
-            )
-        ]
+        sessions = [await supervisor.spawn(command) for command in LEADERS]
         await trio.sleep(0.3)
         for spare in range(12, -1, -1):
             with contextlib.suppress(OSError):
@@ -232,14 +226,7 @@ async def without_processes(way: str) -> dict[str, Any]:
     async with ptykill.open_supervisor(
         plan="HUP@session 300ms, KILL 15s", containment=choose_spawn(way)
     ) as supervisor:
-        sessions = [
-            await supervisor.spawn(command)
-            for command in (
-                ["sleep", "60"],
-                ["sh", "-c", DEAF],
-                ["bash", "--norc", "-ic", f"{DEAF}; exit"],
-            )
-        ]
+        sessions = [await supervisor.spawn(command) for command in LEADERS]
         await trio.sleep(0.3)
         for pid in os.getpid(), *descendants(os.getpid()):
             resource.prlimit(pid, resource.RLIMIT_NPROC, (0, 0))

@@ -21,7 +21,6 @@ from ptykill.system.kernel import cgroup, cgroup_place, procfs, syscalls
 from ptykill.testing import processes
 from tests.real.conftest import refused
 from tests.real.hosts import run_host
-from tests.real.ordinary import ordinary_user
 from tests.real.running_program import TIMEOUT
 
 
@@ -303,12 +302,9 @@ def test_the_doctor_for_people() -> None:
     assert "an escaped daemon" in done.stdout
 
 
-def test_the_doctor_of_an_ordinary_user() -> None:
+def test_the_doctor_of_an_ordinary_user(ordinary: tuple[str, ...]) -> None:
     """Where a cgroup is required and can't be had, the exit status is 1, and the reason shown."""
-    wrapper = ordinary_user()
-    if not wrapper:
-        pytest.skip("no host of an ordinary user can be had here")
-    done = doctor("--require", "cgroup", "--json", wrapper=wrapper)
+    done = doctor("--require", "cgroup", "--json", wrapper=ordinary)
     assert done.returncode == 1
     (lacking,) = [
         trial["lacking"]

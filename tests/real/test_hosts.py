@@ -15,7 +15,6 @@ import pytest
 
 from ptykill.testing import processes
 from tests.real.hosts import run_host
-from tests.real.ordinary import ordinary_user
 
 UNHARMED = dict.fromkeys(("plain", "group", "session", "daemon"), True)
 LEAST_NUMBERS = "400"
@@ -49,12 +48,9 @@ def test_with_few_descriptors(mark: str) -> None:
 
 
 @pytest.mark.parametrize("spawning", ["native", "keeper"], indirect=True)
-def test_without_processes(spawning: str) -> None:
+def test_without_processes(spawning: str, unprivileged: tuple[str, ...]) -> None:
     """With no process and no thread to be had a spawn fails cleanly, and sessions are ended."""
-    wrapper = ordinary_user()
-    if wrapper is None:
-        pytest.skip("no host of an ordinary user can be had here")
-    answer = run_host("without_processes", spawning, wrapper=wrapper)
+    answer = run_host("without_processes", spawning, wrapper=unprivileged)
     assert answer["limited"]
     assert answer["refused"] == [errno.EAGAIN, "SPAWN_FAILED", 500]
     outcomes = [verdict["outcome"] for verdict in answer["verdicts"]]

@@ -10,7 +10,7 @@ import pytest
 
 from ptykill.testing import processes
 from tests.real.hosts import run_host
-from tests.real.ordinary import NOBODY, ordinary_user
+from tests.real.ordinary import NOBODY
 from tests.real.test_hosts import namespace
 
 pytestmark = pytest.mark.skipif(
@@ -45,15 +45,6 @@ def test_strangers_with_the_numbers_of_another_namespace(tmp_path: Path, view: s
     for verdict in answer["verdicts"]:
         assert verdict["numbered"]
         assert (verdict["empty"], verdict["left"]) == (True, [])
-
-
-@pytest.fixture
-def ordinary() -> tuple[str, ...]:
-    """Return what runs a command as an ordinary user."""
-    wrapper = ordinary_user()
-    if not wrapper:
-        pytest.skip("no host of an ordinary user can be had here")
-    return wrapper
 
 
 REFUSED = [

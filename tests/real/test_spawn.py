@@ -13,7 +13,6 @@ import pytest
 from ptykill import Attributes, InvalidArgument, SpawnError, Supervisor
 from ptykill.testing import processes
 from tests.real.hosts import run_host
-from tests.real.ordinary import ordinary_user
 
 
 @pytest.fixture
@@ -241,16 +240,17 @@ async def test_looked_up_in_its_own_path(supervisor: Supervisor, folder: Path) -
     assert await own.receive() == b"second\r\n"
 
 
-def test_a_directory_that_is_out_of_bounds(spawning: str, tmp_path: Path) -> None:
+def test_a_directory_that_is_out_of_bounds(
+    spawning: str, tmp_path: Path, unprivileged: tuple[str, ...]
+) -> None:
     """An ordinary user's session can't be started in a directory that only others may enter."""
-    wrapper = ordinary_user()
-    if wrapper is None or spawning == "cgroup":
-        pytest.skip("no host of an ordinary user can be had here")
+    if spawning == "cgroup":
+        pytest.skip("an ordinary user has no cgroup")
     closed = tmp_path / "closed"
     closed.mkdir()
     closed.chmod(0)
     try:
-        answer = run_host("out_of_bounds", spawning, str(closed), wrapper=wrapper)
+        answer = run_host("out_of_bounds", spawning, str(closed), wrapper=unprivileged)
     finally:
         closed.chmod(0o700)
     assert answer == [errno.EACCES, "chdir", "WORKING_DIR_NOT_ACCESSIBLE", 400]

@@ -15,18 +15,9 @@ from ptykill import Attributes, ExitStatus, InvalidArgument, SpawnError, Supervi
 from ptykill.system.kernel import cgroup_place
 from ptykill.testing import processes
 from tests.real.hosts import run_host
-from tests.real.ordinary import NOBODY, ordinary_user
+from tests.real.ordinary import NOBODY
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-
-
-@pytest.fixture
-def ordinary() -> tuple[str, ...]:
-    """Return what runs a command as an ordinary user, who is not the one that runs these tests."""
-    wrapper = ordinary_user()
-    if not wrapper:
-        pytest.skip("no host of an ordinary user can be had here")
-    return wrapper
 
 
 @pytest.fixture
