@@ -157,15 +157,14 @@ class Api:
         # A client may send the token in the header and in the query: one of the public ones does.
         return Attach(resource.session_id, tokens[0] if len(set(tokens)) == 1 else "")
 
-    def answer(self, result: Result, status: int = 200) -> Response:
+    def answer(self, result: Result) -> Response:
         """Return the response for the result of an operation."""
         match result:
             case Verdict():
                 return _answer_kill(result)
             case None:
                 return Response(204)
-            case schema.Created():
-                status = 201
+        status = 201 if isinstance(result, schema.Created) else 200
         return json_response(status, msgspec.to_builtins(result))
 
     def fail(self, error: Exception) -> Response:

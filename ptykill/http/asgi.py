@@ -212,13 +212,12 @@ class Application:
             raise RuntimeError(_WRONG_LOOP)
 
 
-def _request(scope: Scope, prefix: str, body: bytes = b"") -> Request:
+def _request(scope: Scope, prefix: str) -> Request:
     return Request(
         method=scope.get("method", "GET"),
         path=path_below(scope, prefix),
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=tuple((bytes(name).lower(), bytes(value)) for name, value in scope["headers"]),
-        body=body,
     )
 
 

@@ -53,12 +53,8 @@ class Application:
         refusal = self._api.refuse(request)
         if refusal is not None:
             return refusal
-        return self._respond(
-            dataclasses.replace(request, body=_body(environ, self._api.body_limit))
-        )
-
-    def _respond(self, request: Request) -> Response:
-        asked = self._api.read(request)
+        body = _body(environ, self._api.body_limit)
+        asked = self._api.read_admitted(dataclasses.replace(request, body=body))
         if isinstance(asked, Response):
             return asked
         try:
