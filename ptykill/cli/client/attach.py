@@ -45,7 +45,7 @@ _TOO_LONG: Final = (
 
 
 async def attach(
-    daemon: DaemonClient, session_id: str, token: str, *, key: bytes | None, redraw: bool = False
+    daemon: DaemonClient, session_id: str, token: str, *, key: bytes | None, redraw: bool
 ) -> AttachResult:
     """Attach until the session ends, the detach key is pressed, or a signal comes.
 

@@ -127,17 +127,8 @@ class WardenClient:
 
         The keeper makes itself a cgroup in the folder ``groups``, if that is given.
         """
-        ours, theirs = open_pair()
-        with closing(theirs):
-            ours.settimeout(0)
-            self.signal(signal.SIGCONT)  # It may have been stopped.
-            sent = False
-            try:
-                sent = wire.send(self._channel, (wire.KEEP, groups), [theirs.fileno()])
-            finally:
-                if not sent:
-                    ours.close()
-        if not sent:
+        ours = self._ask((wire.KEEP, groups), *open_pair())
+        if ours is None:
             raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
         return ours
 
@@ -149,21 +140,28 @@ class WardenClient:
         """
         if self._process is None or self._channel.fileno() < 0:
             return None
-        ours, theirs = reserve.use(open_pair)
+        ours = self._ask((wire.LOST, keeper), *reserve.use(open_pair))
+        if ours is None and not self._process.dead():
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # No room, for now.
+        return ours
+
+    def _ask(
+        self, message: wire.Message, ours: socket.socket, theirs: socket.socket
+    ) -> socket.socket | None:
+        """Send a message with the other end of ``ours``, and return that; None if it can't be sent.
+
+        Raises OSError.
+        """
         sent = False
         with closing(theirs):
             ours.settimeout(0)
             self.signal(signal.SIGCONT)  # It may have been stopped.
             try:
-                sent = wire.send(self._channel, (wire.LOST, keeper), [theirs.fileno()])
+                sent = wire.send(self._channel, message, [theirs.fileno()])
             finally:
                 if not sent:
                     close_socket(ours)
-        if sent:
-            return ours
-        if self._process.dead():
-            return None
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # No room, for now.
+        return ours if sent else None
 
     def kill_orphans(self) -> None:
         """Have the warden kill the orphans of dead keepers now, without a grace."""

@@ -166,7 +166,6 @@ def bash_with(
     outcome: Outcome = Outcome.GRACEFUL,
     *,
     members: int = 2,
-    cleans_up: bool = False,
 ) -> Program:
     """Return an interactive bash into which a line is typed, and then ``: > ready``."""
     return Program(
@@ -177,6 +176,5 @@ def bash_with(
         outcome,
         HUNG_UP,
         members=members,
-        cleans_up=cleans_up,
         typed=line,
     )
