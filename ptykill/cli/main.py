@@ -6,6 +6,7 @@ It needs the extra ``server``, and ``demo`` the extra ``demo``; an error names a
 from __future__ import annotations
 
 import io
+import logging
 import re
 import sys
 from pathlib import Path
@@ -38,6 +39,9 @@ class _Main(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's signature
         """Run a command."""
         open_missing()
+        # Of the library's log events, a logger without a handler prints the warnings. `serve` has a
+        # log of its own; the other commands say what their users need to know.
+        logging.getLogger("ptykill").addHandler(logging.NullHandler())
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # Escape characters that the locale's encoding lacks: no UnicodeEncodeError.

@@ -212,9 +212,16 @@ def kill(  # noqa: PLR0913 - click gives each option
     help="How its processes are contained; auto takes the strongest that works here.",
 )
 @click.option("-n", "--no-input", is_flag=True, help="Don't read standard input, like ssh -n.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the log on standard error.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(
-    grace: float | None, plan: str, containment: str, command: tuple[str, ...], *, no_input: bool
+def run(  # noqa: PLR0913 - click gives each option
+    grace: float | None,
+    plan: str,
+    containment: str,
+    command: tuple[str, ...],
+    *,
+    no_input: bool,
+    verbose: bool,
 ) -> None:
     """Run COMMAND on a terminal of its own, without a daemon, and leave no process of it behind.
 
@@ -233,7 +240,7 @@ def run(
     except PtykillError as error:
         raise click.UsageError(str(error)) from None
     import_extra("ptykill.cli.client.run", "server").run(
-        command, chosen, containment, no_input=no_input
+        command, chosen, containment, no_input=no_input, verbose=verbose
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import os
 import signal
@@ -37,11 +38,15 @@ _SAME_REQUEST: Final = 0.5
 """Seconds within which two signals may be one request."""
 
 
-def run(command: Sequence[str], plan: Plan, containment: str, *, no_input: bool) -> NoReturn:
+def run(
+    command: Sequence[str], plan: Plan, containment: str, *, no_input: bool, verbose: bool
+) -> NoReturn:
     """Run a command in a session, and exit with its exit status once the session has ended.
 
-    With ``no_input`` standard input is not read.
+    With ``no_input`` standard input is not read. With ``verbose`` the log is printed.
     """
+    if verbose:
+        _print_log()
     try:
         result = trio.run(_run, command, plan, containment, no_input)
     except PtykillError as error:
@@ -59,6 +64,16 @@ def run(command: Sequence[str], plan: Plan, containment: str, *, no_input: bool)
     if verdict.exit_status is None:
         fail("its exit status can't be known", _FAILED)
     sys.exit(verdict.exit_status.shell_code)
+
+
+def _print_log() -> None:
+    """Print the log events, from INFO on, on standard error."""
+    handler = logging.StreamHandler()
+    handler.terminator = "\r\n" if os.isatty(2) else "\n"  # A session may have it in raw mode.
+    handler.setFormatter(logging.Formatter("ptykill: %(message)s"))
+    logger = logging.getLogger("ptykill")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 class _RunResult:
@@ -111,7 +126,8 @@ def _survivors(verdict: Verdict) -> str:
         f"pid {each.pid} ({each.name}, state {each.state}): {each.why}"
         for each in verdict.survivors
     ]
-    return "; ".join(lines) or "no process of it could be named"
+    why = ", ".join(sorted(verdict.caveats))
+    return "; ".join(lines) or f"no process of it could be named ({why})"
 
 
 class _CommandInput:
