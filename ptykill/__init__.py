@@ -9,43 +9,10 @@ r"""End terminal sessions, and know that they have ended.
         assert verdict.empty
 """
 
-import typing
+# `typing.TYPE_CHECKING` to type checkers; without the import, which takes some milliseconds.
+TYPE_CHECKING = False
 
-from ptykill.errors import (
-    AttachmentDropped,
-    ContainmentUnavailable,
-    DeliveryRefused,
-    InterpreterPatched,
-    InvalidArgument,
-    InvalidGrace,
-    InvalidToken,
-    LifecycleError,
-    PlanError,
-    PtykillError,
-    SessionEnded,
-    SessionNotFound,
-    SpawnError,
-    SupervisorClosed,
-    TooManySessions,
-)
-from ptykill.rules.command import Attributes, Command
-from ptykill.rules.lifecycle import State
-from ptykill.rules.options import SupervisorOptions
-from ptykill.rules.plan import ASK_FIRST, HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
-from ptykill.rules.protocols import (
-    Containment,
-    Handover,
-    Signalled,
-    Signaller,
-    Spawned,
-    Target,
-    Terminal,
-    Tier,
-)
-from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
-from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
-
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from ptykill.embedding.host import Host
     from ptykill.engine.attachment import Attachment
     from ptykill.engine.opening import open_supervisor
@@ -57,34 +24,80 @@ if typing.TYPE_CHECKING:
         TypingSignaller,
     )
     from ptykill.engine.supervisor import SpawnOptions, Supervisor
+    from ptykill.errors import (
+        AttachmentDropped,
+        ContainmentUnavailable,
+        DeliveryRefused,
+        InterpreterPatched,
+        InvalidArgument,
+        InvalidGrace,
+        InvalidToken,
+        LifecycleError,
+        PlanError,
+        PtykillError,
+        SessionEnded,
+        SessionNotFound,
+        SpawnError,
+        SupervisorClosed,
+        TooManySessions,
+    )
     from ptykill.http import asgi_app, asgi_middleware, wsgi_app
+    from ptykill.rules.command import Attributes, Command
+    from ptykill.rules.lifecycle import State
+    from ptykill.rules.options import SupervisorOptions
+    from ptykill.rules.plan import ASK_FIRST, HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
+    from ptykill.rules.protocols import (
+        Containment,
+        Handover,
+        Signalled,
+        Signaller,
+        Spawned,
+        Target,
+        Terminal,
+        Tier,
+    )
+    from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
+    from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
 else:
-    # These modules import trio, asyncio and the HTTP API, which take some ten times as long as
-    # all others. Each is imported when one of its names is first used.
-    _MODULES = {
-        "Host": "ptykill.embedding.host",
-        "Attachment": "ptykill.engine.attachment",
-        "open_supervisor": "ptykill.engine.opening",
-        "Session": "ptykill.engine.session",
-        "HangUpSignaller": "ptykill.engine.signallers",
-        "KernelSignaller": "ptykill.engine.signallers",
-        "StandardSignaller": "ptykill.engine.signallers",
-        "TypingSignaller": "ptykill.engine.signallers",
-        "SpawnOptions": "ptykill.engine.supervisor",
-        "Supervisor": "ptykill.engine.supervisor",
-        "asgi_app": "ptykill.http",
-        "asgi_middleware": "ptykill.http",
-        "wsgi_app": "ptykill.http",
+    del TYPE_CHECKING  # It is no public name.
+    # Each module is imported when one of its names is first used: they take 50 ms together, and
+    # trio, asyncio and the HTTP API, which some of them import, ten times as long.
+    _NAMES = {
+        "embedding.host": "Host",
+        "engine.attachment": "Attachment",
+        "engine.opening": "open_supervisor",
+        "engine.session": "Session",
+        "engine.signallers": "HangUpSignaller KernelSignaller StandardSignaller TypingSignaller",
+        "engine.supervisor": "SpawnOptions Supervisor",
+        "errors": (
+            "AttachmentDropped ContainmentUnavailable DeliveryRefused InterpreterPatched"
+            " InvalidArgument InvalidGrace InvalidToken LifecycleError PlanError PtykillError"
+            " SessionEnded SessionNotFound SpawnError SupervisorClosed TooManySessions"
+        ),
+        "http": "asgi_app asgi_middleware wsgi_app",
+        "rules.command": "Attributes Command",
+        "rules.lifecycle": "State",
+        "rules.options": "SupervisorOptions",
+        "rules.plan": "ASK_FIRST HANGUP_THEN_KILL KILL_NOW Leftovers Plan",
+        "rules.protocols": (
+            "Containment Handover Signalled Signaller Spawned Target Terminal Tier"
+        ),
+        "rules.steps": "HangUp Reach Signal Step Typed",
+        "rules.verdict": "Caveat Delivery ExitStatus Outcome Survivor Verdict",
     }
+    _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
     def __getattr__(name: str) -> object:
-        """Import a name of `_MODULES`."""
+        """Import a name of `_MODULES`, or `ptykill.errors`."""
+        from importlib import import_module  # noqa: PLC0415
+
+        if name == "errors":
+            return import_module("ptykill.errors")
         if name not in _MODULES:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg, name=name)
-        from importlib import import_module  # noqa: PLC0415
-
-        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        module = import_module(f"ptykill.{_MODULES[name]}")
+        value = globals()[name] = getattr(module, name)
         return value
 
     def __dir__() -> list[str]:

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import click
 
+from ptykill.cli.interrupts import raise_interrupts
+
 __all__ = ["import_extra"]
 
 
@@ -16,6 +18,8 @@ def import_extra(module: str, extra: str) -> ModuleType:
 
     Everything that is imported stays. So the garbage collector is off meanwhile, and never visits
     these objects later, not even at the exit: for ``ptykill run``, a tenth of its processor time.
+
+    From then on SIGINT raises KeyboardInterrupt, which it does not while a command starts.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -30,3 +34,4 @@ def import_extra(module: str, extra: str) -> ModuleType:
         gc.freeze()
         if collects:
             gc.enable()
+        raise_interrupts()
