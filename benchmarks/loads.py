@@ -99,11 +99,11 @@ class Loads:
                 cells.append(show_time(statistics.median(times)) if times else "-")
                 cells.append(show_ratio(columns[label].ratio(name, self.references.get(name))))
             rows.append((*cells, str(len(columns["elapsed"].times(name)))))
-        timed = [title for kind in self.kinds for title in (kind, f"{kind}, p99")]
+        timed = [title for kind in self.kinds for title in (kind, "p99")]
         used = [
             title
             for label in ("machine", *self.processors)
-            for title in (f"{label}: processor time", f"/ {self.against}")
+            for title in (f"CPU, {label}", f"/ {self.against}")
         ]
         header = ("", "what is over", self.unit, f"/ {self.against}", *timed, *used, "rounds")
         return Table(self.title, header, rows, [*self.remarks, *self.noise(), *self.problems])

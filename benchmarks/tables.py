@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 __all__ = ["Table", "percentile", "show", "show_ratio", "show_time"]
 
-WIDTH = 120
+WIDTH = 160
 """Columns of a table that does not go to a terminal."""
 
 

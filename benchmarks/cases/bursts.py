@@ -17,10 +17,10 @@ MODULES = (
     *TIERS,
     "trio_process",
     "asyncio_process",
-    "node_pty",
     "pty_process",
     "terminado_manager",
 )
+"""Those in other languages are left out: their programs read the last session's terminal alone."""
 PROGRAM = "first byte"
 
 

@@ -24,8 +24,8 @@ from ptykill.testing import processes
 __all__ = ["CLIENTS", "requests"]
 
 CLIENTS = (1, 16)
-SERVER = "the server"
-NOTHING = "nothing: it answers"
+SERVER = "server"
+NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)

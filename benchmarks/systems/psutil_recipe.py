@@ -29,7 +29,7 @@ __all__ = ["systems"]
 
 def systems() -> list[System]:
     """Return the one system."""
-    return [stateless("psutil recipe", spawn, ends="descendants, as seen", blocking=True)]
+    return [stateless("psutil recipe", spawn, ends="tree, looked for", blocking=True)]
 
 
 async def spawn(program: Program) -> Session:

@@ -27,10 +27,10 @@ __all__ = ["ENDS", "checked", "receive", "required", "systems"]
 
 ENDS = {
     "session": "session, proven",
-    "keeper": "descendants, proven",
-    "cgroup": "descendants, proven",
+    "keeper": "all, proven",
+    "cgroup": "all, proven",
 }
-"""What is over when a containment answers. Without a keeper, those that left are not looked for."""
+"""What is over when a containment answers; without a keeper, what has left is not looked for."""
 
 
 def systems(tier: str) -> list[System]:

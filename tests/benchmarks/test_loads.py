@@ -43,8 +43,8 @@ def test_a_row_has_rates_times_processor_time_and_ratios() -> None:
     )
     table = result.table()
     assert table.header == (
-        *("", "what is over", "per s", "/ C", "one", "one, p99"),
-        *("machine: processor time", "/ C", "rounds"),
+        *("", "what is over", "per s", "/ C", "one", "p99"),
+        *("CPU, machine", "/ C", "rounds"),
     )
     assert table.rows == [
         (C, "leader", "100", "1.00", "1.5 ms", "9 ms", "500 µs", "1.00", "3"),
