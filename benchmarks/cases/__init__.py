@@ -79,7 +79,7 @@ CASES = {
         f"churn-{at_once}": Case(
             f"sessions per second, {at_once} at a time",
             partial(churn, at_once),
-            Limits(7, 180),
+            Limits(7, 240),
             quick,
         )
         for at_once, quick in zip(AT_ONCE, (None, Limits(1, 4, turn=0.2), None), strict=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from benchmarks.cases.rates import left
 from benchmarks.hosts import Hosts, Limits, interleave
 from benchmarks.report import Result, Timings
 from benchmarks.systems import TIERS
 from benchmarks.systems.posix_spawn import POSIX_SPAWN
-from ptykill.testing import processes
 
 __all__ = ["burst"]
 
@@ -51,7 +51,4 @@ def wrong(pids: list[int], count: int) -> list[str]:
     problems = []
     if len(set(pids)) != count:
         problems.append(f"{len(set(pids))} sessions of {count}")
-    left = [pid for pid in pids if (found := processes.look_up(pid)) and found.session == pid]
-    if left:
-        problems.append(f"left when it was over: {left}")
-    return problems
+    return problems + left(pids)

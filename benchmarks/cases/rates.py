@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 
-from benchmarks.cases.teardown import GRACE, judged
+from benchmarks.cases.teardown import GRACE
 from benchmarks.hosts import Hosts, Limits, interleave
 from benchmarks.loads import IDLE, Load, Loads, idle
 from benchmarks.processor import measured
@@ -13,7 +14,7 @@ from benchmarks.systems import LEADER, TIERS, Churned
 from benchmarks.systems.floor import FLOOR, VERIFIED
 from ptykill.testing import processes
 
-__all__ = ["AT_ONCE", "churn"]
+__all__ = ["AT_ONCE", "churn", "left"]
 
 AT_ONCE = (1, 8, 64)
 MODULES = (
@@ -56,7 +57,7 @@ def churn(at_once: int, limits: Limits) -> Result:
                 lambda: hosts.ask("churn", label, "sleep", at_once, limits.turn, GRACE)
             )
             churned = Churned(*answer)
-            problems = wrong(churned, machine.forks, reaped=judged(label))
+            problems = wrong(churned, machine.forks)
             result.problems += [f"{label}: {each}" for each in problems]
             times = {ONE: [took for _, took in churned.ended]}
             return Load(len(churned.ended), churned.stop - churned.start, machine, times)
@@ -65,11 +66,11 @@ def churn(at_once: int, limits: Limits) -> Result:
     return result
 
 
-def wrong(churned: Churned, forks: int, *, reaped: bool) -> list[str]:
+def wrong(churned: Churned, forks: int) -> list[str]:
     """Return what can't be true of sessions that are said to have been spawned and ended.
 
     ``forks`` is how many processes the machine has made meanwhile. A leader that is there, by its
-    pid and its session's number, has not been ended; ``reaped``: a zombie has not either.
+    pid and its session's number, has not been ended, or not been reaped.
     """
     pids = [pid for pid, _ in churned.ended]
     problems = []
@@ -79,13 +80,10 @@ def wrong(churned: Churned, forks: int, *, reaped: bool) -> list[str]:
         problems.append(f"{len(pids)} sessions have {len(set(pids))} pids")
     if forks < len(pids):
         problems.append(f"{len(pids)} sessions, and only {forks} processes were made")
-    left = [
-        pid
-        for pid in pids
-        if (found := processes.look_up(pid)) is not None
-        and found.session == pid
-        and (found.alive or reaped)
-    ]
-    if left:
-        problems.append(f"left when it was over: {left}")
-    return problems
+    return problems + left(pids)
+
+
+def left(leaders: Sequence[int]) -> list[str]:
+    """Return which of these sessions' leaders are there, perhaps as zombies."""
+    there = [pid for pid in leaders if (found := processes.look_up(pid)) and found.session == pid]
+    return [f"left when it was over: {there}"] if there else []
