@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, Case
-from benchmarks.hosts import Limits
-from benchmarks.machine import describe, machine
+from benchmarks.hosts import OTHER, Limits
+from benchmarks.machine import describe, first_line, machine
 from benchmarks.page import write
 from benchmarks.plots import plot
 from benchmarks.report import JSON
@@ -39,6 +39,8 @@ def main() -> int:
     if options.again is not None:
         publish(json.loads(options.again.read_text()), options.plots, options.page)
         return 0
+    if options.other:
+        print(f"{OTHER}: {other_ptykill(options.other)}", file=sys.stderr)
     chosen = {
         name: found
         for name in options.case or CASES
@@ -47,6 +49,13 @@ def main() -> int:
     longest = OVERHEAD * len(chosen) + 6 * sum(each.seconds for each in chosen.values())
     raise_file_limit()
     return run_in_child(partial(run, chosen, options), longest)
+
+
+def other_ptykill(python: str) -> str:
+    """Return where the ptykill of another interpreter is, and its version; exit if it has none."""
+    # -P: of the working directory, which may be a checkout, it can import nothing.
+    told = first_line(python, "-Pc", "import ptykill as it; print(it.__file__, it.__version__)")
+    return told or sys.exit(f"{python} has no ptykill")
 
 
 def raise_file_limit() -> None:

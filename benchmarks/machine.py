@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.report import JSON
 from benchmarks.systems.external import BUILD
 
-__all__ = ["describe", "machine", "proc_field"]
+__all__ = ["describe", "first_line", "machine", "proc_field"]
 
 PACKAGES = (
     *("ptykill", "trio", "psutil", "ptyprocess", "pexpect", "terminado"),

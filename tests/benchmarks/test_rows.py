@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import ptykill
+from benchmarks.__main__ import other_ptykill
 from benchmarks.cases import CASES, bursts, http_rates, pools, rates
 from benchmarks.hosts import OTHER, Hosts, Limits
 from benchmarks.loads import Loads
@@ -117,6 +119,13 @@ def test_another_installation_that_can_not_be_measured_is_skipped(
     result = rates.churn(1, Limits(1, SECONDS, turn=0.1, other="/bin/true"))
     assert list(rows(result)) == ["ptykill, session"]
     assert any(f"{OTHER}: skipped" in remark for remark in result.table().remarks)
+
+
+def test_another_installation_is_named() -> None:
+    """So that the same code is not compared with itself unnoticed."""
+    assert other_ptykill(sys.executable) == f"{ptykill.__file__} {ptykill.__version__}"
+    with pytest.raises(SystemExit, match="has no ptykill"):
+        other_ptykill("/bin/true")
 
 
 def test_what_is_held_after_a_burst() -> None:
