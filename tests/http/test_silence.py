@@ -107,7 +107,8 @@ def test_a_client_that_is_not_heard_is_not_silent(
         client.send(frames.READY)
         wait_until((tmp_path / "ready").exists)
         began = time.monotonic()
-        client.send(frames.input_frame(bytes(size)))  # One message: it is read before the next.
+        client.send(frames.input_frame(bytes(size - 1)))
+        client.send(frames.input_frame(b"x"))  # It waits, and all that comes after it.
         assert client.recv(TIMEOUT) == b"\0done\n"
         assert time.monotonic() - began > 2 * limits.SILENCE_SECONDS  # As it was to be.
         assert "client.dropped" not in caplog.text
