@@ -310,7 +310,9 @@ def test_silence_is_the_end_of_a_websocket(monkeypatch: pytest.MonkeyPatch) -> N
             silent.settimeout(TIMEOUT)
             gone = threading.Thread(target=lambda: list(iter(lambda: _received(silent), b"")))
             gone.start()
+            until = time.monotonic() + TIMEOUT
             while gone.is_alive():
+                assert time.monotonic() < until
                 assert answering.recv(2) == b"\x89\x04"  # A PING.
                 answering.sendall(b"\x8a\x84\0\0\0\0" + answering.recv(4))
             answering.sendall(b"\x88\x80\0\0\0\0")

@@ -223,7 +223,6 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._heard = self.loop.time()
         # Otherwise a PING to a slow client would be queued behind megabytes, and the socket would
         # become writable only when a third of them are sent (Linux sk_stream_is_writeable).
         with contextlib.suppress(OSError, AttributeError):  # A UNIX socket; not Linux.
