@@ -54,7 +54,7 @@ def serving_in_a_thread(host: ptykill.Host, key: str | None) -> Iterator[str]:
         await server.run_at(listener)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=lambda: asyncio.run(main()))
+        thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
         thread.start()
         wait_until(lambda: stop)
         try:

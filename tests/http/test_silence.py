@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.sync.client import connect
 
 import ptykill
+from ptykill.cli.serve.http_server import _WebSocket as _Socket
 from ptykill.http import frames, limits
 from tests.daemon import serving_in_a_thread
 from tests.waiting import TIMEOUT, wait_until
@@ -137,6 +139,34 @@ def test_a_client_that_does_not_read_is_sent_no_answer_to_its_pings(
         client.sendall(pings)
         wait_until(lambda: received == len(pings))
         assert transport.get_write_buffer_size() < 1 << 20
+
+
+@pytest.mark.parametrize("program", ["sleep 600", "yes"])
+def test_pings_come_one_at_a_time(
+    address: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """However late the last PONG was; and none is queued behind output that nobody takes."""
+    sent: list[tuple[float, bool]] = []
+    asked: list[float] = []
+    known, told = WebSocketsSansIOProtocol.send_keepalive_ping, _Socket.send_keepalive_ping
+
+    def send_keepalive_ping(self: WebSocketsSansIOProtocol) -> None:
+        sent.append((self.loop.time(), self.writable.is_set()))
+        known(self)
+
+    def ask(self: _Socket) -> None:
+        asked.append(self.loop.time())
+        self.last_ping_rtt = 10.0
+        told(self)
+
+    monkeypatch.setattr(WebSocketsSansIOProtocol, "send_keepalive_ping", send_keepalive_ping)
+    monkeypatch.setattr(_Socket, "send_keepalive_ping", ask)
+    with deaf(address, program, tmp_path):
+        wait_until(lambda: len(asked) > 20)
+        asked, sent = asked[:20], sent[:20]
+    assert min(after - before for before, after in pairwise(asked)) >= 0.9 * limits.PING_SECONDS
+    assert all(writable for _, writable in sent)
+    assert (len(sent) == len(asked)) == (program != "yes")
 
 
 def test_a_dead_client_holds_nothing_back(
