@@ -781,4 +781,4 @@ server.serve(server.Settings(port=0, key="k"))
         [sys.executable, "-c", program], capture_output=True, timeout=TIMEOUT, check=False
     )
     assert ended.returncode == 1
-    assert b"the thread that has the sessions is gone" in ended.stderr
+    assert b"the sessions' thread has crashed" in ended.stderr
