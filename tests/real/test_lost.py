@@ -16,6 +16,7 @@ import ptykill
 from ptykill import KILL_NOW, Caveat, ExitStatus, Outcome, Supervisor
 from ptykill.system.containment import why_not
 from ptykill.system.containment.keeper_containment import KeeperContainment
+from ptykill.system.containment.lost_keeper import LostKeeper
 from ptykill.system.kernel import cgroup, cgroup_place
 from ptykill.testing import processes
 from ptykill.testing.adversaries import python
@@ -139,6 +140,38 @@ async def test_a_keeper_and_a_warden_that_a_session_kills(
         processes.end(survivor.pid)
     session = await supervisor.spawn(["true"])
     assert (await session.wait()).empty
+
+
+@both
+async def test_a_warden_that_dies_with_the_question(tmp_path: Path, tier: str) -> None:
+    """One that was asked whether orphans are left, and is killed before it answers, proves nothing.
+
+    It is stopped until then. The grace is long, since a kill sends the warden SIGCONT.
+    """
+    plan = "HUP@session 60s, KILL 15s"
+    async with ptykill.open_supervisor(plan=plan, containment=tier) as supervisor:
+        running = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
+        containment = cast(KeeperContainment, running.session._driver.containment)
+        warden = containment._keeper.warden.pid
+
+        def asked() -> bool:
+            known = containment._session
+            return isinstance(known, LostKeeper) and known._answer is not None
+
+        os.kill(warden, signal.SIGSTOP)
+        running.tell("go")
+        try:
+            await until(asked, "the warden to be asked")
+        finally:
+            os.kill(warden, signal.SIGKILL)
+        with trio.fail_after(TIMEOUT):
+            verdict = await running.session.kill()
+        assert (verdict.empty, verdict.outcome) == (False, Outcome.UNPROVEN)
+        assert verdict.caveats >= {Caveat.KEEPER_LOST, Caveat.UNPROVEN}
+    left = processes.marked(running.mark)
+    assert len(left) == (tier == "keeper")
+    for survivor in left:
+        processes.end(survivor.pid)
 
 
 FREEZES = python(
