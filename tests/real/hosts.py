@@ -1,6 +1,6 @@
-"""Hosts of their own: programs that use ptykill in a process of which something is special.
+"""Programs that use ptykill in processes with special conditions, for the tests beside.
 
-Each function below is one. `run_host` starts it in a new interpreter and returns its answer.
+Each function below is one host. `run_host` runs it in a new interpreter and returns its result.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = ["run_host"]
 def run_host(name: str, *arguments: str, wrapper: tuple[str, ...] = (), limit: float = 90) -> Any:  # noqa: ANN401 - whatever JSON can say
     """Run one of the functions below in a new interpreter and return what it returned."""
     command = [*wrapper, sys.executable, __file__, name, *arguments]
-    # No pipes, of which a process left behind could hold the other end.
+    # No pipes: a process that is left behind could keep the other end open.
     with tempfile.TemporaryFile("w+") as answer, tempfile.TemporaryFile("w+") as complaints:
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=answer, stderr=complaints
@@ -72,14 +72,14 @@ def run_host(name: str, *arguments: str, wrapper: tuple[str, ...] = (), limit: f
 
 
 def choose_spawn(way: str) -> str:
-    """Take a way to spawn (of the session tier: the native one, or the stub); return the tier."""
+    """Choose how the session tier spawns: by posix_spawn(3), or by the stub. Return the tier."""
     if way == "stub":
         posix_spawn.available = lambda: False
     return way if way in ("keeper", "cgroup") else "session"
 
 
 def signals_of(text: str) -> dict[str, str]:
-    """Read what is ignored and blocked from what ``/proc/PID/status`` says."""
+    """Return the ignored and blocked signals in the text of ``/proc/PID/status``."""
     lines = (line.split(":") for line in text.splitlines() if line.startswith("Sig"))
     return {name: value.strip() for name, value in lines}
 
@@ -98,7 +98,7 @@ async def out_of_bounds(way: str, folder: str) -> list[object]:
 
 
 async def under_nohup(way: str) -> list[dict[str, Any]]:
-    """Spawn with nearly everything ignored and blocked, and end a polite session."""
+    """Spawn with nearly every signal ignored and blocked, and end a session that dies of SIGHUP."""
     for number in signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1, signal.SIGTSTP:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGCONT, signal.SIGRTMIN})
@@ -126,7 +126,7 @@ LEADERS = (["sleep", "60"], ["sh", "-c", DEAF], ["bash", "--norc", "-ic", f"{DEA
 
 
 def summary(verdict: Verdict) -> dict[str, Any]:
-    """Return what a test wants to know of a verdict."""
+    """Return the parts of a verdict that the tests check."""
     status = verdict.exit_status
     return {
         "pid": verdict.pid,
@@ -145,7 +145,7 @@ def open_descriptors() -> int:
 
 
 async def without_descriptors(way: str) -> dict[str, Any]:
-    """Spawn and end sessions while hardly a descriptor, or none, is to be had."""
+    """Spawn and end sessions with few descriptors left, or none."""
     tier = choose_spawn(way)
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
     refused, ballast = [], []
@@ -162,13 +162,13 @@ async def without_descriptors(way: str) -> dict[str, Any]:
             for _ in range(spare):
                 os.close(ballast.pop())
             try:
-                # Alone, and gone at once: what a spawn needs is to be seen, not what an end does.
+                # A process that exits at once: this measures a spawn, not an end.
                 extra = await supervisor.spawn(["true"])
             except ptykill.SpawnError as error:
                 refused.append((spare, error.errno, error.stage, error.code))
             else:
                 await extra.wait()
-                await trio.sleep(0.2)  # It has given its descriptors back by then.
+                await trio.sleep(0.2)  # It has closed its descriptors by then.
         verdicts = [await session.terminate() for session in sessions]
     while ballast:
         os.close(ballast.pop())
@@ -180,7 +180,7 @@ async def without_descriptors(way: str) -> dict[str, Any]:
 
 
 async def at_the_limit(way: str) -> int:
-    """Spawn and end sessions without a pause, where there are descriptors for few; how often."""
+    """Spawn and end sessions without a pause, with descriptors for few; return how often."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         await (await supervisor.spawn(["sleep", "60"])).terminate()
@@ -206,7 +206,7 @@ async def at_the_limit(way: str) -> int:
 
 
 async def with_few_descriptors() -> dict[str, Any]:
-    """End a session with more escaped children than there are descriptors to hold them."""
+    """End a session with more escaped children than there are descriptors for pidfds."""
     script = "trap '' HUP; for i in $(seq 42); do setsid sleep 60 & done; echo ready; wait"
     async with ptykill.open_supervisor(
         plan="HUP@session 100ms, KILL 10s", containment="session"
@@ -221,7 +221,7 @@ async def with_few_descriptors() -> dict[str, Any]:
 
 
 async def without_processes(way: str) -> dict[str, Any]:
-    """End sessions while neither a process nor a thread is to be had, by anybody here."""
+    """End sessions while no process of this user can start a process or a thread."""
     refused: object = None
     async with ptykill.open_supervisor(
         plan="HUP@session 300ms, KILL 15s", containment=choose_spawn(way)
@@ -236,7 +236,7 @@ async def without_processes(way: str) -> dict[str, Any]:
             limited = True
         else:
             limited = False
-        for _ in range(3):  # There may be a keeper that is warm.
+        for _ in range(3):  # There may be an idle keeper.
             try:
                 sessions.append(await supervisor.spawn(["sleep", "60"]))
             except ptykill.SpawnError as error:
@@ -247,7 +247,7 @@ async def without_processes(way: str) -> dict[str, Any]:
 
 
 def interrupted(way: str) -> dict[str, Any]:
-    """Be interrupted from the keyboard (SIGINT) at many a moment of a session's life."""
+    """Get SIGINT at many moments of a session's life."""
     raised: list[str] = []
     left: list[str] = []
 
@@ -273,7 +273,7 @@ def interrupted(way: str) -> dict[str, Any]:
 
 
 async def whose_children_are_lost(way: str, how: str) -> list[dict[str, Any]]:
-    """End sessions while the status of every child is thrown away, by the kernel or by a thread."""
+    """End sessions while the kernel, or a thread, discards the status of every child."""
     over = threading.Event()
     thread = threading.Thread(target=reap_everybody, args=(over,))
     if how == "ignored":
@@ -308,7 +308,7 @@ async def whose_children_are_lost(way: str, how: str) -> list[dict[str, Any]]:
 
 
 def reap_everybody(over: threading.Event) -> None:
-    """Take the status of every child, as some libraries do."""
+    """Reap every child, as some libraries do."""
     while not over.is_set():
         try:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
@@ -318,7 +318,7 @@ def reap_everybody(over: threading.Event) -> None:
 
 
 async def that_crashes(way: str, folder: str, seed: str) -> None:
-    """Spawn sessions and end some of them, until somebody kills this process."""
+    """Spawn sessions and end some of them, until the test kills this process."""
     os.chdir(folder)
     chance = random.Random(seed)
     mark = os.environ["PTYKILL_TEST_MARK"]  # For one that wipes its environment.
@@ -329,7 +329,7 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
         ["sh", "-c", "setsid sh -c \"trap '' HUP; sleep 60 & sleep 60\" & sleep 60"],
         ["sh", "-c", f"(setsid env -i sh -c 'sleep 60; :' {mark} &); sleep 60 & exit 3"],
     )
-    # It is to say so: whoever was ready for its hangup cleans up, whatever happens to the host.
+    # The program reports that its handler is set: then it must clean up, also if the host dies.
     cleaner = (
         "trap 'sleep 0.25; : > cleaned{0}; exit' HUP; : > ready{0}; while :; do sleep 0.01; done"
     )
@@ -355,7 +355,7 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
 
 
 async def that_hurries(way: str, folder: str) -> None:
-    """Ask for the end of a session sooner than its plan has it, until this process is killed."""
+    """Make a session's end come earlier than by its plan; run until this process is killed."""
     os.chdir(folder)
     async with (
         ptykill.open_supervisor(
@@ -368,13 +368,13 @@ async def that_hurries(way: str, folder: str) -> None:
         nursery.start_soon(session.terminate)
         await trio.sleep(0.05)
         session.request_end(grace=0.5)
-        await trio.sleep(0.05)  # For the keeper to be told.
+        await trio.sleep(0.05)  # So that the keeper gets the message.
         Path("asked").touch()  # noqa: ASYNC240 - this process has nothing else to do
         await trio.sleep(60)
 
 
 async def with_stopped_output(way: str, folder: str) -> None:
-    """Stop the output of a program that writes in its clean-up, and wait to be killed."""
+    """Stop the output of a program that writes in its clean-up; run until the test kills this."""
     os.chdir(folder)
     program = """
 import os, select, signal, time
@@ -403,7 +403,7 @@ while True:
 
 
 async def with_a_foreign_member(way: str, program: str) -> dict[str, Any]:
-    """End a session that has a member of another user, whom this host may not signal."""
+    """End a session with a member of another user, which this host may not signal."""
     command = f"trap '' HUP; {program} --reuid 0 --regid 0 --clear-groups sleep 60 & sleep 60"
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         session = await supervisor.spawn(["sh", "-c", command])
@@ -446,7 +446,7 @@ time.sleep(60)
 
 
 async def with_a_thief(way: str) -> dict[str, Any]:
-    """Have a member that would take what the keeper and the warden have; then end it politely."""
+    """Run a member that tries to take the keeper's and warden's descriptors; then end it."""
     said = b""
     async with ptykill.open_supervisor(
         containment=choose_spawn(way), plan="HUP@all 30s, KILL"
@@ -463,7 +463,7 @@ async def with_a_thief(way: str) -> dict[str, Any]:
 
 
 async def that_would_be_root(way: str) -> list[object]:
-    """Ask for a leader that is another user's."""
+    """Spawn a leader as another user."""
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         try:
             await supervisor.spawn(["true"], attributes=ptykill.Attributes(uid=0, gid=0))
@@ -473,10 +473,10 @@ async def that_would_be_root(way: str) -> list[object]:
 
 
 async def that_gives_up_its_rights(way: str) -> str:
-    """Become an ordinary user after a session, and spawn; tell whose the next one is."""
+    """Become an ordinary user after a session, and spawn; return the users of the next one."""
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         await (await supervisor.spawn(["true"], cwd="/")).wait()
-        await trio.sleep(0.3)  # The next one's terminal, and keeper, are there, and root's.
+        await trio.sleep(0.3)  # The next terminal and keeper are ready by now, and run as root.
         os.setgroups([])
         os.setresgid(65_534, 65_534, 65_534)
         os.setresuid(65_534, 65_534, 65_534)
@@ -494,7 +494,7 @@ SHOW = "umask; ulimit -Sn; ulimit -Hc; grep NoNewPrivs /proc/self/status; nice"
 
 
 def with_a_poor_keeper(what: str) -> list[str]:
-    """Be a host, with a keeper that lacks something, and no warden; return what it says."""
+    """Act as a host without a warden, whose keeper lacks something; return its messages."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     this, groups = os.pidfd_open(os.getpid()), None
     if what == "a way out":
@@ -533,7 +533,7 @@ def with_a_poor_keeper(what: str) -> list[str]:
 
 
 def lack(what: str) -> None:
-    """Take something away from this process."""
+    """Remove one thing that this process has."""
     match what:
         case "a way out":
             cgroup.Cgroup.remove_process = _refused(errno.EBUSY)  # type: ignore[method-assign]
@@ -546,7 +546,7 @@ def lack(what: str) -> None:
 
 
 def be_of_old() -> None:
-    """Be a Python that was built with glibc 2.17, to run everywhere, as many are."""
+    """Act as a Python that was built with glibc 2.17, as portable builds are."""
     anew = os.posix_spawn
 
     def posix_spawn(*arguments: Any, setsid: bool = False, **options: Any) -> int:  # noqa: ANN401
@@ -562,7 +562,7 @@ def be_of_old() -> None:
 
 
 async def of_a_python_of_old(way: str) -> dict[str, Any]:
-    """End a session, deaf jobs and all; tell how, and how another one ended by itself."""
+    """End a session with deaf jobs, and let another end by itself; return both results."""
     be_of_old()
     async with ptykill.open_supervisor(
         plan="HUP@session 300ms, KILL 5s", containment=choose_spawn(way)
@@ -581,7 +581,7 @@ async def of_a_python_of_old(way: str) -> dict[str, Any]:
 
 
 def _refused(number: int, then: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """Return a function that fails; or, the second time and later, does that."""
+    """Return a function that raises OSError; with ``then`` on its first call only."""
     asked = itertools.count()
 
     def refuse(*arguments: object) -> Any:  # noqa: ANN401 - what it would have returned
@@ -593,7 +593,7 @@ def _refused(number: int, then: Callable[..., Any] | None = None) -> Callable[..
 
 
 def watched(keeper: int) -> list[str]:
-    """Say whether a keeper is busy that has nothing to do."""
+    """Report whether an idle keeper takes processor time."""
     while Path(f"/proc/{keeper}/comm").read_bytes().strip() != NAME:
         time.sleep(0.01)
     before = ticks(keeper)
@@ -608,7 +608,7 @@ def ticks(pid: int) -> int:
 
 
 async def that_becomes_less(way: str, jail: str) -> dict[str, Any]:
-    """Give up this and that when the supervisor is open; tell what a session has, and we have."""
+    """Give up privileges while the supervisor is open; return a session's and our own."""
     said = []
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         for change in (
@@ -624,12 +624,12 @@ async def that_becomes_less(way: str, jail: str) -> dict[str, Any]:
             text = b""
             while more := await session.receive():
                 text += more
-            # In this thread, whose right it is (no_new_privs).
+            # In this thread: no_new_privs belongs to a thread.
             ours = subprocess.check_output(["sh", "-c", SHOW])  # noqa: ASYNC221
             said.append([text.decode().split(), ours.decode().split()])
     before = Rights()
     if os.geteuid() == 0:
-        os.chroot(jail)  # There is nothing in it that could be spawned.
+        os.chroot(jail)  # It has no program that could be spawned.
     return {"said": said, "jailed": not before.unchanged()}
 
 
@@ -644,7 +644,7 @@ def owner(pid: int) -> int:
 
 
 async def with_a_fork(way: str, folder: str) -> None:
-    """Fork, as a host should not: the child has copies of every socket and terminal."""
+    """Fork, which a host should not do: the child has copies of every socket and terminal."""
     os.chdir(folder)
     async with ptykill.open_supervisor(
         plan="HUP@session 500ms, KILL 5s", containment=choose_spawn(way)
@@ -662,7 +662,7 @@ async def with_a_fork(way: str, folder: str) -> None:
 
 
 async def that_forks_and_goes_on(way: str) -> dict[str, Any]:
-    """Hang a session up, and leave the supervisor, while a child lives that was forked before."""
+    """Hang a session up, and close the supervisor, while a child lives that was forked before."""
     async with ptykill.open_supervisor(
         plan="hangup 30s, KILL", containment=choose_spawn(way)
     ) as supervisor:
@@ -688,7 +688,7 @@ def keepers_left() -> list[str]:
 
 
 def that_is_a_subreaper(way: str) -> list[str]:
-    """Open and leave supervisors as process 1 of a container would; return who is left to reap."""
+    """Open and close supervisors as process 1 of a container; return the zombies that are left."""
     syscalls.become_subreaper()
 
     async def main() -> None:
@@ -717,7 +717,7 @@ async def that_closes_everything(way: str, folder: str) -> None:
 async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
     """End a session that has moved this host and others into its cgroup, and a member out of it.
 
-    ``lost`` says who is killed before that: its keeper, and the warden.
+    ``lost`` names what is killed before that: its keeper, and the warden.
     """
     place = cgroup_place.own_cgroup()
     assert place is not None
@@ -766,7 +766,7 @@ async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
 
 
 async def whose_keeper_is_lied_to(way: str, folder: str) -> dict[str, Any]:
-    """End a session that has /proc say that this host's child is the keeper's; root, in private."""
+    """End a session that fakes /proc, so that this host's child seems the keeper's; as root."""
     stranger = subprocess.Popen(["sleep", "60"], process_group=0)  # noqa: ASYNC220 - it is quick
     lie = Path(folder) / "children"
     lie.write_text(f"{stranger.pid} ")
@@ -808,7 +808,7 @@ def arena(way: str, folder: str, how: str, seconds: str, smallest: str) -> dict[
     """Be process 1 of a pid namespace in which a host ends sessions among strangers.
 
     Numbers are few here, so that a stranger soon has the number of one who died. Every stranger
-    writes down its birth, its natural end, and each signal that it gets.
+    logs its start, its natural end, and each signal that it gets.
     """
     os.chdir(folder)
     numbering = Path("/proc/sys/kernel/pid_max")
@@ -828,7 +828,7 @@ def arena(way: str, folder: str, how: str, seconds: str, smallest: str) -> dict[
             stderr=complaints,
         )
     statuses: dict[int, int] = {}
-    # Everybody's orphans are children of process 1, and end within their time.
+    # All orphans are children of process 1, and end within their time.
     with contextlib.suppress(ChildProcessError):
         while True:
             pid, status = os.wait()
@@ -841,7 +841,7 @@ def arena(way: str, folder: str, how: str, seconds: str, smallest: str) -> dict[
         "host": statuses.get(host.pid),
         "complaints": Path("complaints").read_text(),
         "sessions": json.loads(text) if text else None,
-        **read_diaries(),
+        **read_logs(),
     }
 
 
@@ -849,35 +849,35 @@ CHURNERS = 3
 
 
 class Churner:
-    """Starts strangers as fast as possible: plain ones, and daemons whose leader is dead at once.
+    """Starts strangers as fast as possible: plain ones, and daemons whose leader dies at once.
 
-    A daemon's session, and its process group, have the number of one who is dead.
+    A daemon's session, and its process group, have the number of a dead process.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.chance = random.Random(number)
-        self.diary = os.open(f"diary{number}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        self.log = os.open(f"log{number}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         self.name = "churner"
         for each in signal.SIGHUP, signal.SIGCONT, signal.SIGTERM, signal.SIGINT:
             signal.signal(each, lambda number, _: self.write(f"signalled {number}"))
 
     def write(self, what: str) -> None:
-        """Write into the diary, in one piece."""
-        os.write(self.diary, f"{self.number}-{self.name} {what}\n".encode())
+        """Append one line to the log file, in one piece."""
+        os.write(self.log, f"{self.number}-{self.name} {what}\n".encode())
 
     def churn(self, until: float) -> NoReturn:
-        """Keep some strangers alive at any time."""
+        """Keep some strangers alive all the time."""
         children: set[int] = set()
         for number in itertools.count():
             if time.monotonic() > until:
                 break
             daemon = self.chance.random() < 0.5
             self.name = f"{'daemon' if daemon else 'plain'}{number}"
-            self.write("born")
+            self.write("started")
             try:
                 pid = os.fork()
-            except OSError:  # There is no number left.
+            except OSError:  # EAGAIN: no pid is left.
                 self.write("ended")
             else:
                 if pid == 0:
@@ -889,7 +889,7 @@ class Churner:
         os._exit(0)
 
     def reap(self, children: set[int], most: int) -> None:
-        """Wait until no more children than that are left, and take those that are dead anyway."""
+        """Reap dead children; wait until no more than ``most`` are left."""
         while children:
             pid, _ = os.waitpid(-1, 0 if len(children) > most else os.WNOHANG)
             if pid == 0:
@@ -897,7 +897,7 @@ class Churner:
             children.discard(pid)
 
     def be_a_stranger(self, *, daemon: bool) -> NoReturn:
-        """Live for a moment, and write down the end of it, which shows that nobody cut it short."""
+        """Live for a moment, and log the natural end, which shows that no signal came."""
         self.chance.seed(self.name)
         if daemon:
             os.setsid()
@@ -912,26 +912,26 @@ class Churner:
         os._exit(0)
 
 
-def read_diaries() -> dict[str, Any]:
-    """Find the strangers that were signalled, or did not come to their natural end."""
-    born: set[str] = set()
+def read_logs() -> dict[str, Any]:
+    """Return the strangers that were signalled, or did not come to their natural end."""
+    started: set[str] = set()
     alive: set[str] = set()
     signalled = []
     for number in range(CHURNERS):
-        for line in Path(f"diary{number}").read_text().splitlines():
+        for line in Path(f"log{number}").read_text().splitlines():
             name, what, *_ = line.split()
-            if what == "born":
-                born.add(name)
+            if what == "started":
+                started.add(name)
                 alive.add(name)
             elif what == "ended":
                 alive.discard(name)
             else:
                 signalled.append(line)
-    return {"strangers": len(born), "cut_short": sorted(alive), "signalled": signalled}
+    return {"strangers": len(started), "cut_short": sorted(alive), "signalled": signalled}
 
 
 def choose_next_number(number: int) -> None:
-    """Have the next process of our pid namespace get this number, whatever /proc shows."""
+    """Make the kernel give this pid to the next process of our pid namespace, for any /proc."""
     procfs = syscalls.detached_procfs()
     fd = os.open("sys/kernel/ns_last_pid", os.O_WRONLY, dir_fd=procfs)
     os.write(fd, str(number - 1).encode())
@@ -940,28 +940,28 @@ def choose_next_number(number: int) -> None:
 
 
 class Stranger:
-    """A process that is given the number of one who has just died, and notices what it gets.
+    """A process that gets the pid of one that has just died, and logs the signals it gets.
 
     ``kind`` is ``plain``, ``group`` (it leads a process group), ``session`` (a session too), or
     ``daemon``, whose leader with that number is dead while a child of it lives.
     """
 
     def __init__(self, number: int, kind: str) -> None:
-        self.diary = Path(f"stranger{number}")
-        self.diary.touch()
+        self.log = Path(f"stranger{number}")
+        self.log.touch()
         choose_next_number(number)
         pid = os.fork()
         if pid == 0:
             self.live(kind)
         assert pid == number, f"{pid} is not {number}"
-        while "\n" not in self.diary.read_text():
+        while "\n" not in self.log.read_text():
             time.sleep(0.001)
-        self.process = os.pidfd_open(int(self.diary.read_text().split()[0]))
+        self.process = os.pidfd_open(int(self.log.read_text().split()[0]))
         if kind == "daemon":
             die(pid)
 
     def live(self, kind: str) -> NoReturn:
-        """Write down the pid of who lives on, and then every signal."""
+        """Log the pid of the process that lives on, and then every signal."""
         for each in signal.SIGHUP, signal.SIGCONT, signal.SIGUSR1:
             signal.signal(each, lambda number, _: self.write(f"signalled {number}"))
         if kind == "group":
@@ -974,21 +974,21 @@ class Stranger:
         os._exit(0)
 
     def write(self, line: str) -> None:
-        """Write a line into the diary, in one piece."""
-        with self.diary.open("a") as file:
+        """Append one line to the log file, in one piece."""
+        with self.log.open("a") as file:
             file.write(f"{line}\n")
 
     def unharmed(self) -> bool:
-        """Return whether it lives and got no signal; then end it."""
+        """Return whether it lives and has got no signal; then end it."""
         alive = not select.select([self.process], [], [], 0)[0]
-        with contextlib.suppress(ProcessLookupError):  # Dead, and nobody's zombie.
+        with contextlib.suppress(ProcessLookupError):  # Dead and reaped.
             signal.pidfd_send_signal(self.process, signal.SIGKILL)
         os.close(self.process)
-        return alive and "signalled" not in self.diary.read_text()
+        return alive and "signalled" not in self.log.read_text()
 
 
 def die(pid: int) -> None:
-    """Have a process killed and reaped, without letting the event loop run."""
+    """Kill and reap a process, without letting the event loop run."""
     os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
@@ -996,7 +996,7 @@ def die(pid: int) -> None:
         while True:
             os.kill(pid, 0)
             time.sleep(0.001)
-    time.sleep(0.01)  # The number is free a little later than nobody has it.
+    time.sleep(0.01)  # The kernel frees the pid a moment after the reaping.
 
 
 EVERYWHERE = ", ".join(
@@ -1008,7 +1008,7 @@ KINDS = ("plain", "group", "session", "daemon")
 
 
 async def stolen_leaders(way: str, folder: str, how: str) -> dict[str, Any]:
-    """Give strangers the numbers of leaders that others have reaped, before anybody looks."""
+    """Give strangers the pids of leaders that other code has reaped, before ptykill looks."""
     os.chdir(folder)
     if how == "ignored":
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -1018,7 +1018,7 @@ async def stolen_leaders(way: str, folder: str, how: str) -> dict[str, Any]:
     tier = choose_spawn(way)
     async with ptykill.open_supervisor(plan="KILL 100ms", containment=tier) as supervisor:
         sessions = [await supervisor.spawn(["sleep", "60"]) for _ in KINDS]
-        # Longer than any numbering needs to come round, which is not what happens here.
+        # Longer than pids need to go round, which they do not do here.
         await trio.sleep(1.2)
         for session in sessions:
             die(session.pid)
@@ -1035,7 +1035,7 @@ async def stolen_leaders(way: str, folder: str, how: str) -> dict[str, Any]:
 
 
 async def lately_stolen_leaders(folder: str) -> dict[str, bool]:
-    """Give strangers the numbers of leaders after the births since their signals were looked at."""
+    """Give strangers the pids of leaders once ptykill has checked the processes started since."""
     os.chdir(folder)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     strangers: dict[str, Stranger] = {}
@@ -1062,7 +1062,7 @@ async def lately_stolen_leaders(folder: str) -> dict[str, bool]:
 
 
 async def stolen_members(way: str, folder: str, who: str) -> dict[str, Any]:
-    """Give strangers the numbers of members that have been signalled and are to be killed."""
+    """Give strangers the pids of members between their first signal and SIGKILL."""
     os.chdir(folder)
     away = "setsid " if who == "escapee" else ""
     script = f"trap '' HUP USR1; {away}sleep 60 & wait; exec sleep 60"
@@ -1109,14 +1109,14 @@ def descendants(pid: int) -> list[int]:
 
 
 async def be_busy(until: float) -> None:
-    """Keep the event loop from running, so that what happens is seen when it is long over."""
+    """Block the event loop, so that it sees later what happens now."""
     while time.monotonic() < until:
         await trio.sleep(0.1)
-        time.sleep(random.uniform(0, 0.4))  # noqa: ASYNC251 - a host's bad habit
+        time.sleep(random.uniform(0, 0.4))  # noqa: ASYNC251 - a host may block its loop
 
 
 async def among_strangers(way: str, how: str, seconds: str) -> list[dict[str, Any]]:
-    """Spawn and end sessions of several kinds, some of which end by themselves at any moment."""
+    """Spawn and end sessions of several kinds, some of which may end by themselves any time."""
     over = threading.Event()
     thread = threading.Thread(target=reap_everybody, args=(over,))
     if how == "ignored":
@@ -1144,7 +1144,7 @@ async def among_strangers(way: str, how: str, seconds: str) -> list[dict[str, An
             except ptykill.SpawnError as error:
                 if error.errno != errno.EAGAIN:
                     raise
-                await trio.sleep(0.01)  # There is no number left.
+                await trio.sleep(0.01)  # EAGAIN: no pid is left.
                 continue
             await trio.sleep(chance.uniform(0, 0.15))
             verdict = await session.terminate(grace=chance.choice([0.0, 0.01, 0.05]))
@@ -1167,7 +1167,7 @@ async def among_strangers(way: str, how: str, seconds: str) -> list[dict[str, An
     return verdicts
 
 
-# --- hosts that are shown a /proc that is not theirs --------------------------------------------
+# --- hosts with the /proc of another pid namespace ----------------------------------------------
 
 
 PARENTS, CHILDREN = range(1000, 1016), range(2000, 2016)
@@ -1175,7 +1175,7 @@ PARENTS, CHILDREN = range(1000, 1016), range(2000, 2016)
 
 
 def with_families(folder: str, *view: str) -> Any:  # noqa: ANN401 - as `run_host`
-    """Run `among_families` in a view of our /proc, where parents with those numbers have children.
+    """Run `among_families` with our /proc, in which parents with those pids have children.
 
     We are process 1 of a pid namespace.
     """
@@ -1236,7 +1236,7 @@ async def among_families(folder: str) -> dict[str, Any]:
 
 
 def running(argument: str) -> list[int]:
-    """Return who runs in our small pid namespace with that argument, and is no zombie."""
+    """Return the living processes of our small pid namespace that have this argument."""
     procfs = syscalls.detached_procfs()
     found = []
     for pid in range(1, CHILDREN.stop):
@@ -1262,7 +1262,7 @@ time.sleep(60)
 
 
 async def with_unreadable_members(way: str) -> list[dict[str, Any]]:
-    """End sessions with a member of which /proc tells nothing."""
+    """End sessions with a member that /proc hides."""
     verdicts = []
     async with ptykill.open_supervisor(
         plan="HUP@session 50ms, KILL 5s", containment=choose_spawn(way)
@@ -1287,7 +1287,7 @@ out since that they are not looked at one by one (`LinuxTable`)."""
 
 
 async def hidden_orphan(supervisor: Supervisor) -> ptykill.Session:
-    """Spawn it, and wait until it is as it is described."""
+    """Spawn a session with such a member, and wait until it is in that state."""
     session = await supervisor.spawn(["sh", "-c", HIDDEN_ORPHAN])
     said = b""
     with trio.fail_after(30):
@@ -1297,7 +1297,7 @@ async def hidden_orphan(supervisor: Supervisor) -> ptykill.Session:
 
 
 async def with_a_hidden_orphan() -> dict[str, Any]:
-    """End a session whose one member besides the leader is hidden, in the session containment."""
+    """End a session whose only member besides the leader is hidden, in the session tier."""
     async with ptykill.open_supervisor(
         plan="HUP@session 50ms, KILL 10s", containment="session"
     ) as supervisor:
@@ -1306,7 +1306,7 @@ async def with_a_hidden_orphan() -> dict[str, Any]:
 
 
 async def allowed_no_descriptor(way: str) -> list[Any]:
-    """End a session that can't be asked to, while this process's limit of descriptors is 0."""
+    """End a session that ignores signals, while this process's limit of descriptors is 0."""
     script = "trap '' HUP; setsid -f sleep 60; sleep 60 & echo up; wait; sleep 60"
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with ptykill.open_supervisor(
@@ -1314,7 +1314,9 @@ async def allowed_no_descriptor(way: str) -> list[Any]:
     ) as supervisor:
         session = await supervisor.spawn(["sh", "-c", script])
         await session.receive()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))  # As its session may.
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (0, limits[1])
+        )  # A session of the same user may do the same.
         try:
             verdict = await session.terminate()
         finally:
@@ -1323,7 +1325,7 @@ async def allowed_no_descriptor(way: str) -> list[Any]:
 
 
 async def with_a_clock_beside(asked_at_once: str) -> dict[str, Any]:
-    """End sessions where processes are hidden, and note how long nobody else could run."""
+    """End sessions where processes are hidden; measure how long the event loop is blocked."""
     session_containment._PROBED_AT_ONCE = int(asked_at_once or session_containment._PROBED_AT_ONCE)
     longest = 0.0
     verdicts = []
@@ -1343,13 +1345,13 @@ async def with_a_clock_beside(asked_at_once: str) -> dict[str, Any]:
     ) as supervisor:
         session = await supervisor.spawn(["sh", "-c", "sleep 60 & sleep 60 & echo up; wait"])
         await session.receive()
-        # It is not among the first numbers that are asked about, if those are few.
+        # Its pid is not among the first that are checked, if those are few.
         for each in session, await hidden_orphan(supervisor):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(beat)
                 verdicts.append(summary(await each.terminate()))
                 nursery.cancel_scope.cancel()
-    # Looked for here: with this program all of its pid namespace dies.
+    # Checked here: when this program exits, its whole pid namespace dies.
     with trio.move_on_after(10):
         while left := [pid for pid in range(1, 5000) if session_of(pid) == each.pid]:  # noqa: ASYNC110
             await trio.sleep(0.01)  # A zombie, until process 1 reaps it.
@@ -1357,7 +1359,7 @@ async def with_a_clock_beside(asked_at_once: str) -> dict[str, Any]:
 
 
 async def asked_for_its_tier() -> dict[str, Any]:
-    """Say what auto takes, what the doctor says that it takes, and the reasons."""
+    """Return the tier that auto takes, the one that the doctor reports, and the reasons."""
     try:
         async with ptykill.open_supervisor() as supervisor:
             taken, reason = supervisor.containment, ""
@@ -1377,7 +1379,7 @@ async def asked_for_its_tier() -> dict[str, Any]:
 
 
 async def whose_children_are_elsewhere(way: str) -> list[Any]:
-    """Have children in another pid namespace than our own (pid_namespaces(7), unshare(2))."""
+    """Start children in another pid namespace than our own (pid_namespaces(7), unshare(2))."""
     answers: list[Any] = []
     if ctypes.CDLL(None).unshare(0x20000000):  # CLONE_NEWPID
         return ["no namespace"]
@@ -1394,7 +1396,7 @@ async def whose_children_are_elsewhere(way: str) -> list[Any]:
 
 
 async def whose_proc_is_covered(way: str) -> dict[str, Any]:
-    """Have something mounted over /proc while a session runs, and spawn and end sessions."""
+    """Mount over /proc while a session runs, and spawn and end sessions."""
     async with ptykill.open_supervisor(
         plan="HUP@session 50ms, KILL 5s", containment=choose_spawn(way)
     ) as supervisor:
@@ -1410,7 +1412,7 @@ async def whose_proc_is_covered(way: str) -> dict[str, Any]:
 
 
 async def with_a_bare_dev(way: str) -> list[Any]:
-    """Spawn where /dev lacks what spawns use; say what the terminal was, and what failed."""
+    """Spawn where /dev lacks files; return the terminal's name, and the errors."""
     answers: list[Any] = []
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         for command in (

@@ -1,4 +1,4 @@
-"""What the host does, or lacks, can't keep its sessions from ending."""
+"""Sessions are ended whatever the host does, or lacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST_NUMBERS = "400"
 
 
 def test_without_descriptors(spawning: str) -> None:
-    """With no descriptor to be had a spawn fails cleanly, and sessions are ended all the same."""
+    """Without descriptors a spawn fails cleanly, and sessions are ended all the same."""
     answer = run_host("without_descriptors", spawning)
     assert answer["refused"]
     for _, number, _, code in answer["refused"]:
@@ -36,12 +36,12 @@ def test_without_descriptors(spawning: str) -> None:
 
 
 def test_at_the_limit(spawning: str) -> None:
-    """What ended sessions hold for a moment is there for the next one."""
+    """A spawn gets the descriptors that ended sessions still hold for a moment."""
     assert run_host("at_the_limit", spawning) == 20
 
 
 def test_with_few_descriptors(mark: str) -> None:
-    """Children that can't all be held are ended in turns, while their parent still shows them."""
+    """Children without a pidfd are ended a few at a time, while their parent lives."""
     verdict = run_host("with_few_descriptors")
     assert (verdict["outcome"], verdict["empty"]) == ("killed", True)
     assert processes.left(mark, 0.0) == []
@@ -49,7 +49,7 @@ def test_with_few_descriptors(mark: str) -> None:
 
 @pytest.mark.parametrize("spawning", ["native", "keeper"], indirect=True)
 def test_without_processes(spawning: str, unprivileged: tuple[str, ...]) -> None:
-    """With no process and no thread to be had a spawn fails cleanly, and sessions are ended."""
+    """If no process or thread can be started, a spawn fails cleanly, and sessions are ended."""
     answer = run_host("without_processes", spawning, wrapper=unprivileged)
     assert answer["limited"]
     assert answer["refused"] == [errno.EAGAIN, "SPAWN_FAILED", 500]
@@ -59,7 +59,7 @@ def test_without_processes(spawning: str, unprivileged: tuple[str, ...]) -> None
 
 
 def test_interrupted(tier: str) -> None:
-    """Ctrl-C on the host, at whatever moment, ends its sessions and is raised as it is."""
+    """Ctrl-C on the host, at any moment, ends its sessions and is raised as it is."""
     answer = run_host("interrupted", tier)
     assert answer["raised"] == ["KeyboardInterrupt"] * 20
     assert answer["left"] == []
@@ -72,7 +72,7 @@ LOST = [(None, 1), (3, None), (None, 9), (4, None), (4, None), (None, 9)]
 
 @pytest.mark.parametrize("how", ["ignored", "reaped"])
 def test_lost_children(mark: str, how: str) -> None:
-    """A host that throws its children's statuses away hears so, and never that nothing is left."""
+    """If a host discards its children's statuses, the verdict has the caveat, and is not wrong."""
     verdicts = run_host("whose_children_are_lost", "session", how)
     for verdict, status in zip(verdicts, LOST, strict=True):
         if how == "ignored" or verdict["status"] is None:
@@ -80,7 +80,7 @@ def test_lost_children(mark: str, how: str) -> None:
             assert "REAPED_BY_OTHERS" in verdict["caveats"]
         else:
             assert tuple(verdict["status"]) == status
-    # Those whose leader was there when the end was asked for are known for certain.
+    # Sessions whose leader was not reaped before the request are certain to be empty.
     assert all(verdict["empty"] for verdict in verdicts[:3])
     left = {each.session for each in processes.marked(mark)}
     assert not left & {verdict["pid"] for verdict in verdicts if verdict["empty"]}
@@ -90,7 +90,7 @@ def test_lost_children(mark: str, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["ignored", "reaped"])
 def test_no_children_to_lose(mark: str, how: str) -> None:
-    """With keepers the sessions are no children of the host's, and nothing can be lost."""
+    """With keepers the leaders are not the host's children, so it can't lose a status."""
     verdicts = run_host("whose_children_are_lost", "keeper", how)
     assert [tuple(verdict["status"]) for verdict in verdicts] == LOST
     assert all(verdict["empty"] and verdict["caveats"] == [] for verdict in verdicts)
@@ -99,7 +99,7 @@ def test_no_children_to_lose(mark: str, how: str) -> None:
 
 @pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 def test_a_fork_holds_nothing_open(mark: str, tier: str) -> None:
-    """A forked child has copies of terminals and sockets; they are closed all the same."""
+    """A forked child closes its copies of terminals and sockets."""
     answer = run_host("that_forks_and_goes_on", tier)
     assert (answer["outcome"], answer["status"]) == ("graceful", [None, 1])
     assert answer["left"] == []
@@ -107,7 +107,7 @@ def test_a_fork_holds_nothing_open(mark: str, tier: str) -> None:
 
 
 def test_what_is_given_up_is_not_handed_on(tier: str, tmp_path: Path) -> None:
-    """A session has the limits and the like of its host as they are when it is spawned."""
+    """A session has the limits and privileges of its host at the moment of the spawn."""
     answer = run_host("that_becomes_less", tier, str(tmp_path))
     for theirs, ours in answer["said"]:
         assert theirs == ours
@@ -115,26 +115,26 @@ def test_what_is_given_up_is_not_handed_on(tier: str, tmp_path: Path) -> None:
         assert answer["jailed"], "a host in a jail has what it had outside"
 
 
-def test_a_keeper_that_can_not_tell_of_a_birth(mark: str) -> None:
-    """Where the leader can't be told by a descriptor, it is killed, and then there is no birth."""
+def test_a_keeper_without_a_pidfd_of_its_leader(mark: str) -> None:
+    """If it can't open the leader's pidfd, it kills the leader, and the spawn fails."""
     assert run_host("with_a_poor_keeper", "descriptors") == ["failed", "gone"]
     assert processes.left(mark) == []
 
 
-def test_a_keeper_that_can_not_rehearse(mark: str) -> None:
-    """It waits all the same, asleep, and bears when it is asked."""
+def test_a_keeper_that_can_not_warm_up(mark: str) -> None:
+    """It still waits, without processor time, and starts a leader when it gets an order."""
     assert run_host("with_a_poor_keeper", "a rehearsal") == ["started", "empty", "gone"]
     assert processes.left(mark) == []
 
 
 def test_a_keeper_of_a_python_that_was_built_to_run_everywhere(mark: str) -> None:
-    """It lacks what was not everywhere when it was built, and bears all the same."""
+    """It lacks the newer functions of the C library, and starts a leader all the same."""
     assert run_host("with_a_poor_keeper", "what is new") == ["started", "empty", "gone"]
     assert processes.left(mark) == []
 
 
 def test_a_python_that_was_built_to_run_everywhere(tier: str, mark: str) -> None:
-    """Its host has the same containment as any other, and it holds."""
+    """Its host has the same containment as any other, and ends all members."""
     assert run_host("of_a_python_of_old", tier) == {
         "containment": tier,
         "empty": True,
@@ -146,19 +146,19 @@ def test_a_python_that_was_built_to_run_everywhere(tier: str, mark: str) -> None
 
 @pytest.mark.parametrize("tier", ["cgroup"], indirect=True)
 def test_a_keeper_that_can_not_leave_its_cgroup(tier: str) -> None:
-    """It stays, and the session does not notice."""
+    """It stays there, and the session is not affected."""
     assert run_host("with_a_poor_keeper", "a way out") == ["started", "empty", "gone"]
 
 
 @pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 def test_a_host_that_nobody_reaps_for(tier: str) -> None:
-    """A host that gets the orphans of others, as process 1 does, gets none of ours."""
+    """A host that inherits orphans, as process 1 does, gets none of ptykill's."""
     assert run_host("that_is_a_subreaper", tier) == []
 
 
 @functools.cache
 def namespace() -> tuple[str, ...]:
-    """Return what runs a program as process 1 of a pid namespace; nothing if that can't be."""
+    """Return the command prefix that runs a program as process 1 of a pid namespace, or none."""
     for options in ("-pf",), ("-Urpf",):
         wrapper = ("unshare", *options, "--mount-proc", "--kill-child")
         probe = [*wrapper, sys.executable, "-c", ""]
@@ -171,14 +171,14 @@ def namespace() -> tuple[str, ...]:
 
 
 def numbers() -> str:
-    """Return the size of the numbering to ask for; before Linux 6.14 it was the whole machine's."""
+    """Return the pid_max to set; before Linux 6.14 it was the whole machine's."""
     major, minor = (int(part) for part in platform.release().split("-")[0].split(".")[:2])
     return LEAST_NUMBERS if (major, minor) >= (6, 14) and os.geteuid() == 0 else "0"
 
 
 @pytest.mark.parametrize("how", ["unaware", "ignored", "reaped"])
 def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str, tier: str) -> None:
-    """However fast numbers are given out again, no signal ever reaches a stranger."""
+    """However fast the kernel reuses pids, no signal ever reaches a stranger."""
     wrapper = namespace()
     if not wrapper:
         pytest.skip("no pid namespace can be made here")
@@ -202,10 +202,10 @@ def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str, tier: 
 
 
 def run_in_namespace(name: str, *arguments: str) -> Any:  # noqa: ANN401 - as `run_host`
-    """Run a host in a pid namespace in which numbers can be given out as we like."""
+    """Run a host in a pid namespace in which the test chooses the next pid."""
     if not namespace():
         pytest.skip("no pid namespace can be made here")
-    # Process 1 is a shell, which reaps what is left to it.
+    # Process 1 is a shell, which reaps the orphans.
     shell = ("sh", "-c", '[ -w /proc/sys/kernel/ns_last_pid ] || exit 77; "$@"; exit $?', "sh")
     try:
         return run_host(name, *arguments, wrapper=(*namespace(), *shell))
@@ -217,7 +217,7 @@ def run_in_namespace(name: str, *arguments: str) -> Any:  # noqa: ANN401 - as `r
 
 @pytest.mark.parametrize("how", ["ignored", "reaped", "reaped, on an older kernel"])
 def test_strangers_with_the_numbers_of_leaders(tmp_path: Path, how: str) -> None:
-    """A stranger that got the number of a leader reaped by others is never signalled."""
+    """A stranger with the pid of a leader that other code has reaped gets no signal."""
     verdicts = run_in_namespace("stolen_leaders", "session", str(tmp_path), how)
     assert {kind: verdict["unharmed"] for kind, verdict in verdicts.items()} == UNHARMED
     for verdict in verdicts.values():
@@ -226,12 +226,12 @@ def test_strangers_with_the_numbers_of_leaders(tmp_path: Path, how: str) -> None
 
 
 def test_strangers_that_come_late(tmp_path: Path) -> None:
-    """Nor is one that got the number when it seemed that the session had been alone."""
+    """Nor does one that got the pid after ptykill had checked the processes started since."""
     assert run_in_namespace("lately_stolen_leaders", str(tmp_path)) == UNHARMED
 
 
 def test_strangers_with_the_numbers_of_kept_leaders(tmp_path: Path) -> None:
-    """A stranger that got the number of a leader, dead before anybody looked, is not signalled."""
+    """A stranger with the pid of a leader that was dead before the first look gets no signal."""
     verdicts = run_in_namespace("stolen_leaders", "keeper", str(tmp_path), "")
     assert {kind: verdict["unharmed"] for kind, verdict in verdicts.items()} == UNHARMED
     for verdict in verdicts.values():
@@ -241,7 +241,7 @@ def test_strangers_with_the_numbers_of_kept_leaders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("who", ["member", "escapee"])
 def test_strangers_with_the_numbers_of_members(tmp_path: Path, who: str, tier: str) -> None:
-    """A stranger that got the number of a member is never signalled, and the session is ended."""
+    """A stranger with the pid of a member gets no signal, and the session is ended."""
     if tier == "cgroup":
         pytest.skip("as the keeper's")
     verdicts = run_in_namespace("stolen_members", tier, str(tmp_path), who)
@@ -253,6 +253,6 @@ def test_strangers_with_the_numbers_of_members(tmp_path: Path, who: str, tier: s
 
 @pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 def test_a_limit_of_no_descriptors(mark: str, tier: str) -> None:
-    """poll(2) refuses then to look at any, and sessions are ended all the same."""
+    """poll(2) fails then with any descriptor, and sessions are ended all the same."""
     assert run_host("allowed_no_descriptor", tier) == [True, "killed", False]
     assert processes.left(mark) == []

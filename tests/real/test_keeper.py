@@ -1,4 +1,4 @@
-"""The keeper, the warden and their sockets may fail as well: the session is ended all the same."""
+"""The keeper, the warden or their sockets fail: the session is ended all the same."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def wardens() -> list[int]:
 
 
 def lives(pid: int) -> bool:
-    """Return whether a process is there, and no zombie."""
+    """Return whether a process lives, and is not a zombie."""
     process = processes.look_up(pid)
     return process is not None and process.alive
 
 
 def until_now(condition: Callable[[], object]) -> None:
-    """Wait, and keep the event loop from doing anything meanwhile."""
+    """Wait, and block the event loop meanwhile."""
     limit = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < limit
@@ -91,12 +91,12 @@ def until_now(condition: Callable[[], object]) -> None:
 
 
 async def all_gone(running: RunningProgram) -> None:
-    """Wait until nobody with the session's mark lives: who kills is not always who tells."""
+    """Wait until no process with the mark lives: the verdict may come from another process."""
     await until(lambda: running.marked() == [], "the members to be gone")
 
 
 def check_lost(verdict: Verdict, tier: str) -> None:
-    """A verdict on a session whose keeper was killed says so, and is proven by the warden."""
+    """Check that a verdict has the caveat of a lost keeper, and the warden's proof."""
     assert verdict.empty
     if (
         tier == "keeper"
@@ -107,7 +107,7 @@ def check_lost(verdict: Verdict, tier: str) -> None:
 
 
 def check_unproven(verdict: Verdict, tier: str) -> None:
-    """A verdict that nobody can prove says so, and does not say that the session is empty."""
+    """Check that a verdict without proof has the caveat, and is not empty."""
     assert not verdict.empty
     assert verdict.outcome is Outcome.UNPROVEN
     assert verdict.survivors == ()
@@ -123,7 +123,7 @@ HELPED = python(
         wait_for("go")
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         helper = fork(lambda: wait_for("done"))
-        touch("born")
+        touch("started")
         if os.waitpid(helper, 0)[1] == 0:
             cleaned()
         os._exit(9)
@@ -138,20 +138,20 @@ HELPED = python(
 )
 
 
-async def test_those_born_while_others_are_signalled(
+async def test_members_started_while_others_are_signalled(
     supervisor: Supervisor, tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A helper that is born in the midst of the walk through the members is not hung up."""
+    """A helper that starts during the walk through the members gets no SIGHUP."""
     del tier
     running = await start(supervisor, HELPED, tmp_path)
 
     def slowly(root: Pidfd) -> Iterator[Pidfd]:
         yield from members(root)
-        if not running.has("born"):
+        if not running.has("started"):
             running.tell("go")
-            while not running.has("born"):
+            while not running.has("started"):
                 time.sleep(0.001)
-            yield from members(root)  # As if that one walk had come by the helper only now.
+            yield from members(root)  # As if this walk had reached the helper only now.
             running.tell("done")
 
     monkeypatch.setattr("ptykill.system.containment.live_keeper.members", slowly)
@@ -162,7 +162,7 @@ async def test_those_born_while_others_are_signalled(
 
 
 async def test_a_keeper_that_is_killed(supervisor: Supervisor, tmp_path: Path, tier: str) -> None:
-    """Its death ends the session soon, those that had escaped too, and the verdict says so."""
+    """Its death soon ends the session, escapees too, and the verdict has the caveat."""
     running = await start(supervisor, ESCAPEES, tmp_path)
     os.kill(keeper_of(running), signal.SIGKILL)
     with trio.fail_after(TIMEOUT):
@@ -176,7 +176,7 @@ async def test_a_keeper_that_is_killed(supervisor: Supervisor, tmp_path: Path, t
 async def test_a_keeper_that_is_killed_during_the_grace(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
-    """Whoever waits for the verdict gets it, long before the grace would be over."""
+    """A caller that waits for the verdict gets it long before the end of the grace."""
     running = await start(supervisor, ESCAPEES, tmp_path)
     async with trio.open_nursery() as nursery:
         verdicts: list[Verdict] = []
@@ -196,7 +196,7 @@ async def test_a_keeper_that_is_killed_during_the_grace(
 async def test_a_keeper_and_its_warden_killed(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
-    """What the process table shows, or the cgroup holds, is killed; but nothing is proven."""
+    """The members in the process table, or in the cgroup, are killed; but nothing is proved."""
     program = find("deaf member of a polite leader")
     running = await start(supervisor, program, tmp_path)
     keeper = keeper_of(running)
@@ -214,7 +214,7 @@ async def test_a_keeper_and_its_warden_killed(
 async def test_escapees_of_a_lost_keeper_are_in_the_cgroup(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
-    """The kernel knows the members of a cgroup even when nobody else is left to know them."""
+    """The kernel lists the members of a cgroup, also without a keeper."""
     if tier != "cgroup":
         pytest.skip("only a cgroup knows")
     running = await start(supervisor, ESCAPEES, tmp_path)
@@ -231,7 +231,7 @@ async def test_escapees_of_a_lost_keeper_are_in_the_cgroup(
 async def test_a_keeper_that_is_stopped(
     supervisor: Supervisor, tmp_path: Path, program: str
 ) -> None:
-    """It is made to go on when its session is to end."""
+    """It gets SIGCONT when its session is to end."""
     expected = find(program)
     running = await start(supervisor, expected, tmp_path)
     os.kill(keeper_of(running), signal.SIGSTOP)
@@ -246,7 +246,7 @@ async def test_a_keeper_that_is_stopped(
 
 
 async def test_a_full_socket(supervisor: Supervisor, tmp_path: Path) -> None:
-    """What a stopped keeper has no room to be told, it does not need to be told."""
+    """The host does without a stopped keeper whose socket is full."""
     running = await start(supervisor, ESCAPEES, tmp_path)
     keeper = keeper_of(running)
     os.kill(keeper, signal.SIGSTOP)
@@ -260,7 +260,7 @@ async def test_a_full_socket(supervisor: Supervisor, tmp_path: Path) -> None:
 
 
 async def test_a_warden_that_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
-    """Its sessions do not notice, and the next one has a new warden."""
+    """Its sessions are not affected, and the next one has a new warden."""
     first = await start(supervisor, find("polite"), tmp_path)
     old = warden()
     os.kill(old, signal.SIGKILL)
@@ -274,7 +274,7 @@ async def test_a_warden_that_is_killed(supervisor: Supervisor, tmp_path: Path) -
 
 
 async def test_a_warden_that_is_stopped(supervisor: Supervisor, tmp_path: Path) -> None:
-    """It is made to go on when it is needed, and when it is to end."""
+    """It gets SIGCONT when it is needed, and when it has to exit."""
     pid = warden()
     os.kill(pid, signal.SIGSTOP)
     for _ in range(3):
@@ -283,10 +283,10 @@ async def test_a_warden_that_is_stopped(supervisor: Supervisor, tmp_path: Path) 
         assert (await running.session.terminate(grace=TIMEOUT)).empty
 
 
-async def test_a_stopped_warden_is_asked_to_leave(
+async def test_a_stopped_warden_exits_with_its_supervisor(
     tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is made to go on, so it leaves by itself, and at once."""
+    """It gets SIGCONT, and exits by itself, and at once."""
     monkeypatch.setattr("ptykill.system.containment.warden_client._END_TIMEOUT", TIMEOUT)
     sent: list[tuple[int, int]] = []
     send = Pidfd.send
@@ -305,7 +305,7 @@ async def test_a_stopped_warden_is_asked_to_leave(
 
 
 async def test_a_warden_leaves_no_orphans(tmp_path: Path, tier: str) -> None:
-    """If its keeper was killed just now, nobody else will kill what had escaped."""
+    """If its keeper was killed just now, only the warden can kill the escapees."""
     async with ptykill.open_supervisor(
         containment=tier, plan="KILL 15s", leftovers="kill"
     ) as supervisor:
@@ -316,8 +316,8 @@ async def test_a_warden_leaves_no_orphans(tmp_path: Path, tier: str) -> None:
     await all_gone(running)
 
 
-async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The keeper that is kept warm may be dead when it is wanted: another one is taken."""
+async def test_an_idle_keeper_that_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+    """The idle keeper may be dead when it is needed: the spawn takes another."""
     for _ in range(3):
         await until(idle, "a warm keeper")
         pid = idle()
@@ -328,19 +328,19 @@ async def test_what_waits_is_killed(supervisor: Supervisor, tmp_path: Path) -> N
 
 
 async def test_a_rehearsal_leaves_nothing(supervisor: Supervisor) -> None:
-    """The keeper that is kept warm has no descriptor that it needs no more."""
+    """The idle keeper has closed the descriptors of its warm-up."""
     await until(idle, "a warm keeper")
     held = [each for each in held_by(idle()) if each != os.devnull]
     assert len(held) == 5 + (supervisor.containment == "cgroup"), held
 
 
 def held_by(pid: int | None) -> list[str]:
-    """Return what a process has open."""
+    """Return the targets of a process's descriptors."""
     return [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
 
 
-async def test_what_waits_is_stopped(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The keeper that is kept warm may be stopped when it is wanted: it is made to go on."""
+async def test_an_idle_keeper_that_is_stopped(supervisor: Supervisor, tmp_path: Path) -> None:
+    """The idle keeper may be stopped when it is needed: it gets SIGCONT."""
     for _ in range(3):
         await until(idle, "a warm keeper")
         os.kill(idle() or 0, signal.SIGSTOP)
@@ -351,13 +351,13 @@ async def test_what_waits_is_stopped(supervisor: Supervisor, tmp_path: Path) -> 
 
 SEIZE, INTERRUPT = (0x4206, 0), (0x4207, 0)
 SEIZE_FOR_VFORK, SEIZE_AFTER_VFORK = (0x4206, 4), (0x4206, 32)
-"""Requests of ptrace(2), and their options: to stop who calls vfork(2), and its child, then; or to
-stop it when its child has executed a program, and runs."""
+"""Requests of ptrace(2), and their options: to stop a caller of vfork(2), and its child, then; or
+to stop it when its child has executed a program, and runs."""
 
 
 @contextlib.contextmanager
 def held_up(pid: int, *requests: tuple[int, int]) -> Iterator[None]:
-    """Trace a process, and stop it so that SIGCONT does not help: now, or when it bears."""
+    """Trace a process, and stop it so that SIGCONT has no effect: now, or in a vfork(2)."""
     code = f"""
 import ctypes, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -379,69 +379,71 @@ sys.stdin.read()
             tracer.kill()
 
 
-async def test_what_waits_is_held_up(supervisor: Supervisor, tmp_path: Path) -> None:
-    """If it can't be made to go on, another one is taken, and nobody is born of this one."""
+async def test_an_idle_keeper_that_a_tracer_stops(supervisor: Supervisor, tmp_path: Path) -> None:
+    """If SIGCONT does not help, the spawn takes another, and this one starts no process."""
     await until(idle, "a warm keeper")
     pid = idle() or 0
     with held_up(pid), trio.fail_after(TIMEOUT):
-        session = await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
+        session = await supervisor.spawn(["sh", "-c", "echo run >> runs"], cwd=tmp_path)
     await session.wait()
-    assert (tmp_path / "births").read_text() == "born\n"
+    assert (tmp_path / "runs").read_text() == "run\n"
     await until(lambda: not cgroups_of(pid), "its cgroup to be removed")
 
 
 def cgroups_of(keeper: int) -> list[str]:
-    """Return the cgroups that were made by a process of that number."""
+    """Return the cgroups that a process with this pid has made."""
     folder = cgroup_place.own_cgroup()
     found = [] if folder is None else Path(folder).glob(f"ptykill-*-{keeper}-*")
     return [path.name for path in found]
 
 
-async def test_who_is_held_up_in_a_birth(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The spawn fails, in time, since the command may have run; and nobody is left of it."""
+async def test_a_keeper_that_a_tracer_stops_in_a_spawn(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """The spawn fails in time, since the command may have run, and leaves no process."""
     await until(idle, "a warm keeper")
     pid = idle() or 0
     with held_up(pid, SEIZE_FOR_VFORK), trio.fail_after(TIMEOUT):
         with pytest.raises(ptykill.SpawnError) as caught:
-            await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
+            await supervisor.spawn(["sh", "-c", "echo run >> runs"], cwd=tmp_path)
         assert caught.value.errno == errno.ETIMEDOUT
     await until(lambda: not alive(pid), "its end")
     assert supervisor.sessions == ()
     session = await supervisor.spawn(["true"], cwd=tmp_path)
     assert (await session.wait()).empty
-    assert not (tmp_path / "births").exists()
+    assert not (tmp_path / "runs").exists()
     await until(lambda: not cgroups_of(pid), "its cgroup to be removed")
 
 
-async def test_a_keeper_that_is_killed_in_a_birth(
+async def test_a_keeper_that_is_killed_in_a_spawn(
     supervisor: Supervisor, tmp_path: Path, mark: str
 ) -> None:
-    """The command is not run again, the spawn says that it failed, and nothing is left of it."""
+    """The spawn fails, does not run the command again, and leaves no process."""
     await until(idle, "a warm keeper")
     pid = idle() or 0
-    births = tmp_path / "births"
+    runs = tmp_path / "runs"
 
     async def kill() -> None:
-        await until(births.exists, "the birth")
+        await until(runs.exists, "the start of the command")
         os.kill(pid, signal.SIGKILL)
 
     with held_up(pid, SEIZE_AFTER_VFORK), trio.fail_after(TIMEOUT):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kill)
             with pytest.raises(ptykill.SpawnError) as caught:
-                await supervisor.spawn(["sh", "-c", "echo born >> births; sleep 60"], cwd=tmp_path)
+                await supervisor.spawn(["sh", "-c", "echo run >> runs; sleep 60"], cwd=tmp_path)
     assert caught.value.stage == "keeper"
-    assert births.read_text() == "born\n"
+    assert runs.read_text() == "run\n"
     assert not [name for name in processes.names(processes.marked(mark)) if "sleep" in name]
     assert supervisor.sessions == ()
     session = await supervisor.spawn(["true"], cwd=tmp_path)
     assert (await session.wait()).empty
 
 
-async def test_a_keeper_that_is_killed_before_a_birth(
+async def test_a_keeper_that_is_killed_before_a_spawn(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    """An order that it has not read is given to another one."""
+    """Another keeper gets the order that this one has not read."""
     await until(idle, "a warm keeper")
     pid = idle() or 0
     with held_up(pid), trio.fail_after(TIMEOUT):
@@ -452,15 +454,15 @@ async def test_a_keeper_that_is_killed_before_a_birth(
                 os.kill(pid, signal.SIGKILL)
 
             nursery.start_soon(kill)
-            session = await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
+            session = await supervisor.spawn(["sh", "-c", "echo run >> runs"], cwd=tmp_path)
     assert (await session.wait()).empty
-    assert (tmp_path / "births").read_text() == "born\n"
+    assert (tmp_path / "runs").read_text() == "run\n"
 
 
 async def test_keepers_that_are_killed_in_a_row(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A spawn goes on until it finds one that lives."""
+    """A spawn tries until it finds a keeper that lives."""
     send_order = KeeperHandle.send_order
     killed: list[int] = []
 
@@ -475,16 +477,16 @@ async def test_keepers_that_are_killed_in_a_row(
 
     monkeypatch.setattr(KeeperHandle, "send_order", send_to_the_dead)
     await until(idle, "a warm keeper")
-    session = await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
+    session = await supervisor.spawn(["sh", "-c", "echo run >> runs"], cwd=tmp_path)
     assert len(killed) >= 5
     assert (await session.wait()).empty
-    assert (tmp_path / "births").read_text() == "born\n"
+    assert (tmp_path / "runs").read_text() == "run\n"
 
 
 async def test_wardens_that_are_killed_in_a_row(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A spawn goes on until it has one that lives."""
+    """A spawn tries until it has a warden that lives."""
     started: list[int] = []
 
     def start_and_kill(what: str, *fds: int) -> int:
@@ -502,39 +504,41 @@ async def test_wardens_that_are_killed_in_a_row(
 
 
 def keepers() -> list[int]:
-    """Return the pids of all keepers below this process, be they ready or not."""
+    """Return the pids of all keepers below this process, idle or not."""
     return [each.pid for pid in wardens() for each in processes.descendants(pid)]
 
 
-async def test_what_is_held_up_is_called_off(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A spawn that is cancelled ends soon, and leaves nothing, whatever its keeper does."""
+async def test_a_cancelled_spawn_with_a_stopped_keeper(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """A cancelled spawn ends soon, and leaves no process, whatever its keeper does."""
     await until(idle, "a warm keeper")
     pid = idle() or 0
     with held_up(pid):
         asked = trio.current_time()
-        with trio.move_on_after(0.3) as patience:
-            await supervisor.spawn(["sh", "-c", "echo born >> births"], cwd=tmp_path)
-        assert patience.cancelled_caught
+        with trio.move_on_after(0.3) as limit:
+            await supervisor.spawn(["sh", "-c", "echo run >> runs"], cwd=tmp_path)
+        assert limit.cancelled_caught
         assert trio.current_time() - asked < SLACK
     assert supervisor.sessions == ()
     session = await supervisor.spawn(["true"], cwd=tmp_path)
     assert (await session.wait()).empty
-    assert not (tmp_path / "births").exists()
+    assert not (tmp_path / "runs").exists()
     await until(lambda: not cgroups_of(pid), "its cgroup to be removed")
 
 
 def idle() -> int | None:
-    """Return the pid of the keeper that is kept warm; None if there is none."""
+    """Return the pid of the idle keeper; None if there is none."""
     for keeper in processes.descendants(warden()):
         if keeper.name == "ptykill-keeper" and not processes.descendants(keeper.pid):
             return keeper.pid
     return None
 
 
-async def test_our_own_processes_ignore_what_is_for_the_host(
+async def test_helper_processes_ignore_signals_for_the_host(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    """Signals that a terminal or a service manager sends to all of a host do not end a keeper."""
+    """A terminal's, or a service manager's, signals to all of a host do not end a keeper."""
     running = await start(supervisor, find("polite"), tmp_path)
     for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1:
         for pid in warden(), keeper_of(running):
@@ -545,7 +549,7 @@ async def test_our_own_processes_ignore_what_is_for_the_host(
 
 
 async def test_the_spared_keep_their_keeper(supervisor: Supervisor, tmp_path: Path) -> None:
-    """What a leader leaves behind may be left alone; its keeper stays for as long as it lives."""
+    """With the policy spare, leftovers run on, and their keeper lives as long as they do."""
     running = await start(
         supervisor, find("leaves a deaf child"), tmp_path, leftovers=ptykill.Leftovers.SPARE
     )
@@ -564,7 +568,7 @@ async def test_the_spared_keep_their_keeper(supervisor: Supervisor, tmp_path: Pa
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process is there and not dead."""
+    """Return whether a process exists and is not dead."""
     process = processes.look_up(pid)
     return process is not None and process.alive
 
@@ -575,7 +579,7 @@ async def test_the_death_signal(
     tmp_path: Path,
     kept: bool,  # noqa: FBT001
 ) -> None:
-    """The leader gets the signal of its choice when its keeper dies."""
+    """The leader gets its ``death_signal`` when its keeper dies."""
     program = python(
         "told of its parent's death",
         "writes down that it got SIGUSR1, and ends",
@@ -595,9 +599,9 @@ async def test_the_death_signal(
 async def test_a_stopped_warden_of_a_lost_keeper(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
-    """It is made to go on, kills the orphans, and proves that none is left."""
+    """It gets SIGCONT, kills the orphans, and proves that none is left."""
     running = await start(supervisor, ESCAPEES, tmp_path)
-    await until(idle, "a warm keeper")  # To ask for one, the host would make the warden go on.
+    await until(idle, "a warm keeper")  # A spawn would send SIGCONT to the warden.
     os.kill(warden(), signal.SIGSTOP)
     os.kill(keeper_of(running), signal.SIGKILL)
     verdict = await running.session.terminate(grace=0.2)
@@ -605,15 +609,15 @@ async def test_a_stopped_warden_of_a_lost_keeper(
     check_lost(verdict, tier)
 
 
-async def test_a_number_that_was_given_out_again(
+async def test_a_keepers_pid_that_is_reused(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
-    """A keeper is taken for dead by its socket, though something of what it said is unread."""
+    """A keeper's closed socket means that it is dead, also with unread messages."""
     running = await start(supervisor, ESCAPEES, tmp_path)
     containment = cast(KeeperContainment, running.session._driver.containment)
     keeper = keeper_of(running)
     leader = running.session.pid
-    # The loop is blocked from here on: nothing is read of what the keeper says.
+    # The loop is blocked from here on: it reads no message of the keeper.
     os.kill(leader, signal.SIGKILL)
     until_now(lambda: not lives(leader))
     time.sleep(0.1)  # noqa: ASYNC251 - as above
@@ -632,7 +636,7 @@ async def test_a_number_that_was_given_out_again(
 async def test_nothing_is_signalled_once_it_is_over(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
-    """A target that a signaller has kept reaches nobody, whoever has its descriptor now."""
+    """A target that a signaller has kept sends no signal, also if its descriptor is reused."""
     del tier
     running = await start(supervisor, find("polite"), tmp_path)
     containment = running.session._driver.containment

@@ -156,7 +156,7 @@ async def test_each_system(system: str, supervisor: Supervisor, tmp_path: Path, 
 async def test_each_way_to_spawn(
     spawning: str, supervisor: Supervisor, tmp_path: Path, name: str
 ) -> None:
-    """A session ends as well whichever way it was born."""
+    """A session is ended whichever way its leader was spawned."""
     program = find(name)
     running = await start(supervisor, program, tmp_path)
     check_truth(await ended(running, grace=program.grace), program)
@@ -488,10 +488,10 @@ async def test_chains_of_forks_slip_through_no_look(supervisor: Supervisor, tmp_
     ["polite", *(f"bash with {each}" for each in ("a deaf job", "a running job", "an orphan"))],
 )
 @pytest.mark.parametrize("tier", ["session"], indirect=True)
-async def test_births_that_were_under_way(
+async def test_a_leader_wrongly_taken_for_childless(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    """A leader is reaped as one that was alone, and was not: the others are found all the same."""
+    """It is reaped as if it were the only member; the others are found all the same."""
     monkeypatch.setattr(SessionContainment, "_leader_is_childless", lambda _: True)
     reaped_at: list[bool] = []
     emptied = SessionContainment._is_empty

@@ -1,4 +1,4 @@
-"""Sessions that turn against those who contain them: nothing untrue is said, no stranger hit."""
+"""Sessions that attack their keeper and cgroup: no verdict is wrong, no stranger is signalled."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ both = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 @needs_cgroup
 @pytest.mark.parametrize("lost", [(), ("keeper",), ("warden", "keeper")], ids=str)
 def test_strangers_in_the_cgroup(lost: tuple[str, ...]) -> None:
-    """The host, another session and a bystander live on; the member that was moved out does not."""
+    """The host, another session and a stranger live on; the member that was moved out is killed."""
     answer = run_host("whose_cgroups_are_mixed_up", *lost)
     assert answer["mixed"]
     assert (answer["stranger"], answer["beside"]) == (None, None)
-    if "warden" not in lost:  # Nobody knows then who has left the cgroup, and the session.
+    if "warden" not in lost:  # Then the processes that have left cgroup and session can't be found.
         assert answer["member"]
     assert answer["outcome"] == ("unproven" if "warden" in lost else "killed")
     assert answer["empty"] == ("warden" not in lost)
@@ -43,7 +43,7 @@ def test_strangers_in_the_cgroup(lost: tuple[str, ...]) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 @both
 def test_a_keeper_that_is_lied_to(tier: str, tmp_path: Path) -> None:
-    """What is mounted over the list of its children gets no stranger killed."""
+    """A mount over the list of its children does not get a stranger killed."""
     wrapper = ("unshare", "-m", "--propagation", "private")
     answer = run_host("whose_keeper_is_lied_to", tier, str(tmp_path), wrapper=wrapper)
     assert answer["said"] == "lied"
@@ -101,7 +101,7 @@ async def test_a_keeper_that_its_session_kills(
     tmp_path: Path,
     asked: bool,  # noqa: FBT001
 ) -> None:
-    """The escaped daemon is dead when the verdict comes, which says that SIGKILL was needed."""
+    """The escaped daemon is dead when the verdict comes; its outcome is KILLED."""
     running = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
     running.tell("go")
     with trio.fail_after(TIMEOUT):
@@ -122,7 +122,7 @@ async def test_a_keeper_that_its_session_kills(
 async def test_a_keeper_and_a_warden_that_a_session_kills(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
-    """DELETE is told that nobody can prove the end, each time; what the cgroup knows is dead."""
+    """Each DELETE answers 500 SESSION_UNPROVEN; the members in the cgroup are dead."""
     running = await start(supervisor, KILLS_ITS_KEEPER, tmp_path)
     app = ptykill.asgi_app(supervisor, key=None)
     path = f"http://localhost/api/v1/pty/{running.session.id}"
@@ -135,7 +135,7 @@ async def test_a_keeper_and_a_warden_that_a_session_kills(
         assert (answer.status_code, answer.json()["code"]) == (500, "SESSION_UNPROVEN")
         assert "keeper lost" in answer.headers["ptykill-caveats"]
     left = processes.marked(running.mark)
-    assert len(left) == (tier == "keeper")  # It has left all that could be looked at.
+    assert len(left) == (tier == "keeper")  # It has left the session and the cgroup.
     for survivor in left:
         processes.end(survivor.pid)
     session = await supervisor.spawn(["true"])
@@ -214,7 +214,7 @@ FREEZES = python(
 async def test_a_frozen_keeper(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """It is made to go on when its session is to end, and leaves no cgroup."""
+    """It is thawed when its session is to end, and leaves no cgroup behind."""
     place = cgroup_place.own_cgroup()
     assert place is not None
     monkeypatch.setenv("PTYKILL_TEST_PLACE", place)

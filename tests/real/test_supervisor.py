@@ -401,8 +401,8 @@ async def test_cancelled_spawns(spawning: str) -> None:
         for number in range(30):
             with trio.move_on_after(0.001 * number):
                 await supervisor.spawn(["sleep", "60"])
-        born = {each.pid for each in processes.spawned(os.getpid())} - before
-        assert born == {session.pid for session in supervisor.sessions}
+        spawned = {each.pid for each in processes.spawned(os.getpid())} - before
+        assert spawned == {session.pid for session in supervisor.sessions}
 
 
 async def test_all_at_once(tmp_path: Path, tier: str) -> None:
