@@ -23,15 +23,15 @@ _plain = logging.getLogger("ptykill")
 
 
 def wanted(level: int) -> bool:
-    """Return whether an event of that level may be seen by anybody."""
+    """Return whether an event of this level may be logged."""
     return _structlog_is_configured() or _plain.isEnabledFor(level)
 
 
 def event(level: int, name: str, **fields: object) -> None:
     """Log one event at a level of `logging`. Never raises.
 
-    It is the host's code that writes, and what it writes to may be gone: a pipe that nobody reads
-    any more must not stop a kill.
+    The host's code writes, and may raise, for example on a pipe without a reader: that must not
+    stop a kill.
     """
     with suppress(Exception):
         if _structlog_is_configured():

@@ -4,9 +4,9 @@ The caller waits in its own way, in a thread, in asyncio or in another trio run.
 a plain function, ``wake``, and does nothing after that. So the caller's thread can take the
 interpreter's lock (the GIL) as soon as the trio thread waits.
 
-A caller can stop waiting at any moment: it is cancelled, or interrupted by a signal. Then nobody
-else knows of a session or an attachment that the function has made, so `Call` ends it, even if the
-function had already returned.
+A caller can stop waiting at any moment: it is cancelled, or interrupted by a signal. Then no code
+has the session or attachment that the function has made, so `Call` ends it, even if the function
+had already returned.
 """
 
 from __future__ import annotations

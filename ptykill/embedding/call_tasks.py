@@ -1,6 +1,6 @@
 """The trio tasks that run calls for other threads.
 
-One task waits for the next call. When a call comes it hands that place to another task, and runs
+One task waits for the next call. When a call comes it passes that place to another task, and runs
 the call itself. So a call begins in the very pass of the loop that its thread has woken: no task
 and no cancel scope has to be made for it first. They are made while the call waits for something.
 `trio.lowlevel.TrioToken.run_sync_soon` would take two passes more.

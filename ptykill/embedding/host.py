@@ -76,7 +76,7 @@ class Host:
         For methods of `Session` and `Supervisor`, plain and async ones, and for functions of your
         own that use them. Keyword arguments go through `functools.partial`. An exception in the
         wait, such as KeyboardInterrupt, cancels the function, but no teardown that it waits for. If
-        the function has made a session or an attachment, that is ended then, since nobody gets it.
+        the function has made a session or an attachment, that is ended, since no caller gets it.
 
         Python may raise KeyboardInterrupt after this has returned, and before the caller has kept
         what it returned. Such a session lives until the host is closed, or it is ended by its id:
@@ -103,7 +103,7 @@ class Host:
         """As `call`, for a task of asyncio or of another trio run: it waits without blocking.
 
         Cancelling that task cancels the function; a teardown that it waits for goes on. If the
-        function has made a session or an attachment, that is ended then, since nobody gets it.
+        function has made a session or an attachment, that is ended, since no caller gets it.
         """
         validate.function("the function", function)
         thread = self._started()

@@ -146,8 +146,8 @@ class TrioThread:
 def check_interpreter() -> None:
     """Raise `InterpreterPatched` if gevent or eventlet has patched threads.
 
-    Such a thread is a coroutine that blocks all others. Neither is imported here: if nobody has
-    imported it, it has not patched anything.
+    Such a thread is a coroutine that blocks all others. Neither is imported here: a module that is
+    not imported has not patched anything.
     """
     gevent = sys.modules.get("gevent.monkey")
     if gevent and any(map(gevent.is_module_patched, ("threading", "socket", "select"))):

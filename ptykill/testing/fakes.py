@@ -253,7 +253,7 @@ class FakeTerminal:
         self.size = (rows, cols)
 
     async def keep_at_end(self) -> None:
-        """Do nothing, until cancelled: nobody reads."""
+        """Do nothing, until cancelled: no program reads."""
         await trio.sleep_forever()
 
     def resume_output(self) -> None:

@@ -176,7 +176,7 @@ def _name(pid: int) -> str:
 
 
 def _wait_status(pid: int, pidfd: int) -> int | None:
-    """Return the wait status of another process's child, if it is dead and the kernel tells it."""
+    """Return the wait status of another process's dead child; None if the kernel hides it."""
     if not _dead(pidfd):
         return None
     # Until the process is reaped, /proc has its status (proc_pid_stat(5), field 52); afterwards

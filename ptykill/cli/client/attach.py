@@ -28,7 +28,7 @@ __all__ = ["attach"]
 RECONNECT_TIMEOUT: Final = 120.0
 """Seconds after which a lost connection is not tried again."""
 NO_LISTENER_TIMEOUT: Final = 3.0
-"""The same if nobody listens there: the daemon is dead, and its sessions with it."""
+"""The same if no process listens there: the daemon is dead, and its sessions with it."""
 _RETRY_PAUSES: Final = (0.2, 10.0)
 """Seconds before the first try, and at most; each pause is twice as long as the one before."""
 _STABLE_AFTER: Final = 10.0

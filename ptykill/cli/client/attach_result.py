@@ -12,7 +12,7 @@ __all__ = ["AttachResult", "Detached", "Ended", "Lost", "Signalled"]
 class Ended:
     """The session's leader is dead. ``code`` is its exit code, None where that can't be known.
 
-    ``killed``: somebody had the session ended.
+    ``killed``: the session was ended on request.
     """
 
     code: int | None

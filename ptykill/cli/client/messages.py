@@ -44,7 +44,7 @@ async def print_message_async(sentence: str, *, raw: bool) -> None:
     end = "\r\n" if raw else "\n"
     start = end if raw else ""
     line = encode_for(f"{start}ptykill: {printable(sentence)}{end}", sys.stderr)
-    with suppress(OSError):  # In a thread: the write blocks if nobody reads.
+    with suppress(OSError):  # In a thread: the write blocks while a pipe is full.
         await trio.to_thread.run_sync(write_all, ERR, line, abandon_on_cancel=True)
 
 

@@ -85,7 +85,7 @@ class RawMode:
         # (tcsetattr(3), Linux __tty_check_change).
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
         try:
-            # TCSADRAIN would wait for ever if nobody reads the terminal's output.
+            # TCSADRAIN would wait for ever if the terminal's output is not read.
             termios.tcsetattr(fd, termios.TCSANOW, attributes)  # type: ignore[arg-type]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -304,7 +304,7 @@ class _Relay:
         nursery.start_soon(self._stop_output)
 
     async def _stop_output(self) -> None:
-        """Give up output that nobody reads, some time after the session has ended."""
+        """Stop writing output that is not read, some time after the session has ended."""
         await self._session.settled()
         await trio.sleep(_OUTPUT_TIMEOUT)
         self._scope.cancel()

@@ -48,7 +48,7 @@ async def _open(name: str) -> Tier:
 
 
 def why_not(name: str) -> str | None:
-    """Say why a tier can't be had here, as far as can be told without a warden; None if it can.
+    """Return why a tier does not work here, None if it does; checked without a warden.
 
     Raises OSError.
     """

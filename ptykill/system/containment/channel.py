@@ -52,7 +52,7 @@ def connected(channel: socket.socket) -> bool:
     if channel.fileno() < 0:
         return False
     poll = select.poll()
-    poll.register(channel, 0)  # poll(2) tells POLLHUP without being asked for it.
+    poll.register(channel, 0)  # poll(2) reports POLLHUP always.
     try:
         return not again(lambda: poll.poll(0))
     except OSError:  # EINVAL: our limit of descriptors is below one (poll(2)).

@@ -120,7 +120,7 @@ class KeeperContainment:
         return Signalled() if self._closed else self._session.kill()
 
     def hand_over(self, handover: Handover) -> None:
-        """Tell the keeper what is left to be done if this host dies."""
+        """Send the keeper the rest of the plan, in case this host dies."""
         self._session.hand_over(handover)
 
     def exit_status(self) -> ExitStatus | None:

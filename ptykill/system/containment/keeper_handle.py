@@ -32,7 +32,7 @@ from ptykill.system.readiness import readable
 __all__ = ["KeeperDied", "KeeperHandle", "OutcomeUnknown"]
 
 _END_TIMEOUT = 2.0
-"""Seconds that a keeper has to end its session when it is told to; then it is killed."""
+"""Time-out for a keeper to end its session on request, in seconds; then it is killed."""
 _LOOK = 0.05
 """Seconds after which the host looks why a keeper does not answer, and again and again."""
 _LOOKS = 40
@@ -153,7 +153,7 @@ class KeeperHandle:
                 pass
 
     def hand_over(self, handover: Handover) -> None:
-        """Tell the keeper what is left to be done if this host dies."""
+        """Send the keeper the rest of the plan, in case this host dies."""
         with suppress(OSError):  # The handover before this one stays in force.
             wire.send(self.channel, _as_message(handover))
 

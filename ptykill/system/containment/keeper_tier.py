@@ -158,7 +158,7 @@ class KeeperTier:
         with suppress(OSError):
             answer = keeper.warden.ask_when_clear(keeper.pid)
         if answer is None:
-            self._recover_cgroups()  # The warden is dead too: only the cgroup tells who is left.
+            self._recover_cgroups()  # The warden is dead too: only the cgroup lists the members.
             return
         with answer, trio.move_on_after(_CLEAR_TIMEOUT, shield=True):
             keeper.warden.kill_orphans()

@@ -1,8 +1,8 @@
 """The session leader: a child of ours, whose death is seen before it is reaped.
 
-As long as the leader is not reaped, its pid can't be given to anybody else, and with it the
+As long as the leader is not reaped, its pid can't be given to another process, and with it the
 numbers of its process group and of the session (credentials(7)). So: sweep first, reap last. The
-host's SIGCHLD is neither used nor needed; a host that ignores it, or reaps everybody's children,
+host's SIGCHLD is neither used nor needed; a host that ignores it, or reaps all children,
 takes the status away, which is noticed (`pinned`).
 """
 
@@ -32,7 +32,7 @@ _PIDFD_SIGNAL_PROCESS_GROUP = 4
 
 
 class Leader:
-    """A child that leads a session, alive or a zombie; or gone, if somebody else reaped it."""
+    """A child that leads a session, alive or a zombie; or gone, if other code reaped it."""
 
     def __init__(self, pid: int) -> None:
         """Take a child just spawned. Raises `SpawnError` if the system has no handle on it."""
@@ -61,7 +61,7 @@ class Leader:
 
     @classmethod
     def of_another(cls, process: PidfdProcess) -> Leader:
-        """Return a leader that is the child of somebody else, who reaps it."""
+        """Return a leader that is the child of another process, which reaps it."""
         self = cls.__new__(cls)
         self.pid = process.pid
         self.pinned, self.reaped_by_others = False, True
@@ -72,11 +72,11 @@ class Leader:
         return self
 
     def send(self, number: int) -> bool:
-        """Send a signal to the leader alone; False if it is gone."""
+        """Send a signal only to the leader; return False if it is gone."""
         return self._process is not None and self._process.send(number)
 
     def send_group(self, number: int) -> bool:
-        """Send a signal to the leader's process group; False if nobody is in it."""
+        """Send a signal to the leader's process group; return False if that is empty."""
         if isinstance(self._process, PidfdProcess) and _knows_groups():
             try:
                 syscalls.pidfd_send_signal(
@@ -115,7 +115,7 @@ class Leader:
         return self._wait_id(os.WNOWAIT | os.WNOHANG) if self.pinned else self._status
 
     def unreaped(self) -> bool:
-        """Return whether nobody has reaped it, so that its numbers are its own."""
+        """Return whether it is not reaped, so that its numbers are its own."""
         self._wait_id(os.WNOWAIT | os.WNOHANG)
         return self.pinned
 
@@ -130,7 +130,7 @@ class Leader:
     def reap(self) -> ExitStatus | None:
         """Reap it, if that is not done and can be, and return its status; None if unknown.
 
-        Afterwards its numbers are its members', as long as there are any, and then anybody's.
+        Afterwards its numbers are its members', as long as there are any; then they may be reused.
         """
         if self.pinned:
             self._status = self._wait_id(os.WNOHANG)

@@ -89,7 +89,7 @@ class LinuxTable:
         self._add(procfs.pids())
 
     def _catch_up(self) -> bool:
-        """Add the processes that were started since the last look; False if that can't be told."""
+        """Add the processes started since the last look; return False if they can't be found."""
         now = monotonic()
         if not self._last_pid.known or now - self._looked > self._trust:
             return False

@@ -2,8 +2,8 @@
 
 All members are descendants of the keeper, which reaps them.
 Signals are sent from the host, by pidfd, so that the keeper need not be awake for that. SIGKILL is
-sent from both sides, until no member is left. The keeper tells when the leader has exited, and when
-it has no child left (`ptykill.system.keeper.keeper`).
+sent from both sides, until no member is left. The keeper reports when the leader has exited, and
+when it has no child left (`ptykill.system.keeper.keeper`).
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class LiveKeeper:
         last, there = self._last_pid.last(), self._members_if_no_last_pid()
         self._pending.append(_Pending(number, reach, last, there, signalled))
         if reach in (Reach.SESSION, Reach.ALL) and not self._exited:
-            # The leader is first: mostly it has no children, and then nobody has to be looked for.
-            # Its death hides nobody, since its children become the keeper's.
+            # The leader is first: mostly it has no children, and then no scan is needed.
+            # Its death hides no member, since its children become the keeper's.
             signal_process(number, self._leader, signalled)
         elif not together:
             self.finish_signal()
@@ -103,7 +103,7 @@ class LiveKeeper:
             for number, reach, last, there, signalled in pending:
                 if pid in signalled.reached or pid in signalled.refused:
                     continue
-                # Asked after it was found: it may have been started since this walk began.
+                # Checked after it was found: it may have been started since this walk began.
                 there_then = (
                     pid not in self._last_pid.since(last) if there is None else pid in there
                 )
@@ -111,11 +111,11 @@ class LiveKeeper:
                     signal_process(number, member, signalled)
 
     def _members_if_no_last_pid(self) -> set[int] | None:
-        """Return the pids of all members where later ones can't be told apart by their pids."""
+        """Return the pids of all members if their pids can't show which are later."""
         return None if self._last_pid.known else {member.pid for member in self._members()}
 
     def kill(self) -> Signalled:
-        """Send SIGKILL to every member there is."""
+        """Send SIGKILL to every present member."""
         self._rounds += 1
         self._pending = []
         signalled = Signalled()
@@ -166,7 +166,7 @@ class LiveKeeper:
     def _free_keeper(self, *, nobody_else: bool) -> None:
         """Make a keeper run that its session has frozen, or moved where it can't (cgroups(7)).
 
-        If nothing helps, kill it: its warden inherits its children, and tells of the end as well.
+        If nothing helps, kill it: its warden inherits its children, and reports the end as well.
         """
         if self._cgroup is not None:
             self._cgroup.thaw()
@@ -186,9 +186,9 @@ class LiveKeeper:
                     keeper.send(signal.SIGKILL)
 
     def hand_over(self, handover: Handover) -> None:
-        """Tell the keeper what is left to be done if this host dies."""
+        """Send the keeper the rest of the plan, in case this host dies."""
         self._keeper.hand_over(handover)
-        self._resume_keeper()  # It should have told of a death by now, if there was one.
+        self._resume_keeper()  # It would have reported a death by now, if there was one.
 
     def _send_message(self, kind: str) -> None:
         """Send the keeper a message. Raises OSError if that is not possible now."""

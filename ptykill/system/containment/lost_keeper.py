@@ -1,10 +1,10 @@
 """A session whose keeper was killed: finds its members without the keeper, and proves its end.
 
 The warden inherits the orphans of a dead keeper. It kills them, and knows when none is left: that
-is the proof. If the warden is dead as well, the orphans belong to a process that tells nothing. The
-members that can be found are killed then: the POSIX session, its descendants, and the cgroup. That
-none is found is no proof (`Caveat.UNPROVEN`), unless the cgroup is empty and no process could leave
-it.
+is the proof. If the warden is dead as well, the orphans belong to a process that reports nothing.
+The members that can be found are killed then: the POSIX session, its descendants, and the cgroup.
+That none is found is no proof (`Caveat.UNPROVEN`), unless the cgroup is empty and no process could
+leave it.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from ptykill.system.readiness import readable
 __all__ = ["LostKeeper"]
 
 _PAUSE = 0.01
-"""Seconds between two looks where no event tells the end."""
+"""Seconds between two looks if no event reports the end."""
 
 
 class LostKeeper:
-    """The members of a session, as they are known when the keeper is dead.
+    """Finds and kills the members of a session whose keeper is dead.
 
-    ``status`` is the leader's, if the keeper has told it. ``kill_leader`` is whether to kill the
-    leader at once: the keeper's death ends the session. ``sealed`` is whether no process of the
+    ``status`` is the leader's, if the keeper has reported it. ``kill_leader`` is whether to kill
+    the leader at once: the keeper's death ends the session. ``sealed`` is whether no process of the
     session can leave its cgroup.
     """
 
@@ -69,7 +69,7 @@ class LostKeeper:
         self._proven = False
         """The warden has said that no orphan is left."""
         self._unprovable = False
-        """The warden is dead, so nobody will say that."""
+        """The warden is dead, so no answer will come."""
         self._ask_warden()
         # Not before: while the leader lives, its pid is known to be the session's.
         if kill_leader and not keeper.leader.dead():
@@ -98,18 +98,18 @@ class LostKeeper:
         return signalled
 
     def hand_over(self, handover: Handover) -> None:
-        """Do nothing: nobody is left who could carry it out."""
+        """Do nothing: there is no keeper that could carry it out."""
 
     async def wait_exited(self) -> None:
         """Wait until the leader has exited."""
         await self._session.wait_exited()
 
     def exit_status(self) -> ExitStatus | None:
-        """Return the leader's status, if the keeper had told it."""
+        """Return the leader's status, if the keeper has reported it."""
         return self._status
 
     def reap(self) -> ExitStatus | None:
-        """Return the leader's status, if the keeper had told it: the leader is no child of ours."""
+        """Return the leader's status, if the keeper has reported it: it is not our child."""
         return self._status
 
     def members_left(self) -> bool:

@@ -1,6 +1,6 @@
 """The process table of any POSIX system, by psutil and getsid(2).
 
-It has no marks: such systems do not tell which pid was given out last.
+It has no marks: such systems do not report which pid was given out last.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class PortableTable:
         raise NotImplementedError
 
     def in_use(self, number: int) -> bool:
-        """Return True: it can't be told."""
+        """Return True: it can't be known."""
         del number
         return True
 

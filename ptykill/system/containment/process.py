@@ -63,7 +63,7 @@ class NumberedProcess:
         self._process = process
 
     def send(self, number: int) -> bool:
-        """Send a signal; False if nobody is there."""
+        """Send a signal; return False if the process is gone."""
         try:
             self._process.send_signal(number)
         except psutil.NoSuchProcess:
@@ -97,10 +97,10 @@ class NumberedProcess:
 
 
 def open_process(pid: int, *, spare: bool = True) -> Process | None:
-    """Return a handle on whoever has this number now; None if no process has.
+    """Return a handle on the process that has this pid now; None if there is none.
 
     ``spare`` allows the descriptors that are kept back for a kill to be used for it (`reserve`).
-    Who it is has to be checked *after* this: from here on the handle can't change its owner.
+    Check *after* this which process it is: the handle then refers to that process for ever.
     """
     opening = functools.partial(syscalls.pidfd_open, pid)
     try:
@@ -109,7 +109,7 @@ def open_process(pid: int, *, spare: bool = True) -> Process | None:
         # ESRCH: gone. EINVAL, ENOENT: a thread, not a process (pidfd_open(2)).
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
             return None
-        # An old kernel, or a sandbox's. A start is told by /proc, if that is of our own pids.
+        # An old kernel, or a sandbox's. /proc has the start time, if it is of our own pids.
         if error.errno not in (errno.ENOSYS, errno.EPERM) or not proc.at_proc:
             raise
     try:

@@ -1,4 +1,4 @@
-"""What a system's process table has to tell: who is in a session, and who is whose child."""
+"""The protocol of a process table: the processes of a session, and the children of a process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ProcessTable(Protocol):
     # --- pids that are given out again ------------------------------------------------------------
 
     def mark(self) -> PidMark | None:
-        """Return where the kernel is in giving out pids; None if this system does not tell."""
+        """Return the kernel's place in giving out pids; None if this system does not report it."""
 
     def pids_since(self, mark: PidMark, *, margin: int = 0) -> Collection[int]:
         """Return the pids given out since a recent mark, and so many before it."""
@@ -60,7 +60,7 @@ class ProcessTable(Protocol):
 
     @property
     def tells_use(self) -> bool:
-        """Whether this system tells which numbers are in use."""
+        """Whether this system reports which numbers are in use."""
 
     def in_use(self, number: int) -> bool:
         """Return whether a process, a process group or a session has this number.

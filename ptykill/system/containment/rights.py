@@ -32,8 +32,8 @@ _LIMITS = sorted({getattr(resource, name) for name in vars(resource) if name.sta
 class Rights:
     """The rights of the calling thread, now and later. Raises OSError.
 
-    ``umask`` is its mask for new files when they were last looked at; None if the system does not
-    tell it. The files of /proc are held open: to open them takes longer than to read them.
+    ``umask`` is its umask at the last read; None if the system does not report it. The files of
+    /proc are kept open, since opening them takes longer than reading them.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """One session without a keeper: signals its members, and waits for their end.
 
-On Linux it *proves* that the session is empty (`SessionNumber`). Elsewhere, and where a zombie that
-nobody reaps keeps the session's number, that rests on a look at the process table, which is not one
-moment and proves nothing: `Caveat.SCANNED`. Members that have left the session may be unknown:
+On Linux it *proves* that the session is empty (`SessionNumber`). Elsewhere, and if a zombie that is
+not reaped keeps the session's number, it relies on a scan of the process table. A scan takes time,
+and proves nothing: `Caveat.SCANNED`. Members that have left the session may be unknown:
 `Caveat.ESCAPEES_UNKNOWN`, always.
 """
 
@@ -33,15 +33,15 @@ from ptykill.system.pty.terminal import PtyTerminal
 __all__ = ["SessionContainment"]
 
 _ROUNDS_SPARED = 8
-"""So many rounds of SIGKILL spare the leader while there are too few descriptors to see all."""
+"""Rounds of SIGKILL that spare the leader while descriptors for its children are missing."""
 _PROBED_AT_ONCE = 4096
-"""So many pids are probed, where processes are hidden, before other tasks may run: some 5 ms."""
+"""Pids that are probed, if processes are hidden, before other tasks may run: some 5 ms."""
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.001, 1.0
-"""Seconds between two looks where no event tells the end: at a dead leader that a tracer holds."""
+"""Seconds between two looks at a dead leader that a tracer holds, since no event reports that."""
 
 
 class SessionContainment:
-    """The members of one POSIX session, and its descendants that were seen to leave it."""
+    """Finds and ends the members of one POSIX session, and its descendants that have left it."""
 
     name: str = "session"
     killed: bool = False
@@ -94,7 +94,7 @@ class SessionContainment:
         """Signal all members there are now, or those in the session."""
         self.finish_signal()
         # All are looked for before the first is signalled, since a dead parent shows no children.
-        # A leader without children hides nobody: it goes first, and may be gone, and its session
+        # A leader without children hides no member: it goes first, and may be gone, and its session
         # with it, before the others have to be looked for. If it is dead, it may be reaped, and its
         # pid need not have been its own when the mark was taken.
         mark = self._table.mark()
@@ -204,7 +204,7 @@ class SessionContainment:
             members.seen |= search.seen
         if not self._leader.reapable() or (before is not None and members.any_new_since(before)):
             return True
-        # No member lives. Zombies that nobody has reaped may keep the number, so that the kernel
+        # No member lives. Zombies that are not reaped may keep the number, so that the kernel
         # can't prove it. In any case the leader is reaped now, and not before: it kept the number
         # for the looks.
         self._is_empty(self._table.mark())

@@ -3,7 +3,7 @@
 The members are found in the process table, by their session. A descendant that has left the session
 (setsid(2)) is found while its parent lives, and held by a handle from then on.
 
-What can't be known: a process that called setsid(2), and whose parent died before anybody looked.
+It can't find a process that called setsid(2), and whose parent died before the first look.
 """
 
 from __future__ import annotations

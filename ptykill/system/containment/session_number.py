@@ -25,7 +25,7 @@ class SessionNumber:
         self.ours_at: PidMark | None = None
         """Where the kernel's numbering was when the number was last known to be the session's."""
         self.free: bool = False
-        """The kernel has said that nobody has the number: the session is empty."""
+        """The kernel has reported that the number is free: the session is empty."""
         self.watched: list[Process] = []
         """Some members, held by handles: while one of them is there, the number is the session's.
 
@@ -34,7 +34,7 @@ class SessionNumber:
         self.is_ours()  # The leader may be dead already, and reaped by other code of the host.
 
     def is_ours(self) -> bool:
-        """Return whether nobody else can have been given the number.
+        """Return whether the number can't have been given to a stranger.
 
         The leader has it, alive or not reaped; or a member has it; or the kernel's numbering has
         not come to the number since one of them had it.
@@ -47,7 +47,7 @@ class SessionNumber:
         ours = (
             not leader.dead()
             or leader.unreaped()
-            # `unreaped` is asked last: then it was the member's pid that was asked about.
+            # `unreaped` is checked last: then session_of() was about the member, not a reused pid.
             or any(session_of(each.pid) == leader.pid and unreaped(each) for each in self.watched)
             or (
                 self.ours_at is not None and not self._table.may_be_reused(leader.pid, self.ours_at)
@@ -62,7 +62,7 @@ class SessionNumber:
         return self.ours_at is not None and self._table.started_before(pid, self.ours_at)
 
     def check_free(self, mark: PidMark | None) -> bool:
-        """Reap the leader, and ask the kernel whether anybody still has the number.
+        """Reap the leader, and ask the kernel whether the number is still in use.
 
         ``mark`` has just been taken.
         """
@@ -76,7 +76,7 @@ class SessionNumber:
                 return False
         if self._leader.reaped_by_others and unreaped(self._leader):
             return False  # It is another process's child, and has the number until that reaps it.
-        # If it is somebody's pid, it was free, and has been given out again.
+        # If a process has it as its pid, it was free, and has been reused.
         pid = self._leader.pid
         self.free = not self._table.in_use(pid) or session_of(pid) >= 0
         return self.free

@@ -17,7 +17,7 @@ __all__ = ["SessionTier"]
 
 
 class SessionTier:
-    """Spawns sessions that are contained by what the process table tells."""
+    """Spawns sessions whose members are found in the process table."""
 
     name: str = SessionContainment.name
 

@@ -36,7 +36,7 @@ _READY_TIMEOUT = 30.0
 _LOOK = 0.05
 """Seconds after which a warden that has not answered is sent SIGCONT, and again and again."""
 _END_TIMEOUT = 2.0
-"""Seconds that a warden has to exit when it is told to; then it is killed."""
+"""Time-out for a warden to exit on request, in seconds; then it is killed."""
 _REAP_TIMEOUT = 0.2
 """Seconds within which a dead warden can be reaped, or is left to others."""
 
@@ -133,10 +133,10 @@ class WardenClient:
         return ours
 
     def ask_when_clear(self, keeper: int) -> socket.socket | None:
-        """Ask to be told when no process is left of a keeper that died before its session.
+        """Ask for a report when no process is left of a keeper that died before its session.
 
         Returns the socket for the answer; `wire.CLEAR` is the proof. Returns None if the warden is
-        dead, and nobody can know. Raises OSError if there are no descriptors for it now.
+        dead, and can't answer. Raises OSError if there are no descriptors for it now.
         """
         if self._process is None or self._channel.fileno() < 0:
             return None

@@ -1,6 +1,6 @@
 """A keeper: a process between the host and a session, whose orphans become its children.
 
-It starts the session's leader when the host orders it, and tells the host when the leader has
+It starts the session's leader when the host orders it, and reports to the host when the leader has
 exited, and when no process is left (`kept_session`). It sleeps until something happens. When the
 host dies, in whatever way, it carries out the session's plan by itself (`orphaned`).
 
@@ -45,7 +45,7 @@ Sessions may be ending beside it, and the check takes processor time from them.
 _MOST_SESSIONS = 1000
 """A keeper has no more sessions than these, one after the other: it does not collect garbage."""
 _CLOSE_TIMEOUT = 1.0
-"""Seconds that the host may take to hang up after it was told that the session is empty."""
+"""Time-out for the host to hang up after the report that the session is empty, in seconds."""
 
 
 def run_keeper(channel: socket.socket, host: int, groups: str | None) -> NoReturn:
@@ -190,7 +190,7 @@ class Keeper:
         self._handover, self._handed_over_at = handover, time.monotonic()
 
     def _start(self, order: Order, terminal: int, directory: int, stdin: int | None = None) -> None:
-        """Start the leader, and tell the host how that went. A failure ends this keeper."""
+        """Start the leader, and report the result to the host. A failure ends this keeper."""
         session = None
         try:
             leader = start_leader(order, terminal, directory, stdin)
@@ -201,7 +201,7 @@ class Keeper:
             self._failure = error.errno, getattr(error, "stage", "keeper")
             if session is None:
                 self._over = True
-            else:  # EMFILE: nobody could hold the leader, so it must not live on.
+            else:  # EMFILE: without a pidfd the leader can't be watched, so it must not live on.
                 session.kill()
             return
         finally:
@@ -260,7 +260,7 @@ class Keeper:
     # --- the session ------------------------------------------------------------------------------
 
     def _finish(self) -> bool:
-        """Tell the host that the session is over; return whether another one may follow."""
+        """Report to the host that the session is over; return whether another one may follow."""
         session, self._session = self._session, None
         failed = self._failure is not None
         if self._channel is None or not (session is not None or failed or self._refused):

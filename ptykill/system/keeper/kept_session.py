@@ -35,7 +35,7 @@ _RETRY_FIRST, _RETRY_LONGEST = 0.005, 1.0
 _IN_CGROUP = 0.05
 """Seconds for which the keeper stays in the cgroup: a shorter session's keeper is never moved."""
 _DEAD = os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED
-"""How a child may have died, as waitid(2) tells it."""
+"""The codes of waitid(2) for a child that has died."""
 
 
 class KeptSession:
@@ -131,8 +131,8 @@ class KeptSession:
             if found is None:
                 return
             if found.si_code not in _DEAD:
-                # A child that has asked for it is traced by this process (PTRACE_TRACEME), which is
-                # told when it stops, unasked, and once (wait(2)). Take that, and no death.
+                # A child that has called PTRACE_TRACEME is traced by this process. So waitid(2)
+                # also reports its stops, once each (wait(2)). Take that status: it is no death.
                 with suppress(ChildProcessError):
                     os.waitid(os.P_PID, found.si_pid, os.WSTOPPED | os.WNOHANG | WALL)
                 continue

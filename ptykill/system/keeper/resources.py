@@ -133,7 +133,7 @@ def _has_child() -> bool:
 
 
 def _pid_of(pidfd: int) -> int:
-    """Return the pid that a pidfd is for (pidfd_open(2), fdinfo); 0 if that is not told."""
+    """Return the pid that a pidfd is for (pidfd_open(2), fdinfo); 0 if it is not there."""
     for line in read_proc(f"self/fdinfo/{pidfd}").splitlines():
         if line.startswith(b"Pid:"):
             return int(line.split()[1])

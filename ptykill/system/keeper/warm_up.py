@@ -50,9 +50,9 @@ class _Keeper(Protocol):
 
 
 def warm_up(make: Callable[[socket.socket], _Keeper], resources: Resources, *, start: bool) -> None:
-    """Have a stand-in go through an end, and through a start before it if ``start`` is true."""
+    """Run the code of an end on a stand-in, and that of a start before it if ``start`` is true."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs, suppress(OSError):  # EMFILE, say: the real start will tell of that.
+    with ours, theirs, suppress(OSError):  # EMFILE, say: the real start reports that.
         theirs.settimeout(0)
         with closing(make(theirs)) as keeper:
             if start:

@@ -105,7 +105,7 @@ class Handover(NamedTuple):
 
 
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool:
-    """Send a message; False if there is nobody to read it, or no room for it. Raises OSError.
+    """Send a message; return False if the other end is closed, or full. Raises OSError.
 
     It is tried twice: see `kernel.retry`. Whatever it says but True, the message was not sent.
     """
@@ -150,7 +150,7 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]]:
 def receive_or_reset(channel: socket.socket) -> tuple[Message, list[int]]:
     """As `receive`, but raise ConnectionResetError, once, if the other end left ours unread.
 
-    The kernel tells it first, before what the other end had said (unix(7), unix_release_sock).
+    The kernel reports it first, before the other end's messages (unix(7), unix_release_sock).
     """
     data, fds = fd_passing.receive(channel, _LONGEST, _MOST)
     if data == _LARGE and fds:

@@ -4,7 +4,7 @@ No controller is needed, so a hierarchy without one will do (a hybrid machine). 
 cgroup, and enters it, before it starts the leader: so the session starts inside.
 
 The cgroup's name says which process made it. If that process is dead, the cgroup was abandoned. A
-lock can't say so: it would be on the folder, which everybody may read, and so lock (flock(2)).
+lock can't show that: it would be on the folder, which all users may read, and so lock (flock(2)).
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Cgroup:
                 with suppress(OSError):
                     self.remove_process(pid)
         for folder, _, _ in os.walk(self.path, topdown=False):
-            with suppress(OSError):  # EBUSY: somebody is there.
+            with suppress(OSError):  # EBUSY: a process is inside.
                 os.rmdir(folder)
         return not os.path.exists(self.path)
 
@@ -176,8 +176,8 @@ def new_path(parent: str) -> str:
 def recover(parent: str, spared: Callable[[int], bool] = lambda _: False) -> list[str]:
     """End the cgroups of dead keepers: kill their processes, but no strangers, and remove them.
 
-    A process that is older than the keeper is a stranger, and so is one that `spared` names:
-    somebody moved them in. Returns the cgroups' paths. One that can't be removed yet stays.
+    A process that is older than the keeper is a stranger that was moved in, and so is one for which
+    ``spared`` returns True. Returns the cgroups' paths. One that can't be removed yet stays.
     """
     found: list[str] = []
     names: list[str] = []

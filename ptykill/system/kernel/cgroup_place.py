@@ -1,4 +1,4 @@
-"""Finds this process's own cgroup, and tells whether sessions can have cgroups below it."""
+"""Finds this process's own cgroup, and checks whether sessions can have cgroups below it."""
 
 from __future__ import annotations
 

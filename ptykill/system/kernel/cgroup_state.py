@@ -1,4 +1,4 @@
-"""Tells whether a cgroup is still as it was made, so that another session may have it."""
+"""Checks that a cgroup has not changed since it was made, so that another session may have it."""
 
 from __future__ import annotations
 

@@ -38,12 +38,12 @@ class Reserve:
         self._users: set[object] = set()
 
     def fill(self, user: object) -> None:
-        """Hold as many as there should be, if they are to be had, until ``user`` is done."""
+        """Reserve descriptors, as many as can be opened, until ``user`` releases them."""
         self._users.add(user)
         self._fill()
 
     def release(self, user: object) -> None:
-        """Hold none, if nobody else uses the reserve."""
+        """Close the reserved descriptors if there is no other user."""
         self._users.discard(user)
         if not self._users:
             while self._close_one():

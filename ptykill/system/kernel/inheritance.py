@@ -1,4 +1,4 @@
-"""Tells what a child would inherit from this process that another process can have changed.
+"""Reads what a child would inherit from this process, and other processes can have changed.
 
 A process of the same user can change another one's limits (prlimit(2)), its scheduling
 (sched_setattr(2), sched_setaffinity(2), ioprio_set(2)), and its parent's session keyring
@@ -30,7 +30,7 @@ _library = ctypes.CDLL(None, use_errno=True)
 
 
 def inherited_state(own_cgroup: bytes = b"") -> tuple[object, ...] | None:
-    """Return it, to be compared with an earlier one; None where it can't be told.
+    """Return the inherited state, to compare with an earlier one; None if it can't be read.
 
     ``own_cgroup`` is the name of a cgroup that may be another one each time. Raises OSError.
     """

@@ -1,4 +1,4 @@
-"""Tells which pids the kernel has given to new processes since an earlier look."""
+"""Finds the pids that the kernel has given to new processes since an earlier look."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LastPid:
         return self._fd >= 0
 
     def last(self) -> int:
-        """Return the last pid given out; -1 if this kernel does not tell."""
+        """Return the last pid given out; -1 if this kernel does not report it."""
         if self._fd < 0:
             return -1
         try:

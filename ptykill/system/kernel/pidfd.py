@@ -44,7 +44,7 @@ class Pidfd:
     """A process by its pidfd (Linux 5.3), which is readable when the process is dead.
 
     Dead means that its last thread has gone: a zombie whose main thread has exited while others
-    run is alive, and a zombie that nobody reaps is dead.
+    run is alive, and a zombie that is not reaped is dead.
     """
 
     __slots__ = ("_poll", "fd", "pid")
@@ -120,16 +120,16 @@ class Pidfd:
             return bool(self._poll.poll(0))  # See `again`.
 
     def close(self) -> None:
-        """Close the descriptor, whose number may be anybody's from then on. May be repeated."""
+        """Close the descriptor. May be called again."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             close(fd)
 
 
 def open_pidfd(pid: int) -> Pidfd | None:
-    """Return a handle on whoever has this number now; None if no process has.
+    """Return a handle on the process that has this pid now; None if there is none.
 
-    Who it is has to be checked *after* this: from here on the handle can't change its owner.
+    Check *after* this which process it is: the handle then refers to that process for ever.
     """
     try:
         return Pidfd(pid, reserve.use(lambda: again(lambda: syscalls.pidfd_open(pid))))
@@ -143,7 +143,7 @@ def open_pidfd(pid: int) -> Pidfd | None:
 def deliver(number: int, send: Callable[[int], bool]) -> bool:
     """Send a signal, and SIGCONT after it, since a stopped process acts on no other (signal(7)).
 
-    Returns False if nobody is there. Raises `PermissionError`.
+    Returns False if there is no such process. Raises `PermissionError`.
     """
     reached = send(number)
     if reached and number not in _NO_CONT:

@@ -63,7 +63,7 @@ def members(root: Pidfd) -> Iterator[Pidfd]:
             process = _open(pid)
             if process is None:
                 continue
-            # Opened first, checked then: the number may have changed hands before it was opened.
+            # Opened first, checked then: the pid may have been reused before it was opened.
             one = above.get(_parent_of(pid, rest[-1].pid))
             if one is None or not one.there() or process.dead():
                 process.close()
@@ -78,10 +78,10 @@ def members(root: Pidfd) -> Iterator[Pidfd]:
 
 
 class _Family:
-    """The children of one process, listed again when they have been gone through.
+    """Yields the children of one process; lists them again at the end of each list.
 
-    For while the list was being made, or after, somebody may have lost a parent and become a child
-    of this one. It is listed a few times only, since it may go on having children.
+    While the list was being read, or later, an orphan may have become a child of this process. The
+    children are listed a few times only, since new ones may come without end.
     """
 
     _LISTINGS = 4
@@ -166,8 +166,8 @@ def is_child(pid: int, of: int) -> bool:
 def _parent_of(pid: int, supposed: int) -> int:
     """Return the pid of a process's parent; 0 if it is gone.
 
-    What is told of a process may be hidden (proc(5), hidepid: it has another user, or is not
-    dumpable), but not from the list of its parent's children.
+    A process's own files may be hidden (proc(5), hidepid: it has another user, or is not dumpable),
+    but the list of its parent's children still has it.
     """
     found = parent(pid)
     if found is None and pid in children(supposed):
