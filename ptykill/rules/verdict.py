@@ -37,7 +37,8 @@ class Caveat(enum.StrEnum):
     zombies that their parent has not reaped yet kept the session's number."""
     REAPED_BY_OTHERS = "reaped by others"
     """Other code in this process reaped the leader (a ``waitpid(-1)``, an ignored SIGCHLD). Its
-    status is unknown, and members could be told from strangers only while a known one lived."""
+    status is unknown, and members could be distinguished from strangers only while a known one
+    lived."""
     KEEPER_LOST = "keeper lost"
     """The session's keeper was killed before the session had ended. The leader was killed with it,
     and its status is unknown. The warden inherited the other members, and killed them."""

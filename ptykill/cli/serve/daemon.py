@@ -86,7 +86,7 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
         program_hosts: Sequence[str] = ()
         if hosts is None and listener.family != socket.AF_UNIX and _is_loopback(listener):
             hosts = LOOPBACK_HOSTS
-            # A browser leaves out port 80, and could not be told from a program by it.
+            # A browser leaves out port 80, and would look like a program.
             program_hosts = PROGRAM_HOSTS if listener.getsockname()[1] != _PORT_LEFT_OUT else ()
         api = Api(
             key=made or settings.key,
