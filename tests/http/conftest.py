@@ -32,7 +32,7 @@ PLAN = ptykill.Plan.parse("HUP@session 500ms, KILL 15s")
 
 
 class Server:
-    """A server that serves: its address, and clients for it."""
+    """A running server: its address, and clients for it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -51,13 +51,13 @@ class Server:
             yield socket
 
     def client(self) -> httpx.Client:
-        """Return a client that bears the key."""
+        """Return a client with the key."""
         return httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=60, trust_env=False)
 
 
 @pytest.fixture(params=["hypercorn", "uvicorn", "waitress", "wsgiref"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Take each kind of server in turn: trio, asyncio, and two with threads."""
+    """Run each kind of server in turn: trio, asyncio, and two with threads."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with _SERVERS[request.param](listener):
@@ -66,7 +66,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.fixture(params=["hypercorn", "uvicorn", "serve"])
 def talker(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Take each kind of server that has WebSockets."""
+    """Run each kind of server that has WebSockets."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with _SERVERS[request.param](listener):
@@ -142,7 +142,7 @@ def _waitress(listener: socket.socket) -> Iterator[None]:
         server = waitress.server.create_server(app, channels, sockets=[listener], threads=24)
 
         def run() -> None:
-            while channels:  # Until all that it listens to is closed.
+            while channels:  # Until all its sockets are closed.
                 server.asyncore.loop(timeout=0.1, map=channels, count=1)
 
         with _running(run):
@@ -163,7 +163,7 @@ class _Threading(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
 
 class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base has it
-        """Keep it to itself."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def _wsgiref(listener: socket.socket) -> Iterator[None]:
 
 @contextmanager
 def _running(run: Callable[[], object]) -> Iterator[None]:
-    """Run a function in a thread, which the block has to bring to its end."""
+    """Run a function in a thread; the block has to make it return."""
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     yield

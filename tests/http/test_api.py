@@ -1,4 +1,4 @@
-"""The HTTP face without I/O: what requests ask for, and how what came of it is told."""
+"""The HTTP API without I/O: requests become operations, and results become responses."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def request(
     headers: Headers = BEARER,
     body: bytes = b"",
 ) -> Request:
-    """Return a request that bears the key."""
+    """Return a request with the key."""
     return Request(method, path, query, headers, body)
 
 
 def refused(answer: object) -> tuple[int, str]:
-    """Return the status and the code of an error, having checked its form."""
+    """Return the status and the code of an error; check its form."""
     assert isinstance(answer, Response)
     headers = dict(answer.headers)
     body = json.loads(answer.body)
@@ -71,11 +71,11 @@ def refused(answer: object) -> tuple[int, str]:
 
 
 def create(**fields: object) -> object:
-    """Return what is read of a create."""
+    """Return the operation of a create."""
     return api.read(request("POST", body=json.dumps(fields).encode()))
 
 
-# --- what is asked for ----------------------------------------------------------------------------
+# --- reading requests -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def create(**fields: object) -> object:
         (request("POST", f"{PREFIX}/abc/resize", body=SIZE), Resize("abc", 40, 120)),
     ],
 )
-def test_reads_what_is_asked_for(asked: Request, operation: object) -> None:
-    """Each endpoint is read as its operation; parameters that are not known are ignored."""
+def test_requests_become_operations(asked: Request, operation: object) -> None:
+    """Each endpoint becomes its operation; unknown parameters are ignored."""
     assert api.read(asked) == operation
 
 
@@ -101,8 +101,8 @@ def test_reads_what_is_asked_for(asked: Request, operation: object) -> None:
     ["limit=0", "limit=1001", "limit=", "limit=1&limit=2", "limit=x", "after=-1", "after=1.0",
      "after=" + "9" * 5000, "after=%D9%A1"],
 )  # fmt: skip
-def test_what_is_no_page(query: str) -> None:
-    """A limit or a place that can't be is refused."""
+def test_invalid_pages_are_refused(query: str) -> None:
+    """An invalid ``limit`` or ``after`` is refused."""
     answer = api.read(request("GET", query=query))
     assert isinstance(answer, Response)
     assert (answer.status, json.loads(answer.body)["code"]) == (400, "INVALID_REQUEST")
@@ -131,7 +131,7 @@ def test_what_is_no_page(query: str) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
 def test_unknown_paths_are_not_found(path: str, method: str) -> None:
-    """A path that is not known is 404 with or without the key; there are no trailing slashes."""
+    """An unknown path is 404 with or without the key, also one with a trailing slash."""
     assert refused(api.read(request(method, path))) == (404, "NOT_FOUND")
     assert refused(api.read(Request(method, path))) == (404, "NOT_FOUND")
 
@@ -148,18 +148,18 @@ def test_unknown_paths_are_not_found(path: str, method: str) -> None:
         (f"{PREFIX}/abc/ws", True, "DELETE", b"GET"),
     ],
 )
-def test_wrong_methods_are_told_the_right_ones(
+def test_wrong_methods_are_answered_with_the_allowed_ones(
     path: str, method: str, allow: bytes, *, spawning: bool
 ) -> None:
-    """A method that a path does not have is 405, and Allow names those that it has."""
+    """A method that a path does not have is 405; ``Allow`` lists those that it has."""
     answer = Api(key=KEY, spawning=spawning).read(request(method, path))
     assert refused(answer) == (405, "METHOD_NOT_ALLOWED")
     assert isinstance(answer, Response)
     assert dict(answer.headers)[b"allow"] == allow
 
 
-def test_a_web_socket_is_not_had_by_a_plain_request() -> None:
-    """A GET that does not upgrade is told that it has to."""
+def test_a_plain_request_of_a_websocket_path_is_refused() -> None:
+    """A GET without an upgrade is 426."""
     answer = api.read(request("GET", f"{PREFIX}/abc/ws"))
     assert refused(answer) == (426, "UPGRADE_REQUIRED")
     assert isinstance(answer, Response)
@@ -177,15 +177,15 @@ def test_a_web_socket_is_not_had_by_a_plain_request() -> None:
         ((), "", ""),
     ],
 )
-def test_tokens_are_found(headers: Headers, query: str, token: str) -> None:
-    """The token is in a header or in the query; two that differ are none."""
+def test_tokens_are_read(headers: Headers, query: str, token: str) -> None:
+    """The token is in a header or in the query; two different ones count as none."""
     asked = api.read_attach(request("GET", f"{PREFIX}/abc/ws", query, headers=BEARER + headers))
     assert asked == Attach("abc", token)
     assert "token=" not in repr(asked)
 
 
-def test_attaching_wants_the_key_unless_the_token_suffices() -> None:
-    """A browser can't send the key with a WebSocket; where that is allowed, the token is enough."""
+def test_attaching_needs_the_key_unless_the_token_suffices() -> None:
+    """Browsers can't send the key with a WebSocket; with ``token_suffices`` the token is enough."""
     asked = Request("GET", f"{PREFIX}/abc/ws", headers=((b"x-pty-token", b"t"),))
     assert refused(api.read_attach(asked)) == (401, "UNAUTHORIZED")
     lenient = Api(key=KEY, token_suffices=True)
@@ -210,7 +210,7 @@ def test_attaching_wants_the_key_unless_the_token_suffices() -> None:
     ],
 )
 def test_bodies_are_json(kind: bytes, *, taken: bool) -> None:
-    """What says that it is something else is refused; a browser's forms are among that."""
+    """Another Content-Type is refused, such as that of a browser's form."""
     headers = (*BEARER, (b"content-type", kind))
     asked = api.read(request("POST", f"{PREFIX}/abc/resize", headers=headers, body=SIZE))
     if taken:
@@ -254,8 +254,10 @@ def test_bodies_are_json(kind: bytes, *, taken: bool) -> None:
         ("localhost:8022", "http://[", "ORIGIN_NOT_ALLOWED"),
     ],
 )
-def test_pages_of_elsewhere_may_not_ask(host: str, origin: str | None, code: str | None) -> None:
-    """Names and origins that are not allowed are refused, the key or not; for WebSockets too."""
+def test_forbidden_hosts_and_origins_are_refused(
+    host: str, origin: str | None, code: str | None
+) -> None:
+    """They are refused with and without the key; for WebSockets too."""
     guarded = loopback("https://pages.example.org")
     headers = (*BEARER, (b"host", host.encode()))
     if origin is not None:
@@ -269,7 +271,7 @@ def test_pages_of_elsewhere_may_not_ask(host: str, origin: str | None, code: str
 
 
 def loopback(*origins: str) -> Api:
-    """Return the API as a daemon on loopback has it."""
+    """Return the API with the rules of a daemon on loopback."""
     return Api(key=KEY, hosts=LOOPBACK_HOSTS, program_hosts=PROGRAM_HOSTS, origins=origins)
 
 
@@ -284,8 +286,8 @@ def loopback(*origins: str) -> Api:
         (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64)"),
     ],
 )
-def test_what_a_browser_sends_is_no_program(sign: tuple[bytes, bytes]) -> None:
-    """A name that a page may have been given is for programs, also where the port is left out."""
+def test_browsers_may_not_use_program_hosts(sign: tuple[bytes, bytes]) -> None:
+    """Names in ``.local`` are refused with a browser's headers, also without a port."""
     headers = (*BEARER, (b"host", b"evil.local"), (b"user-agent", b"a-program/1"))
     assert loopback().read(request("GET", headers=headers)) == List()
     answer = loopback().read(request("GET", headers=(*headers, sign)))
@@ -306,23 +308,23 @@ def test_what_a_browser_sends_is_no_program(sign: tuple[bytes, bytes]) -> None:
         ("*.example.org", "10.example.org", True),
     ],
 )
-def test_addresses_are_compared_as_such(pattern: str, host: str, *, fits: bool) -> None:
-    """A pattern of an address fits no name that looks like one."""
+def test_hosts_are_compared_as_addresses(pattern: str, host: str, *, fits: bool) -> None:
+    """A pattern for an address does not match a name that looks like one."""
     guarded = Api(key=KEY, hosts=[pattern], origins=[f"http://{pattern}"])
     answer = guarded.read(request("GET", headers=(*BEARER, (b"host", host.encode()))))
     assert (answer == List()) is fits
 
 
-def test_origins_of_addresses_are_compared_as_such() -> None:
-    """So is a pattern of an origin."""
+def test_origins_are_compared_as_addresses() -> None:
+    """The same holds for a pattern of an origin."""
     guarded = Api(key=KEY, origins=["http://10.*:3000"])
     for origin, taken in (b"http://10.0.0.1:3000", True), (b"http://10.evil.example:3000", False):
         headers = (*BEARER, (b"host", b"x"), (b"origin", origin))
         assert (guarded.read(request("GET", headers=headers)) == List()) is taken
 
 
-def test_a_page_of_the_host_itself_may_ask() -> None:
-    """By default any name will do, and a page may ask the host that it came from."""
+def test_a_page_of_the_host_itself_is_allowed() -> None:
+    """By default any ``Host`` is allowed, and an ``Origin`` on the same host."""
     headers = (*BEARER, (b"host", b"here.example:1"), (b"origin", b"https://here.example"))
     assert api.read(request("GET", headers=headers)) == List()
     with pytest.raises(ptykill.InvalidArgument):
@@ -331,7 +333,7 @@ def test_a_page_of_the_host_itself_may_ask() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "/pty"])
 def test_is_mounted_anywhere(prefix: str) -> None:
-    """The prefix may be any, or none."""
+    """The prefix may be any path, or empty."""
     mounted = Api(key=None, prefix=prefix)
     assert mounted.read(Request("GET", prefix or "/")) == List()
     assert mounted.read(Request("DELETE", f"{prefix}/abc")) == Kill("abc")
@@ -344,7 +346,7 @@ def test_refuses_prefixes_that_match_nothing(prefix: str) -> None:
         Api(key=KEY, prefix=prefix)
 
 
-# --- who may ask ----------------------------------------------------------------------------------
+# --- the key --------------------------------------------------------------------------------------
 
 WRONG = [
     pytest.param(headers, id=str(number))
@@ -375,7 +377,7 @@ WRONG = [
 @pytest.mark.parametrize("headers", WRONG)
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PATCH"])
 def test_wrong_keys_are_refused(headers: Headers, method: str) -> None:
-    """Without exactly the key, whatever is asked is 401 and says what is wanted."""
+    """Without exactly the key, every request is 401, with ``WWW-Authenticate``."""
     answer = api.read(request(method, f"{PREFIX}/abc", "grace=nan", headers=headers))
     assert refused(answer) == (401, "UNAUTHORIZED")
     assert isinstance(answer, Response)
@@ -395,20 +397,20 @@ def test_keys_may_be_any_text() -> None:
     assert Api(key="schlüssel").read(request("GET", headers=headers)) == List()
 
 
-def test_no_key_has_to_be_said() -> None:
-    """None means that the host authenticates: everybody who gets here is admitted."""
+def test_none_as_the_key_admits_all_clients() -> None:
+    """None means that the host authenticates the clients."""
     assert Api(key=None).read(Request("GET", PREFIX)) == List()
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "a\n", "\0"])
-def test_refuses_keys_that_nobody_could_mean(key: str) -> None:
-    """An empty key, or one that no header can carry, is an error when it is given."""
+def test_invalid_keys_are_refused(key: str) -> None:
+    """An empty key, or one that no header can contain, is an error at once."""
     with pytest.raises(ptykill.InvalidArgument):
         Api(key=key)
 
 
 def test_requests_do_not_show_the_key() -> None:
-    """What is logged of a request shows neither its headers nor its query."""
+    """The ``repr`` of a request has neither its headers nor its query."""
     assert KEY not in repr(request("GET", PREFIX, f"token={KEY}"))
 
 
@@ -444,7 +446,7 @@ def test_requests_do_not_show_the_key() -> None:
     ],
 )
 def test_bad_graces_are_refused(query: str) -> None:
-    """A grace that is no plain number of seconds up to the cap is 400, and nothing is asked for."""
+    """A grace that is not a plain number of seconds up to the cap is 400, without an operation."""
     assert refused(api.read(request("DELETE", f"{PREFIX}/abc", query))) == (400, "INVALID_GRACE")
 
 
@@ -459,8 +461,8 @@ def test_good_graces_are_taken(text: str, seconds: float) -> None:
 
 
 @given(st.floats())
-def test_graces_are_what_they_are_or_refused(seconds: float) -> None:
-    """Whatever number is sent is taken exactly, or refused."""
+def test_any_number_is_taken_exactly_or_refused(seconds: float) -> None:
+    """A grace is never rounded or clamped."""
     asked = api.read(request("DELETE", f"{PREFIX}/abc", f"grace={seconds!r}"))
     if 0 <= seconds <= CAP and math.copysign(1, seconds) > 0:
         assert asked == Kill("abc", seconds)
@@ -469,8 +471,8 @@ def test_graces_are_what_they_are_or_refused(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("cap", [-1.0, math.nan, math.inf])
-def test_refuses_caps_that_are_none(cap: float) -> None:
-    """A cap that is no grace itself is an error when it is given."""
+def test_invalid_caps_are_refused(cap: float) -> None:
+    """A ``grace_cap`` that is not a valid grace is an error at once."""
     with pytest.raises(ptykill.InvalidGrace):
         Api(key=KEY, grace_cap=cap)
 
@@ -479,7 +481,7 @@ def test_refuses_caps_that_are_none(cap: float) -> None:
 
 
 def test_reads_all_of_a_create() -> None:
-    """Every field of the contract is taken, and others are ignored."""
+    """Every field is read, and unknown ones are ignored."""
     asked = create(
         command="ls",
         args=["-l", "ä"],
@@ -497,7 +499,7 @@ def test_reads_all_of_a_create() -> None:
     [((0, 0), (1, 1)), ((-5, -5), (1, 1)), ((501, 1001), (500, 1000)), ((10**30, 2), (500, 2))],
 )
 def test_sizes_are_clamped(asked: tuple[int, int], given_: tuple[int, int]) -> None:
-    """A size out of range is made to fit, not refused."""
+    """A size out of range is clamped, not refused."""
     operation = create(command="ls", rows=asked[0], cols=asked[1])
     assert isinstance(operation, Create)
     assert (operation.rows, operation.cols) == given_
@@ -536,8 +538,8 @@ def test_bad_bodies_are_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_long_bodies_are_refused_elsewhere(method: str) -> None:
-    """A body that no other endpoint has any use for is ignored up to the limit, and 413 past it."""
+def test_long_bodies_of_other_requests_are_refused(method: str) -> None:
+    """A body of a request that needs none is ignored up to the limit, and 413 above it."""
     short = request(method, f"{PREFIX}/abc", body=b"x" * LIMIT)
     assert not isinstance(api.read(short), Response)
     long = dataclasses.replace(short, body=b"x" * (LIMIT + 1))
@@ -562,7 +564,7 @@ methods = st.one_of(st.sampled_from(["GET", "POST", "DELETE"]), st.text())
 
 @given(st.builds(Request, methods, paths, queries, header_lists, st.binary()))
 def test_random_requests_never_crash_and_never_kill(asked: Request) -> None:
-    """Whatever comes is answered; only a DELETE with the key, a name and a good grace is a kill."""
+    """Each gets an answer; only a DELETE with the key, an id and a valid grace is a kill."""
     operation = api.read(asked)
     if isinstance(operation, Response):
         assert 400 <= operation.status < 500
@@ -575,11 +577,11 @@ def test_random_requests_never_crash_and_never_kill(asked: Request) -> None:
         assert operation.grace is None or 0 <= operation.grace <= CAP
 
 
-# --- how it is told -------------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------
 
 
-def test_an_empty_session_is_told_without_a_body() -> None:
-    """204 has no body and no length, and says where the time went, in milliseconds."""
+def test_an_empty_session_is_a_204() -> None:
+    """204 has no body and no length, and ``Server-Timing`` in milliseconds."""
     answer = api.answer(VERDICT)
     timing = b"hup;dur=500.000, kill;dur=250.000, total;dur=750.000"
     assert answer == Response(204, ((b"server-timing", timing),))
@@ -598,8 +600,8 @@ def test_an_empty_session_is_told_without_a_body() -> None:
     ],
 )
 @pytest.mark.parametrize("outcome", Outcome)
-def test_survivors_are_told(outcome: Outcome, whys: list[str], code: str) -> None:
-    """What is not empty is never a 204, whatever the outcome; the error names all survivors."""
+def test_survivors_are_reported(outcome: Outcome, whys: list[str], code: str) -> None:
+    """A verdict that is not empty is never a 204; the error names all survivors."""
     survivors = tuple(Survivor(4000 + n, why=why) for n, why in enumerate(whys))
     left = dataclasses.replace(VERDICT, empty=False, outcome=outcome, survivors=survivors)
     answer = api.answer(left)
@@ -608,16 +610,16 @@ def test_survivors_are_told(outcome: Outcome, whys: list[str], code: str) -> Non
 
 
 @pytest.mark.parametrize("empty", [True, False])
-def test_caveats_are_told(empty: bool) -> None:  # noqa: FBT001
-    """What the verdict can't know comes with the answer, be it a success or not."""
+def test_caveats_are_reported(empty: bool) -> None:  # noqa: FBT001
+    """The verdict's caveats are in a header, with 204 and with 500."""
     caveats = frozenset({Caveat.KEEPER_LOST, Caveat.ESCAPEES_UNKNOWN})
     answer = api.answer(dataclasses.replace(VERDICT, empty=empty, caveats=caveats))
     assert answer.status == (204 if empty else 500)
     assert (b"ptykill-caveats", b"escapees unknown, keeper lost") in answer.headers
 
 
-def test_what_is_unproven_is_told() -> None:
-    """A session of which nothing is found, without a proof, is a failure with its own code."""
+def test_an_unproven_end_is_reported() -> None:
+    """A session without survivors, and without a proof, is a 500 with its own code."""
     caveats = frozenset({Caveat.KEEPER_LOST, Caveat.UNPROVEN})
     unproven = dataclasses.replace(
         VERDICT, empty=False, outcome=Outcome.UNPROVEN, survivors=(), caveats=caveats
@@ -627,8 +629,8 @@ def test_what_is_unproven_is_told() -> None:
     assert refused(api.answer(found)) == (500, "SESSION_NOT_EMPTY")
 
 
-def test_records_and_tokens_are_told() -> None:
-    """A session, the list of all, and a creation are told as the contract has them."""
+def test_records_and_tokens_are_returned() -> None:
+    """A session, a list and a create are answered with the documented fields."""
     record = SessionRecord(
         session_id="s",
         pid=7,
@@ -673,13 +675,13 @@ def test_records_and_tokens_are_told() -> None:
         (ptykill.SpawnError(12, "Out of memory", "exec", "\udcff"), (500, "SPAWN_FAILED")),
     ],
 )
-def test_our_errors_are_told(error: Exception, told: tuple[int, str]) -> None:
-    """An error of ptykill's is told with its own status, code and sentence."""
+def test_our_errors_are_reported(error: Exception, told: tuple[int, str]) -> None:
+    """An error of ptykill's becomes its own status, code and sentence."""
     assert refused(api.fail(error)) == told
 
 
-def test_crashes_are_told_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """What we did not foresee is 500 without details; the log has them."""
+def test_crashes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected error is 500 without details; the log has them."""
     with caplog.at_level(logging.ERROR, "ptykill"):
         answer = api.fail(ZeroDivisionError("the secret"))
     assert refused(answer) == (500, "INTERNAL_ERROR")
@@ -689,7 +691,7 @@ def test_crashes_are_told_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("host", [b"127.evil.example", b"127.0.0.1.evil.example"])
 def test_a_pattern_of_an_address_fits_no_name(host: bytes) -> None:
-    """``127.*`` in ``hosts`` is for addresses, whatever a name begins with."""
+    """``127.*`` in ``hosts`` matches addresses only."""
     rules = HostRules(["127.*"], [])
     assert rules.refusal(Request("GET", "/", headers=((b"host", b"127.0.0.1:8022"),))) is None
     refusal = rules.refusal(Request("GET", "/", headers=((b"host", host),)))

@@ -1,4 +1,4 @@
-"""The ASGI app, driven without a server."""
+"""The ASGI app, called without a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREFIX = "/api/v1/pty"
 
 @pytest.fixture
 async def stubborn(autojump_clock: MockClock) -> AsyncIterator[Supervisor]:
-    """Open a supervisor, on a virtual clock, of sessions that the kernel lets nobody signal."""
+    """Open a supervisor, on a virtual clock, of sessions whose signals the kernel refuses."""
     tier = FakeTier(leader=Member(refuses=True, lives=100.0))
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         yield supervisor
@@ -37,7 +37,7 @@ async def mortal(autojump_clock: MockClock) -> AsyncIterator[Supervisor]:
 
 
 class Client:
-    """Talks to an app; ``sent`` is what the app sends."""
+    """The server's side of an app; ``sent`` has the messages of the app."""
 
     def __init__(self, app: AsgiApp, *messages: dict[str, Any]) -> None:
         self.app = app
@@ -45,11 +45,11 @@ class Client:
         self.sent: list[Any] = []
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next message that was given."""
+        """Return the next message for the app."""
         return self.messages.pop(0)
 
     async def send(self, message: Message) -> None:
-        """Take a message of the app's."""
+        """Record a message of the app."""
         self.sent.append(message)
 
     async def run(self, kind: str, **scope: object) -> list[Any]:
@@ -75,8 +75,8 @@ async def test_survivors_are_never_a_204(autojump_clock: MockClock, stubborn: Su
     assert (await ask(app, "GET", f"{PREFIX}/{session.id}"))[1]["is_alive"] is True
 
 
-async def test_an_out_of_memory_kill_is_told(autojump_clock: MockClock) -> None:
-    """A session says that the kernel's out-of-memory killer was there, and only then."""
+async def test_an_out_of_memory_kill_is_reported(autojump_clock: MockClock) -> None:
+    """``oom_killed`` is there if, and only if, the out-of-memory killer has killed a member."""
     for killed in (False, True):
         status = ptykill.ExitStatus(signal=9, oom_killed=killed)
         tier = FakeTier(leader=Member(lives=0.1, status=status))
@@ -89,7 +89,7 @@ async def test_an_out_of_memory_kill_is_told(autojump_clock: MockClock) -> None:
 
 
 async def test_a_list_comes_in_pages(autojump_clock: MockClock, mortal: Supervisor) -> None:
-    """Each session is told once, in order, also if some end and are forgotten meanwhile."""
+    """Each session is listed once, in order, also if some end and are dropped meanwhile."""
     app = ptykill.asgi_app(mortal, key=None)
     sessions = [await mortal.spawn([str(number)]) for number in range(5)]
     told, query = [], b"limit=2"
@@ -106,10 +106,8 @@ async def test_a_list_comes_in_pages(autojump_clock: MockClock, mortal: Supervis
     assert len((await ask(app, "GET"))[1]["sessions"]) == 3
 
 
-async def test_a_list_is_bounded_whatever_is_in_it(
-    autojump_clock: MockClock, mortal: Supervisor
-) -> None:
-    """Long arguments are cut in a list, which says so; the session itself tells all of them."""
+async def test_a_list_has_bounded_arguments(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """Long arguments are cut in a list, which marks it; a GET of the session has all."""
     app = ptykill.asgi_app(mortal, key=None)
     args = ["a" * 1000, "é" * 1000, "b"]
     session = await mortal.spawn(["x", *args])
@@ -125,7 +123,7 @@ async def test_a_list_is_bounded_whatever_is_in_it(
 async def test_an_ended_session_keeps_its_size(
     autojump_clock: MockClock, mortal: Supervisor
 ) -> None:
-    """A size that comes too late is refused by request, ignored by WebSocket, and not kept."""
+    """A size that comes too late is refused by request, ignored by WebSocket, and not recorded."""
     app = ptykill.asgi_app(mortal, key=None)
     session = await mortal.spawn(["bash"], rows=20, cols=70)
     await session.terminate()
@@ -153,10 +151,10 @@ async def test_an_ended_session_keeps_its_size(
     assert (told["rows"], told["cols"]) == (20, 70)
 
 
-async def test_a_cancelled_handler_changes_nothing(
+async def test_a_cancelled_handler_does_not_stop_a_kill(
     autojump_clock: MockClock, mortal: Supervisor
 ) -> None:
-    """A server that cancels a handler in the middle of a kill does not stop the teardown."""
+    """A server may cancel the handler in the middle of the teardown."""
     session = await mortal.spawn(["bash"])
     app = ptykill.asgi_app(mortal, key=None)
     with trio.move_on_after(0.5) as scope:
@@ -167,10 +165,10 @@ async def test_a_cancelled_handler_changes_nothing(
     assert verdict.took == pytest.approx(1.0)
 
 
-async def test_a_later_kill_brings_the_end_nearer(
+async def test_a_later_kill_can_shorten_the_grace(
     autojump_clock: MockClock, mortal: Supervisor
 ) -> None:
-    """Two kills share one teardown, and the shorter grace wins."""
+    """Two kills share one teardown, with the shorter grace."""
     session = await mortal.spawn(["bash"])
     app = ptykill.asgi_app(mortal, key=None)
     began = trio.current_time()
@@ -193,23 +191,23 @@ async def test_a_later_kill_brings_the_end_nearer(
         (f"/api{PREFIX}", "/api"),
     ],
 )
-async def test_is_found_below_a_mount(
+async def test_the_app_works_below_a_mount(
     autojump_clock: MockClock, mortal: Supervisor, path: str, root_path: str
 ) -> None:
-    """The path may include the root path, as ASGI has it, or not."""
+    """The path may include the root path, as ASGI specifies, or not."""
     app = ptykill.asgi_app(mortal, key=None)
     assert await ask(app, "GET", path, root_path=root_path) == (200, {"sessions": []})
 
 
-async def test_is_not_found_beside_a_mount(autojump_clock: MockClock, mortal: Supervisor) -> None:
-    """A root path is taken away only where a part of the path ends."""
+async def test_a_root_path_ends_at_a_slash(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """The root path is removed only at the end of a part of the path."""
     app = ptykill.asgi_app(mortal, key=None)
     status, _ = await ask(app, "GET", f"/mounted{PREFIX}", root_path="/mount")
     assert status == 404
 
 
 async def test_long_bodies_are_not_kept(autojump_clock: MockClock, mortal: Supervisor) -> None:
-    """All of a body is received, so that the server can answer, but only a little is kept."""
+    """All of a body is received, so that the server can answer, but only the first part is kept."""
     app = ptykill.asgi_app(mortal, key=None, spawning=True)
     chunk = {"type": "http.request", "body": b"x" * (1 << 20), "more_body": True}
     client = Client(app, *[chunk] * 40, {"type": "http.request"})
@@ -219,10 +217,10 @@ async def test_long_bodies_are_not_kept(autojump_clock: MockClock, mortal: Super
     assert mortal.sessions == ()
 
 
-async def test_a_body_that_is_refused_is_read_before_that_is_told(
+async def test_a_refused_body_is_read_before_the_answer(
     autojump_clock: MockClock, mortal: Supervisor
 ) -> None:
-    """A server that closes with something unread resets, and the client would lose the answer."""
+    """The kernel resets a connection with unread data, and the client would lose the answer."""
     app = ptykill.asgi_app(mortal, key=None, spawning=True)
     chunk = {"type": "http.request", "body": b"x" * (1 << 20), "more_body": True}
     left: list[dict[str, Any]] = [*[chunk] * 3, {"type": "http.request"}]
@@ -239,10 +237,8 @@ async def test_a_body_that_is_refused_is_read_before_that_is_told(
     assert left_when_told == [0, 0]
 
 
-async def test_half_a_request_asks_for_nothing(
-    autojump_clock: MockClock, mortal: Supervisor
-) -> None:
-    """A client that goes away before it has asked gets no answer, and no session is started."""
+async def test_half_a_request_starts_nothing(autojump_clock: MockClock, mortal: Supervisor) -> None:
+    """A client that disconnects during its body gets no answer, and no session is started."""
     app = ptykill.asgi_app(mortal, key=None, spawning=True)
     half = {"type": "http.request", "body": b'{"command": "bash"}', "more_body": True}
     client = Client(app, half, {"type": "http.disconnect"})
@@ -251,7 +247,7 @@ async def test_half_a_request_asks_for_nothing(
 
 
 async def test_lifespan_is_answered(autojump_clock: MockClock, mortal: Supervisor) -> None:
-    """Start and stop of the server are acknowledged; the supervisor stays its owner's."""
+    """Start and stop of the server are acknowledged; the supervisor stays open."""
     app = ptykill.asgi_app(mortal, key=None)
     client = Client(app, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
     sent = await client.run("lifespan")
@@ -270,10 +266,10 @@ async def test_lifespan_is_answered(autojump_clock: MockClock, mortal: Superviso
         (f"{PREFIX}/SESSION/ws", 403, "INVALID_TOKEN"),
     ],
 )
-async def test_web_sockets_are_turned_away(
+async def test_websockets_are_refused(
     autojump_clock: MockClock, mortal: Supervisor, path: str, status: int, code: str
 ) -> None:
-    """A WebSocket is refused before its handshake, with the error body where the server can."""
+    """It is refused before its handshake, with the error body if the server can send that."""
     app = ptykill.asgi_app(mortal, key=None)
     about: dict[str, Any] = {
         "path": path.replace("SESSION", (await mortal.spawn(["bash"])).id),
@@ -288,10 +284,10 @@ async def test_web_sockets_are_turned_away(
     assert json.loads(body["body"])["code"] == code
 
 
-async def test_a_client_that_has_gone_is_no_error(
+async def test_a_client_that_has_disconnected_is_no_error(
     autojump_clock: MockClock, mortal: Supervisor
 ) -> None:
-    """A server that can't send any more says so by an OSError; the conversation ends by that."""
+    """A server that can't send any more raises OSError, which ends the conversation."""
     session = await mortal.spawn(["bash"])
     app = ptykill.asgi_app(mortal, key=None)
     token = await app.issue_token(session.id)
@@ -317,13 +313,13 @@ async def test_a_client_that_has_gone_is_no_error(
 
 
 async def test_unknown_scopes_are_an_error(autojump_clock: MockClock, mortal: Supervisor) -> None:
-    """What is no scope of ASGI 3 is refused loudly."""
+    """A scope that ASGI 3 does not have is an error."""
     with pytest.raises(ValueError, match="unknown scope"):
         await Client(ptykill.asgi_app(mortal, key=None)).run("smtp")
 
 
 async def test_a_supervisor_is_for_trio(autojump_clock: MockClock, mortal: Supervisor) -> None:
-    """A Supervisor under asyncio is refused when the server starts, and again at each request."""
+    """Under asyncio a Supervisor is refused when the server starts, and at each request."""
     app = ptykill.asgi_app(mortal, key=None)
 
     def in_asyncio() -> tuple[Any, Any]:
@@ -336,10 +332,10 @@ async def test_a_supervisor_is_for_trio(autojump_clock: MockClock, mortal: Super
     assert (status, told["code"]) == (500, "INTERNAL_ERROR")
 
 
-async def test_nothing_is_received_when_a_conversation_is_closed(
+async def test_no_receive_is_pending_when_a_conversation_is_closed(
     autojump_clock: MockClock, mortal: Supervisor
 ) -> None:
-    """A server that can't close while it is asked for more (granian) can close."""
+    """A server that can't close while a receive is pending (granian) can close."""
     session = await mortal.spawn(["bash"])
     app = ptykill.asgi_app(mortal, key=None)
     token = await app.issue_token(session.id)

@@ -1,4 +1,4 @@
-"""A conversation on a virtual clock: how long a client is taken for alive."""
+"""A conversation on a virtual clock: its time-outs for slow and silent clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOOD = 4 << 20
 
 
 class Client:
-    """The server's side of a client: takes ``takes`` frames, and none after them."""
+    """The server's side of a client, which reads ``takes`` frames, and none after them."""
 
     def __init__(self, takes: float = math.inf) -> None:
         self.takes = takes
@@ -33,15 +33,15 @@ class Client:
         self._says.send_nowait({"type": "websocket.receive", "bytes": frame})
 
     def leave(self) -> None:
-        """Go away."""
+        """Disconnect."""
         self._says.send_nowait({"type": "websocket.disconnect", "code": 1000})
 
     async def receive(self) -> Message:
-        """Return what the client has said."""
+        """Return the client's next message."""
         return await self._heard.receive()
 
     async def send(self, message: Message) -> None:
-        """Take a message, if the client still does."""
+        """Read a message, if the client still reads."""
         if len(self.told) >= self.takes:
             await trio.sleep_forever()
         await trio.lowlevel.checkpoint()
@@ -61,7 +61,7 @@ async def test_a_dead_client_is_detached(
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """After a minute in which it has taken nothing, and said nothing; its output is kept."""
+    """After a minute in which it reads and sends nothing; its output is kept."""
     session, tier = stage
     client = Client(takes=3)
     client.say(frames.READY)
@@ -74,12 +74,12 @@ async def test_a_dead_client_is_detached(
         assert await attachment.receive(FLOOD) == b"x" * 500_000
 
 
-async def test_a_client_that_says_something_lives(
+async def test_a_client_that_sends_lives(
     stage: tuple[ptykill.Session, FakeTier],
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """For as long as it does, though it takes nothing; and it goes when it wants to."""
+    """It stays attached as long as it sends, though it reads nothing, and may disconnect."""
     session, tier = stage
     client = Client(takes=3)
     client.say(frames.READY)
@@ -95,10 +95,10 @@ async def test_a_client_that_says_something_lives(
     assert tier.spawned[0].terminal.typed == b"y" * 10
 
 
-async def test_a_client_with_nothing_to_be_told_is_left_alone(
+async def test_a_client_without_output_stays_attached(
     stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
-    """Silence on both sides is the server's to judge, by its PINGs."""
+    """If both sides are silent, only the server can find a dead client, by its PINGs."""
     session, tier = stage
     client = Client()
     client.say(frames.READY)
@@ -113,10 +113,10 @@ async def test_a_client_with_nothing_to_be_told_is_left_alone(
     ]
 
 
-async def test_a_client_that_is_dropped_is_told_when_it_takes_what_is_on_its_way(
+async def test_a_dropped_client_gets_the_close_after_the_current_frame(
     stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
-    """Within a minute, while the others go on; no frame is cut off in its middle."""
+    """If it reads within a minute, while the others go on; no frame is cut off in its middle."""
     session, tier = stage
     took = trio.Event()
     client = Client(takes=0)
@@ -142,10 +142,10 @@ async def test_a_client_that_is_dropped_is_told_when_it_takes_what_is_on_its_way
     assert close == {"type": "websocket.close", "code": 1013, "reason": "too slow"}
 
 
-async def test_a_client_that_is_dropped_and_takes_nothing(
+async def test_a_dropped_client_that_reads_nothing(
     stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
-    """It can't be told; after a minute it is left."""
+    """It can't get the close; after a minute it is detached."""
     session, tier = stage
     client = Client(takes=0)
     client.say(frames.READY)
@@ -163,10 +163,10 @@ async def test_a_client_that_is_dropped_and_takes_nothing(
     assert client.told == []
 
 
-async def test_all_the_output_that_is_there_is_sent_in_few_calls(
+async def test_pending_output_is_sent_in_few_calls(
     stage: tuple[ptykill.Session, FakeTier],
 ) -> None:
-    """Each may be a way to another thread and back; a frame is as long as it may be."""
+    """Each call may switch to another thread and back; a frame has the largest size."""
     session, tier = stage
     client = Client()
     sent: list[int] = []
@@ -184,8 +184,8 @@ async def test_all_the_output_that_is_there_is_sent_in_few_calls(
     assert max(len(each["bytes"]) for each in client.told[:-1]) == frames.LARGEST
 
 
-async def test_a_slow_client_has_its_time_for_each_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has taken long is told at once, and so is the first of all."""
+async def test_a_slow_client_has_a_time_out_for_each_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch returns after a frame that took long, and always after at least one."""
     client = Client()
     messages = [{"type": "websocket.send", "bytes": b"x"}] * 3
     assert await batch_sender(client.send)(*messages) == 3

@@ -1,4 +1,4 @@
-"""A full house: as many sessions as a daemon takes, all of them attached to, and flooding."""
+"""The most sessions that a daemon allows, all with a client, and all flooding."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ptykill.http import frames
 from tests.daemon import serving
 
 TIMEOUT = 100.0
-"""Seconds that a busy machine may take for what is due at once, beside so many."""
+"""Time-out on a busy machine for an answer that is due at once, in seconds."""
 KEY = {"Authorization": "Bearer key-for-a-crowd"}
 FULL = 64
-"""What ``ptykill serve`` takes unless it is told otherwise."""
+"""The default of ``ptykill serve --max-sessions``."""
 FLOOD = {"command": "sh", "args": ["-c", "read line; exec timeout 120 yes"]}
 
 
@@ -32,11 +32,11 @@ def url() -> Iterator[str]:
         yield f"http://{address}/api/v1/pty"
 
 
-def test_a_full_house_of_floods(url: str) -> None:
-    """One more is turned away with 429, and a kill is answered within its plan."""
+def test_the_most_sessions_and_all_flooding(url: str) -> None:
+    """One more is refused with 429, and a kill is answered within its plan."""
 
     async def watch(session: str, token: str) -> tuple[int, bytes]:
-        """Take what comes until the end; return how much that was, and the last frame."""
+        """Receive until the end; return the number of bytes, and the last frame."""
         await full.wait()
         size, last = 0, b""
         headers = {**KEY, "X-PTY-Token": token}
@@ -77,7 +77,7 @@ def test_a_full_house_of_floods(url: str) -> None:
             size, last = await watched.pop(victim)
             assert size > 0
             assert isinstance(frames.read_from_server(last), frames.Exit)
-            # All the others are there still, and none of their clients was too slow.
+            # All the others still live, and none of their clients was too slow.
             shown = (await client.get(url)).json()["sessions"]
             assert [each["session_id"] for each in shown if not each["is_alive"]] == [victim]
             assert not any(task.done() for task in watched.values())

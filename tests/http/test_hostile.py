@@ -1,4 +1,4 @@
-"""What no client sends, and what one should not: the daemon goes on, within its limits."""
+"""Invalid requests and frames: the daemon goes on, within its limits."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ CUT_OFF = {"HTTP/0.9", "half a header", "long header", "HTTP/2, priorities"}
 
 @contextmanager
 def _living(*options: str) -> Iterator[tuple[str, int, str]]:
-    """Run a daemon with a session, which has to be alive at the end; yield where it is."""
+    """Run a daemon with a session, which has to be alive at the end; yield its port."""
     with serving(*options, key=KEY) as address, _client(f"http://{address}") as client:
         told = client.post(PATH, json={"command": "sleep", "args": ["600"]}).json()
         yield address, int(address.rpartition(":")[2]), told["session_id"]
@@ -192,7 +192,7 @@ def test_no_request_ends_the_daemon(port: int, name: str) -> None:
     request_ = REQUESTS[name]
     said = b""
     with (
-        suppress(OSError),  # It has heard enough.
+        suppress(OSError),  # The daemon has closed the connection.
         socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection,
     ):
         connection.sendall(request_)

@@ -1,4 +1,4 @@
-"""A create whose client leaves before it is answered leaves no session behind."""
+"""A create whose client disconnects before the answer leaves no session behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEAVE: Message = {"type": "http.disconnect"}
 
 
 class Client:
-    """A client that is there for ever, or leaves; ``fails`` is the number of the send that fails.
+    """A client that stays, or disconnects; ``fails`` is the number of the send that fails.
 
     ``sleep_forever`` is that of the event loop in use.
     """
@@ -59,7 +59,7 @@ class Client:
         raise AssertionError
 
     async def send(self, message: Message) -> None:
-        """Take a message of the app's."""
+        """Record a message of the app."""
         self.asked_while_sending += self._asking
         if self._fails == len(self.sent):
             raise BrokenPipeError
@@ -72,7 +72,7 @@ def tier() -> FakeTier:
 
 
 async def checked(supervisor: Supervisor, *, ended: bool) -> None:
-    """See that the one session was killed without a grace, or runs."""
+    """Check that the one session was killed without a grace, or runs."""
     (session,) = supervisor.sessions
     if ended:
         with trio.fail_after(30):
@@ -91,7 +91,7 @@ CASES = pytest.mark.parametrize(
 
 @CASES
 async def test_in_trio(autojump_clock: MockClock, options: Any, sent: int) -> None:  # noqa: ANN401
-    """What a client can't have been told of is ended, and nothing is received while it is told."""
+    """A session whose id the client can't have got is ended; no receive is pending then."""
     client = Client(trio.sleep_forever, **options)
     async with ptykill.open_supervisor(containment=tier()) as supervisor:
         app = ptykill.asgi_app(supervisor, key=None, spawning=True)
@@ -132,7 +132,7 @@ def test_in_asyncio(options: Any, sent: int) -> None:  # noqa: ANN401
 
 
 class Slow(FakeTier):
-    """A tier whose spawns take half a second, in which nobody can call them off."""
+    """A tier whose spawns take half a second, and can't be cancelled."""
 
     async def spawn(self, *about: Any) -> Any:  # noqa: ANN401
         """Make a session."""
@@ -143,7 +143,7 @@ class Slow(FakeTier):
 
 
 def test_a_server_that_cancels_the_request() -> None:
-    """A handler that is cancelled in a spawn, or just after it, leaves nothing."""
+    """A handler that is cancelled in a spawn, or just after it, leaves no session."""
 
     async def main(host: Host) -> None:
         for method in "__call__", "respond":
@@ -167,8 +167,8 @@ def test_a_server_that_cancels_the_request() -> None:
         host.call(check)
 
 
-async def test_a_server_that_tells_nothing(autojump_clock: MockClock) -> None:
-    """A server may fail when it is asked for more than the request: the answer is sent."""
+async def test_a_server_without_disconnect_messages(autojump_clock: MockClock) -> None:
+    """A server's receive may fail after the request: the answer is sent all the same."""
     client = Client(trio.sleep_forever)
 
     async def receive() -> Message:
@@ -182,7 +182,7 @@ async def test_a_server_that_tells_nothing(autojump_clock: MockClock) -> None:
 
 
 async def test_a_delete_goes_on_without_its_client(autojump_clock: MockClock) -> None:
-    """A client that leaves in the middle of a DELETE changes nothing."""
+    """A client that disconnects in the middle of a DELETE does not stop the kill."""
     async with ptykill.open_supervisor(
         containment=FakeTier(leader=Member(dies_of={"HUP": 1.0}))
     ) as supervisor:
@@ -197,7 +197,7 @@ async def test_a_delete_goes_on_without_its_client(autojump_clock: MockClock) ->
 
 
 def test_on_a_real_server(talker: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that hangs up while its session is being spawned leaves none behind."""
+    """A client that disconnects while its session is being spawned leaves none behind."""
     asked, gone, spawned = threading.Event(), threading.Event(), threading.Event()
     sessions: list[Session] = []
     spawn = Supervisor.spawn
@@ -227,8 +227,8 @@ def test_on_a_real_server(talker: Server, monkeypatch: pytest.MonkeyPatch) -> No
     assert told["exit_code"] == 137
 
 
-async def test_a_token_is_gone_with_its_record(autojump_clock: MockClock) -> None:
-    """Nothing is kept of sessions that nobody can ask for any more."""
+async def test_a_token_is_freed_with_its_record(autojump_clock: MockClock) -> None:
+    """Nothing is kept of sessions whose record is dropped."""
     async with ptykill.open_supervisor(containment=tier(), keep_seconds=10) as supervisor:
         app: Any = ptykill.asgi_app(supervisor, key=None, spawning=True)
         session = await supervisor.spawn(["bash"])

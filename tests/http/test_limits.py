@@ -1,4 +1,4 @@
-"""What clients may take of a daemon: connections, descriptors, memory, and time."""
+"""The daemon's limits for clients: connections, descriptors, memory, and time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def few(descriptors: int) -> list[str]:
 
 
 def client(address: str) -> httpx.Client:
-    """Return a client that bears the key."""
+    """Return a client with the key."""
     headers = {"Authorization": f"Bearer {KEY}"}
     return httpx.Client(
         base_url=f"http://{address}", headers=headers, timeout=TIMEOUT, trust_env=False
@@ -71,7 +71,7 @@ def upgrade_of(session: dict[str, Any], query: str = "") -> str:
 
 
 def attach(address: str, session: dict[str, Any], query: str = "") -> socket.socket:
-    """Attach by a bare socket, and say that it is ready."""
+    """Attach by a bare socket, and send ready."""
     stream = connect(address)
     stream.sendall(upgrade_of(session, query).encode())
     said = b""
@@ -89,7 +89,7 @@ def start(api: httpx.Client, *command: str) -> dict[str, Any]:
     return told
 
 
-def test_idle_connections_lock_nobody_out() -> None:
+def test_idle_connections_keep_no_client_out() -> None:
     """With more of them than there are descriptors, health and DELETE are answered at once."""
     with ExitStack() as stack:
         address = stack.enter_context(serving(key=KEY, prefix=few(128)))
@@ -105,7 +105,7 @@ def test_idle_connections_lock_nobody_out() -> None:
 
 
 def test_sessions_that_have_all_descriptors_can_be_ended() -> None:
-    """So it is where the sessions have the descriptors, and idle connections what is left."""
+    """The same if sessions have most descriptors, and idle connections the others."""
     with ExitStack() as stack:
         address = stack.enter_context(serving(key=KEY, prefix=few(72)))
         sessions = []
@@ -143,14 +143,14 @@ def address() -> Iterator[str]:
     ],
 )
 def test_what_is_refused_is_refused_before_the_body(address: str, head: str, status: int) -> None:
-    """The answer does not wait for a single byte of it."""
+    """The answer does not wait for the first byte of the body."""
     with connect(address) as stream:
         stream.sendall(f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode())
         assert stream.recv(1 << 16).startswith(f"HTTP/1.1 {status}".encode())
 
 
 def test_long_messages_are_refused_at_their_first_bytes(address: str) -> None:
-    """A frame that says how long it is going to be is closed with 1009, and its session lives."""
+    """A frame that announces too many bytes gets a close with 1009, and its session lives."""
     with client(address) as api:
         session = start(api, "cat")
         for opcode in 0x82, 0x81:
@@ -193,8 +193,8 @@ def test_headers_have_a_length(address: str) -> None:
         assert _read_all(stream).startswith(b"HTTP/1.1 400")
 
 
-def test_a_client_that_sends_no_more_is_answered(address: str) -> None:
-    """As `nc -N` does after its input: to a GET and a DELETE, and two of them, in turn."""
+def test_a_half_closed_connection_is_answered(address: str) -> None:
+    """A client may shut down its sending side after GETs and DELETEs, as `nc -N` does."""
 
     def answered(*requests: tuple[str, str]) -> bytes:
         text = "".join(
@@ -214,13 +214,13 @@ def test_a_client_that_sends_no_more_is_answered(address: str) -> None:
         assert not api.get(session).json()["is_alive"]
 
 
-def test_a_create_whose_client_sends_no_more_is_let_go(address: str) -> None:
-    """A FIN may be that of a client that has gone, and would never know of its session."""
+def test_a_create_on_a_half_closed_connection_leaves_no_session(address: str) -> None:
+    """The FIN may come from a client that has closed, and would never get its session's id."""
     body = b'{"command": "sleep", "args": ["600"]}'
     head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{BEARER}"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     answers = []
-    for _ in range(5):  # One that is answered before its FIN is seen does no harm.
+    for _ in range(5):  # A create may be answered before its FIN is seen.
         with connect(address) as stream:
             stream.sendall(head.encode() + body)
             stream.shutdown(socket.SHUT_WR)
@@ -239,8 +239,8 @@ def test_a_create_whose_client_sends_no_more_is_let_go(address: str) -> None:
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_client_that_does_not_read_delays_no_end(signals: int) -> None:
-    """The daemon ends within its plan, and some seconds, though its clients take nothing."""
+def test_a_client_that_does_not_read_does_not_delay_the_end(signals: int) -> None:
+    """The daemon exits within its plan and some seconds, though its clients read nothing."""
     with ExitStack() as stack:
         with serving("--plan", "HUP@session 300ms, KILL 15s", key=KEY) as address:
             with client(address) as api:
@@ -251,13 +251,13 @@ def test_a_client_that_does_not_read_delays_no_end(signals: int) -> None:
                 big = stack.enter_context(connect(address))
                 big.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n".encode())
             if signals == 2:
-                time.sleep(0.3)  # It has nothing more to send, and no room to.
+                time.sleep(0.3)  # The program writes no more: the terminal is full.
             began = time.monotonic()
         assert time.monotonic() - began < 0.3 + 10
 
 
 def test_tokens_are_in_no_log() -> None:
-    """Neither of those who attach, nor of those who are turned away, nor the key."""
+    """Neither tokens of attached or refused clients, nor the key, are logged."""
     with tempfile.TemporaryFile("w+") as log:
         with serving(key=KEY, log=log) as address, client(address) as api:
             session = start(api, "sleep", "600")
@@ -297,11 +297,11 @@ def test_tokens_are_in_no_log_of_any_level(caplog: pytest.LogCaptureFixture) -> 
     assert not any(session["token"] in each.getMessage() for each in ours)
 
 
-# --- in this process, with other numbers ----------------------------------------------------------
+# --- in this process, with other limits -----------------------------------------------------------
 
 
 def test_silence_is_the_end_of_a_websocket(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that answers no PING is dropped; one that does, and says nothing else, is not."""
+    """A client that answers no PING is dropped; one that sends only PONGs is not."""
     monkeypatch.setattr(limits, "PING_SECONDS", 0.05)
     monkeypatch.setattr(limits, "SILENCE_SECONDS", 0.5)
     with ptykill.Host() as host, served(host) as address, client(address) as api:
@@ -327,8 +327,8 @@ def _received(stream: socket.socket) -> bytes:
         return b""
 
 
-def test_a_flood_has_no_more_than_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others are served after a small part of it, whatever it consists of."""
+def test_a_flood_does_not_occupy_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other connections are served after a small part of it, whatever it consists of."""
     sizes: list[int] = []
 
     def note(protocol: type[H11Protocol | WebSocketsSansIOProtocol]) -> None:
@@ -381,7 +381,7 @@ def test_a_mistake_of_a_protocol_ends_one_connection(
 
 
 def test_a_message_in_many_pieces_is_kept_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces may be empty, so there is no end to their number; a PING may come between them."""
+    """Fragments may be empty, so their number has no bound; a PING may come between them."""
     protocols: list[WebSocketsSansIOProtocol] = []
     known = WebSocketsSansIOProtocol.connection_made
 
@@ -406,7 +406,7 @@ def test_a_message_in_many_pieces_is_kept_as_one(monkeypatch: pytest.MonkeyPatch
         assert b"[onetwo]" in told
 
 
-def test_half_a_request_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_request_has_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection on which no request begins is closed; one that waits for an answer is not."""
     monkeypatch.setattr(limits, "HEADER_SECONDS", 0.2)
     plan = ptykill.Plan.parse("HUP@session 2500ms, KILL 15s")
@@ -432,7 +432,9 @@ def test_an_answered_connection_has_its_time(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("trickles", [False, True])
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_a_body_has_its_time(monkeypatch: pytest.MonkeyPatch, loop: str, *, trickles: bool) -> None:
+def test_a_body_has_a_time_out(
+    monkeypatch: pytest.MonkeyPatch, loop: str, *, trickles: bool
+) -> None:
     """One that stops in the middle is answered with 408, and so is one that never ends."""
     monkeypatch.setattr(limits, "BODY_SECONDS", 0.1)
     scope = {"type": "http", "method": "POST", "path": PATH, "headers": []}
@@ -503,7 +505,7 @@ async def test_all_bodies_that_arrive_share_their_room(autojump_clock: MockClock
 
 
 def test_the_numbers_are_those_of_the_page() -> None:
-    """docs/http.md tells each of them."""
+    """docs/http.md has each of the limits."""
     page = Path(__file__).parents[2].joinpath("docs", "http.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     told = {row.split("|")[1].strip(): row.split("|")[2].strip() for row in rows}
@@ -519,7 +521,7 @@ def test_the_numbers_are_those_of_the_page() -> None:
     assert f"at most {limits.CONNECTIONS}" in told["connections"]
     # A public client gives up after ten seconds without a PING, and one may be lost.
     assert 2 * limits.PING_SECONDS < 10
-    # A refusal is told, and a close is over, before whoever waits for it has given up.
+    # A refusal is sent, and a close is over, before the other side gives up.
     assert limits.REFUSED_BODY_SECONDS < 5
     assert limits.CLOSING_SECONDS < 15
     assert limits.REFUSED_BODY < limits.ALL_BODIES
@@ -531,7 +533,7 @@ def test_the_numbers_are_those_of_the_page() -> None:
 def test_connections_follow_the_limit_of_descriptors(
     monkeypatch: pytest.MonkeyPatch, descriptors: int, most: int
 ) -> None:
-    """Half of the descriptors less 32, and a quarter of those are for no WebSocket."""
+    """Half of the descriptors minus 32; a quarter of those may not be WebSockets."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (descriptors, descriptors))
     assert limits.connections() == most
     assert limits.websockets(most) == most - most // 4
@@ -638,7 +640,7 @@ def _no_descriptors() -> Iterator[None]:
 
 
 class _Client:
-    """A connection that is none; idle since the time that it is given."""
+    """A fake connection, which is idle since the given time."""
 
     def __init__(self, idle_since: float | None, peer: str = "127.0.0.1") -> None:
         self.idle_since = idle_since
@@ -669,8 +671,8 @@ def limiter() -> Iterator[ConnectionLimiter]:
     limiter.close()
 
 
-def test_the_longest_idle_goes_for_a_newcomer(limiter: ConnectionLimiter) -> None:
-    """One with a request under way is never closed; without an idle one, no other is let in."""
+def test_the_longest_idle_connection_is_closed_for_a_new_one(limiter: ConnectionLimiter) -> None:
+    """One with a request under way is never closed; without an idle one, none is admitted."""
     connections = [_Client(3.0), _Client(1.0), _Client(None), _Client(2.0)]
     assert all(map(limiter.admit, connections))
     newcomer = _Client(None)
@@ -685,7 +687,7 @@ def test_the_longest_idle_goes_for_a_newcomer(limiter: ConnectionLimiter) -> Non
 
 @pytest.mark.parametrize("peer", ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"])
 def test_one_address_has_at_most_half(limiter: ConnectionLimiter, peer: str) -> None:
-    """Its own connections are closed for it; those of this machine are not told apart."""
+    """Its own connections are closed for it; those of this machine have no such limit."""
     mine = [_Client(1.0, peer), _Client(None, peer)]
     assert all(map(limiter.admit, mine))
     assert limiter.admit(_Client(None, peer))
@@ -694,15 +696,15 @@ def test_one_address_has_at_most_half(limiter: ConnectionLimiter, peer: str) -> 
     assert limiter.admit(_Client(None, "198.51.100.1"))
 
 
-def test_some_connections_are_no_websockets(limiter: ConnectionLimiter) -> None:
-    """WebSockets last, and leave some for requests."""
+def test_some_connections_are_reserved_for_requests(limiter: ConnectionLimiter) -> None:
+    """WebSockets last long, so they can't take all connections."""
     connections = [_Client(None) for _ in range(4)]
     assert all(map(limiter.admit, connections))
     assert [limiter.upgrade(connection) for connection in connections] == [True, True, True, False]
 
 
-def test_a_close_has_its_time(limiter: ConnectionLimiter) -> None:
-    """A connection whose client does not take the last bytes is cut off."""
+def test_a_close_has_a_time_out(limiter: ConnectionLimiter) -> None:
+    """A connection whose client does not read the last bytes is aborted."""
     connection = _Client(None)
     assert limiter.admit(connection)
     connection.closed = True
@@ -711,8 +713,8 @@ def test_a_close_has_its_time(limiter: ConnectionLimiter) -> None:
         assert connection.aborted == aborted
 
 
-def test_a_reserve_of_descriptors_lets_one_in(limiter: ConnectionLimiter) -> None:
-    """Where no connection is idle, one that was held back goes, until the loop accepts again."""
+def test_a_reserved_descriptor_admits_a_connection(limiter: ConnectionLimiter) -> None:
+    """If no connection is idle, a reserved descriptor is closed until the loop accepts again."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -748,7 +750,7 @@ def _open_descriptors() -> int:
 
 
 def test_bodies_share_their_bytes() -> None:
-    """What one body has taken no other has, until it is answered; a refused one takes nothing."""
+    """All bodies share one budget until they are answered; a refused one takes nothing."""
     bodies = limits.BodyBudget(10)
     with bodies.room() as first:
         first.take(4)
@@ -763,8 +765,8 @@ def test_bodies_share_their_bytes() -> None:
         all_of_it.take(10)
 
 
-def test_a_daemon_without_its_sessions_thread_ends() -> None:
-    """It would refuse everything; its status says that it is to be started again."""
+def test_a_daemon_exits_if_its_sessions_thread_crashes() -> None:
+    """It would refuse every request; its exit status lets systemd start it again."""
     program = """
 import ptykill.cli.serve.daemon as server
 class Host(server.Host):

@@ -1,4 +1,4 @@
-"""The middleware: a prefix is the API's, everything else the app's, and the lifespan is both's."""
+"""The middleware: the API serves a prefix, the app everything else; both get the lifespan."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def live(app: AsgiApp) -> list[str]:
 
 
 async def site(scope: Message, receive: Receive, send: Send) -> None:
-    """Answer whatever comes with 299, and know no lifespan."""
+    """Answer every request with 299, and support no lifespan."""
     assert scope["type"] != "lifespan"
     await send({"type": "http.response.start", "status": 299, "headers": []})
 
@@ -78,11 +78,11 @@ async def site(scope: Message, receive: Receive, send: Send) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_a_prefix_is_ours(host: Host, kind: str, path: str, root: str, ours: bool) -> None:  # noqa: FBT001
-    """What is below the prefix, and below the root path if there is one, is the API's."""
+def test_the_api_serves_the_prefix(host: Host, kind: str, path: str, root: str, ours: bool) -> None:  # noqa: FBT001
+    """The API serves the paths below the prefix, also below a root path."""
     app = ptykill.asgi_middleware(site, host, key="x")
     scope = {"type": kind, "method": "GET", "path": path, "root_path": root, "headers": []}
-    # Of a request without the key nothing is received.
+    # The body of a request without the key is not received.
     first = [{"type": "websocket.connect"}] if kind == "websocket" and ours else []
     refused = "401" if kind == "http" else "websocket.close"
     answer = run(app, scope, *first)[0]
@@ -90,7 +90,7 @@ def test_a_prefix_is_ours(host: Host, kind: str, path: str, root: str, ours: boo
 
 
 def test_the_app_gets_the_scope_as_it_is(host: Host) -> None:
-    """Nothing is taken off a path that is the app's, and no kind of scope is kept from it."""
+    """The app gets its own paths unchanged, and every other kind of scope."""
     seen: list[Message] = []
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -103,12 +103,12 @@ def test_the_app_gets_the_scope_as_it_is(host: Host) -> None:
 
 
 def test_an_empty_prefix_is_refused(host: Host) -> None:
-    """It would leave nothing to the app."""
+    """Every path would be the API's, and none the app's."""
     with pytest.raises(ptykill.InvalidArgument):
         ptykill.asgi_middleware(site, host, key=None, prefix="")
 
 
-def test_the_lifespan_is_both_s(host: Host) -> None:
+def test_the_host_lives_around_the_app(host: Host) -> None:
     """The app has its sessions from its startup to its shutdown; then they are ended."""
     told: list[str] = []
 
@@ -134,7 +134,7 @@ async def _refuses(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def _returns(scope: Message, receive: Receive, send: Send) -> None:
-    """Know nothing of any scope."""
+    """Return at once, for any scope."""
 
 
 async def _crashes(scope: Message, receive: Receive, send: Send) -> None:
@@ -155,20 +155,20 @@ async def _says_nothing(scope: Message, receive: Receive, send: Send) -> None:
 
 @pytest.mark.parametrize("app", [_refuses, _returns, _crashes, _leaves, _says_nothing])
 def test_a_lifespan_that_the_app_leaves_unanswered_is_answered(host: Host, app: Any) -> None:  # noqa: ANN401
-    """An app that refuses it, crashes in its startup or goes away is served, and we are closed."""
+    """An app that refuses it, crashes at startup or returns is served, and the host is closed."""
     assert live(ptykill.asgi_middleware(app, host, key=None)) == [STARTED, STOPPED]
     with pytest.raises(ptykill.SupervisorClosed):
         host.spawn(["x"])
 
 
 @pytest.mark.parametrize(("app", "level"), [(_refuses, logging.INFO), (_crashes, logging.WARNING)])
-def test_what_the_app_raised_is_in_the_log(
+def test_an_error_at_startup_is_logged(
     host: Host,
     caplog: pytest.LogCaptureFixture,
     app: Any,  # noqa: ANN401
     level: int,
 ) -> None:
-    """An app that crashes in its startup is a warning; one that knows no lifespan is none."""
+    """An app that crashes at startup is a warning; one without lifespan is not."""
     with caplog.at_level(logging.INFO, "ptykill"):
         live(ptykill.asgi_middleware(app, host, key=None))
     (record,) = [each for each in caplog.records if "http.lifespan_refused" in each.getMessage()]
@@ -176,8 +176,8 @@ def test_what_the_app_raised_is_in_the_log(
 
 
 @pytest.mark.parametrize("error", [None, ZeroDivisionError])
-def test_a_startup_that_fails_is_the_app_s(host: Host, error: type[Exception] | None) -> None:
-    """What the app says about its startup reaches the server, and the host is closed."""
+def test_a_failed_startup_reaches_the_server(host: Host, error: type[Exception] | None) -> None:
+    """The app's failure reaches the server, and the host is closed."""
     sent: list[Message] = []
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -199,8 +199,8 @@ def test_a_startup_that_fails_is_the_app_s(host: Host, error: type[Exception] | 
         host.spawn(["x"])
 
 
-def test_a_crash_in_the_shutdown_is_the_server_s_to_tell(host: Host) -> None:
-    """It is raised to the server as it would be without us, when all sessions have been ended."""
+def test_a_crash_at_shutdown_is_raised_to_the_server(host: Host) -> None:
+    """It is raised as without the middleware, after all sessions have been ended."""
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         await receive()
@@ -217,14 +217,14 @@ def test_a_crash_in_the_shutdown_is_the_server_s_to_tell(host: Host) -> None:
 def test_a_host_that_can_not_start_keeps_the_server_from_starting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What a host lacks is told at startup, before the app has begun, and not by each request."""
+    """Its error is reported at startup, before the app starts, not at each request."""
     monkeypatch.setattr(cgroup_place, "own_cgroup", lambda: None)
     app = ptykill.asgi_middleware(_crashes, Host(containment="cgroup"), key=None)
     assert run(app, LIFESPAN, STARTUP) == ["lifespan.startup.failed"]
 
 
-def test_a_supervisor_is_its_owner_s() -> None:
-    """In the trio run of its server it is not closed by the lifespan; elsewhere it is refused."""
+def test_a_supervisor_is_not_closed_by_the_lifespan() -> None:
+    """Its owner closes it; under asyncio it is refused."""
     sent: list[str] = []
     messages = [STARTUP, SHUTDOWN]
 

@@ -1,4 +1,4 @@
-"""The served document is true: requests made of it are answered as it says."""
+"""The served document is correct: requests that are made of it get the answers that it names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def codes_are_named(context, response, case):
 """A check of an error: the document has its code, at that operation and status."""
 
 
-def test_what_is_not_offered_is_not_told() -> None:
+def test_the_document_has_only_what_is_mounted() -> None:
     """A mount that spawns nothing has no create; its paths begin with its prefix."""
     told = openapi.document("/here", "1", spawning=False, grace_cap=7.0)
     assert set(told["paths"]["/here"]) == {"get"}
@@ -41,7 +41,7 @@ def test_what_is_not_offered_is_not_told() -> None:
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     """Hundreds of requests, valid and not, get answers that the document names.
 
-    The daemon finds no command, so nothing is started by chance; that it refuses those which are
+    The daemon finds no command, so no program is started by chance; that it refuses those which are
     well-formed is no fault.
     """
     serve = [sys.executable, "-m", "ptykill", "serve", "--port", "0"]

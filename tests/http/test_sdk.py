@@ -45,7 +45,7 @@ def test_the_sync_client(base: str) -> None:
 
 
 def test_the_sync_client_kills(base: str) -> None:
-    """A kill while attached: nothing is left, and `wait` returns the code without an exception."""
+    """A kill while attached: no process is left, and `wait` returns the code."""
     output: list[bytes] = []
     pty = sandbox(base).create_pty("sh", ["-c", DEAF], on_data=output.append)
     wait_until(lambda: b"deaf" in b"".join(output))
@@ -54,8 +54,8 @@ def test_the_sync_client_kills(base: str) -> None:
     pty.kill()  # A second time it is over already.
 
 
-def test_the_sync_client_comes_back(base: str) -> None:
-    """Disconnect and connect again: the session goes on, and nothing of its output is lost."""
+def test_the_sync_client_reconnects(base: str) -> None:
+    """Disconnect and connect again: the session goes on, and no output is lost."""
     output: list[bytes] = []
     pty = sandbox(base).create_pty("sh", ["-c", "echo one; read x; echo two; exit 0"])
     pty.on_data(output.append)
@@ -67,7 +67,7 @@ def test_the_sync_client_comes_back(base: str) -> None:
 
 
 def test_the_limit_and_a_wrong_command(base: str) -> None:
-    """What can't be had is an error of the SDK's, with the status."""
+    """A refusal is an error of the SDK's, with the status."""
     here = sandbox(base)
     with pytest.raises(tensorlake.SandboxError, match="COMMAND_NOT_FOUND"):
         here.create_pty_session("there-is-no-such-command")
@@ -78,7 +78,7 @@ def test_the_limit_and_a_wrong_command(base: str) -> None:
 
 
 def test_the_async_client(base: str, mark: str) -> None:
-    """The same by asyncio: input, output, wait; and a kill while attached."""
+    """The same with asyncio: input, output, wait; and a kill while attached."""
 
     async def main() -> tuple[int, int, bytes]:
         here = tensorlake.AsyncSandbox("any", proxy_url=base, api_key=KEY)
@@ -115,7 +115,7 @@ def test_a_sync_client_that_pauses(base: str) -> None:
     assert sum(sizes) == 5_000_000
 
 
-def test_silence_is_no_end(base: str) -> None:
-    """A session that says nothing for longer than the SDK waits stays attached."""
+def test_a_silent_session_stays_attached(base: str) -> None:
+    """A session without output for longer than the SDK's time-out stays attached."""
     pty = sandbox(base).create_pty("sh", ["-c", "sleep 31; exit 6"])
     assert pty.wait(TIMEOUT + 31) == 6

@@ -27,14 +27,14 @@ Start = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def client(server: Server) -> Any:  # noqa: ANN401 - an iterator that pytest unwraps
-    """Return a client of the server that bears the key."""
+    """Return a client of the server with the key."""
     with server.client() as client:
         yield client
 
 
 @pytest.fixture
 def start(server: Server, client: httpx.Client, tmp_path: Path) -> Start:
-    """Return what starts a shell program over HTTP and waits until it is ready."""
+    """Return a function that starts a shell program over HTTP and waits until it is ready."""
 
     def start(program: str) -> dict[str, Any]:
         ready = tmp_path / "ready"
@@ -53,7 +53,7 @@ def start(server: Server, client: httpx.Client, tmp_path: Path) -> Start:
 
 
 def test_204_means_dead(server: Server, client: httpx.Client, start: Start) -> None:
-    """A session deaf to all but SIGKILL has no process left when the 204 is there."""
+    """A session deaf to all but SIGKILL has no process left when the 204 comes."""
     session = start(DEAF)
     with processes.observe_session(session["pid"]) as observer:
         assert len(observer) >= 1
@@ -70,7 +70,7 @@ def test_204_means_dead(server: Server, client: httpx.Client, start: Start) -> N
 
 
 def test_kills_at_once_share_one_teardown(server: Server, start: Start) -> None:
-    """Twenty DELETEs of one session are all 204, told by one and the same verdict."""
+    """Twenty DELETEs of one session are all 204, from the same verdict."""
     session = start(DEAF)
 
     def kill(_: int) -> tuple[int, str, str | None]:
@@ -87,7 +87,7 @@ def test_kills_at_once_share_one_teardown(server: Server, start: Start) -> None:
 
 
 def test_kill_can_be_repeated(server: Server, client: httpx.Client, start: Start) -> None:
-    """A session that has ended is 204 as often as anybody asks, while its record is kept."""
+    """Each DELETE of an ended session is 204, while its record is kept."""
     session = start("trap 'exit 3' HUP; : > ready; while :; do sleep 0.05; done")
     for _ in range(3):
         assert client.delete(f"{server.url}/{session['session_id']}").status_code == 204
@@ -100,16 +100,16 @@ def test_kill_can_be_repeated(server: Server, client: httpx.Client, start: Start
 def test_unknown_sessions_are_not_found(
     server: Server, client: httpx.Client, session_id: str
 ) -> None:
-    """An id that was never given out is 404, for whatever is asked of it."""
+    """An id that no session has had is 404, for each operation."""
     for ask in client.get, client.delete:
         answer = ask(f"{server.url}/{session_id}")
         assert (answer.status_code, answer.json()["code"]) == (404, "SESSION_NOT_FOUND")
 
 
-def test_what_is_refused_signals_nobody(
+def test_a_refused_delete_sends_no_signal(
     server: Server, client: httpx.Client, start: Start, tmp_path: Path
 ) -> None:
-    """A bad grace is 400 and a bad key 401, and the session does not get to know of either."""
+    """A bad grace is 400 and a bad key 401, and the session gets no signal."""
     session = start(LISTENING)
     url = f"{server.url}/{session['session_id']}"
     for grace in "-1", "nan", "inf", "1e99", "soon", "", "61":
@@ -126,10 +126,10 @@ def test_what_is_refused_signals_nobody(
     assert client.delete(url, params={"grace": "0"}).status_code == 204
 
 
-def test_a_client_that_hangs_up_changes_nothing(
+def test_a_client_that_disconnects_does_not_stop_a_kill(
     server: Server, client: httpx.Client, start: Start
 ) -> None:
-    """The session of a DELETE whose client has gone is dead when it was due to be."""
+    """The session of a DELETE whose client has disconnected is dead within its plan."""
     session = start(DEAF)
     url = f"{server.url}/{session['session_id']}"
     request = f"DELETE {url} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n"
@@ -157,10 +157,10 @@ def test_a_client_that_hangs_up_changes_nothing(
     ],
     ids=range(9),
 )
-def test_what_can_not_be_started_is_told(
+def test_a_failed_create_has_its_code(
     server: Server, client: httpx.Client, body: str, code: str
 ) -> None:
-    """A create that can't be done is 400 with a code that says why, and leaves no session."""
+    """A create that fails is 400 with a code for the reason, and leaves no session."""
     kind = {"content-type": "application/json"}
     answer = client.post(server.url, content=body, headers=kind)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
@@ -168,7 +168,7 @@ def test_what_can_not_be_started_is_told(
 
 
 def test_live_sessions_are_limited(server: Server, client: httpx.Client, start: Start) -> None:
-    """One session too many is 429; when one has ended there is room again."""
+    """One session too many is 429; when one has ended, a create works again."""
     sessions = [start(LISTENING) for _ in range(3)]
     body = {"command": shutil.which("sleep"), "args": ["60"]}
     answer = client.post(server.url, json=body)
@@ -178,10 +178,10 @@ def test_live_sessions_are_limited(server: Server, client: httpx.Client, start: 
     assert client.post(server.url, json=body).status_code == 201
 
 
-def test_the_environment_is_laid_over_ours(
+def test_the_environment_is_added_to_ours(
     server: Server, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session has our variables, those asked for, a terminal type, and the size asked for."""
+    """A session has our variables, those of the create, a terminal type, and the size."""
     monkeypatch.delenv("TERM", raising=False)
     monkeypatch.setenv("OURS", "ours")
     monkeypatch.setenv("BOTH", "ours")
@@ -201,8 +201,8 @@ def test_the_environment_is_laid_over_ours(
     ]  # fmt: skip
 
 
-def test_unknown_paths_and_methods_are_told(server: Server, client: httpx.Client) -> None:
-    """A path that is not there is 404, a method that a path does not have 405 with Allow."""
+def test_unknown_paths_and_methods_are_refused(server: Server, client: httpx.Client) -> None:
+    """An unknown path is 404, a method that a path does not have 405 with ``Allow``."""
     assert client.get(f"{server.url}/").json()["code"] == "NOT_FOUND"
     assert client.get(server.url.replace("v1", "v2")).status_code == 404
     answer = client.put(server.url)
@@ -213,7 +213,7 @@ def test_unknown_paths_and_methods_are_told(server: Server, client: httpx.Client
 async def test_a_list_of_several_pages_is_read_to_its_end(
     talker: Server, sessions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client asks for page after page, and has every session once, the oldest first."""
+    """The client reads page after page, and gets every session once, the oldest first."""
     monkeypatch.setattr(schema, "MOST_LISTED", 2)  # The daemon's: it serves from this process.
     async with DaemonClient(f"http://127.0.0.1:{talker.port}", KEY) as daemon:
         started = [(await daemon.create(["true"])).session_id for _ in range(sessions)]

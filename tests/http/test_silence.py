@@ -1,4 +1,4 @@
-"""Which clients ``ptykill serve`` takes for dead: real connections, with other numbers."""
+"""The clients that ``ptykill serve`` finds dead: real connections, with short time-outs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
 
 
 def start(address: tuple[str, int], program: str, folder: Path) -> tuple[str, dict[str, str]]:
-    """Start a shell program; return where to attach to it, and the header to do it with."""
+    """Start a shell program; return the URL and the header with which to attach to it."""
     body = {"command": "sh", "args": ["-c", program], "working_dir": str(folder)}
     place = f"{address[0]}:{address[1]}{PATH}"
     told = httpx.post(f"http://{place}", json=body, trust_env=False).json()
@@ -66,10 +66,10 @@ def deaf(address: tuple[str, int], program: str, folder: Path) -> Iterator[socke
         yield client
 
 
-def test_a_silent_client_is_told(
+def test_a_silent_client_gets_a_close(
     address: tuple[str, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that answers no PING, and has nothing to read, is closed with a reason, and logged."""
+    """A client that answers no PING gets a close with a reason, which is logged."""
     with deaf(address, "sleep 600", tmp_path) as client:
         told = b""
         while more := client.recv(65_536):
@@ -82,7 +82,7 @@ def test_a_silent_client_is_told(
 def test_a_slow_client_is_not_silent(
     address: tuple[str, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that reads on, and comes to no PING for all the output before it, stays."""
+    """A client that reads on, but has not reached a PING behind the output, stays attached."""
     place, headers = start(address, "yes", tmp_path)
     stream = socket.socket()
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
@@ -145,7 +145,7 @@ def test_a_client_that_does_not_read_is_sent_no_answer_to_its_pings(
 def test_pings_come_one_at_a_time(
     address: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    """However late the last PONG was; and none is queued behind output that nobody takes."""
+    """However late the last PONG was; no PING is queued behind unread output."""
     sent: list[tuple[float, bool]] = []
     asked: list[float] = []
     known, told = WebSocketsSansIOProtocol.send_keepalive_ping, _Socket.send_keepalive_ping
@@ -169,10 +169,10 @@ def test_pings_come_one_at_a_time(
     assert (len(sent) == len(asked)) == (program != "yes")
 
 
-def test_a_dead_client_holds_nothing_back(
+def test_a_dead_client_is_detached(
     address: tuple[str, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that takes nothing is detached in time, though the server can't send what it has."""
+    """A client that reads nothing is detached in time, though the server has unsent data."""
     program = "head -c 20000000 /dev/zero; : > done; sleep 600"
     with deaf(address, program, tmp_path):
         wait_until((tmp_path / "done").exists)

@@ -1,6 +1,6 @@
 """Tensorlake's command line, unchanged, against ``ptykill serve``.
 
-Today's is not in any package; this is the last one that was part of the Python SDK's.
+The current one is in no package; this is the last one that the Python SDK's package has.
 pip puts it below ``build``.
 """
 
@@ -29,7 +29,7 @@ DEAF = "trap '' HUP; echo deaf; while :; do sleep 1; done"
 
 @pytest.fixture(scope="session")
 def tl() -> str:
-    """Return the program, fetched if need be; skip where it can't be had."""
+    """Return the program, installed if needed; skip the tests if that fails."""
     if not TL.exists():
         TL.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=TL.parent) as folder:
@@ -59,9 +59,9 @@ def _fetch(folder: Path) -> None:
 
 @pytest.fixture
 def env(base: str, tmp_path: Path) -> dict[str, str]:
-    """Return the environment in which ``tl`` asks the daemon.
+    """Return the environment in which ``tl`` uses the daemon.
 
-    With an API key it would first ask whose that is, which the daemon does not know.
+    With an API key it would first ask for the key's owner, which the daemon does not have.
     """
     return {
         **os.environ,
@@ -77,7 +77,7 @@ def env(base: str, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def client(base: str) -> Iterator[httpx.Client]:
-    """Return a client that bears the key."""
+    """Return a client with the key."""
     with httpx.Client(
         base_url=f"{base}/api/v1",
         headers={"Authorization": f"Bearer {KEY}"},
@@ -141,7 +141,7 @@ def test_it_lists_and_removes(
     assert run(tl, env, "rm", "any", session).returncode == 0
 
 
-def test_it_is_told_what_is_wrong(tl: str, env: dict[str, str]) -> None:
+def test_it_shows_refusals(tl: str, env: dict[str, str]) -> None:
     """It shows the status and the body of a refusal."""
     assert run(tl, env, "ls", "any").stdout == "No PTY sessions for sandbox any.\n"
     unknown = run(tl, env, "rm", "any", "another")
@@ -154,7 +154,7 @@ def test_it_is_told_what_is_wrong(tl: str, env: dict[str, str]) -> None:
 
 
 async def test_ssh(tl: str, env: dict[str, str]) -> None:
-    """What is typed gets there, the window's size too, and the exit code comes back."""
+    """Input and the window's size reach the session, and the exit code comes back."""
     shell = ["-c", "echo ready; while read x; do echo got $x; stty size; done; exit 7"]
     command = [tl, "sbx", "ssh", "any", "--shell", "/bin/sh", *[f"--shell-arg={x}" for x in shell]]
     async with ptykill.open_supervisor() as supervisor:
@@ -175,10 +175,10 @@ async def test_ssh(tl: str, env: dict[str, str]) -> None:
         assert status.shell_code == 7
 
 
-async def test_attached_while_it_is_killed(
+async def test_a_kill_while_attached(
     tl: str, env: dict[str, str], client: httpx.Client, deaf: dict[str, str]
 ) -> None:
-    """It attaches to what another has started, and is told the exit code of a kill."""
+    """It attaches to a session of another client, and gets the exit code of a kill."""
     place = deaf["session_id"]
     command = [tl, "sbx", "pty", "attach", "--token", deaf["token"], "any", place]
     async with ptykill.open_supervisor() as supervisor:

