@@ -15,7 +15,7 @@ import pytest
 
 import ptykill
 from ptykill import ContainmentUnavailable, InvalidArgument
-from ptykill.cli.doctor.examine import examine, try_tier
+from ptykill.cli.doctor.examine import examine, taken_by_auto, try_tier
 from ptykill.system.containment import warden_client, why_not
 from ptykill.system.kernel import cgroup, cgroup_place, procfs, syscalls
 from ptykill.testing import processes
@@ -63,7 +63,10 @@ async def test_what_can_not_be_had(
     reason: str,
     taken: str,
 ) -> None:
-    """What was asked for and can't be had is an error that says why; auto takes the next best."""
+    """What was asked for and can't be had is an error that says why; auto takes the next best.
+
+    The doctor says the same, also where only the attempt tells what can't be had.
+    """
     lose(monkeypatch)
     with pytest.raises(
         ContainmentUnavailable, match=f"no {asked} containment: .*{reason}"
@@ -75,6 +78,8 @@ async def test_what_can_not_be_had(
         assert supervisor.containment == taken
         session = await supervisor.spawn(["true"])
         assert (await session.wait()).containment == taken
+    assert await taken_by_auto() == taken
+    assert reason in (await try_tier(asked)).lacking
 
 
 async def test_auto_takes_the_strongest() -> None:
