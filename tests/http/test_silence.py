@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +16,14 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.sync.client import connect
 
 import ptykill
 from ptykill.cli.serve.http_server import _WebSocket as _Socket
 from ptykill.http import frames, limits
+from ptykill.http.input_queue import InputQueue
 from tests.daemon import serving_in_a_thread
 from tests.waiting import TIMEOUT, wait_until
 
@@ -28,6 +34,8 @@ UPGRADE = [
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: c2l4dGVlbiBieXRlcyAhIQ==",
 ]
+SIOCOUTQNSD = 0x894B
+"""Asks how many bytes the kernel has taken, and not sent (linux/sockios.h)."""
 TOLD = b"\x88\x08\x03\xf5silent"
 """The server's close, with 1013 and the reason."""
 
@@ -77,6 +85,23 @@ def test_a_silent_client_gets_a_close(
     assert told.endswith(TOLD)
     wait_until(lambda: "reason='silent'" in caplog.text)
     assert "code=1013" in caplog.text
+
+
+def test_a_silent_client_is_cut_off_while_its_typing_goes_on(
+    address: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program may take its time to read what was typed, and needs no connection for that."""
+    over = threading.Event()
+
+    async def finish(_: InputQueue) -> None:
+        await trio.to_thread.run_sync(over.wait)
+
+    monkeypatch.setattr(InputQueue, "finish", finish)
+    with deaf(address, "sleep 600", tmp_path) as client:
+        try:
+            assert b"".join(iter(lambda: client.recv(65_536), b"")).endswith(TOLD)
+        finally:
+            over.set()
 
 
 def test_a_slow_client_is_not_silent(
@@ -167,6 +192,26 @@ def test_pings_come_one_at_a_time(
     assert min(after - before for before, after in pairwise(asked)) >= 0.9 * limits.PING_SECONDS
     assert all(writable for _, writable in sent)
     assert (len(sent) == len(asked)) == (program != "yes")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no TCP_NOTSENT_LOWAT")
+def test_little_is_before_a_ping(
+    address: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel takes 64 KiB for a client that does not read, where it could take megabytes."""
+    protocols: list[WebSocketsSansIOProtocol] = []
+    known = WebSocketsSansIOProtocol.connection_made
+
+    def connection_made(self: WebSocketsSansIOProtocol, transport: Any) -> None:  # noqa: ANN401
+        protocols.append(self)
+        known(self, transport)
+
+    monkeypatch.setattr(WebSocketsSansIOProtocol, "connection_made", connection_made)
+    with deaf(address, "yes", tmp_path):
+        wait_until(lambda: not protocols[0].writable.is_set())
+        stream = protocols[0].transport.get_extra_info("socket")
+        (unsent,) = struct.unpack("i", fcntl.ioctl(stream.fileno(), SIOCOUTQNSD, bytes(4)))
+        assert unsent < 1 << 18
 
 
 def test_a_dead_client_is_detached(

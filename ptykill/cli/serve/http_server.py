@@ -76,7 +76,6 @@ class Server(uvicorn.Server):
                 log_config=None,
                 # At lower levels uvicorn and websockets log URLs, which may contain a token.
                 log_level=logging.ERROR,
-                access_log=False,
             )
         )
         self._listening = asyncio.Event()
