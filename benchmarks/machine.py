@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.report import JSON
-from benchmarks.systems.external import BUILD
+from benchmarks.systems import BUILD
 
 __all__ = ["describe", "first_line", "machine", "proc_field"]
 

@@ -14,7 +14,7 @@ from benchmarks.cases.idle import idle
 from benchmarks.cases.leaks import leaks
 from benchmarks.cases.phases import phases
 from benchmarks.cases.pools import pool
-from benchmarks.cases.rates import AT_ONCE, churn
+from benchmarks.cases.rates import AT_ONCE, PAUSE, churn
 from benchmarks.cases.spawning import spawn
 from benchmarks.cases.start_up import start_up
 from benchmarks.cases.teardown import COOPERATIVE, STUBBORN, cooperative, stubborn, tree
@@ -84,6 +84,12 @@ CASES = {
         )
         for at_once, quick in zip(AT_ONCE, (None, Limits(1, 4, turn=0.2), None), strict=True)
     },
+    "churn-8-pause": Case(
+        "the same, 8 at a time, of a program that hardly has to start",
+        partial(churn, 8, program=PAUSE),
+        Limits(7, 240),
+        None,
+    ),
     "neighbours": Case(
         "teardown of a cooperative bash among many other processes",
         neighbours,

@@ -10,11 +10,11 @@ from benchmarks.hosts import Hosts, Limits, interleave
 from benchmarks.loads import IDLE, Load, Loads, idle
 from benchmarks.processor import measured
 from benchmarks.report import Result
-from benchmarks.systems import LEADER, TIERS, Churned
-from benchmarks.systems.floor import FLOOR, VERIFIED
+from benchmarks.systems import LEADER, TIERS, Churned, Unavailable
+from benchmarks.systems.floor import FLOOR, VERIFIED, compiled
 from ptykill.testing import processes
 
-__all__ = ["AT_ONCE", "churn", "left"]
+__all__ = ["AT_ONCE", "PAUSE", "churn", "left"]
 
 AT_ONCE = (1, 8, 64)
 MODULES = (
@@ -31,18 +31,29 @@ MODULES = (
     "pexpect_spawn",
     "terminado_manager",
 )
-ONE = "one session"
+ONE, UNIT = "one session", "sessions/s"
+PAUSE = "pause"
+"""The program that starts so fast that it hardly matters how early it is ended (pause.c)."""
 
 
-def churn(at_once: int, limits: Limits) -> Result:
-    """Have each system spawn and end sessions of sleep, so many at a time."""
+def churn(at_once: int, limits: Limits, program: str = "sleep") -> Result:
+    """Have each system spawn and end sessions of a program, so many at a time.
+
+    ``"pause"`` is compiled first.
+    """
+    title = f"sessions of {program}, spawned and ended, {at_once} at a time"
+    try:
+        if program == PAUSE:
+            compiled(PAUSE, "-static")
+    except Unavailable as error:
+        return Loads(title, [], UNIT, {}, {}, (ONE,), "C", remarks=[f"skipped: {error}"])
     with ExitStack() as stack:
         hosts = Hosts(stack)
         names = [*hosts.start_each(MODULES), *hosts.start_other(limits.other, TIERS)]
         result = Loads(
-            f"sessions of sleep, spawned and ended, {at_once} at a time",
+            title,
             names,
-            "sessions/s",
+            UNIT,
             hosts.ends,
             {name: FLOOR if hosts.ends[name] == LEADER else VERIFIED for name in names},
             (ONE,),
@@ -54,7 +65,7 @@ def churn(at_once: int, limits: Limits) -> Result:
             if label == IDLE:
                 return idle(limits.turn)
             answer, machine = measured(
-                lambda: hosts.ask("churn", label, "sleep", at_once, limits.turn, GRACE)
+                lambda: hosts.ask("churn", label, program, at_once, limits.turn, GRACE)
             )
             churned = Churned(*answer)
             problems = wrong(churned, machine.forks)

@@ -23,6 +23,7 @@ from typing import NamedTuple, Protocol
 from benchmarks.loops import together
 
 __all__ = [
+    "BUILD",
     "ENVIRONMENT",
     "LEADER",
     "PEERS",
@@ -72,6 +73,8 @@ ENVIRONMENT = {
 }
 """The environment of every session, of all systems."""
 
+BUILD = Path(__file__).resolve().parent.parent.parent / "build" / "benchmarks"
+"""Where programs in other languages are built."""
 QUIET = 0.005
 """Seconds without output after which a session counts as ready."""
 READY_BOUND = 20.0
@@ -120,6 +123,8 @@ PROGRAMS = {
     "python": Program((PYTHON, "-I", "-q", "-i"), Path(PYTHON).name[:15], b">>> "),
     "vim": Program(("vim", "-u", "NONE", "-N", "-n"), "vim", needs="vim"),
     "deaf": Program(("sh", "-c", f"printf ready; {DEAF}"), "sleep", b"ready"),
+    # The case that runs it compiles it (pause.c).
+    "pause": Program((str(BUILD / "pause"),), "pause"),
     "first byte": Program(("sh", "-c", "printf x; exec sleep 60"), "sleep"),
     **TREES,
 }

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.systems import (
+    BUILD,
     ENVIRONMENT,
     LEADER,
     Churned,
@@ -35,10 +36,9 @@ from benchmarks.systems import (
 )
 from benchmarks.worker import Worker
 
-__all__ = ["BUILD", "HERE", "build", "external"]
+__all__ = ["HERE", "build", "external"]
 
 HERE = Path(__file__).parent
-BUILD = HERE.parent.parent / "build" / "benchmarks"
 
 
 def external(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from benchmarks.systems import System, Unavailable
-from benchmarks.systems.external import BUILD, HERE, build, external
+from benchmarks.systems import BUILD, System, Unavailable
+from benchmarks.systems.external import HERE, build, external
 
 __all__ = ["systems"]
 

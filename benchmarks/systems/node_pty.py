@@ -9,8 +9,8 @@ import os
 import shutil
 import subprocess
 
-from benchmarks.systems import ENVIRONMENT, System, Unavailable
-from benchmarks.systems.external import BUILD, HERE, external
+from benchmarks.systems import BUILD, ENVIRONMENT, System, Unavailable
+from benchmarks.systems.external import HERE, external
 
 __all__ = ["systems"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -38,11 +39,13 @@ def rows(result: Result) -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_sessions_per_second(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("at_once", "program"), [(1, "sleep"), (3, rates.PAUSE)])
+def test_sessions_per_second(at_once: int, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each system spawns and ends sessions; each is compared with C that does the same work."""
+    if program == rates.PAUSE and shutil.which("cc") is None:
+        pytest.skip("no C compiler")
     monkeypatch.setattr(rates, "MODULES", SYSTEMS)
-    result = rates.churn(at_once, SOON)
+    result = rates.churn(at_once, SOON, program)
     assert isinstance(result, Loads)
     found = rows(result)
     assert found.keys() >= {*OURS, *OTHERS}
@@ -59,6 +62,14 @@ def test_sessions_per_second(at_once: int, monkeypatch: pytest.MonkeyPatch) -> N
     for name in OURS:
         assert "proven" in result.what[name]
         assert result.references[name] == VERIFIED
+
+
+def test_a_program_that_can_not_be_compiled_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other cases are measured all the same."""
+    monkeypatch.setenv("CC", "no-such-compiler")
+    table = rates.churn(1, SOON, rates.PAUSE).table()
+    assert table.rows == []
+    assert "no-such-compiler is not on PATH" in table.remarks[0]
 
 
 def lying(pids: list[int]) -> Callable[..., object]:
