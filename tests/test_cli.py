@@ -123,7 +123,7 @@ def test_a_stopped_daemon_leaves_nothing(
 
 
 def test_a_delete_under_way_is_still_answered(daemons: Daemons, tmp_path: Path) -> None:
-    """A client that waits for a kill when the daemon is stopped is told how it went."""
+    """A client that waits for a kill when the daemon is stopped gets the result."""
     daemon = daemons.start(*QUICK)
     session_id, _ = daemon.start(DEAF, tmp_path)
     answers: list[httpx.Response] = []
@@ -218,8 +218,8 @@ def run(*arguments: str, **environment: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_outside_is_not_bound_without_a_key(host: str) -> None:
-    """An address that others can reach wants a key that somebody chose; an empty one is none."""
+def test_only_loopback_is_bound_without_a_key(host: str) -> None:
+    """An address that other machines can reach needs a given key; an empty one is none."""
     for environment in {}, {"PTYKILL_API_KEY": ""}:
         status, said = run("serve", "--host", host, "--port", "0", **environment)
         assert status == 2
@@ -237,21 +237,21 @@ def test_outside_is_not_bound_without_a_key(host: str) -> None:
         (["--max-sessions", "0"], "--max-sessions"),
     ],
 )
-def test_bad_options_are_told(arguments: list[str], expected: str) -> None:
-    """An option that can't be used is told, and nothing is bound."""
+def test_bad_options_are_refused(arguments: list[str], expected: str) -> None:
+    """An invalid option is an error, and no socket is bound."""
     status, said = run("serve", "--port", "0", *arguments)
     assert status == 2
     assert expected in said
 
 
-def test_a_key_that_no_header_carries_is_told() -> None:
-    """A key with a space in it is refused before anything is served."""
+def test_a_key_with_a_space_is_refused() -> None:
+    """It is refused before the socket is bound."""
     status, said = run("serve", "--port", "0", PTYKILL_API_KEY="a b")
     assert status == 2
     assert "key" in said
 
 
-def test_an_address_in_use_is_told() -> None:
+def test_an_address_in_use_is_an_error() -> None:
     """A port that is taken, or a host that is not known, is one line and status 1."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         status, said = run("serve", "--port", str(listener.getsockname()[1]))
@@ -341,8 +341,8 @@ def test_settings_come_from_a_file_and_from_variables(
 @pytest.mark.parametrize(
     "text", ["max-sessions = 'many'", "max-session = 1", "max-sessions = ", "config = 'another'"]
 )
-def test_bad_settings_are_told(tmp_path: Path, text: str) -> None:
-    """A file that can't be meant is an error before anything is bound."""
+def test_bad_settings_are_refused(tmp_path: Path, text: str) -> None:
+    """An invalid file is an error before the socket is bound."""
     file = tmp_path / "daemon.toml"
     file.write_text(text)
     said = CliRunner().invoke(main, ["serve", "--config", str(file)])
@@ -377,7 +377,7 @@ def test_a_key_that_others_know_is_refused(tmp_path: Path, mode: int) -> None:
 
 
 def test_who_may_read_a_key(tmp_path: Path) -> None:
-    """Its own user alone, or, if the file is somebody else's, a group as well; a pipe will do."""
+    """Only its own user, or, if another user owns the file, a group as well; a pipe works too."""
     file = tmp_path / "key"
     file.write_text("k\n")
     file.chmod(0o400)
@@ -409,7 +409,7 @@ def test_who_may_read_a_key(tmp_path: Path) -> None:
 
 
 def test_a_unix_socket(daemons: Daemons, tmp_path: Path) -> None:
-    """It is for its user alone; one that nobody hears any more is replaced, and no other file."""
+    """Only its user may use it; one without a listener is replaced, and no other file."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -438,14 +438,14 @@ def test_a_unix_socket_for_a_group(daemons: Daemons, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["u+rw", "6600", "8", "-600"])
-def test_bad_modes_are_told(mode: str) -> None:
-    """A mode that is none is an error before anything is bound."""
+def test_bad_modes_are_refused(mode: str) -> None:
+    """An invalid mode is an error before the socket is bound."""
     said = CliRunner().invoke(main, ["serve", "--uds", "/nowhere/socket", f"--uds-mode={mode}"])
     assert said.exit_code == 2
     assert "not a mode" in said.output
 
 
-def test_a_mode_that_is_a_number_is_told(tmp_path: Path) -> None:
+def test_a_mode_that_is_a_number_is_refused(tmp_path: Path) -> None:
     """In TOML, 660 is not 0o660."""
     file = tmp_path / "daemon.toml"
     file.write_text("uds-mode = 660\n")
@@ -481,7 +481,7 @@ def test_health_and_readiness(daemons: Daemons, tmp_path: Path) -> None:
     assert daemon.process.wait(_TIMEOUT) == 0
 
 
-def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_without_a_reader_blocks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines that can't be written are dropped, and counted, rather than waited for."""
     monkeypatch.setattr(log, "_MOST_LINES", 10)
     release, written = threading.Event(), []

@@ -56,14 +56,14 @@ def test_takes_what_open_supervisor_takes() -> None:
 
 
 def test_it_takes_what_the_supervisor_takes() -> None:
-    """The blocking door has the signatures of what is behind it; `SpawnOptions` types a spawn."""
+    """`Host` has the signatures of the supervisor's methods; `SpawnOptions` types a spawn."""
     for name in "terminate", "get":
         ours, theirs = getattr(Host, name), getattr(ptykill.Supervisor, name)
         assert inspect.signature(ours) == inspect.signature(theirs)
 
 
 def test_nothing_is_started_before_it_is_needed() -> None:
-    """A host that nobody uses has no thread, and closing it is nothing."""
+    """An unused host has no thread, and closing it does nothing."""
     before = threading.active_count()
     host = Host()
     assert host.sessions == ()
@@ -72,7 +72,7 @@ def test_nothing_is_started_before_it_is_needed() -> None:
     assert threading.active_count() == before
 
 
-def test_the_blocking_door(host: Host) -> None:
+def test_calls_from_a_thread(host: Host) -> None:
     """A thread spawns, finds, uses and ends a session."""
     session = spawn_deaf(host)
     assert host.get(session.id) is session
@@ -88,7 +88,7 @@ def test_the_blocking_door(host: Host) -> None:
 
 
 def test_many_threads_share_one_teardown(host: Host) -> None:
-    """Threads that end one session at once are told one and the same verdict."""
+    """Threads that end one session at once get the same verdict."""
     session = spawn_deaf(host)
     verdicts: list[ptykill.Verdict] = []
     threads = [
@@ -103,8 +103,8 @@ def test_many_threads_share_one_teardown(host: Host) -> None:
     assert all(verdict is verdicts[0] for verdict in verdicts)
 
 
-def test_the_asyncio_door() -> None:
-    """Tasks of asyncio do the same, and leaving the block ends what is left."""
+def test_calls_from_asyncio() -> None:
+    """Tasks of asyncio do the same, and the end of the block ends the other sessions."""
 
     async def main() -> Session:
         async with Host(plan=PLAN) as host:
@@ -122,8 +122,8 @@ def test_the_asyncio_door() -> None:
     assert session.verdict.empty
 
 
-def test_the_door_of_another_trio_run(host: Host) -> None:
-    """Another trio run has the same door as asyncio, and may give up waiting."""
+def test_calls_from_another_trio_run(host: Host) -> None:
+    """A task of another trio run can use `acall`, and may be cancelled."""
 
     async def main() -> ptykill.Verdict:
         session = await host.acall(host.supervisor.spawn, SLEEP)
@@ -150,7 +150,7 @@ def test_cancelling_a_task_leaves_the_teardown_running(host: Host) -> None:
 
 
 def test_cancelling_a_task_cancels_what_it_called(host: Host) -> None:
-    """A function of one's own is cancelled with the task that waits for it: it steals nothing."""
+    """A user's function is cancelled with the task that waits for it."""
     cancelled = threading.Event()
 
     async def wait() -> None:
@@ -159,7 +159,7 @@ def test_cancelling_a_task_cancels_what_it_called(host: Host) -> None:
         finally:
             cancelled.set()
 
-    host.call(trio.sleep, 0)  # What is given up before there is a thread is never called.
+    host.call(trio.sleep, 0)  # A call that is cancelled before there is a thread is never made.
 
     async def main() -> None:
         with pytest.raises(TimeoutError):
@@ -238,7 +238,7 @@ def test_errors_are_the_callers(host: Host, error: type[BaseException]) -> None:
 def test_a_supervisor_that_does_not_open_is_an_error_of_each_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is raised to every caller, and nobody hangs."""
+    """It is raised to every caller, and none hangs."""
 
     async def open_none(_: str) -> None:
         raise ptykill.ContainmentUnavailable("none here")
@@ -252,7 +252,7 @@ def test_a_supervisor_that_does_not_open_is_an_error_of_each_call(
 
 
 def test_calling_from_the_inside_is_refused(host: Host) -> None:
-    """The trio thread would wait for itself, so it is told to await instead."""
+    """The trio thread would wait for itself, so the call raises an error."""
 
     async def inside() -> None:
         host.call(trio.sleep, 0)
@@ -299,7 +299,7 @@ def test_close_ends_all_and_can_be_repeated() -> None:
 def test_a_blocked_thread_is_not_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A function that blocks the trio thread can't make `close` hang, and the log tells of it."""
+    """A function that blocks the trio thread can't make `close` hang, and is logged."""
     monkeypatch.setattr("ptykill.embedding.trio_thread._ANSWER_TIMEOUT", 0.1)
     host = Host(plan=PLAN)
     blocked, release = threading.Event(), threading.Event()
@@ -338,7 +338,7 @@ def test_the_end_of_the_interpreter_ends_sessions() -> None:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("held", ["lock", "ready"])
 def test_a_fork_while_a_lock_is_held(host: Host, held: str) -> None:
-    """What a thread holds when another one forks is held for ever in the child: not by us."""
+    """A lock that a thread holds at a fork stays locked in the child: ptykill's do not."""
     assert host.spawn(["true"])
     thread = host._thread
     assert thread is not None
@@ -380,7 +380,7 @@ def test_a_forked_child_leaves_the_sessions_alone(host: Host) -> None:
 
 @pytest.mark.parametrize("when", ["before", "during", "after"])
 def test_a_host_starts_afresh_in_a_forked_child(when: str) -> None:
-    """Made, used or done with before a fork: parent and child have sessions of their own."""
+    """Made, used or closed before a fork: parent and child have sessions of their own."""
     answer = run_program(
         f"""
         import os
@@ -460,7 +460,7 @@ def test_a_host_keeps_its_signal_handlers() -> None:
     [("all", "gevent"), ("thread", "gevent"), ("select", "gevent"), ("time", None)],
 )
 def test_a_patched_interpreter_is_refused(patched: str, names: str | None) -> None:
-    """Under gevent each call is an error with a code; what does not matter may be patched."""
+    """Under gevent each call is an error with a code; patches without effect are allowed."""
     answer = run_program(
         f"""
         from gevent import monkey
@@ -482,7 +482,7 @@ def test_a_patched_interpreter_is_refused(patched: str, names: str | None) -> No
 
 
 def test_eventlet_is_refused_as_well(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is known by its patcher, which is only looked at, and not imported."""
+    """It is found by its patcher module, which ptykill does not import."""
     patcher = SimpleNamespace(is_monkey_patched=lambda name: name == "thread")
     monkeypatch.setitem(sys.modules, "eventlet.patcher", patcher)
     with pytest.raises(ptykill.InterpreterPatched, match="eventlet"):
@@ -490,7 +490,7 @@ def test_eventlet_is_refused_as_well(host: Host, monkeypatch: pytest.MonkeyPatch
 
 
 def run_program(text: str) -> str:
-    """Run a program to its good end, and return what it printed."""
+    """Run a program that has to succeed, and return its output."""
     ended = subprocess.run(
         # Python 3.12 warns of any fork beside other threads.
         [
@@ -509,8 +509,8 @@ def run_program(text: str) -> str:
     return ended.stdout.strip()
 
 
-def test_what_is_bound_to_the_log_travels(host: Host) -> None:
-    """What a caller has bound in structlog's context is in the events of the session it spawns."""
+def test_log_context_reaches_the_sessions_events(host: Host) -> None:
+    """A caller's context in structlog is in the events of the session that it spawns."""
     events: list[MutableMapping[str, Any]] = []
 
     def keep(logger: object, name: str, event: MutableMapping[str, Any]) -> str:
@@ -534,7 +534,7 @@ def test_what_is_bound_to_the_log_travels(host: Host) -> None:
     assert ended == ["blocking", "asyncio"]
 
 
-def test_a_hundred_callers_are_told_one_verdict(host: Host) -> None:
+def test_a_hundred_callers_get_one_verdict(host: Host) -> None:
     """Fifty threads and fifty tasks of asyncio end one session at once: there is one teardown."""
     session = spawn_deaf(host)
     verdicts: list[ptykill.Verdict] = []
@@ -558,7 +558,7 @@ def test_a_hundred_callers_are_told_one_verdict(host: Host) -> None:
 
 
 def test_ten_thousand_calls_leave_nothing_behind(host: Host) -> None:
-    """Neither door keeps anything of a call that has been answered, or given up."""
+    """No memory is kept of a call that has returned, or was cancelled."""
 
     async def main() -> None:
         for _ in range(50):
@@ -581,7 +581,7 @@ def test_ten_thousand_calls_leave_nothing_behind(host: Host) -> None:
 
 
 def test_a_loop_that_is_blocked_for_a_second_delays_no_kill(host: Host) -> None:
-    """SIGKILL comes when the grace is over, while the loop that asked for it does nothing."""
+    """SIGKILL comes when the grace is over, while the caller's event loop is blocked."""
     session = spawn_deaf(host)
 
     async def main() -> tuple[float, ptykill.Verdict]:

@@ -1,4 +1,4 @@
-"""What keeps a daemon's sessions from the daemon: its secrets, and sessions of another user."""
+"""The separation of a daemon from its sessions: its secrets, and sessions of another user."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def output_of(url: str, script: str, folder: Path, **more: object) -> list[str]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a folder that everybody can enter."""
+    """Return a folder that all users can enter."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         yield Path(name)
 
@@ -77,10 +77,10 @@ def test_the_key_is_not_in_the_environment_that_the_kernel_shows(folder: Path) -
         assert output_of(url, 'echo "[$PTYKILL_API_KEY]"', folder) == ["[]"]
 
 
-def test_sessions_of_the_same_user_can_not_open_the_daemon_up(
+def test_sessions_of_the_same_user_can_not_read_the_daemon(
     folder: Path, unprivileged: tuple[str, ...]
 ) -> None:
-    """Neither its environment nor its memory; root could."""
+    """They can read neither its environment nor its memory; root could."""
     with serving(wrapper=unprivileged) as (pid, url):
         names = ("environ", "mem", "maps", "fd/0")
         script = "; ".join(
@@ -94,7 +94,7 @@ def test_sessions_of_the_same_user_can_not_open_the_daemon_up(
 
 @ROOT_ONLY
 def test_sessions_run_as_another_user(folder: Path) -> None:
-    """With its groups, its variables and none of the daemon's, in a folder that it can enter."""
+    """They have its groups and variables, none of the daemon's, and a folder that it can enter."""
     user = pwd.getpwnam("nobody")
     home = user.pw_dir if Path(user.pw_dir).is_dir() else "/"
     with serving("--user", "nobody") as (pid, url):
@@ -118,7 +118,7 @@ def test_sessions_run_as_another_user(folder: Path) -> None:
 
 @ROOT_ONLY
 def test_a_user_without_a_name(folder: Path) -> None:
-    """A number will do; it has no groups but its own, and starts at the root of all files."""
+    """A uid is enough; it has only its own group, and starts in the root folder."""
     with serving("--uid", "54321") as (_, url):
         assert output_of(url, "id -u; id -G; pwd; echo $HOME", folder) == [
             "54321",
@@ -128,8 +128,8 @@ def test_a_user_without_a_name(folder: Path) -> None:
         ]
 
 
-def test_who_can_not_be_meant() -> None:
-    """It is said at start: nobody of that name, root, this user, or two of them."""
+def test_invalid_users_are_refused() -> None:
+    """At start: an unknown name, root, this user, or both a name and a number."""
     for options in (
         ["--user", "there-is-no-such-user"],
         ["--user", "root"],
@@ -141,8 +141,8 @@ def test_who_can_not_be_meant() -> None:
         assert "Error" in done.output
 
 
-def test_permission_is_missed_at_start(unprivileged: tuple[str, ...]) -> None:
-    """Not at the first create: only root may run sessions as somebody else."""
+def test_a_lack_of_permission_is_reported_at_start(unprivileged: tuple[str, ...]) -> None:
+    """Not at the first create: only root may run sessions as another user."""
     done = subprocess.run(
         [*unprivileged, sys.executable, "-m", "ptykill", "serve", "--port", "0", "--uid", "54321"],
         capture_output=True,
@@ -154,8 +154,8 @@ def test_permission_is_missed_at_start(unprivileged: tuple[str, ...]) -> None:
     assert "may not run sessions as 54321" in " ".join(done.stderr.split())
 
 
-def test_a_variable_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is gone afterwards, whether it was there from the start or not."""
+def test_a_variable_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is removed, whether it was there from the start or set later."""
     monkeypatch.setenv("TAKEN", "value")
     assert pop_variable("TAKEN") == "value"
     assert pop_variable("TAKEN") == ""

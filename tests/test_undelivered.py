@@ -1,4 +1,4 @@
-"""What is made for a caller who is gone: the door ends it, and nothing else."""
+"""A session that is made for a cancelled caller is ended, and no other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ptykill import Host, Outcome, Session, State
 from ptykill.system.containment import why_not
 
 PLAN = ptykill.Plan.parse("HUP@session 15s, KILL 15s")
-"""A grace that only a SIGKILL ends before its time: the sleepers here are deaf to SIGHUP."""
+"""A long grace, which only SIGKILL shortens: the sleepers here are deaf to SIGHUP."""
 DEAF = ["sh", "-c", "trap '' HUP; while :; do sleep 1; done"]
 TIMEOUT = 100.0
 
@@ -37,7 +37,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for something, which has to come, without giving way to the loop."""
+    """Wait for a condition while the event loop is blocked."""
     end = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < end
@@ -45,7 +45,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def abandon(host: Host, async_fn: Callable[[], Awaitable[Any]], when: Callable[[], object]) -> None:
-    """Call a function by the asyncio door, and cancel its caller at some moment."""
+    """Call a function by `Host.acall`, and cancel its caller at some moment."""
 
     async def main() -> None:
         task = asyncio.create_task(asyncio.wait_for(host.acall(async_fn), TIMEOUT))
@@ -60,7 +60,7 @@ def abandon(host: Host, async_fn: Callable[[], Awaitable[Any]], when: Callable[[
 
 
 def check_killed(host: Host, session: Session) -> None:
-    """See that a session was ended by SIGKILL, without a grace."""
+    """Check that a session was ended by SIGKILL, without a grace."""
 
     async def end() -> ptykill.Verdict:
         with trio.fail_after(TIMEOUT):
@@ -71,8 +71,8 @@ def check_killed(host: Host, session: Session) -> None:
     assert [each.what for each in verdict.deliveries] == ["KILL@all"]
 
 
-def test_a_session_that_is_there_when_its_caller_has_gone(host: Host) -> None:
-    """It is killed, and that of another caller is not."""
+def test_a_session_that_is_made_for_a_cancelled_caller(host: Host) -> None:
+    """It is killed, and the session of another caller is not."""
     other = host.spawn(DEAF)
     spawn = partial(host.supervisor.spawn, DEAF)
     abandon(host, spawn, lambda: len(host.supervisor.sessions) == 2)
@@ -82,7 +82,7 @@ def test_a_session_that_is_there_when_its_caller_has_gone(host: Host) -> None:
 
 @pytest.mark.parametrize("timeout", [0, 0.0005, 0.002])
 def test_a_spawn_that_takes_too_long_for_its_caller(host: Host, timeout: float) -> None:
-    """Whenever `asyncio.wait_for` gives up, nothing is left that nobody has."""
+    """Whenever `asyncio.wait_for` gives up, no session is left without a caller."""
 
     async def main() -> list[Session]:
         taken = []
@@ -100,7 +100,7 @@ def test_a_spawn_that_takes_too_long_for_its_caller(host: Host, timeout: float) 
 
 
 def test_an_interrupt_in_the_wait(host: Host) -> None:
-    """A session that is made while KeyboardInterrupt comes to its caller is killed."""
+    """A session that is made while its caller gets KeyboardInterrupt is killed."""
     caller = threading.get_ident()
 
     async def spawn() -> tuple[str, Session]:
@@ -115,7 +115,7 @@ def test_an_interrupt_in_the_wait(host: Host) -> None:
 
 
 def test_another_trio_run_that_gives_up(host: Host) -> None:
-    """The same by the door of a trio run: its function is cancelled after it has spawned."""
+    """The same for a caller in another trio run: its function is cancelled after the spawn."""
     spawned = threading.Event()
 
     async def spawn() -> Session:
@@ -137,8 +137,8 @@ def test_another_trio_run_that_gives_up(host: Host) -> None:
     check_killed(host, session)
 
 
-def test_what_somebody_else_has_stays(host: Host) -> None:
-    """A session or an attachment that was there before the call is left alone."""
+def test_older_sessions_and_attachments_stay(host: Host) -> None:
+    """A session or an attachment that was made before the call is not ended."""
     session = host.spawn(DEAF)
 
     async def attach() -> ptykill.Attachment:
@@ -157,7 +157,7 @@ def test_what_somebody_else_has_stays(host: Host) -> None:
     assert not attachment._reader.detached.is_set()
 
 
-def test_an_attachment_that_nobody_has(host: Host) -> None:
+def test_an_attachment_that_is_made_for_a_cancelled_caller(host: Host) -> None:
     """It is closed, and the session goes on."""
     session = host.spawn(DEAF)
     attached = threading.Event()

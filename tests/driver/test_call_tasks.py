@@ -1,4 +1,4 @@
-"""The tasks that run calls: what is submitted too early, too late, or too much of."""
+"""The tasks that run calls: calls that are submitted too early, too late, or too many."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class AtTheEnd(Exception):
 
 
 async def begun(done: list[str], name: str) -> str:
-    """Wait in a call, and note that it has not been cancelled."""
+    """Wait in a call, and record that it has not been cancelled."""
     await trio.lowlevel.checkpoint()
     done.append(name)
     return name
 
 
 def submitted(tasks: CallTasks, done: list[str], name: str) -> tuple[Call[str], trio.Event]:
-    """Submit a call that notes when it is done; return it, and what is set when it is done."""
+    """Submit a call that records its end; return it, and the event that it sets."""
     woken = trio.Event()
     call: Call[str] = Call(begun, (done, name), woken.set, AtTheEnd)
     tasks.submit(call, contextvars.copy_context())
     return call, woken
 
 
-async def test_a_call_that_is_given_up_before_it_has_begun_is_cancelled() -> None:
-    """However short the time was, and only that one."""
+async def test_a_call_that_is_cancelled_before_its_start() -> None:
+    """It is cancelled however short the time was, and no other call is."""
     done: list[str] = []
     async with open_call_tasks() as tasks:
         for number in range(3):  # By the first task, and by one that has run another.
@@ -44,12 +44,12 @@ async def test_a_call_that_is_given_up_before_it_has_begun_is_cancelled() -> Non
             call, woken = submitted(tasks, done, f"kept {number}")
             await woken.wait()
             assert call.result() == f"kept {number}"
-            call.cancel()  # Too late, and nobody's loss.
+            call.cancel()  # Too late: it has no effect.
     assert done == ["kept 0", "kept 1", "kept 2"]
 
 
-async def test_what_is_submitted_at_the_end_is_refused() -> None:
-    """What has not begun, what waits, and what comes later: none is left without an answer."""
+async def test_calls_at_the_end_are_refused() -> None:
+    """Calls that have not begun, that wait, and that come later all get an answer."""
     done: list[str] = []
     async with open_call_tasks() as tasks:
         waiting = trio.Event()
@@ -70,7 +70,7 @@ async def test_what_is_submitted_at_the_end_is_refused() -> None:
 
 
 async def test_more_than_the_pipe_holds() -> None:
-    """Nobody who gives ever waits, and all that was given is run."""
+    """No caller waits to submit, and every call is run."""
     done: list[str] = []
     async with open_call_tasks() as tasks:
         last = [submitted(tasks, done, str(number)) for number in range(70_000)][-1]

@@ -39,7 +39,7 @@ class FakedSession:
 
 @pytest.fixture
 async def faked(autojump_clock: MockClock) -> AsyncIterator[FakedSession]:
-    """Open a supervisor with one session, which keeps 5000 bytes while nobody is attached."""
+    """Open a supervisor with one session, which keeps 5000 bytes without an attachment."""
     tier = FakeTier(leader=Member(dies_of={"HUP": 1.0}))
     async with ptykill.open_supervisor(containment=tier, backlog=5000) as supervisor:
         session = await supervisor.spawn(["bash"])

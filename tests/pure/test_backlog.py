@@ -18,8 +18,8 @@ MOVES = st.lists(
 
 
 @given(block=st.integers(1, 20), moves=MOVES)
-def test_it_is_a_stretch_of_the_stream(block: int, moves: list[tuple[str, object]]) -> None:
-    """Compared, move by move, with the whole stream and an offset before which it is forgotten."""
+def test_it_holds_a_part_of_the_stream(block: int, moves: list[tuple[str, object]]) -> None:
+    """Each step is compared with the whole stream, and the offset up to which it is dropped."""
     backlog = Backlog(block)
     stream, start = b"", 0
     for move in moves:
@@ -39,7 +39,7 @@ def test_it_is_a_stretch_of_the_stream(block: int, moves: list[tuple[str, object
 
 
 def test_small_writes_cost_no_object_each() -> None:
-    """What is kept of 100,000 writes of two bytes takes little more than their bytes."""
+    """The buffer of 100,000 writes of two bytes takes little more memory than their bytes."""
     limit = 1 << 17
     tracemalloc.start()
     try:

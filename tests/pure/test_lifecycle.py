@@ -1,4 +1,4 @@
-"""The lifecycle machine: its table is total, its rules hold for every history of events."""
+"""The lifecycle machine: its table is total, and its rules hold for every sequence of events."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_state_and_event_is_a_row_or_a_named_refusal(state: State, event: 
 
 @pytest.mark.parametrize("state", list(State))
 def test_what_is_refused_raises_and_changes_nothing(state: State) -> None:
-    """An impossible event is a driver's mistake: it is said so, and the state stays."""
+    """An impossible event raises `LifecycleError`, and the state stays."""
     for event in REFUSED[state] - {Event.MEMBERS_FOUND, Event.STEP_DUE, Event.DELIVERY_FAILED}:
         machine = Machine(HANGUP_THEN_KILL)
         machine.state = state
@@ -69,7 +69,7 @@ def test_what_is_refused_raises_and_changes_nothing(state: State) -> None:
 
 
 def test_the_plan_is_walked_step_by_step_and_then_kills() -> None:
-    """Each due step is delivered in its order; when there is none left, SIGKILL."""
+    """Each due step is delivered in its order; after the last comes SIGKILL."""
     machine = Machine(TWO_STEPS)
     assert machine.handle(Event.STOP_REQUESTED) == (Action.DELIVER,)
     assert machine.step == TWO_STEPS.steps[0]
@@ -80,7 +80,7 @@ def test_the_plan_is_walked_step_by_step_and_then_kills() -> None:
 
 
 def test_a_failed_delivery_escalates_to_the_next_step_and_from_the_last_to_kill() -> None:
-    """A failure is worth no waiting."""
+    """After a failed delivery there is no wait."""
     machine = Machine(TWO_STEPS)
     machine.handle(Event.STOP_REQUESTED)
     assert machine.handle(Event.DELIVERY_FAILED) == (Action.DELIVER,)
@@ -88,7 +88,7 @@ def test_a_failed_delivery_escalates_to_the_next_step_and_from_the_last_to_kill(
 
 
 def test_a_plan_without_steps_kills_at_once() -> None:
-    """Stopping by a plan that asks nobody is killing."""
+    """A stop by a plan without steps is a kill."""
     assert Machine(KILL_NOW).handle(Event.STOP_REQUESTED) == (Action.KILL,)
 
 
@@ -100,7 +100,7 @@ def test_a_plan_without_steps_kills_at_once() -> None:
         (Leftovers.SPARE, State.ENDED, (Action.FINISH,)),
     ],
 )
-def test_leftovers_get_what_the_policy_says(
+def test_leftovers_get_what_the_policy_names(
     leftovers: Leftovers, state: State, actions: tuple[Action, ...]
 ) -> None:
     """Members that outlive a leader which ended by itself are hung up, killed or spared."""
@@ -111,7 +111,7 @@ def test_leftovers_get_what_the_policy_says(
 
 
 def test_leftovers_of_a_leader_that_was_asked_to_end_are_never_spared() -> None:
-    """The policy is for those whom nobody asked to end."""
+    """The policy is for leaders that end by themselves."""
     machine = Machine(HANGUP_THEN_KILL, Leftovers.SPARE)
     machine.handle(Event.STOP_REQUESTED)
     machine.handle(Event.LEADER_EXITED)
@@ -120,7 +120,7 @@ def test_leftovers_of_a_leader_that_was_asked_to_end_are_never_spared() -> None:
 
 
 def test_another_plan_can_be_chosen_until_one_has_begun() -> None:
-    """The first who asks chooses; nobody changes it then."""
+    """The first request chooses the plan; later ones do not change it."""
     machine = Machine(HANGUP_THEN_KILL)
     machine.choose(KILL_NOW)
     assert machine.handle(Event.STOP_REQUESTED) == (Action.KILL,)
@@ -129,7 +129,7 @@ def test_another_plan_can_be_chosen_until_one_has_begun() -> None:
 
 
 def possible(machine: Machine) -> list[Event]:
-    """Return the events that a driver may tell this machine now."""
+    """Return the events that a driver may pass to this machine now."""
     return [
         event
         for event in Event
@@ -143,10 +143,10 @@ def possible(machine: Machine) -> list[Event]:
     steps=st.integers(0, 3),
     leftovers=st.sampled_from(Leftovers),
 )
-def test_no_history_calls_a_session_back(
+def test_no_sequence_of_events_cancels_an_end(
     data: st.DataObject, steps: int, leftovers: Leftovers
 ) -> None:
-    """Once asked, a session never runs again; once ended, it stays so; it finishes exactly once."""
+    """After a request a session never runs again; once ended, it stays so; it finishes once."""
     plan = Plan(tuple(Step(Signal("HUP"), 1.0) for _ in range(steps)))
     machine = Machine(plan, leftovers)
     order = [State.RUNNING, State.SWEEPING, State.STOPPING, State.KILLING]

@@ -1,4 +1,4 @@
-"""Plans: their arithmetic, their text, and what is refused with a finger on the place."""
+"""Plans: their arithmetic, their text, and the errors that point at a place in the text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ deliveries = st.one_of(
         st.sampled_from(["HUP", "TERM", "INT", "QUIT", "USR1", "KILL"]).map(Signal),
         st.sampled_from(Reach),
     ),
-    # The terminal is typed into and closed as a whole: a reach has no meaning there.
+    # Typing and hanging up concern the whole terminal: a reach has no meaning there.
     st.tuples(
         st.just(HangUp()) | st.binary(min_size=1, max_size=20).map(Typed), st.just(Reach.SESSION)
     ),
@@ -46,13 +46,13 @@ plans = st.builds(Plan, st.lists(steps, max_size=4).map(tuple), waits)
 
 @given(plans)
 def test_a_plan_survives_its_text(plan: Plan) -> None:
-    """What is written reads back as the same plan."""
+    """The text of a plan is parsed to the same plan."""
     assert Plan.parse(str(plan)) == plan
 
 
 @given(plans, st.floats(0, 5000, allow_nan=False))
-def test_with_grace_kills_when_told_to(plan: Plan, grace: float) -> None:
-    """SIGKILL is due after just that grace, whatever the steps were, and no step is added."""
+def test_with_grace_sets_the_time_of_sigkill(plan: Plan, grace: float) -> None:
+    """SIGKILL is due after exactly that grace, with any steps, and no step is added."""
     changed = plan.with_grace(grace)
     assert len(changed.steps) <= len(plan.steps)
     assert [step.what for step in changed.steps] == [
@@ -65,7 +65,7 @@ def test_with_grace_kills_when_told_to(plan: Plan, grace: float) -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_plan_or_a_plan_error(text: str) -> None:
-    """Nothing but a plan or an error that points into the text comes out."""
+    """Any text gives a plan, or an error that points into the text."""
     try:
         plan = Plan.parse(text)
     except PlanError as refusal:
@@ -94,7 +94,7 @@ def test_near_plans_too(text: str) -> None:
     test_any_text_is_a_plan_or_a_plan_error.hypothesis.inner_test(text)  # type: ignore[attr-defined]
 
 
-def test_the_examples_of_the_documentation_read_as_they_say() -> None:
+def test_the_examples_of_the_documentation_are_parsed_as_described() -> None:
     """Every form of a step, written by hand."""
     assert Plan.parse("HUP@session + TERM@escaped 2s, KILL") == HANGUP_THEN_KILL
     assert Plan.parse("kill") == KILL_NOW
@@ -156,15 +156,15 @@ def test_an_error_points_at_the_place(text: str, position: int) -> None:
     "grace", [-1, -0.001, math.nan, math.inf, LONGEST_WAIT * 1.001, "1", None, True]
 )
 def test_a_grace_that_is_no_grace_is_refused(grace: object) -> None:
-    """Negative, not a number, infinite, huge, text, nothing: all the same error."""
+    """Negative, not a number, infinite, huge, text, None: all the same error."""
     with pytest.raises(InvalidGrace):
         HANGUP_THEN_KILL.with_grace(grace)  # type: ignore[arg-type]
     with pytest.raises(InvalidGrace):
         Step(Signal("HUP"), grace)  # type: ignore[arg-type]
 
 
-def test_what_is_no_step_is_refused() -> None:
-    """Signals that do not exist, nothing to type, and steps that are none."""
+def test_invalid_steps_are_refused() -> None:
+    """Unknown signals, an empty text to type, and values that are not steps."""
     for make in (
         lambda: Signal("NOPE"),
         lambda: Signal(9),  # type: ignore[arg-type]
@@ -181,7 +181,7 @@ def test_what_is_no_step_is_refused() -> None:
             make()
 
 
-def test_the_defaults_stay_well_below_what_a_client_waits() -> None:
+def test_the_defaults_stay_below_a_clients_time_out() -> None:
     """The public Python client gives up on a DELETE after 10 s."""
     assert HANGUP_THEN_KILL.longest <= 6
     assert HANGUP_THEN_KILL.grace == 2
