@@ -78,6 +78,7 @@ SHORT = [
     keeper host open prlimit64 EPERM
     keeper host open epoll_ctl ENOSPC
     keeper host open pidfd_open ENOMEM
+    keeper host open read EIO
     keeper host spawn recvmsg EIO
     keeper host spawn epoll_ctl ENOSPC
     keeper host spawn sendmsg EAGAIN

@@ -19,6 +19,7 @@ import re
 from contextlib import suppress
 
 from ptykill.system.kernel import syscalls
+from ptykill.system.kernel.retry import again
 
 __all__ = ["ProcView", "proc"]
 
@@ -145,7 +146,7 @@ def _why_not_ours(folder: int) -> str | None:
     try:
         if syscalls.file_system(folder) != _PROCFS:
             return f"/proc is not mounted: {_REMEDY}"
-        status = _read("self/status", folder)
+        status = again(lambda: _read("self/status", folder))
     except OSError as error:
         if error.errno in _SCARCE:
             raise
