@@ -45,12 +45,13 @@ Stages = Mapping[str, Callable[..., None]]
 
 def main(command: str = "help", *arguments: str) -> int:
     """Carry out one command and return the exit status."""
+    # Whatever is imported is compiled once: pip is told not to, and tests start many interpreters.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = ""
     if command in PROGRAMS:
         extra, *program = PROGRAMS[command]
         python = environment(VENV, extra, "--editable", f".[{extra}]")
         if program == PYTEST:
             arguments = chosen(arguments)
-            os.environ.update(TESTING)
         os.chdir(ROOT)
         os.execv(python, [str(python), *program, *arguments])  # noqa: S606 - no shell is wanted
     if command in STAGES:
@@ -130,14 +131,14 @@ def wheel() -> None:
     pip(None, "wheel", "--no-deps", "--wheel-dir", str(WHEELS), ".")
     (built,) = WHEELS.glob("*.whl")
     environment(WHEEL_VENV, "test", f"{built}[test]")
-    pip(WHEEL_VENV, "install", "--no-deps", "--force-reinstall", str(built))
+    pip(WHEEL_VENV, "install", "--no-deps", "--force-reinstall", "--no-compile", str(built))
 
 
 def tests(*arguments: str) -> None:
     """Test the wheel."""
     python = WHEEL_VENV / "bin/python"
     # It keeps the working directory, the checkout, off sys.path: in children of the tests too.
-    variables = {"PYTHONSAFEPATH": "1", **TESTING}
+    variables = {"PYTHONSAFEPATH": "1"}
     check = "import ptykill, sys; assert ptykill.__file__.startswith(sys.prefix), ptykill.__file__"
     run(python, "-c", check, **variables)
     try:
@@ -182,7 +183,8 @@ def environment(home: Path, extra: str, *requirement: str) -> Path:
         return python
     # Without pip: a bare Debian has no ensurepip to put it there.
     run(python_with_pip(), "-m", "venv", "--clear", "--without-pip", home)
-    pip(home, "install", *requirement)
+    # What pip would compile takes half a minute, and most of it is never imported.
+    pip(home, "install", "--no-compile", *requirement)
     stamp.write_text(f"{extra} {digest}")
     return python
 
@@ -220,8 +222,6 @@ PYTEST = ["-m", "pytest"]
 TESTS_FAILED = 1  # pytest's exit status; others mean that it could not run them
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
 QUICK = ("tests/pure", "tests/driver", "tests/test_house.py", "tests/http/test_api.py")
-# Tests start a thousand interpreters: each would compile the package, and the tests, anew.
-TESTING = {"PYTHONDONTWRITEBYTECODE": ""}
 PROGRAMS = {
     "demo": ("demo", "-m", "ptykill", "demo"),
     "unit": ("dev", *PYTEST),
