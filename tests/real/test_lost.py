@@ -145,7 +145,7 @@ async def test_a_keeper_and_a_warden_that_a_session_kills(
     assert (await session.wait()).empty
 
 
-@both
+@pytest.mark.parametrize("tier", ["keeper"], indirect=True)
 async def test_a_warden_that_dies_with_the_question(
     supervisor: Supervisor, tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
