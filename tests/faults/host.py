@@ -6,6 +6,7 @@ by a line of input. Started by `trial`.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -108,6 +109,7 @@ class Life:
         self.host.close()
         tell("closed", seconds=time.monotonic() - began)
         del session, other
+        gc.collect()  # A trio.run that fails leaves its descriptors in reference cycles.
         children = [each for each in processes.every_process() if each.parent == os.getpid()]
         tell(
             "left",
