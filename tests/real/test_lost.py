@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import socket
+import threading
 from pathlib import Path
 from typing import cast
 
@@ -145,17 +146,23 @@ async def test_a_keeper_and_a_warden_that_a_session_kills(
     assert (await session.wait()).empty
 
 
-@pytest.mark.parametrize("tier", ["keeper"], indirect=True)
+@both
+@pytest.mark.parametrize("dying", [0, 0.1])
 async def test_a_warden_that_dies_with_the_question(
-    supervisor: Supervisor, tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
+    supervisor: Supervisor,
+    tmp_path: Path,
+    tier: str,
+    dying: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that was asked whether orphans are left, and is killed before it answers, proves nothing.
 
-    A warden answers within a millisecond, so it gets the question too late here.
+    A warden answers within a millisecond, so it gets the question too late here. ``dying`` is the
+    time (seconds) from the close of its sockets to its death: until then the orphans are its own.
     """
 
     def ask(warden: WardenClient, keeper: int) -> socket.socket:
-        warden.signal(signal.SIGKILL)
+        threading.Timer(dying, warden.signal, [signal.SIGKILL]).start()
         ours, theirs = open_pair()
         ours.settimeout(0)
         theirs.close()  # As the kernel does with what was sent to a dead process.
@@ -171,7 +178,7 @@ async def test_a_warden_that_dies_with_the_question(
     assert (verdict.empty, verdict.outcome) == (False, Outcome.UNPROVEN)
     assert verdict.caveats >= {Caveat.KEEPER_LOST, Caveat.UNPROVEN}
     left = processes.marked(running.mark)
-    assert len(left) == (tier == "keeper")
+    assert len(left) <= (tier == "keeper")  # By a cgroup all are found.
     for survivor in left:
         processes.end(survivor.pid)
 

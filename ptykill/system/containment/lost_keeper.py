@@ -9,6 +9,7 @@ leave it.
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 from contextlib import suppress
@@ -33,6 +34,8 @@ from ptykill.system.readiness import readable
 
 __all__ = ["LostKeeper"]
 
+_DYING = 1.0
+"""The longest (seconds) that a warden that has closed its sockets is waited for."""
 _PAUSE = 0.01
 """Seconds between two looks if no event reports the end."""
 
@@ -69,7 +72,8 @@ class LostKeeper:
         self._proven = False
         """The warden has said that no orphan is left."""
         self._unprovable = False
-        """The warden is dead, so no answer will come."""
+        """The warden is dead or dying, so no answer will come."""
+        self._dying_until = -math.inf
         self._ask_warden()
         # Not before: while the leader lives, its pid is known to be the session's.
         if kill_leader and not keeper.leader.dead():
@@ -118,7 +122,7 @@ class LostKeeper:
         if self._proven:
             left = False
         elif self._unprovable:
-            left = self._session.members_left()
+            left = self._session.members_left() or self._warden_is_dying()
         else:
             self._session.finish_signal()
             left = True
@@ -195,6 +199,15 @@ class LostKeeper:
             self.killed |= message[1]
         else:
             self._unprovable = True
+            self._dying_until = trio.current_time() + _DYING
+
+    def _warden_is_dying(self) -> bool:
+        """Return whether the warden has closed its sockets, but its children are still its own.
+
+        A dying process closes its files before its children get another parent (Linux do_exit:
+        exit_files, then exit_notify). Until then they descend from the host, as strangers do.
+        """
+        return self._warden.alive and trio.current_time() < self._dying_until
 
     def _close_answer(self) -> None:
         if self._answer is not None:
