@@ -510,7 +510,6 @@ def test_a_log_without_a_reader_blocks_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 def test_lines_that_follow_each_other_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """One wake-up and one write for the events of a request, and none is lost or out of order."""
-    monkeypatch.setattr(log, "_GATHER", _TIMEOUT)  # Until close.
     written: list[str] = []
 
     class File:
@@ -522,8 +521,16 @@ def test_lines_that_follow_each_other_are_written_together(monkeypatch: pytest.M
             """Nothing is kept back."""
 
     lines = log._Lines(cast(Any, File()), lambda event: event["event"])
-    for number in range(100):
-        lines.info(event=str(number), timestamp=0.0)
+
+    def wait(seconds: float) -> bool:
+        """Log more while the thread waits for more, and say then that it is to end."""
+        assert seconds == log._GATHER
+        for number in range(1, 100):
+            lines.info(event=str(number), timestamp=0.0)
+        return True
+
+    monkeypatch.setattr(lines._closing, "wait", wait)
+    lines.info(event="0", timestamp=0.0)
     lines.close()
     assert written == ["".join(f"{number}\n" for number in range(100))]
 
