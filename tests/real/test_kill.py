@@ -6,6 +6,8 @@ import os
 import resource
 import select
 import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from ptykill import (
 )
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.session_containment import SessionContainment
+from ptykill.system.containment.session_members import SessionMembers
 from ptykill.testing import processes
 from ptykill.testing.adversaries import (
     BASH,
@@ -528,6 +531,48 @@ async def test_a_leader_whose_children_can_not_be_listed(supervisor: Supervisor)
     assert verdict.empty
     [killed] = verdict.deliveries
     assert killed.reached == 2
+
+
+LEAVES = """
+import os, time
+print("up", flush=True)
+for _ in range(6000):
+    if os.path.exists("go"):
+        os.setsid()
+        break
+    time.sleep(0.01)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("tier", ["session"], indirect=True)
+async def test_a_member_that_leaves_after_it_was_found(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed, though its parent was killed first, and it is in another session by then."""
+    command = ["sh", "-c", '"$0" -c "$1" & wait', sys.executable, LEAVES]
+    session = await supervisor.spawn(command, cwd=tmp_path)
+    assert b"up" in await session.receive()
+    [child] = processes.descendants(session.pid)
+    found = SessionMembers.known
+
+    def known(
+        members: SessionMembers, *, afresh: bool = False, probe: range | None = None
+    ) -> list[int]:
+        pids = found(members, afresh=afresh, probe=probe)
+        (tmp_path / "go").touch()
+        until = time.monotonic() + TIMEOUT
+        while os.getsid(child.pid) == session.pid and time.monotonic() < until:
+            time.sleep(0.005)
+        return pids
+
+    monkeypatch.setattr(SessionMembers, "known", known)
+    verdict = await session.kill()
+    left = processes.look_up(child.pid)
+    alive = left is not None and left.state != "Z"
+    if alive:
+        processes.end(child.pid)
+    assert (alive, verdict.empty) == (False, True)
 
 
 @pytest.mark.parametrize("tier", ["session"], indirect=True)

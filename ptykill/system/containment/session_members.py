@@ -39,6 +39,8 @@ class SessionMembers:
         """The pids in the session at the last look, of the living and the dead."""
         self.maybe_strangers: bool = False
         """The last look saw living processes in the session that may be strangers."""
+        self._looked_at: PidMark | None = None
+        """The mark before the last look in the session."""
         self.incomplete: bool = False
         """The last look lacked descriptors, and may have missed members."""
 
@@ -70,6 +72,7 @@ class SessionMembers:
         return [pid for pid in self._in_session() if group_of(pid) == group]
 
     def _in_session(self, *, afresh: bool = False, probe: range | None = None) -> list[int]:
+        self._looked_at = self._table.mark()
         try:
             found = self._table.in_session(self._leader.pid, afresh=afresh, probe=probe)
         except OSError:  # EMFILE: the next look comes when some of those held have died.
@@ -112,7 +115,7 @@ class SessionMembers:
 
     def living(self, pids: Iterable[int]) -> Iterator[Process]:
         """Open each of these members that lives; a handle is good until the next is asked for."""
-        for process in self._alive(pids):
+        for process in self._alive(pids, ours=True):
             # Since the look the session may have died, and its number and this pid may have become
             # strangers': a daemon's and its child's, say. Asked while the handle is held: what
             # holds now, held when it was opened.
@@ -123,8 +126,11 @@ class SessionMembers:
             ):
                 yield process
 
-    def _alive(self, pids: Iterable[int]) -> Iterator[Process]:
-        """Open each of these that lives and has the session's number, or has left the session."""
+    def _alive(self, pids: Iterable[int], *, ours: bool = False) -> Iterator[Process]:
+        """Open each of these that lives and has the session's number, or has left the session.
+
+        ``ours`` is whether all were members at the last look.
+        """
         session = self._leader.pid
         for pid in pids:
             escaped = self.escaped.get(pid)
@@ -139,11 +145,24 @@ class SessionMembers:
                 continue
             if process is None:
                 continue
+            inside, alive = session_of(pid) == session, not process.dead()
+            if ours and alive and not inside and self._has_left(pid):
+                self.escaped[pid] = process
+                yield process
+                continue
             try:
-                if session_of(pid) == session and not process.dead():
+                if inside and alive:
                     yield process
             finally:
                 process.close()
+
+    def _has_left(self, pid: int) -> bool:
+        """Return whether a pid is still the member's that the last look found.
+
+        Then it has called setsid(2) since, and its parent may be dead.
+        """
+        mark = self._looked_at
+        return mark is not None and not self._table.may_be_reused(pid, mark)
 
     def watch_some(self, *, afresh: bool = False, probe: range | None = None) -> bool:
         """Look for members, hold some that live, and return whether there are any."""
