@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -496,57 +495,12 @@ def test_a_log_without_a_reader_blocks_nothing(monkeypatch: pytest.MonkeyPatch) 
         def flush(self) -> None:
             """Nothing is kept back."""
 
-    lines = log._Lines(cast(Any, Pipe()), lambda event: event["event"])
+    lines = log._Lines(cast(Any, Pipe()))
     for number in range(100):
-        lines.info(event=str(number), timestamp=0.0)
+        lines.write(f"{number}\n")
     release.set()
     lines.close()
-    text = "".join(written)
-    assert text.startswith("0\n")
-    assert len(text.splitlines()) <= 23  # Those being written, those in the queue, and notes.
-    dropped = sum(map(int, re.findall(r"lines=(\d+)", text)))
-    assert dropped + len(re.findall(r"^\d+$", text, re.MULTILINE)) == 100
-
-
-def test_lines_that_follow_each_other_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One wake-up and one write for the events of a request, and none is lost or out of order."""
-    written: list[str] = []
-
-    class File:
-        def write(self, text: str) -> None:
-            """Note each write."""
-            written.append(text)
-
-        def flush(self) -> None:
-            """Nothing is kept back."""
-
-    lines = log._Lines(cast(Any, File()), lambda event: event["event"])
-
-    def wait(seconds: float) -> bool:
-        """Log more while the thread waits for more, and say then that it is to end."""
-        assert seconds == log._GATHER
-        for number in range(1, 100):
-            lines.info(event=str(number), timestamp=0.0)
-        return True
-
-    monkeypatch.setattr(lines._closing, "wait", wait)
-    lines.info(event="0", timestamp=0.0)
-    lines.close()
-    assert written == ["".join(f"{number}\n" for number in range(100))]
-
-
-def test_an_event_that_cannot_be_formatted_is_counted_as_dropped() -> None:
-    """A value whose `str` raises costs its own line, and no line after it."""
-
-    class Bad:
-        def __str__(self) -> str:
-            """Raise."""
-            raise ValueError
-
-    out = io.StringIO()
-    lines = log._Lines(out, json.JSONEncoder(default=str).encode)
-    lines.info(event="bad", timestamp=0.0, value=Bad())
-    lines.info(event="good", timestamp=0.0)
-    lines.close()
-    good = '{"event": "good", "timestamp": "1970-01-01T00:00:00Z"}'
-    assert out.getvalue().splitlines() == [good, "event=log.dropped lines=1"]
+    assert "0\n" in written
+    assert len(written) <= 13
+    (dropped,) = re.findall(r"lines=(\d+)", "".join(written))
+    assert int(dropped) + len(written) - 1 == 100

@@ -8,41 +8,43 @@ sessions. So another thread writes, and lines are dropped if its queue is full.
 
 from __future__ import annotations
 
-import json
 import logging
+import queue
 import sys
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from typing import Any, TextIO
+from threading import Thread
+from typing import TextIO
 
 import structlog
 
 __all__ = ["logging_to_stderr"]
 
 _MOST_LINES = 10_000
-_GATHER = 0.01
-"""Seconds that a line waits for others. A daemon that is killed (SIGKILL) loses these lines."""
 _LAST_WORDS = 1.0
 """Time-out for writing the last lines at the end, in seconds."""
+
+
+_for_people = structlog.processors.LogfmtRenderer(
+    key_order=["timestamp", "level", "event"], drop_missing=True
+)
 
 
 @contextmanager
 def logging_to_stderr() -> Iterator[None]:
     """Configure structlog and the standard library's logging, warnings and up, for the block."""
-    for_people = sys.stderr.isatty()
-    lines = _Lines(sys.stderr, _logfmt if for_people else json.JSONEncoder(default=str).encode)
+    lines = _Lines(sys.stderr)
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(),
+            stamp,
             structlog.processors.format_exc_info,
+            _for_people if sys.stderr.isatty() else structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_: lines,
+        logger_factory=structlog.WriteLoggerFactory(lines),  # type: ignore[arg-type] # it writes
         cache_logger_on_first_use=False,
     )
     others = _ToStructlog(logging.WARNING)
@@ -55,72 +57,45 @@ def logging_to_stderr() -> Iterator[None]:
         lines.close()
 
 
-def _logfmt(event: dict[str, Any]) -> str:
-    order = ["timestamp", "level", "event"]
-    text = structlog.processors.LogfmtRenderer(key_order=order, drop_missing=True)(None, "", event)
-    assert isinstance(text, str)
-    return text
-
-
 class _Lines:
-    """Logs events to a file, in a thread of its own: structlog's logger, as `info` and the like.
+    """Writes lines to a file in a thread of its own.
 
-    It is a daemon thread: a blocked write delays no exit. To wake it, and to run code that was not
-    run for milliseconds, costs more processor time than a line in a row of lines. So the thread
-    waits a moment for more events, and formats and writes them together.
+    It is a daemon thread: a blocked write does not keep the process from exiting.
     """
 
-    def __init__(self, out: TextIO, line: Callable[[dict[str, Any]], str]) -> None:
+    def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._line = line
-        self._events: deque[dict[str, Any]] = deque()
-        self._dropped = self._reported = 0
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="ptykill-log", daemon=True)
+        self._queue: queue.Queue[str | None] = queue.Queue(_MOST_LINES)
+        self._dropped = 0
+        self._thread = Thread(target=self._write, name="ptykill-log", daemon=True)
         self._thread.start()
 
-    def put(self, /, **event: object) -> None:
-        """Have an event written soon, or dropped if too many are waiting already."""
-        if len(self._events) >= _MOST_LINES:
+    def write(self, text: str) -> None:
+        """Queue a text for writing; drop it if the queue is full."""
+        try:
+            self._queue.put_nowait(text)
+        except queue.Full:
             self._dropped += 1
-            return
-        self._events.append(event)
-        if not self._wake.is_set():
-            self._wake.set()
 
-    debug = info = warning = error = critical = put
+    def flush(self) -> None:
+        """Do nothing: the thread flushes when its queue is empty."""
 
     def close(self) -> None:
-        """Write the last lines, if that can be done soon."""
-        self._closing.set()
-        self._wake.set()
-        self._thread.join(_LAST_WORDS)
+        """Write the queued lines, within the time-out."""
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=_LAST_WORDS)
+            self._thread.join(_LAST_WORDS)
 
     def _write(self) -> None:
-        # OSError, ValueError: nobody can read it any more, or it has been closed.
+        # OSError, ValueError: the reader is gone, or the file is closed.
         with suppress(OSError, ValueError):
-            closing = False
-            while not closing:
-                self._wake.wait()
-                closing = self._closing.wait(_GATHER)
-                self._wake.clear()  # Before events are taken: a later one wakes the thread again.
-                self._out.write("".join(f"{line}\n" for line in self._lines()))
-                self._out.flush()
-
-    def _lines(self) -> Iterator[str]:
-        for _ in range(len(self._events)):
-            event = self._events.popleft()
-            try:
-                when = datetime.fromtimestamp(event["timestamp"], UTC)
-                event["timestamp"] = when.isoformat().replace("+00:00", "Z")
-                yield self._line(event)
-            except Exception:  # noqa: BLE001 - the host may have bound anything
-                self._dropped += 1
-        dropped = self._dropped - self._reported
-        if dropped:
-            self._reported += dropped
-            yield f"event=log.dropped lines={dropped}"
+            while (text := self._queue.get()) is not None:
+                if self._dropped:
+                    self._out.write(f"event=log.dropped lines={self._dropped}\n")
+                    self._dropped = 0
+                self._out.write(text)
+                if self._queue.empty():
+                    self._out.flush()
 
 
 class _ToStructlog(logging.Handler):
