@@ -196,7 +196,10 @@ PTS = "mkdir /dev/pts && mount -t devpts -o newinstance,ptmxmode=666,mode=620 no
 MISSING = {
     "fd": f"{BARE} && {PTS} && ln -s pts/ptmx /dev/ptmx",
     "fd and proc": f"{BARE} && {PTS} && ln -s pts/ptmx /dev/ptmx && umount -l /proc",
-    "fd, proc and pts": "rm -f /dev/x; umount -l /proc; umount -l /dev/pts; :",
+    "fd, proc and pts": (
+        f"{BARE} && {PTS.replace('/dev/pts', '/dev/elsewhere')}"
+        " && ln -s elsewhere/ptmx /dev/ptmx && umount -l /proc"
+    ),
 }
 
 

@@ -13,8 +13,7 @@ import ctypes
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 __all__ = ["available", "start", "terminal_path"]
@@ -46,24 +45,15 @@ def terminal_path(terminal: int) -> bytes | None:
     """Return a path by which a child of ours can open the slave that we hold; None if none does.
 
     By descriptor rather than by name: a container's /dev/pts may be another one than the slave's. A
-    minimal one has no /dev/fd; /proc may be missing, or another namespace's.
+    minimal one has no /dev/fd, or a procfs of another pid namespace behind it.
     """
-    ours = os.fstat(terminal)
-    for path in _paths(terminal):
-        try:
-            found = os.stat(path)
-        except OSError:
-            continue
-        if (found.st_dev, found.st_ino, found.st_rdev) == (ours.st_dev, ours.st_ino, ours.st_rdev):
-            return path
-    return None
-
-
-def _paths(terminal: int) -> Iterator[bytes]:
-    yield b"/dev/fd/%d" % terminal
-    yield b"/proc/self/fd/%d" % terminal
-    with suppress(OSError):  # ENODEV: it is not of the /dev/pts that there is (ttyname(3)).
-        yield os.fsencode(os.ttyname(terminal))
+    path = b"/dev/fd/%d" % terminal
+    try:
+        found, ours = os.stat(path), os.fstat(terminal)
+    except OSError:
+        return None
+    same = (found.st_dev, found.st_ino, found.st_rdev) == (ours.st_dev, ours.st_ino, ours.st_rdev)
+    return path if same else None
 
 
 def start(  # noqa: PLR0913, PLR0917 - as the C function has them
