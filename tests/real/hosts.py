@@ -1299,7 +1299,7 @@ async def hidden_orphan(supervisor: Supervisor) -> ptykill.Session:
 async def with_a_hidden_orphan() -> dict[str, Any]:
     """End a session whose only member besides the leader is hidden, in the session tier."""
     async with ptykill.open_supervisor(
-        plan="HUP@session 50ms, KILL 10s", containment="session"
+        plan="HUP@session 50ms, KILL 60s", containment="session"
     ) as supervisor:
         session = await hidden_orphan(supervisor)
         return {**summary(await session.terminate()), "hides": proc.hides}
