@@ -151,7 +151,7 @@ class LinuxTable:
         return self._last_pid.between(mark.last, later.last)
 
     def may_be_reused(self, pid: int, mark: PidMark) -> bool:
-        """Return whether a pid that was free at the mark may have been given out since."""
+        """Return whether a pid may have been given out since the mark."""
         age = clock_gettime(CLOCK_BOOTTIME) - mark.at
         return pid in self.pids_since(mark) or age > self._trust
 

@@ -53,7 +53,7 @@ class ProcessTable(Protocol):
         """Return the pids given out between two recent marks."""
 
     def may_be_reused(self, pid: int, mark: PidMark) -> bool:
-        """Return whether a pid that was free at the mark may have been given out since."""
+        """Return whether a pid may have been given out since the mark."""
 
     def started_before(self, pid: int, mark: PidMark) -> bool:
         """Return whether a process certainly started before the mark."""
