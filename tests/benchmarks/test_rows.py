@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from benchmarks.report import Figures, Result, Timings
 from benchmarks.systems import TIERS
 from benchmarks.systems.floor import FLOOR, VERIFIED
 from ptykill.system.containment import why_not
+from tests.benchmarks.sleeper import session
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -85,11 +85,11 @@ def test_a_session_that_was_left_is_a_problem_of_the_run(monkeypatch: pytest.Mon
     """A system that leaves its sessions alive gets no clean row."""
     monkeypatch.setattr(rates, "MODULES", ("popen",))
     monkeypatch.setattr(bursts, "MODULES", ("popen",))
-    leader = os.getsid(0)
-    monkeypatch.setattr(Hosts, "ask", lying([leader]))
-    left = f"subprocess: left when it was over: [{leader}]"
-    assert left in rates.churn(1, SOON).problems
-    assert bursts.burst(SOON).problems == ["subprocess: 1 sessions of 4", left]
+    with session() as leader:
+        monkeypatch.setattr(Hosts, "ask", lying([leader]))
+        left = f"subprocess: left when it was over: [{leader}]"
+        assert left in rates.churn(1, SOON).problems
+        assert bursts.burst(SOON).problems == ["subprocess: 1 sessions of 4", left]
 
 
 def test_a_burst_of_spawns(monkeypatch: pytest.MonkeyPatch) -> None:
