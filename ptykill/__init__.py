@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from ptykill.engine.attachment import Attachment
     from ptykill.engine.opening import open_supervisor
     from ptykill.engine.session import Session
+    from ptykill.engine.settings import SpawnOptions
     from ptykill.engine.signallers import (
         HangUpSignaller,
         KernelSignaller,
         StandardSignaller,
         TypingSignaller,
     )
-    from ptykill.engine.supervisor import SpawnOptions, Supervisor
+    from ptykill.engine.supervisor import Supervisor
     from ptykill.errors import (
         AttachmentDropped,
         ContainmentUnavailable,
@@ -67,8 +68,9 @@ else:
         "engine.attachment": "Attachment",
         "engine.opening": "open_supervisor",
         "engine.session": "Session",
+        "engine.settings": "SpawnOptions",
         "engine.signallers": "HangUpSignaller KernelSignaller StandardSignaller TypingSignaller",
-        "engine.supervisor": "SpawnOptions Supervisor",
+        "engine.supervisor": "Supervisor",
         "errors": (
             "AttachmentDropped ContainmentUnavailable DeliveryRefused InterpreterPatched"
             " InvalidArgument InvalidGrace InvalidToken LifecycleError PlanError PtykillError"

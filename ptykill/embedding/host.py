@@ -25,7 +25,8 @@ from ptykill.embedding.call import Call, Wake
 from ptykill.embedding.loops import wait_for_call, wait_for_future
 from ptykill.embedding.trio_thread import TrioThread, check_interpreter, host_closed
 from ptykill.engine.session import Session
-from ptykill.engine.supervisor import SpawnOptions, Supervisor
+from ptykill.engine.settings import SpawnOptions
+from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import SupervisorClosed
 from ptykill.rules import validate
 from ptykill.rules.options import Options, SupervisorOptions

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import time
 from collections.abc import Callable
 from typing import Final, Self
 
 import trio
 
-from ptykill import log
 from ptykill.engine.attachment import Attachment
 from ptykill.engine.caller import current_call
+from ptykill.engine.drain import Drain
 from ptykill.engine.driver import Driver, Shared
 from ptykill.engine.output import CHUNK, Output
+from ptykill.engine.settings import Settings
 from ptykill.engine.watcher import Watcher
 from ptykill.errors import SessionEnded
 from ptykill.rules import validate
 from ptykill.rules.command import Command, check_size
 from ptykill.rules.lifecycle import State
-from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
-from ptykill.rules.protocols import Signaller, Spawned
+from ptykill.rules.plan import KILL_NOW, Plan
+from ptykill.rules.protocols import Spawned
 from ptykill.rules.verdict import ExitStatus, Verdict
 
 __all__ = ["Session", "abandon", "spawn_number"]
 
 _SLACK = 1.0
 """Seconds that a shield may outlast the plan that it protects."""
-_PAUSE_FIRST, _PAUSE_LONGEST = 0.01, 1.0
-"""Seconds from a read that failed to the next: doubling, up to the longest."""
 
 
 class Session:
@@ -46,11 +43,8 @@ class Session:
         number: int,
         command: Command,
         spawned: Spawned,
+        settings: Settings,
         *,
-        plan: Plan,
-        leftovers: Leftovers,
-        signaller: Signaller,
-        backlog: int,
         on_end: Callable[[Session, Output], None],
         shared: Shared,
     ) -> None:
@@ -61,20 +55,21 @@ class Session:
         self.cols: int = command.cols
         self.created_at: Final = time.time()
         self._made_in = current_call.get()
-        self._plan = plan
+        self._plan = settings.plan
         self._end_requested = False
-        self._output = Output(backlog)
+        self._output = Output(settings.backlog)
         self._driver = Driver(
             session_id,
             *spawned,
-            signaller,
-            plan,
-            leftovers,
+            settings.signaller,
+            settings.plan,
+            settings.leftovers,
             lambda: on_end(self, self._output),
             shared,
         )
-        shared.start_soon(Watcher(self._driver, self._end_output, shared.cleanup).run)
-        shared.start_soon(self._drain)
+        drain = Drain(session_id, self._driver.terminal, self._output)
+        shared.start_soon(Watcher(self._driver, drain.finish, shared.cleanup).run)
+        shared.start_soon(drain.run)
 
     def __repr__(self) -> str:
         program = self.command.args[0]
@@ -238,50 +233,6 @@ class Session:
         bound = trio.current_time() + self._plan.longest + _SLACK
         with trio.CancelScope(shield=True, deadline=bound):
             await self.terminate()
-
-    # --- output ---------------------------------------------------------------------------------
-
-    @trio.lowlevel.enable_ki_protection
-    async def _drain(self) -> None:
-        """Read the terminal all the time: a program that cleans up blocks on a full one."""
-        with trio.CancelScope(shield=True):  # Until the driver has closed the terminal.
-            pause = _PAUSE_FIRST
-            while True:
-                try:
-                    while data := await self._driver.terminal.receive_some():
-                        pause = _PAUSE_FIRST
-                        self._output.put(data)
-                        await self._output.paced()
-                    break
-                except OSError as error:
-                    if pause == _PAUSE_FIRST:
-                        self._unreadable(error)
-                    if error.errno == errno.EBADF or not self._driver.terminal.open:
-                        break  # The host has closed it.
-                # Try again: the program would block on a terminal that is not drained.
-                await trio.sleep(pause)
-                pause = min(2 * pause, _PAUSE_LONGEST)
-        self._output.end()
-
-    def _end_output(self) -> None:
-        """End the output when the leader is dead: all that it wrote is in the terminal by then."""
-        if self._output.ended:
-            return
-        rest = CHUNK * 64  # Leftovers may write without end.
-        try:
-            while rest > 0 and (data := self._driver.terminal.receive_now()):
-                self._output.put(data)
-                rest -= len(data)
-        except OSError as error:
-            self._unreadable(error)
-        self._output.end()
-
-    def _unreadable(self, error: OSError) -> None:
-        """Log that the terminal can't be read. EBADF means that the host has closed it.
-
-        The session is ended as any other: no session's end depends on its output.
-        """
-        log.event(logging.WARNING, "session.unreadable", session_id=self.id, error=str(error))
 
 
 def spawn_number(session: Session) -> int:

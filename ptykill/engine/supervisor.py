@@ -10,7 +10,6 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TypedDict
 
 import trio
 
@@ -20,7 +19,7 @@ from ptykill.engine.driver import Shared
 from ptykill.engine.output import Output
 from ptykill.engine.records import Records
 from ptykill.engine.session import Session, abandon, spawn_number
-from ptykill.engine.signallers import StandardSignaller
+from ptykill.engine.settings import Settings
 from ptykill.engine.tasks import run_contained, run_restarted
 from ptykill.engine.timer import PreciseTimer
 from ptykill.errors import (
@@ -30,14 +29,13 @@ from ptykill.errors import (
     SupervisorClosed,
     TooManySessions,
 )
-from ptykill.rules import validate
 from ptykill.rules.command import Attributes, Command
-from ptykill.rules.options import Options, check_signaller
+from ptykill.rules.options import Options
 from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
 from ptykill.rules.protocols import Handover, Signaller, Spawned, Tier
 from ptykill.rules.verdict import Verdict
 
-__all__ = ["SpawnOptions", "Supervisor"]
+__all__ = ["Supervisor"]
 
 _SLACK = 1.0
 """Seconds that `Supervisor.close` may outlast the longest of its plans."""
@@ -49,31 +47,13 @@ _PAUSE = 0.001
 """Seconds between two checks of a condition that has no event."""
 
 
-class SpawnOptions(TypedDict, total=False):
-    """The keyword arguments of `Supervisor.spawn` and `Host.spawn`, to annotate ``**options``."""
-
-    env: Mapping[str, str] | None
-    cwd: str | os.PathLike[str] | None
-    rows: int
-    cols: int
-    echo: bool
-    stdin: int | None
-    attributes: Attributes | None
-    plan: Plan | str | None
-    leftovers: Leftovers | str | None
-    signaller: Signaller | None
-
-
 class Supervisor:
     """Spawns, finds and ends the sessions of one program. Made by `open_supervisor`."""
 
     def __init__(self, nursery: trio.Nursery, tier: Tier, options: Options) -> None:
         self._tier = tier
-        self._plan = options.plan
-        self._leftovers = options.leftovers
-        self._signaller = options.signaller or StandardSignaller()
+        self._defaults = Settings.defaults(options)
         self._max_sessions = options.max_sessions
-        self._backlog = options.backlog
         self._live: dict[str, Session] = {}
         self._records = Records(options.keep_seconds, options.keep_records)
         self._numbers = itertools.count(1)
@@ -112,7 +92,7 @@ class Supervisor:
     @property
     def plan(self) -> Plan:
         """The default plan of the sessions."""
-        return self._plan
+        return self._defaults.plan
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -162,11 +142,7 @@ class Supervisor:
             stdin,
         )
         _check_open(stdin)
-        chosen = self._plan if plan is None else Plan.of(plan)
-        policy = self._leftovers
-        if leftovers is not None:
-            policy = validate.member("leftovers", leftovers, Leftovers)
-        check_signaller(signaller)
+        settings = self._defaults.having(plan=plan, leftovers=leftovers, signaller=signaller)
         if self._closed:
             msg = "the supervisor is closed, or closing"
             raise SupervisorClosed(msg)
@@ -175,7 +151,9 @@ class Supervisor:
             raise TooManySessions(msg)
         self._spawning += 1
         try:
-            spawned = await self._spawn_in_tier(checked, Handover(chosen, policy))
+            spawned = await self._spawn_in_tier(
+                checked, Handover(settings.plan, settings.leftovers)
+            )
         finally:
             self._spawning -= 1
         if self._left:  # The spawn took longer than `close`.
@@ -188,14 +166,11 @@ class Supervisor:
             next(self._numbers),
             checked,
             spawned,
-            plan=chosen,
-            leftovers=policy,
-            signaller=signaller or self._signaller,
-            backlog=self._backlog,
+            settings,
             on_end=self._keep_record,
             shared=self._shared,
         )
-        self._longest = max(self._longest, chosen.longest)
+        self._longest = max(self._longest, settings.plan.longest)
         self._live[session.id] = session
         self._changed.unpark()
         return session
