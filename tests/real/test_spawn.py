@@ -88,9 +88,9 @@ async def test_what_can_not_be_run(
     assert await refused(supervisor, [command], folder) == failure
 
 
-@pytest.fixture(params=["plain", "embryo"])
+@pytest.fixture(params=["plain", "stub"])
 def attributes(request: pytest.FixtureRequest) -> Attributes:
-    """Take what posix_spawn(3) can do, and what it can't, in turn."""
+    """Attributes that posix_spawn(3) can set, and one that needs the stub."""
     return Attributes() if request.param == "plain" else Attributes(umask=0o22)
 
 
