@@ -131,7 +131,7 @@ PORTABLE = (
     "polite",
     "deaf",
     "stopped leader",
-    "leader that ends during the grace",
+    "leader that exits during the grace",
     "clean-up with helpers",
     "member with a dead main thread",
     "crowd",

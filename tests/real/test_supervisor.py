@@ -88,7 +88,7 @@ async def test_left_by_cancellation(tmp_path: Path, tier: str) -> None:
             deaf = await start(supervisor, find("crowd"), tmp_path)
             clean = await start(
                 supervisor,
-                find("polite member that cleans up alone"),
+                find("member that cleans up after its leader"),
                 tmp_path,
                 plan="HUP@session 30s, KILL 15s",
             )

@@ -1,11 +1,11 @@
-"""Programs that are hard to end, each with what its end has to look like.
+"""Programs that are hard to end, each with the result that its end must have.
 
 ``python -m ptykill.testing.judge`` runs them against any program that ends terminal sessions.
 """
 
 from __future__ import annotations
 
-from ptykill.testing.adversaries.breeding import BREEDING
+from ptykill.testing.adversaries.forking import FORKING
 from ptykill.testing.adversaries.clean_up import CLEAN_UP
 from ptykill.testing.adversaries.daemons import DAEMONS
 from ptykill.testing.adversaries.jobs import JOBS
@@ -32,8 +32,8 @@ __all__ = [
 
 PROGRAMS = (*LEADERS, *CLEAN_UP, *OUTPUT, *MEMBERS)
 """Programs that stay in their session, or are descendants of its leader until it ends."""
-ESCAPING = (*DAEMONS, *BREEDING, *KERNEL_FEATURES, *TOOLS)
-"""Programs that leave a process behind, unless the killer knows more than the session."""
+ESCAPING = (*DAEMONS, *FORKING, *KERNEL_FEATURES, *TOOLS)
+"""Programs with a process outside the session: a killer that knows only the session leaves it."""
 ADVERSARIES = (*PROGRAMS, *JOBS, *ESCAPING)
 """All programs that are ended while their leader lives."""
 

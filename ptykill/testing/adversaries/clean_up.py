@@ -21,7 +21,7 @@ CLEAN_UP: tuple[Program, ...] = (
     ),
     python(
         "cleans up for too long",
-        "begins a clean-up that would take half a minute",
+        "starts a clean-up that would take half a minute",
         """
         on(signal.SIGHUP, lambda: (touch("began"), time.sleep(30), cleaned()))
         touch("ready")
@@ -31,8 +31,8 @@ CLEAN_UP: tuple[Program, ...] = (
         KILLED,
     ),
     python(
-        "polite member that cleans up alone",
-        "dies of the hangup while its child is still cleaning up",
+        "member that cleans up after its leader",
+        "dies of SIGHUP while its child is still cleaning up",
         """
         def member():
             on(signal.SIGHUP, lambda: (time.sleep(0.5), cleaned()))
@@ -58,7 +58,7 @@ CLEAN_UP: tuple[Program, ...] = (
     ),
     python(
         "clean-up that floods",
-        "writes two megabytes to the terminal before it is done",
+        "writes two megabytes to the terminal while it cleans up",
         """
         def clean():
             for _ in range(500):
@@ -75,7 +75,7 @@ CLEAN_UP: tuple[Program, ...] = (
     ),
     python(
         "clean-up with helpers",
-        "forks helpers for its clean-up, which would die of a hangup",
+        "forks helpers for its clean-up, which would die of SIGHUP",
         """
         def clean():
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -92,7 +92,7 @@ CLEAN_UP: tuple[Program, ...] = (
     ),
     python(
         "clean-up with helpers beside a crowd",
-        "forks helpers for its clean-up while thirty others are being hung up",
+        "forks helpers for its clean-up while thirty others get SIGHUP",
         """
         def clean():
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -112,7 +112,7 @@ CLEAN_UP: tuple[Program, ...] = (
     ),
     shell(
         "shell clean-up with helpers",
-        "runs programs from a trap, without a child before",
+        "runs programs from its SIGHUP trap, and had no child before",
         """
         trap 'trap - HUP; sleep 0.3 & a=$!; sleep 0.3 & b=$!; wait $a && wait $b && : > cleaned
               exit 0' HUP

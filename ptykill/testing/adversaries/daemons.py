@@ -10,7 +10,7 @@ from ptykill.testing.adversaries.program import HUNG_UP, KILLED, Program, python
 __all__ = ["DAEMONS"]
 
 _deaf = partial(python, outcome=Outcome.KILLED, status=KILLED, escapes=True)
-"""A program whose leader is deaf, so that the plan goes to its end."""
+"""A program whose leader is deaf, so that it takes SIGKILL to end it."""
 _polite = partial(python, outcome=Outcome.KILLED, status=HUNG_UP, escapes=True)
 """A program whose leader dies of SIGHUP, and leaves a deaf process."""
 
@@ -24,7 +24,7 @@ DAEMONS: tuple[Program, ...] = (
         """,
     ),
     _polite(
-        "daemon without a trace",
+        "daemon that hides its origin",
         "has a daemon that has wiped its environment, closed its descriptors and changed its name",
         """
         def vanish():
@@ -70,8 +70,8 @@ DAEMONS: tuple[Program, ...] = (
         """,
     ),
     _deaf(
-        "daemons of a hangup",
-        "starts deaf daemons when it is hung up, and lives on",
+        "daemons started on SIGHUP",
+        "starts deaf daemons when it gets SIGHUP, and lives on",
         """
         def breed():
             for _ in range(5):
@@ -83,8 +83,8 @@ DAEMONS: tuple[Program, ...] = (
         """,
     ),
     _deaf(
-        "daemons of a hangup, and an end",
-        "starts deaf daemons when it is hung up, and exits",
+        "daemons started on SIGHUP, then an exit",
+        "starts deaf daemons when it gets SIGHUP, and exits",
         """
         def breed():
             for _ in range(5):
@@ -98,8 +98,8 @@ DAEMONS: tuple[Program, ...] = (
         cleans_up=True,
     ),
     _polite(
-        "leader that is gone at once",
-        "dies of the hangup in the midst of a burst of forks that leave its session",
+        "leader that dies in a burst of forks",
+        "dies of SIGHUP during a burst of forks that leave its session",
         """
         def burst():
             for _ in range(20):
@@ -136,7 +136,7 @@ DAEMONS: tuple[Program, ...] = (
     ),
     _deaf(
         "deep tree",
-        "has a line of sixty descendants, each in a session of its own",
+        "has sixty descendants, each the child of the one before and in a session of its own",
         """
         deaf()
         def line(left):
@@ -152,8 +152,8 @@ DAEMONS: tuple[Program, ...] = (
         """,
     ),
     _deaf(
-        "thief of the terminal",
-        "has a daemon that takes the controlling terminal away, if it is allowed to",
+        "daemon that takes the terminal",
+        "has a daemon that takes the session's controlling terminal, if permitted",
         """
         deaf()
         def thief():
@@ -170,7 +170,7 @@ DAEMONS: tuple[Program, ...] = (
         """,
     ),
     _deaf(
-        "other terminals",
+        "daemon on a terminal of its own",
         "has a daemon that leads a session on a terminal of its own",
         """
         deaf()

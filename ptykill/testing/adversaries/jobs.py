@@ -7,7 +7,7 @@ from ptykill.testing.adversaries.program import Program, bash_with
 
 __all__ = ["JOBS"]
 
-# The file says that the signals are ignored by now: a signal before that would find it polite.
+# The file says that the signals are ignored: a signal before that would kill the process.
 _DEAF = (
     "rm -f deaf; (trap '' HUP INT TERM QUIT; : > deaf; exec sleep 60) &"
     " until [ -e deaf ]; do :; done"
@@ -34,4 +34,4 @@ JOBS: tuple[Program, ...] = (
         members=101,
     ),
 )
-"""What job control makes of a session: every job is a process group of its own."""
+"""Jobs of an interactive bash, each in a process group of its own."""

@@ -10,12 +10,12 @@ from ptykill.testing.adversaries.program import KILLED, Program, python
 __all__ = ["KERNEL_FEATURES"]
 
 _deaf = partial(python, outcome=Outcome.KILLED, status=KILLED, escapes=True)
-"""A program whose leader is deaf, so that the plan goes to its end."""
+"""A program whose leader is deaf, so that it takes SIGKILL to end it."""
 
 KERNEL_FEATURES: tuple[Program, ...] = (
     _deaf(
         "escaped tracer of its leader",
-        "is traced by a daemon, which lets none of its signals through",
+        "is traced by a daemon, which suppresses its signals",
         """
         ATTACH, CONT, SET_PTRACER = 16, 7, 0x59616D61
         libc.prctl(SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
@@ -35,7 +35,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
     ),
     _deaf(
         "stopped tracee",
-        "has a daemon that is stopped by its tracer, for good",
+        "has a daemon that its tracer has stopped for ever",
         """
         deaf()
         TRACEME = 0
@@ -55,7 +55,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
     ),
     _deaf(
         "tracee that stops at its exit",
-        "has a daemon that its tracer stops when it exits, and lets wait there",
+        "has a daemon that its tracer stops when it exits, for ever",
         """
         deaf()
         TRACEME, SETOPTIONS, CONT, TRACEEXIT = 0, 0x4200, 7, 0x40
@@ -79,7 +79,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
     ),
     _deaf(
         "sibling of its leader",
-        "has a child that is not its child but its parent's (CLONE_PARENT)",
+        "starts a process that is its parent's child (CLONE_PARENT)",
         """
         deaf()
         CLONE_PARENT = 0x8000
@@ -93,7 +93,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
         """,
     ),
     _deaf(
-        "child that tells nobody of its death",
+        "children without SIGCHLD",
         "has children that send no SIGCHLD when they die, and daemons of that kind",
         """
         deaf()
@@ -110,7 +110,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
     ),
     _deaf(
         "nested subreaper",
-        "has a subreaper that takes in what escapes below it",
+        "has a subreaper, whose orphaned descendants become its children",
         """
         deaf()
         SET_CHILD_SUBREAPER = 36
@@ -129,7 +129,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
     ),
     _deaf(
         "not dumpable",
-        "has a daemon whose memory and environment nobody may look at",
+        "has a daemon whose memory and environment may not be read",
         """
         deaf()
         SET_DUMPABLE = 4
@@ -139,7 +139,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
     ),
     _deaf(
         "daemon with a dead main thread",
-        "has a daemon whose main thread has ended while another one lives",
+        "has a daemon whose main thread has ended while another thread lives",
         """
         deaf()
         def member():
@@ -152,8 +152,8 @@ KERNEL_FEATURES: tuple[Program, ...] = (
         """,
     ),
     _deaf(
-        "wait in a vfork",
-        "has a daemon whose vfork waits for a child that does not get to its exec",
+        "daemon waiting in vfork",
+        "has a daemon that waits in vfork for a child that never execs",
         """
         deaf()
         os.mkfifo("pipe")

@@ -8,17 +8,17 @@ from ptykill.testing.adversaries.program import DONE, KILLED, Program, python
 __all__ = ["EXITING_LEADERS", "LEADERS"]
 
 LEADERS: tuple[Program, ...] = (
-    python("polite", "dies of the hangup", 'touch("ready"); idle()'),
+    python("polite", "dies of SIGHUP", 'touch("ready"); idle()'),
     python(
         "deaf",
-        "ignores every signal that can be",
+        "ignores every signal that can be ignored",
         'deaf(); touch("ready"); idle()',
         Outcome.KILLED,
         KILLED,
     ),
     python(
-        "blocking all signals",
-        "has every signal blocked in its mask",
+        "all signals blocked",
+        "blocks every signal in its mask",
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGALRM})
         touch("ready")
@@ -29,7 +29,7 @@ LEADERS: tuple[Program, ...] = (
     ),
     python(
         "stopped leader",
-        "is stopped when the hangup comes, and cleans up once it is continued",
+        "is stopped when SIGHUP comes, and cleans up once it is continued",
         """
         on(signal.SIGHUP, cleaned)
         touch("ready")
@@ -49,7 +49,7 @@ LEADERS: tuple[Program, ...] = (
         stops=True,
     ),
     python(
-        "stops itself when hung up",
+        "stops itself on SIGHUP",
         "stops itself in its SIGHUP handler, and again whenever it is continued",
         """
         def stop():
@@ -63,8 +63,8 @@ LEADERS: tuple[Program, ...] = (
         KILLED,
     ),
     python(
-        "leader that ends during the grace",
-        "exits in the midst of the grace and leaves a deaf child",
+        "leader that exits during the grace",
+        "exits during the grace and leaves a deaf child",
         """
         on(signal.SIGHUP, lambda: (time.sleep(0.1), cleaned(3)))
         fork(lambda: (deaf(), touch("ready"), idle()))
@@ -77,7 +77,7 @@ LEADERS: tuple[Program, ...] = (
     ),
     python(
         "dead main thread",
-        "has ended its main thread; another one lives, deaf",
+        "has ended its main thread; another thread lives, deaf",
         """
         deaf()
         _thread.start_new_thread(lambda: (time.sleep(0.1), touch("ready"), time.sleep(LIMIT)), ())
@@ -88,7 +88,7 @@ LEADERS: tuple[Program, ...] = (
     ),
     python(
         "traced by its child",
-        "is traced by its child, which lets none of its signals through",
+        "is traced by its child, which suppresses its signals",
         """
         ATTACH, CONT, SET_PTRACER = 16, 7, 0x59616D61
         libc.prctl(SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
@@ -115,7 +115,7 @@ LEADERS: tuple[Program, ...] = (
 EXITING_LEADERS: tuple[Program, ...] = (
     python(
         "leaves a polite child",
-        "exits by itself, leaving a child that cleans up when it is hung up",
+        "exits by itself, leaving a child that cleans up on SIGHUP",
         """
         def child():
             on(signal.SIGHUP, lambda: (time.sleep(0.2), cleaned()))

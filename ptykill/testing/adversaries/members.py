@@ -10,14 +10,14 @@ __all__ = ["MEMBERS"]
 MEMBERS: tuple[Program, ...] = (
     python(
         "deaf member of a polite leader",
-        "dies of the hangup and leaves a child that does not",
+        "dies of SIGHUP and leaves a child that ignores it",
         'fork(lambda: (deaf(), touch("ready"), idle())); idle()',
         Outcome.KILLED,
         members=2,
     ),
     python(
         "member with a dead main thread",
-        "has a child whose main thread has ended while another one lives, deaf",
+        "has a child whose main thread has ended while another thread lives, deaf",
         """
         def member():
             deaf()
@@ -46,7 +46,7 @@ MEMBERS: tuple[Program, ...] = (
     ),
     python(
         "fork chain",
-        "hands itself on from child to child every few milliseconds",
+        "forks a child every few milliseconds and exits, so that its pid changes",
         """
         def chain():
             deaf()
@@ -63,7 +63,7 @@ MEMBERS: tuple[Program, ...] = (
     ),
     python(
         "respawner",
-        "is deaf, and starts its child anew whenever it has died",
+        "is deaf, and starts its child again whenever it dies",
         """
         def child():
             signal.signal(signal.SIGHUP, signal.SIG_DFL)

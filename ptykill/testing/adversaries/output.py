@@ -10,7 +10,7 @@ __all__ = ["OUTPUT"]
 OUTPUT: tuple[Program, ...] = (
     python(
         "flood",
-        "writes as fast as the terminal takes it",
+        "writes as fast as the terminal accepts it",
         """
         touch("ready")
         while True:
@@ -19,7 +19,7 @@ OUTPUT: tuple[Program, ...] = (
     ),
     python(
         "deaf flood",
-        "writes from two processes, and ignores the hangup",
+        "writes from two processes, and ignores SIGHUP",
         """
         def flood():
             while True:
@@ -44,7 +44,7 @@ OUTPUT: tuple[Program, ...] = (
         """,
     ),
     python(
-        "without its terminal",
+        "terminal closed by its program",
         "has closed every descriptor of its terminal",
         """
         for fd in 0, 1, 2:

@@ -50,7 +50,7 @@ def deaf():
 
 def idle():
     # No pause(2): a handler whose signal comes just before it would not run until the next signal.
-    # A sleep ends at a signal too (EINTR), and else soon enough.
+    # A sleep ends at a signal too (EINTR), and otherwise soon.
     while True:
         time.sleep(0.1)
 
@@ -69,7 +69,7 @@ def cleaned(status=0):
     os._exit(status)
 
 def daemon(do):
-    # Leave the session, and the parent as well.
+    # Leave the session, and become an orphan.
     def leave():
         os.setsid()
         fork(do)

@@ -40,7 +40,7 @@ TOOLS: tuple[Program, ...] = (
     ),
     shell(
         "agents",
-        "starts the agents that keep keys, which become daemons",
+        "starts the agents for ssh and gpg keys, which become daemons",
         """
         trap '' HUP
         eval "$(ssh-agent -a ssh)" >agents 2>&1
@@ -56,7 +56,7 @@ TOOLS: tuple[Program, ...] = (
     ),
     shell(
         "job that outlives its leader",
-        "has a leader that exits at the hangup, and a daemon that writes on",
+        "has a leader that exits on SIGHUP, and a daemon that continues to write",
         """
         (setsid sh -c 'trap "" HUP TERM INT; while :; do echo x; sleep 0.01; done' &)
         trap ': > cleaned; exit 6' HUP

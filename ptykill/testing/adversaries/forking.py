@@ -1,4 +1,4 @@
-"""Adversaries that escape and replace themselves: chains, rings, fork bombs, many zombies."""
+"""Adversaries that escape and keep forking: chains, restarting daemons, fork bombs, zombies."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from functools import partial
 from ptykill.rules.verdict import Outcome
 from ptykill.testing.adversaries.program import KILLED, Program, python
 
-__all__ = ["BREEDING"]
+__all__ = ["FORKING"]
 
 _deaf = partial(python, outcome=Outcome.KILLED, status=KILLED, escapes=True)
-"""A program whose leader is deaf, so that the plan goes to its end."""
+"""A program whose leader is deaf, so that it takes SIGKILL to end it."""
 
-BREEDING: tuple[Program, ...] = (
+FORKING: tuple[Program, ...] = (
     _deaf(
         "chain of sessions",
-        "hands itself on from child to child every few milliseconds, each in a new session",
+        "forks a child in a new session every few milliseconds, and exits",
         """
         deaf()
         def chain():
@@ -32,7 +32,7 @@ BREEDING: tuple[Program, ...] = (
     ),
     _deaf(
         "quick chain",
-        "hands itself on from child to child as fast as it can, each in a new session",
+        "forks a child in a new session as fast as it can, and exits",
         """
         deaf()
         until = time.monotonic() + 20
@@ -47,8 +47,8 @@ BREEDING: tuple[Program, ...] = (
         """,
     ),
     _deaf(
-        "ring of forty",
-        "has forty daemons, each of which starts the next one anew when that has died",
+        "forty daemons that restart each other",
+        "has forty daemons, each of which starts the next one again when that has died",
         """
         deaf()
         SIZE, FORKS = 40, 2000
@@ -86,7 +86,7 @@ BREEDING: tuple[Program, ...] = (
     ),
     _deaf(
         "bounded fork bomb",
-        "forks until there are a hundred and fifty of it, and again when some have died",
+        "forks until there are a hundred and fifty processes, and again when some have died",
         """
         deaf()
         MOST, FORKS = 150, 3000
