@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ptykill.testing.adversaries.forking import FORKING
 from ptykill.testing.adversaries.clean_up import CLEAN_UP
 from ptykill.testing.adversaries.daemons import DAEMONS
+from ptykill.testing.adversaries.forking import FORKING
 from ptykill.testing.adversaries.jobs import JOBS
 from ptykill.testing.adversaries.kernel_features import KERNEL_FEATURES
 from ptykill.testing.adversaries.leaders import EXITING_LEADERS, LEADERS
