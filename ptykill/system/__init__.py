@@ -1,1 +1,1 @@
-"""The system floor: system calls, terminals, helper processes, and the containment tiers."""
+"""The system layer: system calls, terminals, helper processes, and the containment tiers."""

@@ -1,8 +1,8 @@
 """Waits until a descriptor is ready, even where epoll refuses it.
 
 epoll_ctl(2) can fail: ENOMEM, or ENOSPC at the user's limit of watches
-(``fs.epoll.max_user_watches``). Then the caller looks itself, again and again, until epoll takes
-the descriptor.
+(``fs.epoll.max_user_watches``). Then the caller has to look again and again, until epoll
+takes the descriptor.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class KeeperContainment:
         return self._session.exit_status()
 
     def reap(self) -> ExitStatus | None:
-        """Leave the members that are left alone, if any; return the leader's status."""
+        """Spare the members that live, if any; return the leader's status."""
         return self._session.reap()
 
     def survivors(self) -> tuple[Survivor, ...]:
@@ -145,7 +145,7 @@ class KeeperContainment:
         return self._session.killed
 
     def close(self) -> None:
-        """Close the descriptors. A keeper that still has members goes on alone."""
+        """Close the descriptors. A keeper that still has members goes on without the host."""
         if not self._closed:
             self._closed = True
             self._keeper.close()

@@ -241,7 +241,7 @@ class KeeperHandle:
                     close(fd)
 
     def release(self) -> KeeperHandle:
-        """Return a handle for the keeper's next session. This one keeps the leader alone."""
+        """Return a handle for the keeper's next session. This one keeps only the leader."""
         successor = KeeperHandle(self.channel, self.warden)
         successor.pid = self.pid
         self.channel = _CLOSED

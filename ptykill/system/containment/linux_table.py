@@ -1,4 +1,4 @@
-"""The process table of Linux: an index from sessions to pids, kept up to date by new pids alone.
+"""The process table of Linux: an index from sessions to pids, kept up to date by new pids.
 
 getsid(2) over the pids is the cheapest way to know a session's members: it reads no file, and needs
 no permission. The answer is kept, and only pids that the kernel has given out since are looked at.

@@ -38,7 +38,7 @@ from ptykill.system.readiness import readable
 __all__ = ["KeeperGone", "LiveKeeper"]
 
 _HELD_UP_ROUNDS = 3
-"""After so many rounds of SIGKILL in a row in which the keeper, alone, is held up, it is moved."""
+"""Rounds of SIGKILL in a row in which only the keeper is left, and held up, before it is moved."""
 
 
 class KeeperGone(Exception):
@@ -249,7 +249,7 @@ class LiveKeeper:
         return self._status
 
     def reap(self) -> ExitStatus | None:
-        """Have the keeper leave the members that are left alone; return the leader's status."""
+        """Have the keeper spare the members that live; return the leader's status."""
         if not self._empty:
             self._send_message(wire.SPARE)
         return self._status

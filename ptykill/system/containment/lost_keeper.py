@@ -35,7 +35,7 @@ from ptykill.system.readiness import readable
 __all__ = ["LostKeeper"]
 
 _DYING = 1.0
-"""The longest (seconds) that a warden that has closed its sockets is waited for."""
+"""Time-out for the death of a warden that has closed its sockets, in seconds."""
 _PAUSE = 0.01
 """Seconds between two looks if no event reports the end."""
 
@@ -95,7 +95,7 @@ class LostKeeper:
         if self._cgroup is not None:
             refused = self._cgroup.kill_each(self._is_ours)
             with suppress(OSError):
-                # As a keeper does it: `Keeper._kill_deep_down`.
+                # As a keeper does it: `KeptSession._kill_descendants`.
                 if refused and refused.issuperset(self._cgroup.members()):
                     self._cgroup.kill()
             signalled.refused |= refused

@@ -183,9 +183,9 @@ class SessionContainment:
 
     def members_left(self) -> bool:
         """Look whether anything of the session is left; if not, the leader has been reaped."""
-        # A leader that had no children when it was signalled, nor since, was most likely alone. It
-        # is reaped before the others are looked for, then. A process that was just being started
-        # has the session's number, so no stranger can, and is looked for below.
+        # A leader that had no children when it was signalled, nor since, most likely was the only
+        # member. So it is reaped before the others are looked for. A process that was just being
+        # started has the session's number, so no stranger can get it, and is looked for below.
         mark = self._table.mark()
         if self._leader_had_no_children(mark) and self._is_empty(mark):
             return False

@@ -27,7 +27,7 @@ _FORKS_UNDER_WAY = 256
 
 
 class SessionMembers:
-    """Who is a member, apart from the leader."""
+    """The members of a session other than its leader."""
 
     def __init__(self, leader: Leader, table: ProcessTable) -> None:
         self._leader = leader

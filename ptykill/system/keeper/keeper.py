@@ -4,8 +4,8 @@ It starts the session's leader when the host orders it, and reports to the host 
 exited, and when no process is left (`kept_session`). It sleeps until something happens. When the
 host dies, in whatever way, it carries out the session's plan by itself (`orphaned`).
 
-A session that is over has left the keeper as it was, most often. Then the host may order another
-one: to fork a keeper and to end it costs more than all else in a short session's life.
+Most sessions change nothing in their keeper. Then the host may order another session from it: to
+fork a keeper and to end it takes more time than all other work of a short session.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Keeper:
         self._changed = False
         """The last session has changed this process: it obeys no order any more."""
         self._refused = False
-        """It has received one, and has to say that it does not obey."""
+        """It has received one all the same, and has to refuse it."""
         self._sessions = 0
         self._unsent: list[tuple[wire.Message, Sequence[int]]] = []
         """Messages to the host that could not be sent yet, with their descriptors."""
@@ -254,7 +254,7 @@ class Keeper:
         self._session.end_without_host(self._handover, time.monotonic() - self._handed_over_at)
 
     def close(self) -> None:
-        """Give up what refers to this keeper: the collector is off in a keeper."""
+        """Break reference cycles: the garbage collector is off in a keeper."""
         self._poller.clear()
 
     # --- the session ------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ class Keeper:
         return False
 
     def _renew(self) -> None:
-        """Be as before the last session, or note that this is not so."""
+        """Undo the changes of the last session, or note that this was not possible."""
         self._renew_at = math.inf
         self._changed = True
         with suppress(OSError):
@@ -301,7 +301,7 @@ class Keeper:
 
 
 def _do_nothing() -> None:
-    """Handle an event by having waited for it."""
+    """Do nothing: the event only had to end the wait."""
 
 
 def _has_event(channel: socket.socket, events: int = select.POLLIN) -> bool:

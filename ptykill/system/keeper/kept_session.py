@@ -76,7 +76,7 @@ class KeptSession:
         if self._resources.cgroup is not None:
             self._poller.unregister(self._resources.cgroup.events)
 
-    # --- who is left ------------------------------------------------------------------------------
+    # --- the members ------------------------------------------------------------------------------
 
     def look(self) -> None:
         """Reap the dead, and find out whether the session is empty."""

@@ -107,7 +107,7 @@ class Handover(NamedTuple):
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool:
     """Send a message; return False if the other end is closed, or full. Raises OSError.
 
-    It is tried twice: see `kernel.retry`. Whatever it says but True, the message was not sent.
+    It is tried twice: see `kernel.retry`. Unless it returns True, the message was not sent.
     """
     try:
         return again(lambda: _send(channel, message, fds))

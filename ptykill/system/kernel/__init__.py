@@ -1,4 +1,4 @@
-"""What the kernel is asked, by the host and by its keepers: with the standard library alone.
+"""System calls and /proc, for the host and its keepers, by the standard library.
 
-Nothing here knows trio, psutil or a plan, so that a bare interpreter can import it in no time.
+Nothing here imports trio or psutil, or knows a plan, so a bare interpreter imports it fast.
 """

@@ -63,7 +63,7 @@ class Cgroup:
         _write(f"{self.path}/cgroup.procs", str(pid))
 
     def remove_process(self, pid: int) -> None:
-        """Move a process out, to where this cgroup is. Raises OSError."""
+        """Move a process out, to this cgroup's parent. Raises OSError."""
         _write(f"{os.path.dirname(self.path)}/cgroup.procs", str(pid))
 
     def populated(self) -> bool:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _SIZE = 6
-"""A handle on a member, one on its child, a folder, a file, and two for good measure."""
+"""A handle on a member, one on its child, a folder, a file, and two to spare."""
 
 
 class Reserve:
@@ -33,7 +33,7 @@ class Reserve:
 
     def __init__(self) -> None:
         self.refusals: int = 0
-        """How often there was none left to give: what could not be opened then was not seen."""
+        """How often none was left: the process or file was not opened then, and so not seen."""
         self._held: list[int] = []
         self._users: set[object] = set()
 

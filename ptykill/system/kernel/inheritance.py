@@ -3,7 +3,7 @@
 A process of the same user can change another one's limits (prlimit(2)), its scheduling
 (sched_setattr(2), sched_setaffinity(2), ioprio_set(2)), and its parent's session keyring
 (keyctl(2), KEYCTL_SESSION_TO_PARENT). One of root's can move it to another cgroup, and write to its
-files in /proc. To go further it has to trace the process (ptrace(2)).
+files in /proc. To change anything else it has to trace the process (ptrace(2)).
 """
 
 from __future__ import annotations

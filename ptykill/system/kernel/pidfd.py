@@ -17,7 +17,7 @@ from ptykill.system.kernel.retry import again, close
 __all__ = ["Pidfd", "Signallable", "deliver", "open_pidfd"]
 
 _SELECT_LIMIT = 1024
-"""FD_SETSIZE: select(2) takes lower descriptors alone, as Python has it."""
+"""FD_SETSIZE: Python's select(2) takes only lower descriptors."""
 _NO_CONT = {
     signal.SIGSTOP,
     signal.SIGTSTP,

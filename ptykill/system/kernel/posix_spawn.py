@@ -37,7 +37,7 @@ def _c_library() -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Return whether the C library has what is needed."""
+    """Return whether the C library has the functions that `start` needs."""
     return _c_library() is not None
 
 

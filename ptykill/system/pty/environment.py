@@ -1,4 +1,4 @@
-"""Makes the environment of a session that was given none: the host's, without what is untrue there.
+"""Makes a session's default environment: the host's, without variables that would be wrong there.
 
 A new session is on a new terminal, in a directory of its own. Programs believe variables that
 describe the host's: a size in ``COLUMNS`` wins over the terminal's, ``TMUX`` makes tmux refuse to

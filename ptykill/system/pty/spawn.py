@@ -1,9 +1,9 @@
-"""Starting a session leader on a terminal, without forking the host.
+"""Starts a session leader on a terminal, without forking the host.
 
-The rules, whichever way it is done:
+Every way to start it follows these rules:
 
 - The child becomes a session leader with the terminal as its controlling terminal and as its
-  descriptors 0, 1 and 2, but for 0 if the command has another one; every other is closed.
+  descriptors 0, 1 and 2. If the command has a standard input, that is 0. All others are closed.
 - Every signal disposition is the default and nothing is blocked: a host under ``nohup`` ignores
   SIGHUP, and what is ignored stays ignored across execve(2), which would make its sessions deaf.
 - The host's memory is not copied: fork(2) takes time in proportion to it.

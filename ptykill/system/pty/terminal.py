@@ -28,7 +28,7 @@ _LONG = 2_048
 _LOOK = 0.1
 """Seconds between two looks at whether the typed end of input has been read."""
 _NO_KEY = b"\0"
-"""What a special character is that no key has (termios(3), _POSIX_VDISABLE)."""
+"""The value of a special character that no key has (termios(3), _POSIX_VDISABLE)."""
 _IUTF8 = 0x4000
 """termios(3): erase whole UTF-8 characters in line editing (Linux 2.6.4; not in `termios`)."""
 
@@ -119,7 +119,7 @@ class PtyTerminal:
                     raise SessionEnded(msg) from error
 
     async def keep_at_end(self) -> None:
-        """Have each program that reads a line find the end of the input, until the hang-up.
+        """Keep an end of input typed until the hang-up, for each program that reads a line.
 
         An end (VEOF, termios(3)) is gone when the first program reads it, or flushes the input as
         getpass(3) does. The kernel reports neither, so this looks again and again.
@@ -254,7 +254,7 @@ class PtyTerminal:
 
 
 def open_terminal(command: Command) -> PtyTerminal:
-    """Open a terminal as a command wants it. Raises `SpawnError` if there is none to be had."""
+    """Open a terminal of the command's size, echo and user. Raises `SpawnError` if that fails."""
     terminal = PtyTerminal.create()
     try:
         terminal.resize(command.rows, command.cols)
