@@ -38,11 +38,15 @@ _FINISHES = 8
 
 
 class Shared(NamedTuple):
-    """What all sessions of a supervisor share; ``start_soon`` is that of its nursery."""
+    """What all sessions of a supervisor share; ``start_soon`` is that of its nursery.
+
+    ``on_closed`` is called when a session that is over has closed its descriptors.
+    """
 
     start_soon: Callable[..., None]
     timer: PreciseTimer
     cleanup: DeferredCleanup
+    on_closed: Callable[[], object]
 
 
 class Driver:

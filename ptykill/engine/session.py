@@ -68,7 +68,8 @@ class Session:
             shared,
         )
         drain = Drain(session_id, self._driver.terminal, self._output)
-        shared.start_soon(Watcher(self._driver, drain.finish, shared.cleanup).run)
+        watcher = Watcher(self._driver, drain.finish, shared.cleanup, shared.on_closed)
+        shared.start_soon(watcher.run)
         shared.start_soon(drain.run)
 
     def __repr__(self) -> str:

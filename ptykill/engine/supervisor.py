@@ -58,8 +58,10 @@ class Supervisor:
         self._records = Records(options.keep_seconds, options.keep_records)
         self._numbers = itertools.count(1)
         self._nursery = nursery
-        self._shared = Shared(self._start_soon, PreciseTimer(), DeferredCleanup())
         self._changed = trio.lowlevel.ParkingLot()
+        self._shared = Shared(
+            self._start_soon, PreciseTimer(), DeferredCleanup(), self._changed.unpark
+        )
         for helper in (
             self._shared.timer.run,
             self._shared.cleanup.run,
@@ -254,7 +256,6 @@ class Supervisor:
 
     def _keep_record(self, session: Session, output: Output) -> None:
         self._live.pop(session.id, None)
-        self._changed.unpark()
         self._records.keep(session, output)
 
 

@@ -24,15 +24,20 @@ _PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 1.0
 class Watcher:
     """Watches the session of a driver. ``on_exit`` is called once its leader's output is complete.
 
-    That may be more than once.
+    That may be more than once. ``on_closed`` is called when its descriptors are closed.
     """
 
     def __init__(
-        self, driver: Driver, on_exit: Callable[[], None], cleanup: DeferredCleanup
+        self,
+        driver: Driver,
+        on_exit: Callable[[], None],
+        cleanup: DeferredCleanup,
+        on_closed: Callable[[], object],
     ) -> None:
         self._driver = driver
         self._on_exit = on_exit
         self._cleanup = cleanup
+        self._on_closed = on_closed
         self._pause = _PAUSE_FIRST
 
     @trio.lowlevel.enable_ki_protection
@@ -58,6 +63,7 @@ class Watcher:
                         close()
                     except Exception as error:  # noqa: BLE001 - as above
                         driver.fail(error)
+                self._on_closed()
             driver.break_cycles()
 
     async def _watch(self) -> None:
