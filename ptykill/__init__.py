@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         InvalidArgument,
         InvalidGrace,
         InvalidToken,
+        KeyReused,
         LifecycleError,
+        NameTaken,
         PlanError,
         PtykillError,
         SessionEnded,
@@ -73,8 +75,9 @@ else:
         "engine.supervisor": "Supervisor",
         "errors": (
             "AttachmentDropped ContainmentUnavailable DeliveryRefused InterpreterPatched"
-            " InvalidArgument InvalidGrace InvalidToken LifecycleError PlanError PtykillError"
-            " SessionEnded SessionNotFound SpawnError SupervisorClosed TooManySessions"
+            " InvalidArgument InvalidGrace InvalidToken KeyReused LifecycleError NameTaken"
+            " PlanError PtykillError SessionEnded SessionNotFound SpawnError SupervisorClosed"
+            " TooManySessions"
         ),
         "http": "asgi_app asgi_middleware wsgi_app",
         "rules.command": "Attributes Command",
@@ -130,8 +133,10 @@ __all__ = [
     "InvalidGrace",
     "InvalidToken",
     "KernelSignaller",
+    "KeyReused",
     "Leftovers",
     "LifecycleError",
+    "NameTaken",
     "Outcome",
     "Plan",
     "PlanError",

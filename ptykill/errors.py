@@ -19,7 +19,9 @@ __all__ = [
     "InvalidArgument",
     "InvalidGrace",
     "InvalidToken",
+    "KeyReused",
     "LifecycleError",
+    "NameTaken",
     "PlanError",
     "PtykillError",
     "SessionEnded",
@@ -119,6 +121,30 @@ class TooManySessions(PtykillError):
     code = "TOO_MANY_SESSIONS"
     status = 429
     blame = Blame.CALLER
+
+
+class NameTaken(PtykillError):
+    """A live session has this name already, or is being started with it."""
+
+    code = "NAME_TAKEN"
+    status = 409
+    blame = Blame.CALLER
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a live session is named {name!r} already")
+        self.name = name
+
+
+class KeyReused(PtykillError):
+    """An idempotency key was used before, to start something else; nothing was started."""
+
+    code = "KEY_REUSED"
+    status = 422
+    blame = Blame.CALLER
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the idempotency key {key!r} was used to start something else")
+        self.key = key
 
 
 class SupervisorClosed(PtykillError):

@@ -50,6 +50,25 @@ SPAWN: dict[str, tuple[object, ...]] = {
     "plan": (3, "HUP", b"KILL"),
     "leftovers": (3, "spear"),
     "signaller": (3, object(), "x"),
+    "name": (3, b"x", "", "-x", "a b", "a/b", "x" * 64, "a" * 32, "0123456789ABCDEF" * 2, "é"),
+    "labels": (
+        3,
+        "team=ci",
+        [("team", "ci")],
+        {3: "x"},
+        {"team": 3},
+        {"": "x"},
+        {"a=b": "x"},
+        {"a": "x" * 64},
+        {"a": "x\n"},
+        {"a": "\ud800"},
+        {str(number): "" for number in range(17)},
+    ),
+    "key": (3, b"k", "", " k", "k ", "k\n", "é", "k" * 256),
+}
+SELECTOR: dict[str, tuple[object, ...]] = {
+    "name": SPAWN["name"],
+    "labels": (3, "team", {"a=b": None}, {"team": 3}, {"team": "x" * 64}),
 }
 ATTRIBUTES: dict[str, tuple[object, ...]] = {
     "uid": ("0", True, -1, 2**32),
@@ -230,6 +249,22 @@ async def test_a_wrong_argument_of_a_spawn_spawns_nothing(option: str, value: ob
         assert supervisor.sessions == ()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [(option, value) for option, values in SELECTOR.items() for value in values],
+)
+async def test_a_wrong_selector_selects_nothing(option: str, value: object) -> None:
+    """It is our error, and nothing is ended."""
+    async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+        session = await supervisor.spawn(["sh"], name="here", labels={"team": "ci"})
+        arguments: dict[str, Any] = {option: value}
+        with pytest.raises(InvalidArgument):
+            supervisor.find(**arguments)
+        with pytest.raises(InvalidArgument):
+            await supervisor.terminate_matching(**arguments)
+        assert session.state is ptykill.State.RUNNING
+
+
 async def test_a_wrong_plan_closes_nothing_and_a_text_is_a_plan() -> None:
     """`Supervisor.close` takes what every plan parameter takes, and checks it first."""
     async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
@@ -282,13 +317,19 @@ def test_a_signal_takes_the_names_that_a_plan_takes() -> None:
 
 MEMBERS = {
     "Attachment": "close dropped pending receive wait_detached",
-    "Host": "acall aclose call call_soon close get sessions spawn supervisor terminate",
-    "Session": (
-        "attach bytes_dropped cols command created_at end_requested ended_at exit_status exited id"
-        " keep_at_end kill pid receive request_end resize rows send settled state terminate verdict"
-        " wait wait_exited"
+    "Host": (
+        "acall aclose call call_soon close find get sessions spawn supervisor terminate"
+        " terminate_matching"
     ),
-    "Supervisor": "close closed containment get hurry longest plan sessions spawn terminate",
+    "Session": (
+        "attach attached bytes_dropped cols command created_at end_requested ended_at exit_status"
+        " exited id keep_at_end key kill labels last_input_at last_output_at name pid receive"
+        " request_end resize rows send settled state terminate verdict wait wait_exited"
+    ),
+    "Supervisor": (
+        "close closed containment find get hurry longest plan sessions spawn terminate"
+        " terminate_matching"
+    ),
 }
 
 

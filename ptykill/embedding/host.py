@@ -15,7 +15,7 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Self, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -148,6 +148,26 @@ class Host:
     def get(self, session_id: str) -> Session:
         """As `Supervisor.get`. Raises `SessionNotFound`."""
         return self.call(self.supervisor.get, session_id)
+
+    def find(
+        self, *, labels: Mapping[str, str | None] | None = None, name: str | None = None
+    ) -> tuple[Session, ...]:
+        """As `Supervisor.find`."""
+        return self.call(functools.partial(self.supervisor.find, labels=labels, name=name))
+
+    def terminate_matching(
+        self,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        name: str | None = None,
+        grace: float | None = None,
+        plan: Plan | str | None = None,
+    ) -> tuple[Verdict, ...]:
+        """As `Supervisor.terminate_matching`, blocking: bounded by the longest plan."""
+        ended = functools.partial(
+            self.supervisor.terminate_matching, labels=labels, name=name, grace=grace, plan=plan
+        )
+        return self.call(ended)
 
     @property
     def sessions(self) -> tuple[Session, ...]:

@@ -22,7 +22,7 @@ class Attachment:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._made_in = current_call.get()
+        self._claims = [current_call.get()]
 
     def __repr__(self) -> str:
         detached = "dropped" if self.dropped else "closed"

@@ -11,6 +11,7 @@ reads, and the oldest bytes are dropped instead.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 import trio
@@ -36,6 +37,8 @@ class Output:
     def __init__(self, limit: int) -> None:
         self.ended: bool = False
         self.bytes_dropped: int = 0
+        self.put_at: float | None = None
+        """When output was last added, in seconds since the epoch; None if never."""
         self.kept: Backlog = Backlog()
         self.readers: list[Reader] = []
         self._limit = limit
@@ -55,6 +58,7 @@ class Output:
         """Add some output."""
         if self.ended:
             return
+        self.put_at = time.time()
         self.kept.put(data)
         if self._flowing:
             self._let_all_skip()

@@ -19,6 +19,7 @@ from ptykill.errors import SessionEnded
 from ptykill.rules import validate
 from ptykill.rules.command import Command, check_size
 from ptykill.rules.lifecycle import State
+from ptykill.rules.naming import Naming
 from ptykill.rules.plan import KILL_NOW, Plan
 from ptykill.rules.protocols import Spawned
 from ptykill.rules.verdict import ExitStatus, Verdict
@@ -34,7 +35,7 @@ class Session:
 
     ``id`` is a random text that fits in a URL; ``command`` is the command that was spawned;
     ``created_at`` is the time of that, in seconds since the epoch; ``rows`` and ``cols`` are the
-    size of its window.
+    size of its window. ``name``, ``labels`` and ``key`` are those of its spawn.
     """
 
     def __init__(  # noqa: PLR0913 - made in one place
@@ -45,6 +46,7 @@ class Session:
         spawned: Spawned,
         settings: Settings,
         *,
+        naming: Naming,
         on_end: Callable[[Session, Output], None],
         shared: Shared,
     ) -> None:
@@ -53,8 +55,12 @@ class Session:
         self.command: Final = command
         self.rows: int = command.rows
         self.cols: int = command.cols
+        self.name: Final = naming.name
+        self.labels: Final = naming.labels
+        self.key: Final = naming.key
         self.created_at: Final = time.time()
-        self._made_in = current_call.get()
+        self._typed_at: float | None = None
+        self._claims = [current_call.get()]
         self._plan = settings.plan
         self._end_requested = False
         self._output = Output(settings.backlog)
@@ -112,6 +118,21 @@ class Session:
         return self._output.bytes_dropped
 
     @property
+    def attached(self) -> int:
+        """How many attachments there are."""
+        return len(self._output.readers)
+
+    @property
+    def last_input_at(self) -> float | None:
+        """When input was last typed by `send`, in seconds since the epoch; None if never."""
+        return self._typed_at
+
+    @property
+    def last_output_at(self) -> float | None:
+        """When the terminal last gave output, in seconds since the epoch; None if never."""
+        return self._output.put_at
+
+    @property
     def end_requested(self) -> bool:
         """True if the end was requested while the leader lived; False if that ended by itself."""
         return self._end_requested
@@ -126,6 +147,7 @@ class Session:
         if self.exited:
             msg = "the session's leader has exited"
             raise SessionEnded(msg)
+        self._typed_at = time.time()
         await self._driver.terminal.send_all(typed)
 
     async def keep_at_end(self) -> None:

@@ -30,6 +30,9 @@ class SpawnOptions(TypedDict, total=False):
     plan: Plan | str | None
     leftovers: Leftovers | str | None
     signaller: Signaller | None
+    name: str | None
+    labels: Mapping[str, str] | None
+    key: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,19 +9,22 @@ import math
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 
 import trio
 
 from ptykill import log
 from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.engine.driver import Shared
+from ptykill.engine.keys import Keys, digest
+from ptykill.engine.names import Names
 from ptykill.engine.output import Output
 from ptykill.engine.records import Records
 from ptykill.engine.session import Session, abandon, spawn_number
 from ptykill.engine.settings import Settings
 from ptykill.engine.tasks import run_contained, run_restarted
 from ptykill.engine.timer import PreciseTimer
+from ptykill.engine.unwatched import end_unwatched
 from ptykill.errors import (
     InvalidArgument,
     SessionNotFound,
@@ -30,6 +33,7 @@ from ptykill.errors import (
     TooManySessions,
 )
 from ptykill.rules.command import Attributes, Command
+from ptykill.rules.naming import Naming, Selector
 from ptykill.rules.options import Options
 from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
 from ptykill.rules.protocols import Handover, Signaller, Spawned, Tier
@@ -55,7 +59,9 @@ class Supervisor:
         self._defaults = Settings.defaults(options)
         self._max_sessions = options.max_sessions
         self._live: dict[str, Session] = {}
-        self._records = Records(options.keep_seconds, options.keep_records)
+        self._records = Records(options.keep_seconds, options.keep_records, self._forget)
+        self._names = Names()
+        self._keys = Keys()
         self._numbers = itertools.count(1)
         self._nursery = nursery
         self._changed = trio.lowlevel.ParkingLot()
@@ -117,6 +123,9 @@ class Supervisor:
         plan: Plan | str | None = None,
         leftovers: Leftovers | str | None = None,
         signaller: Signaller | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> Session:
         """Start a program on a terminal of its own, and return its session, running.
 
@@ -128,9 +137,17 @@ class Supervisor:
         file, that the program gets as its descriptor 0 in place of the terminal; it still has the
         terminal as 1 and 2 and as ``/dev/tty``, and the caller's own descriptor stays open.
         ``attributes`` are its user, limits and so on, the host's if left out. ``plan``,
-        ``leftovers`` and ``signaller`` default to the supervisor's. Raises `SpawnError`,
-        `TooManySessions`, `InvalidArgument` or `SupervisorClosed`, and then leaves no process
-        behind.
+        ``leftovers`` and ``signaller`` default to the supervisor's.
+
+        `find` finds the session by ``name`` and ``labels``. A name has up to 63 letters, digits,
+        dots, dashes and underscores, and no two live sessions have the same one. A session has up
+        to 16 labels, each with a value of up to 63 printable characters. ``key`` is an idempotency
+        key of up to 255 printable ASCII characters: a spawn that is repeated with it returns the
+        session of the first one, also while that is being spawned, and after its end, as long as
+        its record is kept.
+
+        Raises `SpawnError`, `TooManySessions`, `NameTaken`, `KeyReused`, `InvalidArgument` or
+        `SupervisorClosed`, and then leaves no process behind.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         checked = Command(
@@ -145,30 +162,40 @@ class Supervisor:
         )
         _check_open(stdin)
         settings = self._defaults.having(plan=plan, leftovers=leftovers, signaller=signaller)
+        naming = Naming.of(name, labels, key)
+        if naming.key is None:
+            return await self._spawn(checked, settings, naming)
+        spawn = partial(self._spawn, checked, settings, naming)
+        return await self._keys.once(naming.key, digest(checked, settings, naming), spawn)
+
+    async def _spawn(self, command: Command, settings: Settings, naming: Naming) -> Session:
+        """Spawn a session of checked values. Raises as `spawn` does."""
         if self._closed:
             msg = "the supervisor is closed, or closing"
             raise SupervisorClosed(msg)
         if len(self._live) + self._spawning >= self._max_sessions:
             msg = f"there are {self._max_sessions} live sessions, and no more are allowed"
             raise TooManySessions(msg)
-        self._spawning += 1
-        try:
-            spawned = await self._spawn_in_tier(
-                checked, Handover(settings.plan, settings.leftovers)
-            )
-        finally:
-            self._spawning -= 1
-        if self._left:  # The spawn took longer than `close`.
-            await _end_unwatched(spawned)
-            msg = "the supervisor was closed meanwhile"
-            raise SupervisorClosed(msg)
+        with self._names.reserved(naming.name):
+            self._spawning += 1
+            try:
+                spawned = await self._spawn_in_tier(
+                    command, Handover(settings.plan, settings.leftovers)
+                )
+            finally:
+                self._spawning -= 1
+            if self._left:  # The spawn took longer than `close`.
+                await end_unwatched(spawned)
+                msg = "the supervisor was closed meanwhile"
+                raise SupervisorClosed(msg)
         # No await from here on: a cancel would leave a running session that is not watched.
         session = Session(
             secrets.token_hex(16),
             next(self._numbers),
-            checked,
+            command,
             spawned,
             settings,
+            naming=naming,
             on_end=self._keep_record,
             shared=self._shared,
         )
@@ -183,6 +210,37 @@ class Supervisor:
         if session is None:
             raise SessionNotFound(session_id)
         return session
+
+    def find(
+        self, *, labels: Mapping[str, str | None] | None = None, name: str | None = None
+    ) -> tuple[Session, ...]:
+        """Return the sessions with this name and all these labels, live and ended, oldest first.
+
+        A label's value None stands for any value. Raises `InvalidArgument`.
+        """
+        selector = Selector.of(labels, name)
+        return tuple(each for each in self.sessions if selector.matches(each.name, each.labels))
+
+    async def terminate_matching(
+        self,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        name: str | None = None,
+        grace: float | None = None,
+        plan: Plan | str | None = None,
+    ) -> tuple[Verdict, ...]:
+        """End all sessions that `find` finds now, at the same time; return a verdict for each.
+
+        Each is ended as by `terminate`; an ended one has its verdict already. Raises
+        `InvalidArgument` if neither a label nor a name is given, and as `terminate` does.
+        """
+        if not Selector.of(labels, name):
+            msg = "give a label or a name: `close` ends all sessions"
+            raise InvalidArgument(msg)
+        found = self.find(labels=labels, name=name)
+        for session in found:
+            session.request_end(grace=grace, plan=plan)
+        return tuple([await session.settled() for session in found])
 
     async def terminate(
         self, session_id: str, *, grace: float | None = None, plan: Plan | str | None = None
@@ -256,23 +314,11 @@ class Supervisor:
 
     def _keep_record(self, session: Session, output: Output) -> None:
         self._live.pop(session.id, None)
+        self._names.free(session.name)
         self._records.keep(session, output)
 
-
-async def _end_unwatched(spawned: Spawned) -> None:
-    """End a session that can no longer be watched; shielded, and bounded in time."""
-    containment = spawned.containment
-    with trio.move_on_after(_SLACK, shield=True):
-        while True:
-            with suppress(OSError):  # Tried again until the bound.
-                containment.kill()
-                await containment.wait_exited()
-                if not containment.members_left():
-                    break
-            await trio.sleep(_PAUSE)
-    for give_back in containment.reap, spawned.terminal.hang_up, containment.close:
-        with suppress(OSError):
-            give_back()
+    def _forget(self, session: Session) -> None:
+        self._keys.forget(session)
 
 
 def _check_open(stdin: int | None) -> None:

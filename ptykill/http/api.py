@@ -21,28 +21,27 @@ import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from ptykill import log
-from ptykill.errors import InvalidArgument, InvalidGrace, PtykillError
-from ptykill.http import limits, openapi, schema
+from ptykill.errors import InvalidArgument, PtykillError
+from ptykill.http import limits, openapi, query, schema
 from ptykill.http.auth import BearerKey, HostRules
-from ptykill.http.messages import Headers, Request, Response, error_response, json_response
-from ptykill.http.operations import Attach, Get, Kill, List, Operation
+from ptykill.http.kill_answers import answer_kill, answer_kills
+from ptykill.http.messages import Request, Response, error_response, json_response
+from ptykill.http.operations import Attach, Get, Kill, KillMatching, List, Operation
 from ptykill.rules import validate
-from ptykill.rules.verdict import Caveat, Survivor, Verdict
+from ptykill.rules.verdict import Verdict
 
 __all__ = ["DEFAULT_PREFIX", "Api", "Result"]
 
 DEFAULT_PREFIX = "/api/v1/pty"
-Result = Verdict | schema.SessionRecord | schema.Sessions | schema.Created | None
+Result = (
+    Verdict | tuple[Verdict, ...] | schema.SessionRecord | schema.Sessions | schema.Created | None
+)
 """The result of an operation."""
 
-_SECONDS = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-"""The syntax of a grace. Python's float() takes more: nan, inf, 1_0, spaces, other digits."""
-_DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.ASCII)
 
 
@@ -153,7 +152,7 @@ class Api:
         if refusal is not None:
             return refusal
         tokens = [value.decode("latin-1") for value in request.header(b"x-pty-token")]
-        tokens += _values(request.query, "token")
+        tokens += query.values(request.query, "token")
         # A client may send the token in the header and in the query: one of the public ones does.
         return Attach(resource.session_id, tokens[0] if len(set(tokens)) == 1 else "")
 
@@ -161,7 +160,9 @@ class Api:
         """Return the response for the result of an operation."""
         match result:
             case Verdict():
-                return _answer_kill(result)
+                return answer_kill(result)
+            case tuple():
+                return answer_kills(result)
             case None:
                 return Response(204)
         status = 201 if isinstance(result, schema.Created) else 200
@@ -191,7 +192,7 @@ class Api:
     def _methods(self, resource: _Resource) -> tuple[str, ...]:
         match resource:
             case _Resource("", _):
-                return ("GET", "POST") if self._spawning else ("GET",)
+                return ("GET", "POST", "DELETE") if self._spawning else ("GET", "DELETE")
             case _Resource(_, "resize"):
                 return ("POST",)
             case _Resource(_, "ws"):
@@ -202,12 +203,15 @@ class Api:
         if request.method == "POST":
             return self._reading(request, resource)
         match request.method, resource:
+            case "DELETE", _Resource("", _):
+                return self._kill_matching(request.query)
             case "DELETE", _:
-                return Kill(resource.session_id, self._grace(request.query))
+                return Kill(resource.session_id, query.grace(request.query, self._grace_cap))
             case _, _Resource("", _):
-                after = _number(request.query, "after", 0, sys.maxsize)
-                limit = _number(request.query, "limit", 1, schema.MOST_LISTED)
-                return List(after or 0, limit or schema.MOST_LISTED)
+                after = query.number(request.query, "after", 0, sys.maxsize)
+                limit = query.number(request.query, "limit", 1, schema.MOST_LISTED)
+                selector = query.selector(request.query)
+                return List(after or 0, limit or schema.MOST_LISTED, selector)
             case _, _Resource(_, "ws"):
                 return error_response(
                     426,
@@ -223,24 +227,24 @@ class Api:
         """Read an operation that has a body."""
         if resource.part == "resize":
             return schema.read_resize(request.body, resource.session_id)
-        return schema.read_create(request.body)
+        keys = request.header(b"idempotency-key")
+        if len(keys) > 1:
+            msg = "Idempotency-Key is given more than once"
+            raise InvalidArgument(msg)
+        return schema.read_create(request.body, keys[0].decode("latin-1") if keys else None)
+
+    def _kill_matching(self, asked: str) -> KillMatching:
+        # A misspelled filter must not end more sessions than were meant.
+        query.check_known(asked, "label", "name", "grace")
+        selector = query.selector(asked)
+        if not selector:
+            msg = "give a label or a name: this would end all sessions"
+            raise InvalidArgument(msg)
+        return KillMatching(selector, query.grace(asked, self._grace_cap))
 
     @property
     def _limit(self) -> str:
         return f"a body is at most {self.body_limit} bytes"
-
-    def _grace(self, query: str) -> float | None:
-        """Return the grace in a query, None if there is none; ignore other parameters."""
-        graces = _values(query, "grace")
-        if not graces:
-            return None
-        if len(graces) > 1:
-            msg = "grace is given more than once"
-            raise InvalidGrace(msg)
-        if not _SECONDS.fullmatch(graces[0]) or not float(graces[0]) <= self._grace_cap:
-            msg = f"grace is a number of seconds from 0 to {self._grace_cap:g}"
-            raise InvalidGrace(msg)
-        return float(graces[0])
 
 
 def _is_json(request: Request) -> bool:
@@ -257,56 +261,3 @@ def _length(request: Request) -> int | None:
 
 
 _NOTHING_HERE = error_response(404, "NOT_FOUND", "there is no such path")
-
-
-def _values(query: str, name: str) -> list[str]:
-    return [value for each, value in parse_qsl(query, keep_blank_values=True) if each == name]
-
-
-def _number(query: str, name: str, least: int, most: int) -> int | None:
-    """Return the number in a query's parameter, None if there is none. Raises `InvalidArgument`."""
-    values = _values(query, name)
-    if not values:
-        return None
-    if len(values) > 1 or not _DIGITS.fullmatch(values[0]) or not least <= int(values[0]) <= most:
-        msg = f"{name} is a number from {least} to {most}"
-        raise InvalidArgument(msg)
-    return int(values[0])
-
-
-# --- the response to a kill -----------------------------------------------------------------------
-
-_CODES = (
-    ("not permitted", "KILL_NOT_PERMITTED"),
-    ("uninterruptible", "KILL_UNINTERRUPTIBLE"),
-    ("traces it", "LEADER_TRACED"),
-)
-"""Words in `Survivor.why`, and their error code; the first that fits any survivor is taken."""
-
-
-def _answer_kill(verdict: Verdict) -> Response:
-    """Answer 204 if, and only if, no process of the session is left."""
-    caveats = _caveats(verdict)
-    if verdict.empty:
-        parts = (("hup", verdict.grace), ("kill", verdict.kill), ("total", verdict.took))
-        timing = ", ".join(f"{name};dur={1000 * seconds:.3f}" for name, seconds in parts)
-        return Response(204, ((b"server-timing", timing.encode("ascii")), *caveats))
-    survivors = verdict.survivors
-    whys = [survivor.why for survivor in survivors]
-    codes = (code for words, code in _CODES if any(words in why for why in whys))
-    left = "; ".join(map(_description, survivors)) or "its processes could not be listed"
-    unproven = Caveat.UNPROVEN in verdict.caveats and not survivors
-    if unproven:
-        left = "its keeper was killed; no process of it is found, but its end can't be proved"
-    code = next(codes, "SESSION_UNPROVEN" if unproven else "SESSION_NOT_EMPTY")
-    return error_response(500, code, f"the session is not over: {left}", *caveats)
-
-
-def _caveats(verdict: Verdict) -> Headers:
-    """Return the header that lists the verdict's caveats, if it has any."""
-    caveats = ", ".join(sorted(verdict.caveats))
-    return ((b"ptykill-caveats", caveats.encode("ascii")),) if caveats else ()
-
-
-def _description(survivor: Survivor) -> str:
-    return f"pid {survivor.pid} ({survivor.name}, state {survivor.state}): {survivor.why}"

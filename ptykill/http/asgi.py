@@ -116,42 +116,42 @@ class Application:
 
         No other client has the session's id and token.
         """
-        created: Session | None = None
+        performed: Performed | None = None
         sent = False
         try:
             async with watch_disconnect(receive) as left:
-                response, created = await self._respond(asked)
+                response, performed = await self._respond(asked)
                 gone = await left()
             if not gone:
                 await send_response(response, send)
                 sent = True
         finally:
-            if created is not None and not sent:
-                self._end_undelivered(created)
+            if performed is not None and performed.created is not None and not sent:
+                self._end_undelivered(performed.created, performed.call)
 
     async def respond(self, request: Request) -> Response:
         """Return the response to a request of any server. Never raises for what a client sends."""
         response, _ = await self._respond(self._api.read(request))
         return response
 
-    async def _respond(self, asked: Operation | Response) -> tuple[Response, Session | None]:
-        """Return the response to a request, and the session that it has created, if any."""
+    async def _respond(self, asked: Operation | Response) -> tuple[Response, Performed | None]:
+        """Return the response to a request, and what was done, if that has not failed."""
         if isinstance(asked, Response):
             return asked, None
         try:
             performed = await self._run(partial(self._perform, asked))
         except Exception as error:  # noqa: BLE001 - the client gets an answer to any error
             return self._api.fail(error), None
-        return self._api.answer(performed.result), performed.created
+        return self._api.answer(performed.result), performed
 
     async def _perform(self, operation: Operation, supervisor: Supervisor) -> Performed:
         return await perform(supervisor, operation, self._tokens, self._owner)
 
-    def _end_undelivered(self, session: Session) -> None:
+    def _end_undelivered(self, session: Session, call: object) -> None:
         if isinstance(self._target, Host):
-            self._target.call_soon(end_undelivered, session)
+            self._target.call_soon(end_undelivered, session, call)
         else:
-            end_undelivered(session)
+            end_undelivered(session, call)
 
     # --- WebSockets -------------------------------------------------------------------------------
 

@@ -12,15 +12,18 @@ from ptykill.http.schema import (
     MOST_LISTED,
     CreateBody,
     Created,
+    Ends,
     Error,
+    FailedEnds,
     ResizeBody,
     SessionRecord,
     Sessions,
 )
+from ptykill.rules.naming import LONGEST_KEY, LONGEST_NAME
 
 __all__ = ["CODES", "document"]
 
-_TYPES = (CreateBody, Created, Error, ResizeBody, SessionRecord, Sessions)
+_TYPES = (CreateBody, Created, Ends, Error, FailedEnds, ResizeBody, SessionRecord, Sessions)
 
 
 class _Answer(NamedTuple):
@@ -44,7 +47,7 @@ CODES: Mapping[str, tuple[int, str]] = {
         400,
         (
             "The body is not JSON, lacks a field, has a field of a wrong type, is longer than"
-            " 1 MiB, or has a NUL; or `limit` or `after` is not a number, or out of range."
+            " 1 MiB, or has a NUL; or a parameter or a header has a value that it can't have."
         ),
     ),
     "INVALID_GRACE": (400, "`grace` is not a number from 0 to its maximum, or is given twice."),
@@ -64,9 +67,11 @@ CODES: Mapping[str, tuple[int, str]] = {
     "SESSION_NOT_FOUND": (404, "No session has had this id, or its record has been dropped."),
     "METHOD_NOT_ALLOWED": (405, "The path does not have this method; `Allow` names those it has."),
     "BODY_TIMEOUT": (408, "The body did not arrive within 20 s."),
+    "NAME_TAKEN": (409, "A live session has this name already."),
     "SESSION_ENDED": (409, "The session is over: it has no terminal whose size could be set."),
     "BODY_TOO_LARGE": (413, "A request that needs no body has one longer than 1 MiB."),
     "UNSUPPORTED_MEDIA_TYPE": (415, "The `Content-Type` is not JSON."),
+    "KEY_REUSED": (422, "The `Idempotency-Key` was used to start something else."),
     "UPGRADE_REQUIRED": (426, "This path takes WebSockets only."),
     "TOO_MANY_SESSIONS": (429, "The limit of live sessions is reached."),
     "KILL_NOT_PERMITTED": (500, "The daemon may not signal a survivor."),
@@ -77,6 +82,7 @@ CODES: Mapping[str, tuple[int, str]] = {
         "The session's keeper was killed. No process of it is found, but its end can't be proved.",
     ),
     "SESSION_NOT_EMPTY": (500, "Processes of the session are left, for another reason."),
+    "SESSIONS_NOT_EMPTY": (500, "Not all of the sessions are over; `sessions` has the results."),
     "SPAWN_FAILED": (500, "The program could not be started, which is not the request's fault."),
     "INTERPRETER_PATCHED": (500, "The server runs on gevent or eventlet, which ptykill refuses."),
     "INTERNAL_ERROR": (500, "An error in ptykill or its host; the log has the details."),
@@ -104,6 +110,28 @@ _TOKEN = {
     "schema": {"type": "string"},
     "description": "The session's token, as returned by create; `?token=` works as well.",
 }
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+    "description": "Not in Tensorlake's API. Creates with the same key start one program, and get"
+    " the same answer, as long as the session's record is kept.",
+}
+_SELECTOR = (
+    {
+        "name": "label",
+        "in": "query",
+        "schema": {"type": "array", "items": {"type": "string"}},
+        "description": "Not in Tensorlake's API. `KEY=VALUE`, or `KEY` for any value; if repeated,"
+        " a session needs all of them.",
+    },
+    {
+        "name": "name",
+        "in": "query",
+        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
+        "description": "Not in Tensorlake's API. The name, as in the create.",
+    },
+)
 _ROUTES = (
     _Route(
         "post",
@@ -119,12 +147,15 @@ _ROUTES = (
             "COMMAND_TOO_LONG",
             "WORKING_DIR_NOT_FOUND",
             "WORKING_DIR_NOT_ACCESSIBLE",
+            "NAME_TAKEN",
+            "KEY_REUSED",
             "TOO_MANY_SESSIONS",
             "SPAWN_FAILED",
             *_FAILED,
             "SHUTTING_DOWN",
         ),
         CreateBody,
+        parameters=(_KEY,),
     ),
     _Route(
         "get",
@@ -146,7 +177,19 @@ _ROUTES = (
                 "schema": {"type": "integer", "minimum": 0},
                 "description": "The `next` of the list before.",
             },
+            *_SELECTOR,
         ),
+    ),
+    _Route(
+        "delete",
+        "",
+        "kill_matching",
+        "End all sessions that match, at the same time. Not in Tensorlake's API. Each is ended as"
+        " by a DELETE of its own. At least one `label` or a `name` is needed; other parameters are"
+        " refused.",
+        {200: _Answer("No process of any of these sessions is left.", Ends)},
+        (*_PLACE, "INVALID_REQUEST", "INVALID_GRACE", "SESSIONS_NOT_EMPTY", *_BODILESS),
+        parameters=_SELECTOR,
     ),
     _Route(
         "get",
@@ -214,14 +257,15 @@ def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> 
     for route in _ROUTES:
         if spawning or route.name != "create":
             paths.setdefault(f"{prefix}{route.path}" or "/", {})[route.method] = _operation(route)
-    paths[f"{prefix}/{{session_id}}"]["delete"]["parameters"].append(
-        {
-            "name": "grace",
-            "in": "query",
-            "schema": {"type": "number", "minimum": 0, "maximum": grace_cap},
-            "description": "Seconds until SIGKILL; the plan's if left out.",
-        }
-    )
+    for path in f"{prefix}" or "/", f"{prefix}/{{session_id}}":
+        paths[path]["delete"]["parameters"].append(
+            {
+                "name": "grace",
+                "in": "query",
+                "schema": {"type": "number", "minimum": 0, "maximum": grace_cap},
+                "description": "Seconds until SIGKILL; the plan's if left out.",
+            }
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -248,7 +292,7 @@ def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> 
 def _operation(route: _Route) -> dict[str, Any]:
     answers = {str(status): _response(answer) for status, answer in route.answers.items()}
     answers |= {
-        str(status): _response(_Answer("\n".join(lines), Error))
+        str(status): _response(_Answer("\n".join(lines), _error_body(route, status)))
         for status, lines in _failures(route.errors)
     }
     operation: dict[str, Any] = {
@@ -267,6 +311,10 @@ def _operation(route: _Route) -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": _json(route.body)}
     return operation
+
+
+def _error_body(route: _Route, status: int) -> type[msgspec.Struct]:
+    return FailedEnds if (route.name, status) == ("kill_matching", 500) else Error
 
 
 def _failures(codes: Sequence[str]) -> Iterator[tuple[int, list[str]]]:

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TypeAlias
 
-__all__ = ["Attach", "Create", "Get", "Kill", "List", "Operation", "Resize"]
+from ptykill.rules.naming import Selector
+
+__all__ = ["Attach", "Create", "Get", "Kill", "KillMatching", "List", "Operation", "Resize"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,6 +16,14 @@ class Kill:
     """End a session; ``grace`` in seconds, None for that of the session's plan."""
 
     session_id: str
+    grace: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KillMatching:
+    """End all sessions that are selected; ``grace`` as in `Kill`."""
+
+    selector: Selector
     grace: float | None = None
 
 
@@ -26,10 +36,11 @@ class Get:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class List:
-    """Show the oldest ``limit`` sessions of those with a spawn number above ``after``."""
+    """Show the oldest ``limit`` selected sessions of those with a spawn number above ``after``."""
 
     after: int = 0
     limit: int = 1000
+    selector: Selector = dataclasses.field(default_factory=Selector)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +52,9 @@ class Create:
     working_dir: str | None = None
     rows: int = 24
     cols: int = 80
+    name: str | None = None
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    key: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,5 +74,5 @@ class Attach:
     token: str = dataclasses.field(repr=False)
 
 
-Operation: TypeAlias = Kill | Get | List | Create | Resize
+Operation: TypeAlias = Kill | KillMatching | Get | List | Create | Resize
 """The operations with one response each; `Attach` has a conversation instead."""

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import NamedTuple, assert_never
 from weakref import WeakKeyDictionary
 
+from ptykill.engine.caller import current_call
 from ptykill.engine.session import Session, spawn_number
 from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import InvalidToken
 from ptykill.http import schema
 from ptykill.http.api import Result
-from ptykill.http.operations import Attach, Create, Get, Kill, List, Operation, Resize
+from ptykill.http.operations import Attach, Create, Get, Kill, KillMatching, List, Operation, Resize
 from ptykill.rules.command import Attributes
 from ptykill.system.pty.environment import inherited
 
@@ -42,12 +43,15 @@ SAME_USER = Owner()
 class Performed(NamedTuple):
     """The result of an operation; ``created`` is the session that it has created, if any.
 
+    ``call`` is the call of a `Host` that has created it (`ptykill.engine.caller`).
+
     It is a tuple because `ptykill.embedding.call.Call` looks for sessions in tuples: it kills a
     session that could not be returned, because its caller was cancelled.
     """
 
     result: Result
     created: Session | None = None
+    call: object = None
 
 
 class Tokens:
@@ -83,10 +87,17 @@ async def perform(
     match operation:
         case Kill(session_id, grace):
             return Performed(await supervisor.terminate(session_id, grace=grace))
+        case KillMatching(selector, grace):
+            return Performed(
+                await supervisor.terminate_matching(
+                    labels=selector.labels, name=selector.name, grace=grace
+                )
+            )
         case Get(session_id):
             return Performed(schema.record_of(supervisor.get(session_id)))
-        case List(after, limit):
-            wanted = [each for each in supervisor.sessions if spawn_number(each) > after]
+        case List(after, limit, selector):
+            found = supervisor.find(labels=selector.labels, name=selector.name)
+            wanted = [each for each in found if spawn_number(each) > after]
             return Performed(schema.page_of(wanted, limit))
         case Resize(session_id, rows, cols):
             supervisor.get(session_id).resize(rows, cols)
@@ -99,8 +110,12 @@ async def perform(
                 rows=operation.rows,
                 cols=operation.cols,
                 attributes=owner.attributes,
+                name=operation.name,
+                labels=operation.labels,
+                key=operation.key,
             )
-            return Performed(schema.Created(session.id, tokens.issue(session)), session)
+            created = schema.Created(session.id, tokens.issue(session))
+            return Performed(created, session, current_call.get())
     assert_never(operation)
 
 

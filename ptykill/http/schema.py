@@ -14,12 +14,17 @@ from msgspec import UNSET, Meta, UnsetType
 from ptykill.engine.session import Session, spawn_number
 from ptykill.errors import InvalidArgument
 from ptykill.http.operations import Create, Resize
+from ptykill.rules.lifecycle import State
+from ptykill.rules.naming import LONGEST_NAME, MOST_LABELS
 
 __all__ = [
     "MOST_LISTED",
     "CreateBody",
     "Created",
+    "End",
+    "Ends",
     "Error",
+    "FailedEnds",
     "ResizeBody",
     "SessionRecord",
     "Sessions",
@@ -37,6 +42,9 @@ MOST_LISTED = 1000
 _MOST_CHARACTERS = 1024
 """The most characters of a session's arguments in a list."""
 _WHEN = "milliseconds since the epoch"
+_OURS = "Not in Tensorlake's API."
+_STATUS = {State.RUNNING: "running", State.STUCK: "stuck", State.ENDED: "ended"}
+"""What clients are told of a state; all others are `ending`."""
 
 Rows = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}.", examples=[24])]
 Cols = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_COLS}.", examples=[80])]
@@ -78,6 +86,33 @@ class CreateBody(msgspec.Struct):
     cols: (
         Annotated[
             int, Meta(description=f"Clamped to 1 to {_MOST_COLS}; 80 if left out.", examples=[80])
+        ]
+        | None
+    ) = None
+    name: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=LONGEST_NAME,
+                description=f"{_OURS} Letters, digits, dots, dashes and underscores; it begins with"
+                " a letter or a digit, and is not 32 hexadecimal digits. No two live sessions have"
+                " the same name.",
+                examples=["build-7"],
+            ),
+        ]
+        | None
+    ) = None
+    labels: (
+        Annotated[
+            dict[str, str],
+            Meta(
+                max_length=MOST_LABELS,
+                description=f"{_OURS} Lists and kills can select by them. A label has the"
+                " characters of a name, and the slash; its value has up to"
+                f" {LONGEST_NAME} printable characters.",
+                examples=[{"team": "ci"}],
+            ),
         ]
         | None
     ) = None
@@ -129,6 +164,24 @@ class SessionRecord(msgspec.Struct):
         bool,
         Meta(description="Whether the session is not over; this can be true with a dead leader."),
     ]
+    status: Annotated[
+        str,
+        Meta(
+            description=f"{_OURS} `running`; `ending`: the end was requested, or the leader is dead"
+            " and other processes are left; `stuck`: a process outlived the kill bound; or `ended`."
+        ),
+    ]
+    client_count: Annotated[int, Meta(description=f"{_OURS} How many clients are attached.")]
+    name: Annotated[str | None, Meta(description=f"{_OURS} As in the create; null without one.")]
+    labels: Annotated[dict[str, str], Meta(description=f"{_OURS} As in the create.")]
+    last_input_at: Annotated[
+        int | None,
+        Meta(description=f"{_OURS} When input was last typed, in {_WHEN}; null if never."),
+    ]
+    last_output_at: Annotated[
+        int | None,
+        Meta(description=f"{_OURS} When there was last output, in {_WHEN}; null if never."),
+    ]
     oom_killed: (
         Annotated[
             bool,
@@ -160,6 +213,43 @@ class Sessions(msgspec.Struct):
     ) = UNSET
 
 
+class End(msgspec.Struct, omit_defaults=True):
+    """How the kill of one session has ended."""
+
+    session_id: Annotated[str, Meta(description="The session's id.")]
+    ended: Annotated[
+        bool, Meta(description="Whether the session is over: no process of it is left.")
+    ]
+    took_ms: Annotated[
+        float, Meta(description="From the first kill, or the leader's own exit, to the verdict.")
+    ]
+    code: (
+        Annotated[str, Meta(description="Present only if it is not over: an error code.")]
+        | UnsetType
+    ) = UNSET
+    error: (
+        Annotated[str, Meta(description="Present only if it is not over: a sentence for people.")]
+        | UnsetType
+    ) = UNSET
+
+
+class Ends(msgspec.Struct):
+    """The sessions that matched, the oldest first; all are over."""
+
+    sessions: Annotated[list[End], Meta(description="Each with the result of its kill.")]
+
+
+class FailedEnds(msgspec.Struct):
+    """The reason why a kill of sessions failed, and the result of each."""
+
+    error: Annotated[str, Meta(description="A sentence for people.")]
+    code: Annotated[str, Meta(description="A code for programs.")]
+    sessions: Annotated[
+        list[End] | UnsetType,
+        Meta(description="The sessions that matched, the oldest first; with `SESSIONS_NOT_EMPTY`."),
+    ] = UNSET
+
+
 class Error(msgspec.Struct):
     """The reason why a request failed: every error has this form."""
 
@@ -174,8 +264,8 @@ _create = msgspec.json.Decoder(CreateBody)
 _resize = msgspec.json.Decoder(ResizeBody)
 
 
-def read_create(body: bytes) -> Create:
-    """Decode the body of a create. Raises `InvalidArgument`."""
+def read_create(body: bytes, key: str | None = None) -> Create:
+    """Decode the body of a create; ``key`` is its idempotency key. Raises `InvalidArgument`."""
     asked = _read(_create, body)
     rows, cols = size_within(
         24 if asked.rows is None else asked.rows, 80 if asked.cols is None else asked.cols
@@ -186,6 +276,9 @@ def read_create(body: bytes) -> Create:
         working_dir=asked.working_dir,
         rows=rows,
         cols=cols,
+        name=asked.name,
+        labels=asked.labels or {},
+        key=key,
     )
 
 
@@ -211,11 +304,21 @@ def record_of(session: Session) -> SessionRecord:
         rows=session.rows,
         cols=session.cols,
         created_at=int(1000 * session.created_at),
-        ended_at=None if ended is None else int(1000 * ended),
+        ended_at=_ms(ended),
         exit_code=None if status is None else status.shell_code,
         is_alive=ended is None,
+        status=_STATUS.get(session.state, "ending"),
+        client_count=session.attached,
+        name=session.name,
+        labels=dict(session.labels),
+        last_input_at=_ms(session.last_input_at),
+        last_output_at=_ms(session.last_output_at),
         oom_killed=True if status is not None and status.oom_killed else UNSET,
     )
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else int(1000 * seconds)
 
 
 def page_of(sessions: Sequence[Session], limit: int) -> Sessions:

@@ -69,6 +69,8 @@ SURVIVED = {
 FAILED: dict[str, Exception] = {
     "INTERPRETER_PATCHED": ptykill.InterpreterPatched("gevent"),
     "INTERNAL_ERROR": ZeroDivisionError(),
+    "NAME_TAKEN": ptykill.NameTaken("build"),
+    "KEY_REUSED": ptykill.KeyReused("8e03978e"),
     "INVALID_TOKEN": ptykill.InvalidToken("the token is wrong"),
     "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
 }
@@ -87,7 +89,9 @@ async def _crowded(client: httpx.AsyncClient) -> httpx.Response:
 def test_the_table_is_complete() -> None:
     """Every code that is provoked below is in the table, once, and no other is."""
     spawning = [code for _, code in _SPAWNING]
-    assert sorted(code for _, code in _TABLE) == sorted([*ASKED, *SURVIVED, *FAILED, *spawning])
+    assert sorted(code for _, code in _TABLE) == sorted(
+        [*ASKED, *SURVIVED, "SESSIONS_NOT_EMPTY", *FAILED, *spawning]
+    )
     assert set(_TABLE) >= _SPAWNING
 
 
@@ -127,6 +131,7 @@ def test_survivors_are_answered_so(code: str) -> None:
         kill=0.0,
     )
     _check(Api(key=None).answer(verdict), code)
+    _check(Api(key=None).answer((verdict,)), "SESSIONS_NOT_EMPTY")
 
 
 @pytest.mark.parametrize("code", FAILED)

@@ -139,8 +139,8 @@ def test_unknown_paths_are_not_found(path: str, method: str) -> None:
 @pytest.mark.parametrize(
     ("path", "spawning", "method", "allow"),
     [
-        (PREFIX, True, "DELETE", b"GET, POST"),
-        (PREFIX, False, "POST", b"GET"),
+        (PREFIX, True, "PUT", b"GET, POST, DELETE"),
+        (PREFIX, False, "POST", b"GET, DELETE"),
         (f"{PREFIX}/abc", True, "POST", b"GET, DELETE"),
         (f"{PREFIX}/abc", True, "delete", b"GET, DELETE"),
         (f"{PREFIX}/abc", True, "OPTIONS", b"GET, DELETE"),
@@ -642,6 +642,12 @@ def test_records_and_tokens_are_returned() -> None:
         ended_at=None,
         exit_code=None,
         is_alive=True,
+        status="running",
+        client_count=2,
+        name="build",
+        labels={"team": "ci"},
+        last_input_at=None,
+        last_output_at=3,
     )
     told = json.loads(api.answer(record).body)
     assert told.pop("args") == ["\udcff"]
@@ -655,6 +661,12 @@ def test_records_and_tokens_are_returned() -> None:
         "ended_at": None,
         "exit_code": None,
         "is_alive": True,
+        "status": "running",
+        "client_count": 2,
+        "name": "build",
+        "labels": {"team": "ci"},
+        "last_input_at": None,
+        "last_output_at": 3,
     }
     assert json.loads(api.answer(Sessions([record])).body) == {
         "sessions": [{**told, "args": ["\udcff"]}]
