@@ -123,7 +123,7 @@ def test_a_keeper_without_a_pidfd_of_its_leader(mark: str) -> None:
 
 def test_a_keeper_that_can_not_warm_up(mark: str) -> None:
     """It still waits, without processor time, and starts a leader when it gets an order."""
-    assert run_host("with_a_poor_keeper", "a rehearsal") == ["started", "empty", "gone"]
+    assert run_host("with_a_poor_keeper", "a warm-up") == ["started", "empty", "gone"]
     assert processes.left(mark) == []
 
 

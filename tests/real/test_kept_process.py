@@ -1,4 +1,4 @@
-"""What a keeper does in a case that no session brings about: a system call fails at a bad time."""
+"""A keeper, when a system call fails at a time that no session can choose."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Changed:
         self.asked = 0
 
     def renew(self) -> bool:
-        """Find a change."""
+        """Report a change."""
         self.asked += 1
         return False
 
@@ -39,7 +39,7 @@ class Changed:
 
 @pytest.mark.parametrize("call", ["receive", "send"])
 def test_a_changed_keeper_refuses(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """It refuses an order, and says so, although a system call fails meanwhile."""
+    """It refuses an order, and reports that, although a system call fails meanwhile."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     deaths, writer = os.pipe()
     theirs.settimeout(0)
