@@ -150,7 +150,8 @@ def _descriptors() -> dict[object, str]:
     found: dict[object, str] = {}
     for fd in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # The one by which the listing is made.
-            found[fd.name, str(fd.readlink())] = f"{fd.name} -> {fd.readlink()}"
+            file = str(fd.readlink())
+            found[fd.name, file] = f"{fd.name} -> {file}"
     return found
 
 
