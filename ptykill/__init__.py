@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     )
     from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
     from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
+    from ptykill.rules.window_size import WindowPolicy
 else:
     del TYPE_CHECKING  # It is no public name.
     # Each module is imported when one of its names is first used: they take 50 ms together, and
@@ -89,6 +90,7 @@ else:
         ),
         "rules.steps": "HangUp Reach Signal Step Typed",
         "rules.verdict": "Caveat Delivery ExitStatus Outcome Survivor Verdict",
+        "rules.window_size": "WindowPolicy",
     }
     _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -165,6 +167,7 @@ __all__ = [
     "Typed",
     "TypingSignaller",
     "Verdict",
+    "WindowPolicy",
     "asgi_app",
     "asgi_middleware",
     "open_supervisor",

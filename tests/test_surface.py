@@ -28,6 +28,7 @@ SUPERVISOR: dict[str, tuple[object, ...]] = {
     "backlog": (*NO_NUMBER, -5),
     "keep_seconds": ("x", None, True, -1, float("nan")),
     "keep_records": (*NO_NUMBER, -1),
+    "window_size": (3, None, "largest", []),
 }
 APP: dict[str, tuple[object, ...]] = {
     "key": (3, b"k", "", "a b"),
@@ -206,7 +207,7 @@ METHODS: dict[str, tuple[tuple[dict[str, Any]], ...]] = {
     "resize": tuple(
         ({"rows": 24, "cols": 80, name: each},)
         for name in ("rows", "cols")
-        for each in (*NO_NUMBER, 0, 65_536)
+        for each in (*NO_NUMBER, -1, 65_536)
     ),
     "terminate": tuple(({name: each},) for name in ("grace", "plan") for each in (b"x", -1, True)),
     "request_end": tuple(({name: each},) for name in ("grace", "plan") for each in (b"x", -1)),
@@ -316,7 +317,7 @@ def test_a_signal_takes_the_names_that_a_plan_takes() -> None:
 
 
 MEMBERS = {
-    "Attachment": "close dropped pending receive wait_detached",
+    "Attachment": "close dropped pending receive resize typed wait_detached",
     "Host": (
         "acall aclose call call_soon close find get sessions spawn supervisor terminate"
         " terminate_matching"

@@ -16,6 +16,7 @@ import ptykill
 from ptykill.errors import PtykillError
 from ptykill.rules.options import STRONGEST_FIRST
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
+from ptykill.rules.window_size import WindowPolicy
 
 try:
     import click
@@ -146,6 +147,13 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     show_default=True,
     type=click.Choice(["auto", *STRONGEST_FIRST]),
     help="How the processes of a session are contained; see `ptykill doctor`.",
+)
+@click.option(
+    "--window-size",
+    default=WindowPolicy.LATEST.value,
+    show_default=True,
+    type=click.Choice([each.value for each in WindowPolicy]),
+    help="Whose size a window gets that several clients see: of the last to type, or the least.",
 )
 @click.option(
     "--allowed-host",

@@ -8,6 +8,7 @@ import trio
 
 from ptykill.engine.caller import current_call
 from ptykill.engine.output import CHUNK, Reader
+from ptykill.engine.window import Viewer
 from ptykill.rules import validate
 
 __all__ = ["Attachment"]
@@ -20,8 +21,10 @@ class Attachment:
     the next attachment receives it first.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, viewer: Viewer) -> None:
         self._reader = reader
+        self._viewer = viewer
+        reader.call_when_detached(viewer.leave)
         self._claims = [current_call.get()]
 
     def __repr__(self) -> str:
@@ -48,6 +51,26 @@ class Attachment:
         validate.whole("most", most, 1)
         await trio.lowlevel.checkpoint()
         return await self._reader.receive(most)
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Tell the size of the window in which this attachment's user sees the session.
+
+        Several attachments may tell theirs; the supervisor's ``window_size`` says which one the
+        session's own window gets. A dimension of 0 means that it is unknown. An attachment that is
+        detached gives its size back: the others decide. The first few changes are made at once, and
+        then at most 20 in a second.
+        Raises `InvalidArgument`, and `SessionEnded` as `Session.resize` does.
+        """
+        self._viewer.tell(rows, cols)
+
+    def typed(self, data: bytes) -> None:
+        """Note that this attachment's user has typed ``data``, which `Session.send` sends.
+
+        With the ``window_size`` ``"latest"`` the session's window gets the size that this
+        attachment has told. What a terminal sends by itself, such as its answer to a query, does
+        not count. Raises `InvalidArgument`.
+        """
+        self._viewer.typed(validate.byte_string("data", data))
 
     async def wait_detached(self) -> bool:
         """Wait until it is detached; return True if it was dropped, False if it was closed.

@@ -14,6 +14,7 @@ from ptykill.engine.supervisor import Supervisor
 from ptykill.rules.options import Options
 from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Tier
+from ptykill.rules.window_size import WindowPolicy
 from ptykill.system import containment as tiers
 
 __all__ = ["open_supervisor", "open_with"]
@@ -29,6 +30,7 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
     backlog: int = 1 << 20,
     keep_seconds: float = 300.0,
     keep_records: int = 256,
+    window_size: WindowPolicy | str = WindowPolicy.LATEST,
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Open a supervisor. The end of the block ends every session, also after an error or a cancel.
 
@@ -41,7 +43,10 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
     do with members when a leader ends by itself; ``backlog`` how many bytes of output are kept for
     a slow receiver. Records of ended sessions are kept for ``keep_seconds``, and at most
     ``keep_records`` of them; fewer if their commands and environments take more than 16 MiB. All
-    records together hold 32 MiB of output, of the sessions that ended last.
+    records together hold 32 MiB of output, of the sessions that ended last. ``window_size`` says
+    which size a window gets that several attachments see (`Attachment.resize`): ``"latest"`` is
+    that of the attachment that has typed or changed its size last, ``"smallest"`` the least rows
+    and the least columns of all.
 
     Raises `PlanError` and `InvalidArgument` at once, and `ContainmentUnavailable` when the block is
     entered.
@@ -56,6 +61,7 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
             backlog=backlog,
             keep_seconds=keep_seconds,
             keep_records=keep_records,
+            window_size=window_size,
         )
     )
 

@@ -191,6 +191,7 @@ class Reader:
         self._output = output
         self._limit = limit
         self._stall_timeout = stall_timeout
+        self._when_detached: Callable[[], object] | None = None
         self._since = output.kept.end
         self._waiting = False
 
@@ -239,11 +240,17 @@ class Reader:
             self.dropped = True
             self.close()
 
+    def call_when_detached(self, function: Callable[[], object]) -> None:
+        """Call a function when it is detached, for whatever reason. There can be one."""
+        self._when_detached = function
+
     def close(self) -> None:
         """Detach it. May be called again."""
         if not self.detached.is_set():
             self.detached.set()
             self._output.detach(self)
+            if self._when_detached is not None:
+                self._when_detached()
 
     async def _wait(self) -> None:
         self._waiting = True

@@ -15,14 +15,16 @@ from ptykill.engine.driver import Driver, Shared
 from ptykill.engine.output import CHUNK, Output
 from ptykill.engine.settings import Settings
 from ptykill.engine.watcher import Watcher
+from ptykill.engine.window import Viewer, Window
 from ptykill.errors import SessionEnded
 from ptykill.rules import validate
-from ptykill.rules.command import Command, check_size
+from ptykill.rules.command import Command
 from ptykill.rules.lifecycle import State
 from ptykill.rules.naming import Naming
 from ptykill.rules.plan import KILL_NOW, Plan
 from ptykill.rules.protocols import Spawned
 from ptykill.rules.verdict import ExitStatus, Verdict
+from ptykill.rules.window_size import Size
 
 __all__ = ["Session", "abandon", "spawn_number"]
 
@@ -34,8 +36,8 @@ class Session:
     """One terminal session. Made by `Supervisor.spawn`; an async context manager that ends it.
 
     ``id`` is a random text that fits in a URL; ``command`` is the command that was spawned;
-    ``created_at`` is the time of that, in seconds since the epoch; ``rows`` and ``cols`` are the
-    size of its window. ``name``, ``labels`` and ``key`` are those of its spawn.
+    ``created_at`` is the time of that, in seconds since the epoch. ``name``, ``labels`` and
+    ``key`` are those of its spawn.
     """
 
     def __init__(  # noqa: PLR0913 - made in one place
@@ -53,8 +55,6 @@ class Session:
         self.id: Final = session_id
         self._number = number
         self.command: Final = command
-        self.rows: int = command.rows
-        self.cols: int = command.cols
         self.name: Final = naming.name
         self.labels: Final = naming.labels
         self.key: Final = naming.key
@@ -73,6 +73,14 @@ class Session:
             lambda: on_end(self, self._output),
             shared,
         )
+        driver = self._driver  # Not the session: a cycle would keep an ended one in memory.
+        self._window = Window(
+            driver.terminal,
+            settings.window_size,
+            Size(command.rows, command.cols),
+            lambda: driver.terminal.open and not driver.over.is_set(),
+            shared.start_soon,
+        )
         drain = Drain(session_id, self._driver.terminal, self._output)
         watcher = Watcher(self._driver, drain.finish, shared.cleanup, shared.on_closed)
         shared.start_soon(watcher.run)
@@ -86,6 +94,16 @@ class Session:
     def pid(self) -> int:
         """The session leader's pid."""
         return self._driver.pid
+
+    @property
+    def rows(self) -> int:
+        """The height of the window, in characters."""
+        return self._window.size.rows
+
+    @property
+    def cols(self) -> int:
+        """The width of the window, in characters."""
+        return self._window.size.cols
 
     @property
     def state(self) -> State:
@@ -183,20 +201,18 @@ class Session:
         Raises `InvalidArgument`.
         """
         checked = validate.seconds("stall_timeout", stall_timeout)
-        return Attachment(self._output.attach(validate.whole("limit", limit, 1), checked))
+        reader = self._output.attach(validate.whole("limit", limit, 1), checked)
+        return Attachment(reader, Viewer(self._window))
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH.
 
+        A dimension of 0 stays as it is. The size holds until an attachment tells another one
+        (`Attachment.resize`), or, with the ``window_size`` ``"latest"``, until one types.
         Raises `InvalidArgument`, and `SessionEnded` once the session is over, its terminal was hung
         up, or can't be resized any more. The record then keeps the last size.
         """
-        check_size(rows, cols)
-        if self._driver.over.is_set() or not self._driver.terminal.open:
-            msg = "the session has no terminal any more"
-            raise SessionEnded(msg)
-        self._driver.terminal.resize(rows, cols)
-        self.rows, self.cols = rows, cols
+        self._window.resize(rows, cols)
 
     async def wait(self) -> Verdict:
         """Wait until the session is over, and return its verdict.

@@ -13,6 +13,7 @@ from ptykill.rules.command import Attributes
 from ptykill.rules.options import Options, check_signaller
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.protocols import Signaller
+from ptykill.rules.window_size import WindowPolicy
 
 __all__ = ["Settings", "SpawnOptions"]
 
@@ -43,6 +44,7 @@ class Settings:
     leftovers: Leftovers
     signaller: Signaller
     backlog: int
+    window_size: WindowPolicy
 
     @classmethod
     def defaults(cls, options: Options) -> Settings:
@@ -52,6 +54,7 @@ class Settings:
             leftovers=options.leftovers,
             signaller=options.signaller or StandardSignaller(),
             backlog=options.backlog,
+            window_size=options.window_size,
         )
 
     def having(
@@ -73,4 +76,5 @@ class Settings:
             else validate.member("leftovers", leftovers, Leftovers),
             signaller=signaller or self.signaller,
             backlog=self.backlog,
+            window_size=self.window_size,
         )

@@ -161,13 +161,14 @@ class _Conversation:
                     return
                 match frame:
                     case frames.Input(data):
+                        self._attachment.typed(data)
                         self._typed.put(data)
                         if not await self._typed.has_room():
                             self._drop_client("the program does not read what is typed")
                             return
                     case frames.Resized(rows, cols):
                         with suppress(SessionEnded):  # It has come too late.
-                            self._session.resize(*schema.size_within(rows, cols))
+                            self._attachment.resize(*schema.size_within(rows, cols))
                     case frames.Ready():
                         self._ready.set()
 

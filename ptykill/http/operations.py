@@ -59,7 +59,7 @@ class Create:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resize:
-    """Set the size of a session's window, in characters."""
+    """Set the size of a session's window, in characters; 0 leaves a dimension as it is."""
 
     session_id: str
     rows: int

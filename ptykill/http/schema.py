@@ -46,8 +46,9 @@ _OURS = "Not in Tensorlake's API."
 _STATUS = {State.RUNNING: "running", State.STUCK: "stuck", State.ENDED: "ended"}
 """What clients are told of a state; all others are `ending`."""
 
-Rows = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}.", examples=[24])]
-Cols = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_COLS}.", examples=[80])]
+_KEPT = "0 leaves it as it is."
+Rows = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}; {_KEPT}", examples=[24])]
+Cols = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_COLS}; {_KEPT}", examples=[80])]
 Body = TypeVar("Body")
 
 
@@ -79,13 +80,15 @@ class CreateBody(msgspec.Struct):
     ) = None
     rows: (
         Annotated[
-            int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}; 24 if left out.", examples=[24])
+            int,
+            Meta(description=f"Clamped to 1 to {_MOST_ROWS}; 24 if 0 or left out.", examples=[24]),
         ]
         | None
     ) = None
     cols: (
         Annotated[
-            int, Meta(description=f"Clamped to 1 to {_MOST_COLS}; 80 if left out.", examples=[80])
+            int,
+            Meta(description=f"Clamped to 1 to {_MOST_COLS}; 80 if 0 or left out.", examples=[80]),
         ]
         | None
     ) = None
@@ -267,9 +270,7 @@ _resize = msgspec.json.Decoder(ResizeBody)
 def read_create(body: bytes, key: str | None = None) -> Create:
     """Decode the body of a create; ``key`` is its idempotency key. Raises `InvalidArgument`."""
     asked = _read(_create, body)
-    rows, cols = size_within(
-        24 if asked.rows is None else asked.rows, 80 if asked.cols is None else asked.cols
-    )
+    rows, cols = size_within(asked.rows or 24, asked.cols or 80)
     return Create(
         command=(asked.command, *(asked.args or ())),
         env=asked.env or {},
@@ -289,8 +290,15 @@ def read_resize(body: bytes, session_id: str) -> Resize:
 
 
 def size_within(rows: int, cols: int) -> tuple[int, int]:
-    """Clamp a window's size to the limits; a size out of range is not refused."""
-    return min(max(rows, 1), _MOST_ROWS), min(max(cols, 1), _MOST_COLS)
+    """Clamp a window's size to the limits; a size out of range is not refused.
+
+    0 stays 0: a hidden or unsized terminal does not know its size.
+    """
+    return _within(rows, _MOST_ROWS), _within(cols, _MOST_COLS)
+
+
+def _within(size: int, most: int) -> int:
+    return min(max(size, 1), most) if size else 0
 
 
 def record_of(session: Session) -> SessionRecord:

@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
 
-__all__ = ["Attributes", "Command", "as_bytes", "check_size"]
+__all__ = ["LARGEST_SIZE", "Attributes", "Command", "as_bytes", "check_size"]
 
 _LARGEST_ID = 2**32 - 2
 """The largest uid or gid; the number above it means "leave it as it is" (setresuid(2))."""
-_LARGEST_SIZE = 65_535
+LARGEST_SIZE = 65_535
 """The most rows or columns of a window: they are unsigned short (struct winsize, tty_ioctl(4))."""
 _LARGEST_DESCRIPTOR = 2**31 - 1
 """The largest descriptor that fits an int of C."""
@@ -150,8 +150,8 @@ def _variables(env: object) -> dict[str, str]:
 
 def check_size(rows: object, cols: object) -> None:
     """Raise `InvalidArgument` for an invalid size of a window (struct winsize, tty_ioctl(4))."""
-    validate.whole("rows", rows, 1, _LARGEST_SIZE)
-    validate.whole("cols", cols, 1, _LARGEST_SIZE)
+    validate.whole("rows", rows, 1, LARGEST_SIZE)
+    validate.whole("cols", cols, 1, LARGEST_SIZE)
 
 
 def _check_text(text: str) -> None:

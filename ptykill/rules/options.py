@@ -9,6 +9,7 @@ from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
 from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Tier
+from ptykill.rules.window_size import WindowPolicy
 
 __all__ = [
     "STRONGEST_FIRST",
@@ -33,6 +34,7 @@ class SupervisorOptions(TypedDict, total=False):
     backlog: int
     keep_seconds: float
     keep_records: int
+    window_size: WindowPolicy | str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class Options:
     backlog: int = 1 << 20
     keep_seconds: float = 300.0
     keep_records: int = 256
+    window_size: WindowPolicy = WindowPolicy.LATEST
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plan", Plan.of(self.plan))
@@ -60,6 +63,8 @@ class Options:
             self, "keep_seconds", validate.seconds("keep_seconds", self.keep_seconds)
         )
         validate.whole("keep_records", self.keep_records, 0)
+        window_size = validate.member("window_size", self.window_size, WindowPolicy)
+        object.__setattr__(self, "window_size", window_size)
 
     @classmethod
     def of(cls, **options: Unpack[SupervisorOptions]) -> Options:

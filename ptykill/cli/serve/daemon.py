@@ -61,6 +61,7 @@ class Settings:
     plan: Plan = HANGUP_THEN_KILL
     max_sessions: int = 64
     containment: str = "auto"
+    window_size: str = "latest"
     hosts: Sequence[str] | None = None
     origins: Sequence[str] = ()
     token_suffices: bool = False
@@ -114,7 +115,10 @@ async def _serve(
         if number != signal.SIGHUP or not ignored:  # nohup(1) ignores SIGHUP.
             loop.add_signal_handler(number, received.put_nowait, None)
     async with Host(
-        plan=settings.plan, max_sessions=settings.max_sessions, containment=settings.containment
+        plan=settings.plan,
+        max_sessions=settings.max_sessions,
+        containment=settings.containment,
+        window_size=settings.window_size,
     ) as host:
         server = Server(cast(Any, site(host)))
         greet()  # Signals are handled, and clients can connect by now.
