@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ptykill.http import asgi_app, asgi_middleware, wsgi_app
     from ptykill.rules.command import Attributes, Command
     from ptykill.rules.lifecycle import State
+    from ptykill.rules.member import Member
     from ptykill.rules.options import SupervisorOptions
     from ptykill.rules.plan import ASK_FIRST, HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
     from ptykill.rules.protocols import (
@@ -83,6 +84,7 @@ else:
         "http": "asgi_app asgi_middleware wsgi_app",
         "rules.command": "Attributes Command",
         "rules.lifecycle": "State",
+        "rules.member": "Member",
         "rules.options": "SupervisorOptions",
         "rules.plan": "ASK_FIRST HANGUP_THEN_KILL KILL_NOW Leftovers Plan",
         "rules.protocols": (
@@ -138,6 +140,7 @@ __all__ = [
     "KeyReused",
     "Leftovers",
     "LifecycleError",
+    "Member",
     "NameTaken",
     "Outcome",
     "Plan",

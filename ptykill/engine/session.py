@@ -12,6 +12,7 @@ from ptykill.engine.attachment import Attachment
 from ptykill.engine.caller import current_call
 from ptykill.engine.drain import Drain
 from ptykill.engine.driver import Driver, Shared
+from ptykill.engine.members import list_members, signal_members
 from ptykill.engine.output import CHUNK, Output
 from ptykill.engine.settings import Settings
 from ptykill.engine.watcher import Watcher
@@ -20,9 +21,11 @@ from ptykill.errors import SessionEnded
 from ptykill.rules import validate
 from ptykill.rules.command import Command
 from ptykill.rules.lifecycle import State
+from ptykill.rules.member import Member
 from ptykill.rules.naming import Naming
 from ptykill.rules.plan import KILL_NOW, Plan
-from ptykill.rules.protocols import Spawned
+from ptykill.rules.protocols import Signalled, Spawned
+from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import ExitStatus, Verdict
 from ptykill.rules.window_size import Size
 
@@ -213,6 +216,27 @@ class Session:
         up, or can't be resized any more. The record then keeps the last size.
         """
         self._window.resize(rows, cols)
+
+    async def members(self) -> tuple[Member, ...]:
+        """List the members that there are now, the oldest first; none once the session is over.
+
+        A process that ends meanwhile may be left out; a stranger never gets in. The containment
+        says who is found (`containment.md`). Takes at most half a second longer than the system
+        calls: a process can delay the reading of its command line, and is then listed by its name.
+        Raises OSError if the host has no descriptor left.
+        """
+        return await list_members(self._driver)
+
+    def signal(self, name: str, reach: Reach | str = Reach.FOREGROUND) -> Signalled:
+        """Send a signal, such as ``"INT"``, without ending the session; return whom it reached.
+
+        ``name`` may begin with ``SIG``; ``reach`` is as in a plan. Exactly this signal is sent: a
+        stopped process acts on it when it gets a ``"CONT"``. The state changes when a process has
+        ended, never because a signal was sent; a kill in progress goes on. The processes for which
+        the kernel refused the signal are in ``refused``: that is no error, nor is a reach without
+        processes. Raises `InvalidArgument`, and `SessionEnded` once the session is over.
+        """
+        return signal_members(self._driver, name, reach)
 
     async def wait(self) -> Verdict:
         """Wait until the session is over, and return its verdict.

@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
 from ptykill.rules.command import Command
+from ptykill.rules.member import Member
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.steps import Reach, Step
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
@@ -108,6 +109,20 @@ class Containment(Protocol):
         """Send the last signal to the members that have not got it, but to none started since.
 
         Called some milliseconds after `signal` or `kill` unless the leader has exited by then.
+        """
+
+    def signal_now(self, name: str, reach: Reach) -> Signalled:
+        """Send exactly this signal, without a SIGCONT after it, to the present members.
+
+        Unlike `signal`, it has been sent to all of them on return. It does not touch a signal that
+        waits for `finish_signal`.
+        """
+
+    async def list_members(self) -> tuple[Member, ...]:
+        """Describe the present members, zombies too, the oldest first; none at the end.
+
+        What a process keeps from being read in time is left out of its description. Raises OSError
+        if no descriptor is left.
         """
 
     def hand_over(self, handover: Handover) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 import trio
 
 from ptykill.errors import SessionEnded
+from ptykill.rules import member as rules_member
 from ptykill.rules.command import Command
 from ptykill.rules.protocols import Handover, Signalled, Spawned
 from ptykill.rules.steps import Reach
@@ -100,10 +102,15 @@ class FakeContainment:
         """What was handed over to it, in order."""
         self._dies = {id(each): trio.current_time() + each.lives for each in (leader, *members)}
         self._changed = trio.Event()
+        self._started = time.time()
         self._found: list[Member] = []
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal to the members within reach; each dies of it after its time."""
+        return self.signal_now(name, reach)
+
+    def signal_now(self, name: str, reach: Reach) -> Signalled:
+        """Do as `signal`: neither sends a SIGCONT."""
         within = [] if reach is Reach.ESCAPED else [self.leader]
         if reach in (Reach.SESSION, Reach.ESCAPED, Reach.ALL):
             outside = reach is Reach.ESCAPED
@@ -120,6 +127,26 @@ class FakeContainment:
                 takes = member.dies_of.get(name, 0.0 if name == "KILL" else math.inf)
                 self._die(member, takes, name)
         return signalled
+
+    async def list_members(self) -> tuple[rules_member.Member, ...]:
+        """Describe the members that live; only the leader is in the foreground."""
+        await trio.lowlevel.checkpoint()
+        return tuple(
+            rules_member.Member(
+                pid=self._pid_of(each),
+                parent=self.pid if each is not self.leader else 1,
+                state="S",
+                started_at=self._started,
+                command="fake",
+                user="fake",
+                cpu_seconds=0.0,
+                memory=0,
+                foreground=each is self.leader,
+                escaped=each.escaped,
+            )
+            for each in (self.leader, *self.members)
+            if self.alive(each)
+        )
 
     def kill(self) -> Signalled:
         """Send SIGKILL to all."""

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from signal import Signals
 
 import trio
 
 from ptykill import log
+from ptykill.rules.member import Member
 from ptykill.rules.protocols import Handover, Signalled
 from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.keeper_handle import KeeperHandle
 from ptykill.system.containment.live_keeper import KeeperGone, LiveKeeper
 from ptykill.system.containment.lost_keeper import LostKeeper
+from ptykill.system.containment.member_list import MemberList
 from ptykill.system.containment.process_table import ProcessTable
 from ptykill.system.kernel.cgroup import Cgroup
 from ptykill.system.kernel.last_pid import LastPid
@@ -56,6 +59,7 @@ class KeeperContainment:
         self._give_back = give_back
         self._given_back = False
         self._closed = False
+        self._member_list = MemberList()
         self._session: LiveKeeper | LostKeeper
         self._session = LiveKeeper(keeper, terminal, last_pid, self._cgroup)
 
@@ -114,6 +118,19 @@ class KeeperContainment:
     def finish_signal(self) -> None:
         """Signal those that the leader went before, but none that was started since."""
         self._session.finish_signal()
+
+    def signal_now(self, name: str, reach: Reach) -> Signalled:
+        """Send exactly this signal to those there now."""
+        if self._closed:
+            return Signalled()
+        return self._session.signal_now(Signals[f"SIG{name}"], reach)
+
+    async def list_members(self) -> tuple[Member, ...]:
+        """Describe the members there are now."""
+        if self._closed:
+            return ()
+        found, foreground = self._session.folders(), self._terminal.foreground()
+        return await self._member_list.describe(found, self.pid, foreground)
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is."""

@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from signal import Signals
 from typing import NamedTuple
@@ -29,8 +29,10 @@ from ptykill.system.keeper import wire
 from ptykill.system.keeper.orphaned import in_reach
 from ptykill.system.kernel.cgroup import Cgroup
 from ptykill.system.kernel.cgroup_place import move_here
+from ptykill.system.kernel.descendants import descendants
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
+from ptykill.system.kernel.proc_folder import ProcFolder, open_folder
 from ptykill.system.kernel.procfs import children, members
 from ptykill.system.pty.terminal import PtyTerminal
 from ptykill.system.readiness import readable
@@ -96,6 +98,21 @@ class LiveKeeper:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
+        self._signal_others(pending)
+
+    def signal_now(self, number: int, reach: Reach) -> Signalled:
+        """Send exactly this signal, to all at once."""
+        signalled = Signalled()
+        if reach is Reach.LEADER:
+            if not self._leader.dead():
+                signal_process(number, self._leader, signalled, resume=False)
+            return signalled
+        last, there = self._last_pid.last(), self._members_if_no_last_pid()
+        self._signal_others([_Pending(number, reach, last, there, signalled)], resume=False)
+        return signalled
+
+    def _signal_others(self, pending: list[_Pending], *, resume: bool = True) -> None:
+        """Send these signals to each member within their reach that was there then."""
         front = self._terminal.foreground()
         leader = self._leader.pid
         for member in self._members():
@@ -108,7 +125,21 @@ class LiveKeeper:
                     pid not in self._last_pid.since(last) if there is None else pid in there
                 )
                 if there_then and in_reach(reach, pid, leader, front):
-                    signal_process(number, member, signalled)
+                    signal_process(number, member, signalled, resume=resume)
+
+    def folders(self) -> Generator[ProcFolder]:
+        """Yield the folder in /proc of each member; the caller closes it."""
+        keeper = open_folder(self._keeper.pid)
+        if keeper is None:
+            return
+        # As in `_open_keeper`: the pid is still the keeper's, and the folder so too.
+        if not connected(self._keeper.channel):
+            keeper.close()
+            return
+        for member in descendants(keeper):
+            yield member
+            if self._empty:
+                return  # Other tasks have run meanwhile: the keeper may have another session.
 
     def _members_if_no_last_pid(self) -> set[int] | None:
         """Return the pids of all members if their pids can't show which are later."""

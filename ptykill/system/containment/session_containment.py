@@ -11,22 +11,26 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Generator, Iterable
 from signal import Signals
 from typing import Any, NamedTuple
 
 import trio
 
+from ptykill.rules.member import Member
 from ptykill.rules.protocols import Handover, Signalled
 from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.leader import Leader
+from ptykill.system.containment.member_list import MemberList
 from ptykill.system.containment.process import Process, signal_process
 from ptykill.system.containment.process_table import PidMark, ProcessTable
+from ptykill.system.containment.session_folders import session_folders
 from ptykill.system.containment.session_members import SessionMembers
 from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.pidfd import deliver
+from ptykill.system.kernel.proc_folder import ProcFolder
 from ptykill.system.kernel.procfs import session_of
 from ptykill.system.pty.terminal import PtyTerminal
 
@@ -60,6 +64,7 @@ class SessionContainment:
         """Rounds of SIGKILL in which the leader was spared, since its death would hide others."""
         self._pause = _PAUSE_FIRST
         self._closed = False
+        self._member_list = MemberList()
 
     # --- signals --------------------------------------------------------------------------------
 
@@ -83,6 +88,43 @@ class SessionContainment:
                 return self._signal_members(number, reach)
             case Reach.ESCAPED:
                 return self._signal_escaped(number)
+
+    def signal_now(self, name: str, reach: Reach) -> Signalled:
+        """Send exactly this signal to those there now."""
+        return self.send_now(Signals[f"SIG{name}"], reach)
+
+    def send_now(self, number: int, reach: Reach) -> Signalled:
+        """Send exactly this signal, one by one, to those there now."""
+        if self._closed:
+            return Signalled()
+        members, group = self._members, self.pid
+        if reach is Reach.FOREGROUND:
+            group = self._terminal.foreground() or -1
+        # All are looked for before the first is signalled.
+        match reach:
+            case Reach.LEADER:
+                pids = []
+            case Reach.GROUP | Reach.FOREGROUND:
+                pids = members.in_group(group)
+            case Reach.SESSION:
+                pids = members.in_session()
+            case Reach.ESCAPED | Reach.ALL:
+                pids = self._within(reach, members.known())
+        led = reach is not Reach.ESCAPED and group == self.pid and not self._leader.dead()
+        leader = [self._leader] if led else []
+        first, last = (leader, []) if number == signal.SIGKILL else ([], leader)
+        return self._send(number, itertools.chain(first, members.living(pids), last), resume=False)
+
+    async def list_members(self) -> tuple[Member, ...]:
+        """Describe the members there are now."""
+        if self._closed:
+            return ()
+        foreground = self._terminal.foreground()
+        return await self._member_list.describe(self.folders(), self.pid, foreground)
+
+    def folders(self) -> Generator[ProcFolder]:
+        """Yield the folder in /proc of each member; the caller closes it."""
+        return session_folders(self._leader, self._members)
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is."""
@@ -159,13 +201,15 @@ class SessionContainment:
 
     def _send(
         self,
-        number: Signals,
+        number: int,
         processes: Iterable[Process | Leader],
         signalled: Signalled | None = None,
+        *,
+        resume: bool = True,
     ) -> Signalled:
         signalled = signalled or Signalled()
         for process in processes:
-            signal_process(number, process, signalled)
+            signal_process(number, process, signalled, resume=resume)
         return signalled
 
     def hand_over(self, handover: Handover) -> None:
