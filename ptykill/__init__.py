@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         InterpreterPatched,
         InvalidArgument,
         InvalidGrace,
+        InvalidOffset,
         InvalidToken,
         KeyReused,
         LifecycleError,
@@ -77,9 +78,9 @@ else:
         "engine.supervisor": "Supervisor",
         "errors": (
             "AttachmentDropped ContainmentUnavailable DeliveryRefused InterpreterPatched"
-            " InvalidArgument InvalidGrace InvalidToken KeyReused LifecycleError NameTaken"
-            " PlanError PtykillError SessionEnded SessionNotFound SpawnError SupervisorClosed"
-            " TooManySessions"
+            " InvalidArgument InvalidGrace InvalidOffset InvalidToken KeyReused LifecycleError"
+            " NameTaken PlanError PtykillError SessionEnded SessionNotFound SpawnError"
+            " SupervisorClosed TooManySessions"
         ),
         "http": "asgi_app asgi_middleware wsgi_app",
         "rules.command": "Attributes Command",
@@ -135,6 +136,7 @@ __all__ = [
     "InterpreterPatched",
     "InvalidArgument",
     "InvalidGrace",
+    "InvalidOffset",
     "InvalidToken",
     "KernelSignaller",
     "KeyReused",

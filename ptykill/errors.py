@@ -18,6 +18,7 @@ __all__ = [
     "InterpreterPatched",
     "InvalidArgument",
     "InvalidGrace",
+    "InvalidOffset",
     "InvalidToken",
     "KeyReused",
     "LifecycleError",
@@ -61,6 +62,12 @@ class InvalidGrace(InvalidArgument):
     """A grace is negative, not finite, not a number, or beyond the limit."""
 
     code = "INVALID_GRACE"
+
+
+class InvalidOffset(InvalidArgument):
+    """An offset in a session's output is not a whole number, negative, or beyond the output."""
+
+    code = "INVALID_OFFSET"
 
 
 class PlanError(InvalidArgument):

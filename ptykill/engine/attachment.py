@@ -7,11 +7,11 @@ from typing import Self
 import trio
 
 from ptykill.engine.caller import current_call
-from ptykill.engine.output import CHUNK, Reader
+from ptykill.engine.output import CHUNK, Piece, Reader
 from ptykill.engine.window import Viewer
 from ptykill.rules import validate
 
-__all__ = ["Attachment"]
+__all__ = ["Attachment", "receive_piece"]
 
 
 class Attachment:
@@ -38,6 +38,25 @@ class Attachment:
         return self._reader.pending
 
     @property
+    def start(self) -> int:
+        """The offset at which it began: how many bytes the terminal had put out before that one."""
+        return self._reader.start
+
+    @property
+    def offset(self) -> int:
+        """The offset of the next byte to receive: the ``since`` of an attach that goes on there."""
+        return self._reader.position
+
+    @property
+    def missing(self) -> int:
+        """How many bytes it does not receive, because they were kept no more.
+
+        They are those between ``since``, or the start of the output, and ``start``. There are more
+        if it is slow while the session is being ended.
+        """
+        return self._reader.missing
+
+    @property
     def dropped(self) -> bool:
         """True once it was detached because it had stopped the program's writes for too long."""
         return self._reader.dropped
@@ -50,7 +69,7 @@ class Attachment:
         """
         validate.whole("most", most, 1)
         await trio.lowlevel.checkpoint()
-        return await self._reader.receive(most)
+        return (await self._reader.receive(most)).data
 
     def resize(self, rows: int, cols: int) -> None:
         """Tell the size of the window in which this attachment's user sees the session.
@@ -91,3 +110,8 @@ class Attachment:
     def __exit__(self, *_: object) -> None:
         """Detach."""
         self.close()
+
+
+async def receive_piece(attachment: Attachment, most: int) -> Piece:
+    """Receive as `Attachment.receive` does; return the offset of the output as well."""
+    return await attachment._reader.receive(most)  # noqa: SLF001 - as if it were a method

@@ -13,18 +13,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import trio
 
 from ptykill.errors import AttachmentDropped
 from ptykill.rules.backlog import Backlog
 
-__all__ = ["CHUNK", "Output", "Reader"]
+__all__ = ["CHUNK", "Output", "Piece", "Reader"]
 
 CHUNK = 65_536
 """Bytes that are received at a time unless more are asked for."""
 _EXHAUSTED = 0.001
 """Seconds that count as zero: the difference of two floats is seldom exactly zero."""
+
+
+class Piece(NamedTuple):
+    """Some output, and the offset at which it begins."""
+
+    data: bytes
+    offset: int
 
 
 class Output:
@@ -53,6 +61,12 @@ class Output:
     def newest(self) -> int:
         """The offset at which the newest output begins: what an attachment receives first."""
         return max(self.kept.start, self.kept.end - self._limit)
+
+    def start_for(self, since: int | None) -> int:
+        """Return the offset at which an attachment begins that has the output up to ``since``."""
+        if since is None or since < self.kept.start:
+            return self.newest
+        return since
 
     def put(self, data: bytes) -> None:
         """Add some output."""
@@ -142,9 +156,9 @@ class Output:
         self._moved.set()
         self._moved = trio.Event()
 
-    def attach(self, limit: int, stall_timeout: float) -> Reader:
-        """Add an attachment, which receives the kept output first."""
-        reader = Reader(self, limit, stall_timeout)
+    def attach(self, limit: int, stall_timeout: float, since: int | None = None) -> Reader:
+        """Add an attachment, which receives the kept output first, from the offset ``since`` on."""
+        reader = Reader(self, limit, stall_timeout, since)
         self.readers.append(reader)
         return reader
 
@@ -178,13 +192,16 @@ class Output:
 class Reader:
     """The position of one attachment in the output. Made by `Output.attach`.
 
-    ``begun`` is whether `receive` was called, ``position`` the offset of the next byte to receive.
-    It may stop the program's writes for ``stall_left`` seconds more.
+    ``begun`` is whether `receive` was called, ``start`` the offset at which it begins, ``position``
+    that of the next byte to receive. ``missing`` counts the bytes that it does not get. It may stop
+    the program's writes for ``stall_left`` seconds more.
     """
 
-    def __init__(self, output: Output, limit: int, stall_timeout: float) -> None:
+    def __init__(self, output: Output, limit: int, stall_timeout: float, since: int | None) -> None:
         self.begun: bool = False
-        self.position: int = output.newest
+        self.start: int = output.start_for(since)
+        self.position: int = self.start
+        self.missing: int = self.start - (since or 0)
         self.stall_left: float = stall_timeout
         self.dropped: bool = False
         self.detached: trio.Event = trio.Event()
@@ -210,8 +227,8 @@ class Reader:
         """Whether it is at its limit; bytes that were kept before it attached do not count."""
         return self._output.kept.end - max(self.position, self._since) >= self._limit
 
-    async def receive(self, most: int) -> bytes:
-        """Wait for output, and return some; ``b""`` at its end, and once it is closed.
+    async def receive(self, most: int) -> Piece:
+        """Wait for output, and return some; no data at its end, and once it is closed.
 
         Raises `AttachmentDropped`.
         """
@@ -221,18 +238,21 @@ class Reader:
         if self.dropped:
             msg = "too slow: the attachment has stopped the program's writes for too long"
             raise AttachmentDropped(msg)
+        at = self.position
         if self.detached.is_set():
-            return b""
-        data = self._output.read(self.position, most)
+            return Piece(b"", at)
+        data = self._output.read(at, most)
         self.position += len(data)
         if not self.pending:
             self.stall_left = self._stall_timeout
         self._output.moved()
-        return data
+        return Piece(data, at)
 
     def skip(self) -> None:
         """Skip the oldest pending bytes, down to its limit."""
-        self.position = max(self.position, self._output.kept.end - self._limit)
+        skipped = max(0, self._output.kept.end - self._limit - self.position)
+        self.position += skipped
+        self.missing += skipped
 
     def drop(self) -> None:
         """Detach it for being too slow: `receive` raises from now on."""

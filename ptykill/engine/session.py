@@ -134,6 +134,11 @@ class Session:
         return self._driver.verdict
 
     @property
+    def output_offset(self) -> int:
+        """How many bytes the terminal has put out so far: the offset of the next one."""
+        return self._output.kept.end
+
+    @property
     def bytes_dropped(self) -> int:
         """How many bytes of output were dropped before they were received."""
         return self._output.bytes_dropped
@@ -192,19 +197,28 @@ class Session:
         await trio.lowlevel.checkpoint()
         return await self._output.receive(most)
 
-    def attach(self, limit: int = 1 << 20, stall_timeout: float = 1.0) -> Attachment:
+    def attach(
+        self, limit: int = 1 << 20, stall_timeout: float = 1.0, *, since: int | None = None
+    ) -> Attachment:
         """Attach: receive all output of the terminal from now on. Several may be attached.
 
-        The newest output that is kept comes first, whether or not others have received it. An
+        The newest output that is kept comes first, whether or not others have received it.
+        ``since`` is the offset to go on from, that is the ``offset`` of an earlier attachment: how
+        many bytes of the output were received before. If output from there on is kept no more, it
+        begins as without ``since``, and ``Attachment.missing`` is the size of the gap. An
         attachment with ``limit`` bytes of later output pending stops the program's writes, as a
         terminal does. A single attachment may do so for any time. While another one waits for
         output, it may do so for ``stall_timeout`` seconds in all until it has caught up; then it is
         dropped. An attachment that has never called `receive` is dropped after as many seconds,
         even if it is the only one. No attachment stops the writes of a session that is being ended.
-        Raises `InvalidArgument`.
+        Raises `InvalidArgument`, and `InvalidOffset` for a ``since`` that is not from 0 to
+        ``output_offset``.
         """
-        checked = validate.seconds("stall_timeout", stall_timeout)
-        reader = self._output.attach(validate.whole("limit", limit, 1), checked)
+        validate.whole("limit", limit, 1)
+        validate.seconds("stall_timeout", stall_timeout)
+        if since is not None:
+            validate.offset("since", since, self.output_offset)
+        reader = self._output.attach(limit, stall_timeout, since)
         return Attachment(reader, Viewer(self._window))
 
     def resize(self, rows: int, cols: int) -> None:

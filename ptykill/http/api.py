@@ -25,7 +25,7 @@ from typing import NamedTuple
 import msgspec
 
 from ptykill import log
-from ptykill.errors import InvalidArgument, PtykillError
+from ptykill.errors import InvalidArgument, InvalidOffset, PtykillError
 from ptykill.http import limits, openapi, query, schema
 from ptykill.http.auth import BearerKey, HostRules
 from ptykill.http.kill_answers import answer_kill, answer_kills
@@ -154,7 +154,11 @@ class Api:
         tokens = [value.decode("latin-1") for value in request.header(b"x-pty-token")]
         tokens += query.values(request.query, "token")
         # A client may send the token in the header and in the query: one of the public ones does.
-        return Attach(resource.session_id, tokens[0] if len(set(tokens)) == 1 else "")
+        token = tokens[0] if len(set(tokens)) == 1 else ""
+        try:
+            return Attach(resource.session_id, token, query.offset(request.query))
+        except InvalidOffset as error:
+            return self.fail(error)
 
     def answer(self, result: Result) -> Response:
         """Return the response for the result of an operation."""
@@ -213,6 +217,7 @@ class Api:
                 selector = query.selector(request.query)
                 return List(after or 0, limit or schema.MOST_LISTED, selector)
             case _, _Resource(_, "ws"):
+                query.offset(request.query)  # A wrong one is an error here, too.
                 return error_response(
                     426,
                     "UPGRADE_REQUIRED",

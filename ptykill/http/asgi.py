@@ -165,13 +165,13 @@ class Application:
         if isinstance(found, Response):
             await _deny(found, scope, send)
             return
+        assert isinstance(asked, Attach)
         await send({"type": "websocket.accept"})
         if isinstance(self._target, Host):
-            await self._target.acall(
-                run_conversation, found, in_this_loop(receive), in_this_loop(batch_sender(send))
-            )
+            there = in_this_loop(receive), in_this_loop(batch_sender(send))
+            await self._target.acall(run_conversation, found, *there, asked.since)
         else:
-            await run_conversation(found, receive, batch_sender(send))
+            await run_conversation(found, receive, batch_sender(send), asked.since)
 
     async def _find(self, asked: Attach) -> Session:
         async def found(supervisor: Supervisor) -> Session:

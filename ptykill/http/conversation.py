@@ -15,12 +15,13 @@ from typing import NamedTuple, TypeAlias
 import trio
 
 from ptykill import log
-from ptykill.engine.attachment import Attachment
+from ptykill.engine.attachment import Attachment, receive_piece
 from ptykill.engine.session import Session
 from ptykill.errors import AttachmentDropped, SessionEnded
 from ptykill.http import frames, schema
 from ptykill.http.asgi_types import Message, Receive, Send
 from ptykill.http.input_queue import InputQueue
+from ptykill.http.output_encoder import OutputEncoder
 
 __all__ = ["SILENT", "SendSome", "batch_sender", "run_conversation"]
 
@@ -65,15 +66,18 @@ def batch_sender(send: Send) -> SendSome:
     return send_some
 
 
-async def run_conversation(session: Session, receive: Receive, send: SendSome) -> None:
+async def run_conversation(
+    session: Session, receive: Receive, send: SendSome, since: int | None = None
+) -> None:
     """Relay input and output until the client disconnects, or the leader is dead and all is sent.
 
+    ``since`` is the offset from which the client goes on; if it gives one it is told offsets.
     Input that the client has sent before is still written to the terminal, if the program reads it.
     """
     typed = InputQueue(session)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(typed.run)
-        if await _Conversation(session, typed, receive, send).hold():
+        if await _Conversation(session, typed, receive, send, since).hold():
             await _wait_close(receive)
         await typed.finish()
         nursery.cancel_scope.cancel()
@@ -83,13 +87,19 @@ class _Conversation:
     """One client that is attached to a session."""
 
     def __init__(
-        self, session: Session, typed: InputQueue, receive: Receive, send: SendSome
+        self,
+        session: Session,
+        typed: InputQueue,
+        receive: Receive,
+        send: SendSome,
+        since: int | None,
     ) -> None:
         self._session = session
         self._typed = typed
         self._receive = receive
         self._send = send
-        self._attachment: Attachment = session.attach(_HELD_BACK)
+        self._attachment: Attachment = session.attach(_HELD_BACK, since=since)
+        self._encoder = OutputEncoder(since)
         self._close: _Close | None = None
         self._ready = trio.Event()
         self._silent = trio.Event()
@@ -179,8 +189,10 @@ class _Conversation:
         with self._output_scope:
             await self._ready.wait()
             try:
-                while output := await self._attachment.receive(_AT_ONCE):
-                    await self._send_messages(*map(_binary, frames.output_frames(output)))
+                begin = self._encoder.begin(self._attachment.start)
+                await self._send_messages(*map(_binary, begin))
+                while (piece := await receive_piece(self._attachment, _AT_ONCE)).data:
+                    await self._send_messages(*map(_binary, self._encoder.encode(piece)))
                 if self._close is None:  # The output has ended before the conversation.
                     await self._send_exit()
             except AttachmentDropped:

@@ -51,6 +51,10 @@ CODES: Mapping[str, tuple[int, str]] = {
         ),
     ),
     "INVALID_GRACE": (400, "`grace` is not a number from 0 to its maximum, or is given twice."),
+    "INVALID_OFFSET": (
+        400,
+        "`from` is not a whole number of at least 0, beyond the output so far, or given twice.",
+    ),
     "COMMAND_NOT_FOUND": (400, "There is no such command."),
     "COMMAND_NOT_EXECUTABLE": (400, "The command can't be executed."),
     "COMMAND_TOO_LONG": (
@@ -132,6 +136,15 @@ _SELECTOR = (
         "description": "Not in Tensorlake's API. The name, as in the create.",
     },
 )
+_FROM = {
+    "name": "from",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "Not in Tensorlake's API. The offset in the session's output to go on from: how"
+    " many bytes of it the client has received; 0 if none. The client then also gets frames 0x04:"
+    " before the first output, and at each gap, the offset of the next output, and the number of"
+    " bytes that are missing before it (big-endian u64 each). Each byte of 0x00 counts as one.",
+}
 _ROUTES = (
     _Route(
         "post",
@@ -242,8 +255,8 @@ _ROUTES = (
         " input, 0x01 columns and rows (big-endian u16), 0x02 ready for output. To the client: 0x00"
         " output, 0x03 the exit code (big-endian i32), then a close.",
         {101: _Answer("Attached.")},
-        (*_FOUND, "INVALID_TOKEN", "UPGRADE_REQUIRED", *_BODILESS),
-        parameters=(_SESSION, _TOKEN),
+        (*_FOUND, "INVALID_OFFSET", "INVALID_TOKEN", "UPGRADE_REQUIRED", *_BODILESS),
+        parameters=(_SESSION, _TOKEN, _FROM),
     ),
 )
 

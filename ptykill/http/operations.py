@@ -68,10 +68,14 @@ class Resize:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attach:
-    """Attach a WebSocket to a session; ``token`` is the one that its create returned."""
+    """Attach a WebSocket to a session; ``token`` is the one that its create returned.
+
+    ``since`` is the offset in the output to go on from; None for a client that does not give one.
+    """
 
     session_id: str
     token: str = dataclasses.field(repr=False)
+    since: int | None = None
 
 
 Operation: TypeAlias = Kill | KillMatching | Get | List | Create | Resize

@@ -17,6 +17,7 @@ from ptykill.errors import InvalidToken
 from ptykill.http import schema
 from ptykill.http.api import Result
 from ptykill.http.operations import Attach, Create, Get, Kill, KillMatching, List, Operation, Resize
+from ptykill.rules import validate
 from ptykill.rules.command import Attributes
 from ptykill.system.pty.environment import inherited
 
@@ -139,7 +140,12 @@ def _environment(asked: Create, owner: Owner) -> dict[str, str]:
 
 
 def find(supervisor: Supervisor, asked: Attach, tokens: Tokens) -> Session:
-    """Return the session to attach to. Raises `SessionNotFound` and `InvalidToken`."""
+    """Return the session to attach to.
+
+    Raises `SessionNotFound`, `InvalidToken`, and `InvalidOffset` for one beyond the output.
+    """
     session = supervisor.get(asked.session_id)
     tokens.check(session, asked.token)
+    if asked.since is not None:
+        validate.offset("from", asked.since, session.output_offset)
     return session

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
-from ptykill.errors import InvalidArgument, InvalidGrace
+from ptykill.errors import InvalidArgument, InvalidGrace, InvalidOffset
 from ptykill.rules.naming import Selector
 
-__all__ = ["check_known", "grace", "number", "selector", "values"]
+__all__ = ["check_known", "grace", "number", "offset", "selector", "values"]
 
 _SECONDS = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 """The syntax of a grace. Python's float() takes more: nan, inf, 1_0, spaces, other digits."""
@@ -52,6 +52,17 @@ def grace(query: str, cap: float) -> float | None:
         msg = f"grace is a number of seconds from 0 to {cap:g}"
         raise InvalidGrace(msg)
     return float(graces[0])
+
+
+def offset(query: str) -> int | None:
+    """Return the offset to go on from, None if there is none. Raises `InvalidOffset`."""
+    found = values(query, "from")
+    if not found:
+        return None
+    if len(found) > 1 or not _DIGITS.fullmatch(found[0]):
+        msg = "from is an offset in bytes, a whole number of at least 0, and is given once"
+        raise InvalidOffset(msg)
+    return int(found[0])
 
 
 def selector(query: str) -> Selector:

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
-from ptykill.errors import InvalidArgument, InvalidGrace
+from ptykill.errors import InvalidArgument, InvalidGrace, InvalidOffset
 
 __all__ = [
     "LONGEST_WAIT",
@@ -24,6 +24,7 @@ __all__ = [
     "instance",
     "mapping",
     "member",
+    "offset",
     "path",
     "seconds",
     "signal_name",
@@ -73,6 +74,14 @@ def grace(value: object, name: str = "a grace") -> float:
         span = f"a number of seconds from 0 to {LONGEST_WAIT:.0f}"
         raise InvalidGrace(_wrong(name, span, value))
     return float(value)
+
+
+def offset(name: str, value: object, end: int) -> int:
+    """Return an offset in an output that ends at ``end``. Raises `InvalidOffset`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= end:
+        span = f"an offset from 0 to {end}, the end of the output"
+        raise InvalidOffset(_wrong(name, span, value))
+    return value
 
 
 def true_or_false(name: str, value: object) -> bool:

@@ -20,11 +20,17 @@ def test_both_ends_have_the_same_frames() -> None:
     assert frames.read_from_client(frames.input_frame(b"abc")) == frames.Input(b"abc")
     assert frames.read_from_client(frames.resize_frame(40, 120)) == frames.Resized(40, 120)
     assert frames.read_from_client(frames.READY) == frames.Ready()
-    assert [frames.read_from_server(each) for each in frames.output_frames(b"abc")] == [b"abc"]
+    (sent,) = frames.output_frames(b"abc")
+    assert frames.read_from_server(sent) == frames.Output(b"abc")
+    (sent,) = frames.output_frames(b"abc", counted=False)
+    assert frames.read_from_server(sent) == frames.Output(b"abc", counted=False)
+    assert frames.read_from_server(frames.gap_frame(7 << 32, 6 << 32)) == frames.Gap(
+        7 << 32, 6 << 32
+    )
     assert frames.read_from_server(frames.exit_frame(137)) == frames.Exit(137)
     assert frames.read_from_server(frames.exit_frame(None)) == frames.Exit(None)
-    for unknown in (b"", b"\x09new", "text", b"\x03"):
-        assert frames.read_from_server(unknown) == b""
+    for unknown in (b"", b"\x09new", "text", b"\x03", b"\x04short"):
+        assert frames.read_from_server(unknown) == frames.Output(b"")
 
 
 def test_tokens_are_pruned(home: Path) -> None:

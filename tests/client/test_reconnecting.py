@@ -77,6 +77,20 @@ def test_a_connection_that_stalls(cli: Cli, proxy: Proxy, start: Start) -> None:
     assert terminal.restored
 
 
+def test_output_has_no_gap_and_no_repeat(cli: Cli, proxy: Proxy, start: Start) -> None:
+    """Over connections that are lost, each byte of the session's output is written once."""
+    session_id = cli.new("echo ready; while read line; do echo heard $line; done")
+    terminal = start("attach", session_id, cli=through(proxy))
+    seen = terminal.read_until("ready\r\n")
+    for number in range(3):
+        proxy.cut()
+        seen += terminal.read_until(BACK)
+        terminal.type(f"{number}\r")
+        seen += terminal.read_until(f"heard {number}\r\n")
+    assert [seen.count(each) for each in ("ready", "heard 0", "heard 2")] == [1, 1, 1]
+    assert "missing" not in seen
+
+
 async def test_a_silent_session_is_not_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that sends no PING has to answer the client's, and is then not lost."""
     monkeypatch.setattr(websocket, "SILENCE_TIMEOUT", 1.5)

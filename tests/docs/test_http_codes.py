@@ -71,6 +71,7 @@ FAILED: dict[str, Exception] = {
     "INTERNAL_ERROR": ZeroDivisionError(),
     "NAME_TAKEN": ptykill.NameTaken("build"),
     "KEY_REUSED": ptykill.KeyReused("8e03978e"),
+    "INVALID_OFFSET": ptykill.InvalidOffset("from is beyond the output"),
     "INVALID_TOKEN": ptykill.InvalidToken("the token is wrong"),
     "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
 }

@@ -73,6 +73,8 @@ class _Conversation:
     ) -> None:
         self._daemon = daemon
         self._resource = f"{daemon.path}{session_path(session_id)}/ws"
+        self._offset = 0
+        """The offset in the session's output up to which it was written, if the daemon tells it."""
         bearer = token.encode("utf-8", "surrogateescape")
         self._headers = [*daemon.headers.items(), (b"x-pty-token", bearer)]
         self._key = key
@@ -147,7 +149,8 @@ class _Conversation:
         while True:
             failure: DaemonError | None = None
             try:
-                await run_websocket(self._daemon, self._resource, self._headers, use)
+                resource = f"{self._resource}?from={self._offset}"
+                await run_websocket(self._daemon, resource, self._headers, use)
             except DaemonError as error:
                 failure = error
             if self._result is not None:
@@ -283,13 +286,17 @@ class _Conversation:
         try:
             # The daemon closes the connection after the exit message: wait a limited time for it.
             with trio.move_on_after(math.inf) as waiting:
+                counts = False
                 while True:
-                    message = frames.read_from_server(await websocket.get_message())
-                    if isinstance(message, frames.Exit):
-                        ended = message
-                        waiting.deadline = trio.current_time() + CLOSE_TIMEOUT
-                    elif message:
-                        await terminal.send(message)
+                    match frames.read_from_server(await websocket.get_message()):
+                        case frames.Exit() as ended:
+                            waiting.deadline = trio.current_time() + CLOSE_TIMEOUT
+                        case frames.Gap(offset, missing):
+                            await self._report_gap(missing, terminal)
+                            self._offset, counts = offset, True
+                        case frames.Output(data, counted) if data:
+                            await terminal.send(data)
+                            self._offset += len(data) if counts and counted else 0
         except BrokenPipeError:
             self._finish(Signalled(signal.SIGPIPE))
             return
@@ -303,6 +310,12 @@ class _Conversation:
             self._finish(Ended(ended.code, closed is not None and closed.code == 1001))
         elif closed is not None and closed.code not in _RECONNECT_CODES:
             self._finish(Lost(f"the daemon hung up: {closed.reason or closed.code}"))
+
+    async def _report_gap(self, missing: int, terminal: LocalTerminal) -> None:
+        """Report that output is missing which the daemon has dropped since it was connected."""
+        if missing and self._offset:
+            sentence = f"{missing} bytes of the session's output are missing"
+            await print_message_async(sentence, raw=terminal.interactive)
 
     def _finish(self, result: AttachResult | DaemonError) -> None:
         """End the conversation. The first result stays."""
