@@ -326,8 +326,9 @@ MEMBERS = {
     ),
     "Session": (
         "attach attached bytes_dropped cols command created_at end_requested ended_at exit_status"
-        " exited id keep_at_end key kill labels last_input_at last_output_at members name pid"
-        " receive request_end resize rows send settled signal state terminate verdict wait"
+        " exited id keep_at_end key kill labels last_input_at last_output_at members name"
+        " output_offset pid receive request_end resize rows send settled signal state terminate"
+        " verdict wait"
         " wait_exited"
     ),
     "Supervisor": (
