@@ -317,9 +317,7 @@ def test_a_signal_takes_the_names_that_a_plan_takes() -> None:
 
 
 MEMBERS = {
-    "Attachment": (
-        "close dropped missing offset pending receive resize start typed wait_detached"
-    ),
+    "Attachment": ("close dropped missing offset pending receive resize start typed wait_detached"),
     "Host": (
         "acall aclose call call_soon close find get sessions spawn supervisor terminate"
         " terminate_matching"
