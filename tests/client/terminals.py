@@ -139,8 +139,8 @@ class Terminal:
         os.close(self.master)
         os.close(self.slave)
 
-    def _look(self, patience: float) -> bool:
-        if not select.select([self.master], [], [], patience)[0]:
+    def _look(self, timeout: float) -> bool:
+        if not select.select([self.master], [], [], timeout)[0]:
             return False
         self.seen += os.read(self.master, 65_536).decode(errors="replace")
         return True

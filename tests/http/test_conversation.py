@@ -49,7 +49,7 @@ class Client:
 
 
 @pytest.fixture
-async def stage(autojump_clock: MockClock) -> AsyncIterator[tuple[ptykill.Session, FakeTier]]:
+async def spawned(autojump_clock: MockClock) -> AsyncIterator[tuple[ptykill.Session, FakeTier]]:
     """Spawn one session, whose terminal is the tier's."""
     tier = FakeTier()
     async with ptykill.open_supervisor(containment=tier) as supervisor:
@@ -57,12 +57,12 @@ async def stage(autojump_clock: MockClock) -> AsyncIterator[tuple[ptykill.Sessio
 
 
 async def test_a_dead_client_is_detached(
-    stage: tuple[ptykill.Session, FakeTier],
+    spawned: tuple[ptykill.Session, FakeTier],
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """After a minute in which it reads and sends nothing; its output is kept."""
-    session, tier = stage
+    session, tier = spawned
     client = Client(takes=3)
     client.say(frames.READY)
     tier.spawned[0].terminal.write(b"x" * 500_000)
@@ -75,12 +75,12 @@ async def test_a_dead_client_is_detached(
 
 
 async def test_a_client_that_sends_lives(
-    stage: tuple[ptykill.Session, FakeTier],
+    spawned: tuple[ptykill.Session, FakeTier],
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It stays attached as long as it sends, though it reads nothing, and may disconnect."""
-    session, tier = stage
+    session, tier = spawned
     client = Client(takes=3)
     client.say(frames.READY)
     tier.spawned[0].terminal.write(b"x" * 500_000)
@@ -96,10 +96,10 @@ async def test_a_client_that_sends_lives(
 
 
 async def test_a_client_without_output_stays_attached(
-    stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+    spawned: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
     """If both sides are silent, only the server can find a dead client, by its PINGs."""
-    session, tier = stage
+    session, tier = spawned
     client = Client()
     client.say(frames.READY)
     async with trio.open_nursery() as nursery:
@@ -114,10 +114,10 @@ async def test_a_client_without_output_stays_attached(
 
 
 async def test_a_dropped_client_gets_the_close_after_the_current_frame(
-    stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+    spawned: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
     """If it reads within a minute, while the others go on; no frame is cut off in its middle."""
-    session, tier = stage
+    session, tier = spawned
     took = trio.Event()
     client = Client(takes=0)
 
@@ -143,10 +143,10 @@ async def test_a_dropped_client_gets_the_close_after_the_current_frame(
 
 
 async def test_a_dropped_client_that_reads_nothing(
-    stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+    spawned: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
     """It can't get the close; after a minute it is detached."""
-    session, tier = stage
+    session, tier = spawned
     client = Client(takes=0)
     client.say(frames.READY)
     with session.attach() as other:
@@ -164,10 +164,10 @@ async def test_a_dropped_client_that_reads_nothing(
 
 
 async def test_pending_output_is_sent_in_few_calls(
-    stage: tuple[ptykill.Session, FakeTier],
+    spawned: tuple[ptykill.Session, FakeTier],
 ) -> None:
     """Each call may switch to another thread and back; a frame has the largest size."""
-    session, tier = stage
+    session, tier = spawned
     client = Client()
     sent: list[int] = []
 
