@@ -371,9 +371,11 @@ def diagram() -> str:
 
 def _label(place: tuple[int, int], rows: dict[Event, Row]) -> list[str]:
     """Write the events of one way around a place, and below them what is done."""
-    (done,) = {_done(row) for row in rows.values()}
-    said = [f"or {event.value}" if n else event.value for n, event in enumerate(rows)]
-    said += [f"/ {done}"] if done else []
+    said: list[str] = []
+    for done in dict.fromkeys(map(_done, rows.values())):
+        events = [event.value for event, row in rows.items() if _done(row) == done]
+        said += [f"or {event}" if said or n else event for n, event in enumerate(events)]
+        said += [f"/ {done}"] if done else []
     x, middle = place
     top = middle - 7 * len(said)
     wide = 7 * max(map(len, said)) + 4

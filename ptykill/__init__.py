@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         DeliveryRefused,
         InterpreterPatched,
         InvalidArgument,
+        InvalidDeadline,
         InvalidGrace,
         InvalidOffset,
         InvalidToken,
@@ -47,12 +48,15 @@ if TYPE_CHECKING:
     )
     from ptykill.http import asgi_app, asgi_middleware, wsgi_app
     from ptykill.rules.command import Attributes, Command
+    from ptykill.rules.deadlines import Deadlines, Elapsed
     from ptykill.rules.lifecycle import State
     from ptykill.rules.member import Member
     from ptykill.rules.options import SupervisorOptions
     from ptykill.rules.plan import ASK_FIRST, HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
+    from ptykill.rules.processor_time import ProcessorTime
     from ptykill.rules.protocols import (
         Containment,
+        Ending,
         Handover,
         Signalled,
         Signaller,
@@ -62,7 +66,15 @@ if TYPE_CHECKING:
         Tier,
     )
     from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
-    from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
+    from ptykill.rules.verdict import (
+        Caveat,
+        Delivery,
+        EndReason,
+        ExitStatus,
+        Outcome,
+        Survivor,
+        Verdict,
+    )
     from ptykill.rules.window_size import WindowPolicy
 else:
     del TYPE_CHECKING  # It is no public name.
@@ -78,21 +90,23 @@ else:
         "engine.supervisor": "Supervisor",
         "errors": (
             "AttachmentDropped ContainmentUnavailable DeliveryRefused InterpreterPatched"
-            " InvalidArgument InvalidGrace InvalidOffset InvalidToken KeyReused LifecycleError"
-            " NameTaken PlanError PtykillError SessionEnded SessionNotFound SpawnError"
-            " SupervisorClosed TooManySessions"
+            " InvalidArgument InvalidDeadline InvalidGrace InvalidOffset InvalidToken KeyReused"
+            " LifecycleError NameTaken PlanError PtykillError SessionEnded SessionNotFound"
+            " SpawnError SupervisorClosed TooManySessions"
         ),
         "http": "asgi_app asgi_middleware wsgi_app",
         "rules.command": "Attributes Command",
+        "rules.deadlines": "Deadlines Elapsed",
         "rules.lifecycle": "State",
         "rules.member": "Member",
         "rules.options": "SupervisorOptions",
         "rules.plan": "ASK_FIRST HANGUP_THEN_KILL KILL_NOW Leftovers Plan",
         "rules.protocols": (
-            "Containment Handover Signalled Signaller Spawned Target Terminal Tier"
+            "Containment Ending Handover Signalled Signaller Spawned Target Terminal Tier"
         ),
+        "rules.processor_time": "ProcessorTime",
         "rules.steps": "HangUp Reach Signal Step Typed",
-        "rules.verdict": "Caveat Delivery ExitStatus Outcome Survivor Verdict",
+        "rules.verdict": "Caveat Delivery EndReason ExitStatus Outcome Survivor Verdict",
         "rules.window_size": "WindowPolicy",
     }
     _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -126,8 +140,12 @@ __all__ = [
     "Command",
     "Containment",
     "ContainmentUnavailable",
+    "Deadlines",
     "Delivery",
     "DeliveryRefused",
+    "Elapsed",
+    "EndReason",
+    "Ending",
     "ExitStatus",
     "Handover",
     "HangUp",
@@ -135,6 +153,7 @@ __all__ = [
     "Host",
     "InterpreterPatched",
     "InvalidArgument",
+    "InvalidDeadline",
     "InvalidGrace",
     "InvalidOffset",
     "InvalidToken",
@@ -147,6 +166,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "PlanError",
+    "ProcessorTime",
     "PtykillError",
     "Reach",
     "Session",

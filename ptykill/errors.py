@@ -17,6 +17,7 @@ __all__ = [
     "DeliveryRefused",
     "InterpreterPatched",
     "InvalidArgument",
+    "InvalidDeadline",
     "InvalidGrace",
     "InvalidOffset",
     "InvalidToken",
@@ -62,6 +63,12 @@ class InvalidGrace(InvalidArgument):
     """A grace is negative, not finite, not a number, or beyond the limit."""
 
     code = "INVALID_GRACE"
+
+
+class InvalidDeadline(InvalidArgument):
+    """A deadline is not a number of seconds from 0.1 to 365 days, or is later than is allowed."""
+
+    code = "INVALID_DEADLINE"
 
 
 class InvalidOffset(InvalidArgument):

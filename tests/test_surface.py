@@ -29,6 +29,7 @@ SUPERVISOR: dict[str, tuple[object, ...]] = {
     "keep_seconds": ("x", None, True, -1, float("nan")),
     "keep_records": (*NO_NUMBER, -1),
     "window_size": (3, None, "largest", []),
+    "deadlines": (3, {"idle": 60}, "60"),
 }
 APP: dict[str, tuple[object, ...]] = {
     "key": (3, b"k", "", "a b"),
@@ -49,6 +50,7 @@ SPAWN: dict[str, tuple[object, ...]] = {
     "stdin": ("x", True, -1, 999_999, 2**70, 1.5),
     "attributes": (3, "x", {}, 0),
     "plan": (3, "HUP", b"KILL"),
+    "deadlines": (3, {"idle": 60}, "60"),
     "leftovers": (3, "spear"),
     "signaller": (3, object(), "x"),
     "name": (3, b"x", "", "-x", "a b", "a/b", "x" * 64, "a" * 32, "0123456789ABCDEF" * 2, "é"),
@@ -80,6 +82,8 @@ ATTRIBUTES: dict[str, tuple[object, ...]] = {
     "nice": ("0", True, -21, 20),
     "death_signal": (9, "NOPE", ""),
 }
+SECONDS = ("60", True, b"", -1, 0, 0.09, 1e9, float("nan"), float("inf"), 10**400)
+DEADLINES: dict[str, tuple[object, ...]] = dict.fromkeys(("lifetime", "idle", "detached"), SECONDS)
 STEP: dict[str, tuple[object, ...]] = {
     "what": (3, None, "HUP", Signal),
     "wait": ("1", None, True, -1, float("nan"), float("inf")),
@@ -110,6 +114,7 @@ MAKERS: list[tuple[str, Callable[..., object], dict[str, tuple[object, ...]]]] =
     ("asgi_middleware", lambda app: mounted(ptykill.asgi_middleware, app, HOST)(), {"app": (3,)}),
     ("asgi_middleware", lambda t: mounted(ptykill.asgi_middleware, print, t)(), {"t": (3, None)}),
     ("Attributes", lambda **kw: ptykill.Attributes(**{"uid": 1, "gid": 1, **kw}), ATTRIBUTES),
+    ("Deadlines", ptykill.Deadlines, DEADLINES),
     ("Signal", Signal, {"name": (9, None, "NOPE", "", b"HUP")}),
     ("Typed", ptykill.Typed, {"data": (3, None, "x", b"")}),
     ("Step", lambda **kw: Step(**{"what": Signal("HUP"), "wait": 1, **kw}), STEP),
@@ -144,6 +149,7 @@ def test_a_wrong_value_is_refused_where_it_is_given(
         (ptykill.open_supervisor, SUPERVISOR),
         (Supervisor.spawn, SPAWN),
         (ptykill.Attributes, ATTRIBUTES),
+        (ptykill.Deadlines, DEADLINES),
         (Step, STEP),
         (Plan, PLAN),
     ],
@@ -323,14 +329,13 @@ MEMBERS = {
         " terminate_matching"
     ),
     "Session": (
-        "attach attached bytes_dropped cols command created_at end_requested ended_at exit_status"
-        " exited id keep_at_end key kill labels last_input_at last_output_at members name"
-        " output_offset pid receive request_end resize rows send settled signal state terminate"
-        " verdict wait"
-        " wait_exited"
+        "attach attached bytes_dropped cols command created_at deadlines end_reason"
+        " end_requested ended_at exit_status exited id keep_at_end key kill labels last_input_at"
+        " last_output_at members name output_offset pid receive request_end resize rows send"
+        " set_deadlines settled signal state terminate verdict wait wait_exited"
     ),
     "Supervisor": (
-        "close closed containment find get hurry longest plan sessions spawn terminate"
+        "close closed containment deadlines find get hurry longest plan sessions spawn terminate"
         " terminate_matching"
     ),
 }

@@ -12,41 +12,28 @@ import contextvars
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import trio
 
-from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.engine.deliveries import KillRounds, StepDelivery
 from ptykill.engine.events import SessionEvents
 from ptykill.engine.report import Report
 from ptykill.engine.schedule import Schedule
-from ptykill.engine.timer import PreciseTimer
+from ptykill.engine.shared import Shared
 from ptykill.errors import SupervisorClosed
 from ptykill.rules.lifecycle import Action, Event, Machine, State
 from ptykill.rules.plan import Leftovers, Plan
-from ptykill.rules.protocols import Containment, Handover, Signaller, Terminal
+from ptykill.rules.protocols import Containment, Ending, Handover, Signaller, Terminal
 from ptykill.rules.steps import Step
-from ptykill.rules.verdict import ExitStatus, Outcome, Survivor, Verdict
+from ptykill.rules.verdict import EndReason, ExitStatus, Outcome, Survivor, Verdict
 
-__all__ = ["Driver", "Shared"]
+__all__ = ["Driver"]
 
 T = TypeVar("T")
 
 _FINISHES = 8
 """How often reaping the leader is tried when the session is over: some 0.6 s in all."""
-
-
-class Shared(NamedTuple):
-    """What all sessions of a supervisor share; ``start_soon`` is that of its nursery.
-
-    ``on_closed`` is called when a session that is over has closed its descriptors.
-    """
-
-    start_soon: Callable[..., None]
-    timer: PreciseTimer
-    cleanup: DeferredCleanup
-    on_closed: Callable[[], object]
 
 
 class Driver:
@@ -84,6 +71,8 @@ class Driver:
         """The context of the session's task."""
         self.closed: bool = False
         """True once the session is no longer watched."""
+        self.on_ending: Callable[[float], None] = _ignore
+        """Called when the end has begun, with the longest time (seconds) that it takes."""
         self._machine = Machine(plan, leftovers)
         self._leftovers = leftovers
         self._signaller = signaller
@@ -115,7 +104,7 @@ class Driver:
     # --- for the session's users ------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
-    def request(self, plan: Plan) -> None:
+    def request(self, plan: Plan, reason: EndReason = EndReason.REQUESTED) -> None:
         """Request the end. The first request chooses the plan; later ones can only shorten it.
 
         Raises `SupervisorClosed` in a forked child of the host.
@@ -125,6 +114,7 @@ class Driver:
             raise SupervisorClosed(msg)
         if self.closed:
             return  # Over or abandoned: the verdict stands.
+        self.report.because(reason)
         now = trio.current_time()
         if self.state in (State.RUNNING, State.SWEEPING):
             self._machine.choose(plan)
@@ -136,6 +126,14 @@ class Driver:
             self.handle(Event.KILL_REQUESTED, now)
             return
         self.handle(Event.STOP_REQUESTED, now)
+
+    def take_over(self, ending: Ending) -> None:
+        """Watch the end that the keeper has begun, and kill if the keeper has not done so."""
+        self.report.because(ending.reason)
+        now = trio.current_time()
+        self.handle(Event.KILL_REQUESTED if ending.killed else Event.END_BEGUN, now)
+        if self.state is State.STOPPING:
+            self.schedule.wait_for_kill(min(ending.grace, self._machine.plan.grace), now)
 
     async def settled(self) -> Verdict:
         """Wait for the verdict: the session's end, or the end of the kill bound."""
@@ -168,7 +166,9 @@ class Driver:
                 self.fail(error)
         self.schedule.apply()
         if self.state is not before:
-            self._events.changed(self.state, now - self.report.began, self.verdict)
+            if self.state is not State.SWEEPING:
+                self.on_ending(self._machine.plan.longest)
+            self._events.changed(self.state, now, self.report, self.verdict)
 
     def do_due(self, now: float) -> None:
         """Do what is due by the plan."""
@@ -210,7 +210,7 @@ class Driver:
         record outlives the task, so it also must not hold the context variables of the caller who
         spawned the session: a request, say.
         """
-        self._on_end = _ignore
+        self._on_end, self.on_ending = _ignore, _ignore
         self.schedule.close()
         self.report.deliveries.clear()
         self._step = ()
@@ -346,5 +346,5 @@ class Driver:
             return None
 
 
-def _ignore() -> None:
+def _ignore(*_: object) -> None:
     """Do nothing: the session is over."""

@@ -6,6 +6,7 @@ import logging
 
 from ptykill import log
 from ptykill.engine.deliveries import KillRounds, StepDelivery
+from ptykill.engine.report import Report
 from ptykill.rules.lifecycle import State
 from ptykill.rules.steps import Reach, Step
 from ptykill.rules.verdict import Delivery, Verdict
@@ -26,14 +27,14 @@ class SessionEvents:
         self._pid = pid
         self._logged: set[str] = set()
 
-    def changed(self, state: State, seconds: float, verdict: Verdict | None) -> None:
-        """Log a transition, ``seconds`` after the teardown began."""
+    def changed(self, state: State, now: float, report: Report, verdict: Verdict | None) -> None:
+        """Log a transition, and the cause of the end."""
         level = logging.WARNING if state is State.STUCK else logging.INFO
         if log.wanted(level):
-            fields: dict[str, object] = {}
+            fields: dict[str, object] = {"reason": report.reason and report.reason.value}
             if verdict is not None and state in (State.STUCK, State.ENDED):
-                fields = {"outcome": verdict.outcome.value, "empty": verdict.empty}
-            self._log(level, f"session.{state}", state, ms=_ms(seconds), **fields)
+                fields |= {"outcome": verdict.outcome.value, "empty": verdict.empty}
+            self._log(level, f"session.{state}", state, ms=_ms(now - report.began), **fields)
 
     def delivered(self, state: State, delivery: StepDelivery, began: float) -> None:
         """Log that a step has been delivered, or has failed."""

@@ -11,6 +11,7 @@ import trio
 
 from ptykill import log
 from ptykill.engine.supervisor import Supervisor
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.options import Options
 from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Tier
@@ -31,6 +32,7 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
     keep_seconds: float = 300.0,
     keep_records: int = 256,
     window_size: WindowPolicy | str = WindowPolicy.LATEST,
+    deadlines: Deadlines | None = None,
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Open a supervisor. The end of the block ends every session, also after an error or a cancel.
 
@@ -46,7 +48,8 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
     records together hold 32 MiB of output, of the sessions that ended last. ``window_size`` says
     which size a window gets that several attachments see (`Attachment.resize`): ``"latest"`` is
     that of the attachment that has typed or changed its size last, ``"smallest"`` the least rows
-    and the least columns of all.
+    and the least columns of all. ``deadlines`` end sessions whose end is not requested
+    (`Deadlines`); None means that there are none.
 
     Raises `PlanError` and `InvalidArgument` at once, and `ContainmentUnavailable` when the block is
     entered.
@@ -62,6 +65,7 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
             keep_seconds=keep_seconds,
             keep_records=keep_records,
             window_size=window_size,
+            deadlines=deadlines,
         )
     )
 

@@ -49,6 +49,8 @@ class Output:
         """When output was last added, in seconds since the epoch; None if never."""
         self.kept: Backlog = Backlog()
         self.readers: list[Reader] = []
+        self.on_readers: Callable[[int], object] | None = None
+        """Called with the number of attachments when it has changed."""
         self._limit = limit
         self._flowing = False
         self._at_end: Callable[[], object] | None = None
@@ -160,14 +162,20 @@ class Output:
         """Add an attachment, which receives the kept output first, from the offset ``since`` on."""
         reader = Reader(self, limit, stall_timeout, since)
         self.readers.append(reader)
+        self._count_readers()
         return reader
 
     def detach(self, reader: Reader) -> None:
         """Remove an attachment."""
         self.readers.remove(reader)
+        self._count_readers()
         self.trim()
         self.wake()
         self.moved()
+
+    def _count_readers(self) -> None:
+        if self.on_readers is not None:
+            self.on_readers(len(self.readers))
 
     def trim(self) -> None:
         """Drop output that is neither among the newest nor pending for an attachment."""

@@ -6,9 +6,11 @@ import math
 
 from ptykill.engine.deliveries import KillRounds, StepDelivery
 from ptykill.rules.protocols import Containment
-from ptykill.rules.verdict import Caveat, ExitStatus, Outcome, Survivor, Verdict
+from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = ["Report"]
+
+_DEADLINES = (EndReason.LIFETIME, EndReason.IDLE, EndReason.DETACHED)
 
 
 class Report:
@@ -17,7 +19,8 @@ class Report:
     ``began`` is when the end was requested, or the leader exited; ``kill_began`` when SIGKILL was
     first due: times of trio's clock. ``empty`` is set once no process of the session is left.
     ``unproven`` is set if none is found, but that proves nothing. ``failure`` is an error of
-    ptykill's own since the last look for members that succeeded.
+    ptykill's own since the last look for members that succeeded. ``reason`` is the first cause of
+    the end, None while there is none.
     """
 
     __slots__ = (
@@ -30,6 +33,7 @@ class Report:
         "failure",
         "kill_began",
         "kills",
+        "reason",
         "unproven",
     )
 
@@ -41,9 +45,14 @@ class Report:
         self.empty: bool = False
         self.unproven: bool = False
         self.exit_status: ExitStatus | None = None
+        self.reason: EndReason | None = None
         self.failure: str | None = None
         self._session_id = session_id
         self._containment = containment
+
+    def because(self, reason: EndReason) -> None:
+        """Note a cause of the end, unless there was one before."""
+        self.reason = self.reason or reason
 
     @property
     def ended_by_itself(self) -> bool:
@@ -57,7 +66,9 @@ class Report:
         killed = self.kills is not None and self.kills.record(self.began).reached
         if killed or self._containment.killed:
             return Outcome.KILLED
-        return Outcome.GRACEFUL if self.deliveries else Outcome.EXITED
+        # A keeper that has ended it by a deadline does not say what it has delivered.
+        asked = self.deliveries or self.reason in _DEADLINES
+        return Outcome.GRACEFUL if asked else Outcome.EXITED
 
     def verdict(
         self,
@@ -87,4 +98,5 @@ class Report:
             took=now - began,
             grace=kill_began - began,
             kill=now - kill_began,
+            reason=self.reason or EndReason.REQUESTED,
         )

@@ -10,23 +10,26 @@ import trio
 
 from ptykill.engine.attachment import Attachment
 from ptykill.engine.caller import current_call
+from ptykill.engine.deadlines import SessionDeadlines
 from ptykill.engine.drain import Drain
-from ptykill.engine.driver import Driver, Shared
+from ptykill.engine.driver import Driver
 from ptykill.engine.members import list_members, signal_members
 from ptykill.engine.output import CHUNK, Output
 from ptykill.engine.settings import Settings
+from ptykill.engine.shared import Shared
 from ptykill.engine.watcher import Watcher
 from ptykill.engine.window import Viewer, Window
 from ptykill.errors import SessionEnded
 from ptykill.rules import validate
 from ptykill.rules.command import Command
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.lifecycle import State
 from ptykill.rules.member import Member
 from ptykill.rules.naming import Naming
 from ptykill.rules.plan import KILL_NOW, Plan
 from ptykill.rules.protocols import Signalled, Spawned
 from ptykill.rules.steps import Reach
-from ptykill.rules.verdict import ExitStatus, Verdict
+from ptykill.rules.verdict import EndReason, ExitStatus, Verdict
 from ptykill.rules.window_size import Size
 
 __all__ = ["Session", "abandon", "spawn_number"]
@@ -65,7 +68,6 @@ class Session:
         self._typed_at: float | None = None
         self._claims = [current_call.get()]
         self._plan = settings.plan
-        self._end_requested = False
         self._output = Output(settings.backlog)
         self._driver = Driver(
             session_id,
@@ -77,6 +79,7 @@ class Session:
             shared,
         )
         driver = self._driver  # Not the session: a cycle would keep an ended one in memory.
+        self._deadlines = SessionDeadlines(settings, driver, self._output, shared.deadlines)
         self._window = Window(
             driver.terminal,
             settings.window_size,
@@ -84,7 +87,7 @@ class Session:
             lambda: driver.terminal.open and not driver.over.is_set(),
             shared.start_soon,
         )
-        drain = Drain(session_id, self._driver.terminal, self._output)
+        drain = Drain(session_id, self._driver.terminal, self._output, self._deadlines.touch)
         watcher = Watcher(self._driver, drain.finish, shared.cleanup, shared.on_closed)
         shared.start_soon(watcher.run)
         shared.start_soon(drain.run)
@@ -161,7 +164,27 @@ class Session:
     @property
     def end_requested(self) -> bool:
         """True if the end was requested while the leader lived; False if that ended by itself."""
-        return self._end_requested
+        return self.end_reason not in (None, EndReason.EXITED)
+
+    @property
+    def end_reason(self) -> EndReason | None:
+        """The first cause of the session's end; None while there is none."""
+        return self._driver.report.reason
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The deadlines in force, or those that were, once the session is being ended."""
+        return self._deadlines.deadlines
+
+    def set_deadlines(self, deadlines: Deadlines) -> None:
+        """Replace all deadlines; `Deadlines()` removes them.
+
+        They count from when they would have counted before: ``lifetime`` from the spawn, ``idle``
+        from the last activity, ``detached`` from the last detach. One that has passed ends the
+        session at once. Raises `InvalidArgument`, and `SessionEnded` if the session is over or is
+        being ended.
+        """
+        self._deadlines.change(validate.instance("deadlines", deadlines, Deadlines))
 
     async def send(self, data: bytes) -> None:
         """Type ``data`` into the terminal; wait while the program does not read.
@@ -174,6 +197,7 @@ class Session:
             msg = "the session's leader has exited"
             raise SessionEnded(msg)
         self._typed_at = time.time()
+        self._deadlines.touch()
         await self._driver.terminal.send_all(typed)
 
     async def keep_at_end(self) -> None:
@@ -289,7 +313,6 @@ class Session:
         """Request the end as `terminate` does, without waiting for it."""
         chosen = self._plan if plan is None else Plan.of(plan)
         self._driver.request(chosen if grace is None else chosen.with_grace(grace))
-        self._end_requested = self._end_requested or not self.exited
         self._output.flow()  # A clean-up that writes must not wait for a slow receiver.
 
     async def kill(self) -> Verdict:

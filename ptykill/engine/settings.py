@@ -10,6 +10,7 @@ from typing import TypedDict
 from ptykill.engine.signallers import StandardSignaller
 from ptykill.rules import validate
 from ptykill.rules.command import Attributes
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.options import Options, check_signaller
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.protocols import Signaller
@@ -34,6 +35,7 @@ class SpawnOptions(TypedDict, total=False):
     name: str | None
     labels: Mapping[str, str] | None
     key: str | None
+    deadlines: Deadlines | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class Settings:
     signaller: Signaller
     backlog: int
     window_size: WindowPolicy
+    deadlines: Deadlines
 
     @classmethod
     def defaults(cls, options: Options) -> Settings:
@@ -55,6 +58,7 @@ class Settings:
             signaller=options.signaller or StandardSignaller(),
             backlog=options.backlog,
             window_size=options.window_size,
+            deadlines=options.deadlines or Deadlines(),
         )
 
     def having(
@@ -63,6 +67,7 @@ class Settings:
         plan: Plan | str | None,
         leftovers: Leftovers | str | None,
         signaller: Signaller | None,
+        deadlines: Deadlines | None,
     ) -> Settings:
         """Return these settings with those that are not None in their place.
 
@@ -77,4 +82,7 @@ class Settings:
             signaller=signaller or self.signaller,
             backlog=self.backlog,
             window_size=self.window_size,
+            deadlines=self.deadlines
+            if deadlines is None
+            else validate.instance("deadlines", deadlines, Deadlines),
         )

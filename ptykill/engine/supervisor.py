@@ -15,13 +15,14 @@ import trio
 
 from ptykill import log
 from ptykill.engine.cleanup import DeferredCleanup
-from ptykill.engine.driver import Shared
+from ptykill.engine.deadline_timer import DeadlineTimer
 from ptykill.engine.keys import Keys, digest
 from ptykill.engine.names import Names
 from ptykill.engine.output import Output
 from ptykill.engine.records import Records
 from ptykill.engine.session import Session, abandon, spawn_number
 from ptykill.engine.settings import Settings
+from ptykill.engine.shared import Shared
 from ptykill.engine.tasks import run_contained, run_restarted
 from ptykill.engine.timer import PreciseTimer
 from ptykill.engine.unwatched import end_unwatched
@@ -33,6 +34,7 @@ from ptykill.errors import (
     TooManySessions,
 )
 from ptykill.rules.command import Attributes, Command
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.naming import Naming, Selector
 from ptykill.rules.options import Options
 from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
@@ -66,11 +68,16 @@ class Supervisor:
         self._nursery = nursery
         self._changed = trio.lowlevel.ParkingLot()
         self._shared = Shared(
-            self._start_soon, PreciseTimer(), DeferredCleanup(), self._changed.unpark
+            self._start_soon,
+            PreciseTimer(),
+            DeferredCleanup(),
+            self._changed.unpark,
+            DeadlineTimer(),
         )
         for helper in (
             self._shared.timer.run,
             self._shared.cleanup.run,
+            self._shared.deadlines.run,
             self._records.run,
             self._stay_ready,
         ):
@@ -103,6 +110,11 @@ class Supervisor:
         return self._defaults.plan
 
     @property
+    def deadlines(self) -> Deadlines:
+        """The default deadlines of the sessions."""
+        return self._defaults.deadlines
+
+    @property
     def sessions(self) -> tuple[Session, ...]:
         """The live sessions, and the ended ones whose record is kept, the oldest first."""
         known = [*self._records, *self._live.values()]
@@ -123,6 +135,7 @@ class Supervisor:
         plan: Plan | str | None = None,
         leftovers: Leftovers | str | None = None,
         signaller: Signaller | None = None,
+        deadlines: Deadlines | None = None,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         key: str | None = None,
@@ -137,7 +150,8 @@ class Supervisor:
         file, that the program gets as its descriptor 0 in place of the terminal; it still has the
         terminal as 1 and 2 and as ``/dev/tty``, and the caller's own descriptor stays open.
         ``attributes`` are its user, limits and so on, the host's if left out. ``plan``,
-        ``leftovers`` and ``signaller`` default to the supervisor's.
+        ``leftovers``, ``signaller`` and ``deadlines`` default to the supervisor's; `Deadlines()`
+        means no deadlines.
 
         `find` finds the session by ``name`` and ``labels``. A name has up to 63 letters, digits,
         dots, dashes and underscores, and no two live sessions have the same one. A session has up
@@ -161,7 +175,9 @@ class Supervisor:
             stdin,
         )
         _check_open(stdin)
-        settings = self._defaults.having(plan=plan, leftovers=leftovers, signaller=signaller)
+        settings = self._defaults.having(
+            plan=plan, leftovers=leftovers, signaller=signaller, deadlines=deadlines
+        )
         naming = Naming.of(name, labels, key)
         if naming.key is None:
             return await self._spawn(checked, settings, naming)
@@ -180,7 +196,8 @@ class Supervisor:
             self._spawning += 1
             try:
                 spawned = await self._spawn_in_tier(
-                    command, Handover(settings.plan, settings.leftovers)
+                    command,
+                    Handover(settings.plan, settings.leftovers, deadlines=settings.deadlines),
                 )
             finally:
                 self._spawning -= 1

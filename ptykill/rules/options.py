@@ -7,6 +7,7 @@ from typing import TypedDict, Unpack
 
 from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Tier
 from ptykill.rules.window_size import WindowPolicy
@@ -35,6 +36,7 @@ class SupervisorOptions(TypedDict, total=False):
     keep_seconds: float
     keep_records: int
     window_size: WindowPolicy | str
+    deadlines: Deadlines | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class Options:
     keep_seconds: float = 300.0
     keep_records: int = 256
     window_size: WindowPolicy = WindowPolicy.LATEST
+    deadlines: Deadlines | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plan", Plan.of(self.plan))
@@ -65,6 +68,8 @@ class Options:
         validate.whole("keep_records", self.keep_records, 0)
         window_size = validate.member("window_size", self.window_size, WindowPolicy)
         object.__setattr__(self, "window_size", window_size)
+        if self.deadlines is not None:
+            validate.instance("deadlines", self.deadlines, Deadlines)
 
     @classmethod
     def of(cls, **options: Unpack[SupervisorOptions]) -> Options:

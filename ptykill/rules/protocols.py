@@ -8,13 +8,16 @@ from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
 from ptykill.rules.command import Command
+from ptykill.rules.deadlines import Deadlines, Elapsed
 from ptykill.rules.member import Member
 from ptykill.rules.plan import Leftovers, Plan
+from ptykill.rules.processor_time import ProcessorTime
 from ptykill.rules.steps import Reach, Step
-from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
+from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Survivor
 
 __all__ = [
     "Containment",
+    "Ending",
     "Handover",
     "Signalled",
     "Signaller",
@@ -34,6 +37,17 @@ class Signalled:
 
     reached: set[int] = dataclasses.field(default_factory=set)
     refused: set[int] = dataclasses.field(default_factory=set)
+
+
+class Ending(NamedTuple):
+    """A keeper ends its session because a deadline has passed, and the host had not done so.
+
+    ``killed`` is whether it has sent SIGKILL; if not, that is due in ``grace`` seconds.
+    """
+
+    reason: EndReason
+    grace: float
+    killed: bool
 
 
 class Target(Protocol):
@@ -128,6 +142,22 @@ class Containment(Protocol):
     def hand_over(self, handover: Handover) -> None:
         """Give the session's keeper, if it has one, the rest of the plan, in case the host dies."""
 
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Give the session's keeper, if it has one, the deadlines, in case the host is stopped.
+
+        Called when the deadlines have changed, and now and then while the session is active. The
+        `Handover` of the spawn has the first ones.
+        """
+
+    def ending(self) -> Ending | None:
+        """Return whether the session's keeper ends the session because of a deadline."""
+
+    def processor_time(self) -> ProcessorTime:
+        """Return the processor time that the members have used since the session's start.
+
+        Called seldom, and only for sessions with an idle deadline.
+        """
+
     def kill(self) -> Signalled:
         """Send SIGKILL to every present member, in the same way."""
 
@@ -199,7 +229,8 @@ class Handover(NamedTuple):
     """The rest of a session's plan, which a keeper carries out if the host dies.
 
     ``steps`` is how many steps of the plan have been delivered. The next is due in ``due`` seconds,
-    and SIGKILL at the latest in ``grace`` seconds.
+    and SIGKILL at the latest in ``grace`` seconds. ``deadlines`` are those of a session that is
+    spawned; later changes go through `Containment.set_deadlines`.
     """
 
     plan: Plan
@@ -207,6 +238,7 @@ class Handover(NamedTuple):
     steps: int = 0
     due: float = 0.0
     grace: float = math.inf
+    deadlines: Deadlines = Deadlines()
 
 
 class Spawned(NamedTuple):

@@ -16,7 +16,9 @@ import trio
 from ptykill.errors import SessionEnded
 from ptykill.rules import member as rules_member
 from ptykill.rules.command import Command
-from ptykill.rules.protocols import Handover, Signalled, Spawned
+from ptykill.rules.deadlines import Deadlines, Elapsed
+from ptykill.rules.processor_time import ProcessorTime
+from ptykill.rules.protocols import Ending, Handover, Signalled, Spawned
 from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 
@@ -100,6 +102,14 @@ class FakeContainment:
         self.closed: bool = False
         self.handovers: list[Handover] = []
         """What was handed over to it, in order."""
+        self.deadlines: list[tuple[Deadlines, Elapsed]] = []
+        """The deadlines that it was given, and how long ago their events were, in order."""
+        self.keeper_ends: Ending | None = None
+        """What its keeper says, if a test sets it."""
+        self.used: float = 0.0
+        """The processor time (seconds) of all members; a test raises it."""
+        self.looks: int = 0
+        """How often its processor time was asked for."""
         self._dies = {id(each): trio.current_time() + each.lives for each in (leader, *members)}
         self._changed = trio.Event()
         self._started = time.time()
@@ -154,6 +164,19 @@ class FakeContainment:
 
     def finish_signal(self) -> None:
         """Do nothing: `signal` is never unfinished."""
+
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Remember the deadlines."""
+        self.deadlines.append((deadlines, elapsed))
+
+    def ending(self) -> Ending | None:
+        """Return ``keeper_ends``."""
+        return self.keeper_ends
+
+    def processor_time(self) -> ProcessorTime:
+        """Return ``used``, as the time of all members together."""
+        self.looks += 1
+        return ProcessorTime(round(self.used * 1_000_000))
 
     def hand_over(self, handover: Handover) -> None:
         """Remember the handover."""

@@ -12,8 +12,10 @@ from signal import Signals
 import trio
 
 from ptykill import log
+from ptykill.rules.deadlines import Deadlines, Elapsed
 from ptykill.rules.member import Member
-from ptykill.rules.protocols import Handover, Signalled
+from ptykill.rules.processor_time import ProcessorTime
+from ptykill.rules.protocols import Ending, Handover, Signalled
 from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.keeper_handle import KeeperHandle
@@ -60,6 +62,7 @@ class KeeperContainment:
         self._given_back = False
         self._closed = False
         self._member_list = MemberList()
+        self._ending: Ending | None = None
         self._session: LiveKeeper | LostKeeper
         self._session = LiveKeeper(keeper, terminal, last_pid, self._cgroup)
 
@@ -140,6 +143,23 @@ class KeeperContainment:
         """Send the keeper the rest of the plan, in case this host dies."""
         self._session.hand_over(handover)
 
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Send the keeper the deadlines, in case this host is stopped."""
+        if isinstance(self._session, LiveKeeper):
+            self._session.set_deadlines(deadlines, elapsed)
+
+    def ending(self) -> Ending | None:
+        """Return whether the keeper ends the session because of a deadline."""
+        if isinstance(self._session, LiveKeeper):
+            self._ending = self._session.ending()
+        return self._ending
+
+    def processor_time(self) -> ProcessorTime:
+        """Return the processor time of the members; nothing is known without the keeper."""
+        if self._closed or not isinstance(self._session, LiveKeeper):
+            return ProcessorTime()
+        return self._session.processor_time()
+
     def exit_status(self) -> ExitStatus | None:
         """Return the leader's status; None if it is not known."""
         return self._session.exit_status()
@@ -159,7 +179,7 @@ class KeeperContainment:
     @property
     def killed(self) -> bool:
         """Whether a member was sent SIGKILL though `kill` had not been called."""
-        return self._session.killed
+        return self._session.killed or (self._ending is not None and self._ending.killed)
 
     def close(self) -> None:
         """Close the descriptors. A keeper that still has members goes on without the host."""

@@ -15,6 +15,7 @@ import trio
 
 from ptykill import log
 from ptykill.rules.command import Command
+from ptykill.rules.deadlines import Deadlines, Elapsed
 from ptykill.rules.protocols import Handover
 from ptykill.system.containment.channel import connected, hang_up
 from ptykill.system.containment.process import PidfdProcess
@@ -90,7 +91,8 @@ class KeeperHandle:
                 raise KeeperDied(message[1] or errno.EIO, message[2])
             self._handle(message, fds)
         with working_directory(command) as here, standard_input(command) as stdin:
-            message = wire.ORDER, order(command), self.umask, *_as_message(handover)
+            first = _as_tuple(handover.deadlines) if handover.deadlines else None
+            message = wire.ORDER, order(command), self.umask, first, *_as_message(handover)
             if not wire.send(self.channel, message, [terminal, here, *stdin]):
                 raise KeeperDied(errno.EIO, "keeper")
 
@@ -156,6 +158,11 @@ class KeeperHandle:
         """Send the keeper the rest of the plan, in case this host dies."""
         with suppress(OSError):  # The handover before this one stays in force.
             wire.send(self.channel, _as_message(handover))
+
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Send the keeper the deadlines, in case this host is stopped."""
+        with suppress(OSError):  # Those before stay in force.
+            wire.send(self.channel, (wire.DEADLINES, _as_tuple(deadlines), tuple(elapsed)))
 
     # --- a keeper that does not run -------------------------------------------------------------
 
@@ -268,6 +275,11 @@ class KeeperHandle:
 _CLOSED = socket.socket()
 """The channel of a handle that was released."""
 _CLOSED.close()
+
+
+def _as_tuple(deadlines: Deadlines) -> tuple[float | None, ...]:
+    later = deadlines.of_keeper()
+    return later.lifetime, later.idle, later.detached
 
 
 def _as_message(handover: Handover) -> wire.Handover:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 
+from ptykill.rules.processor_time import ProcessorTime
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.kernel import procfs
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.proc_view import proc
+from ptykill.system.kernel.processor_time import processor_time_of
 from ptykill.system.kernel.procfs import session_of
 
 __all__ = ["LinuxTable"]
@@ -127,6 +129,10 @@ class LinuxTable:
     def children(self, pid: int) -> list[int]:
         """Return the pids of a process's children, of all its threads (proc(5))."""
         return procfs.children(pid)
+
+    def processor_time(self, pids: Sequence[int]) -> ProcessorTime:
+        """Return the processor time of some processes."""
+        return processor_time_of(pids)
 
     def is_child(self, pid: int, of: int) -> bool:
         """Return whether a process is a child of another, even if it is hidden itself."""

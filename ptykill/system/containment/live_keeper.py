@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import signal
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from signal import Signals
 from typing import NamedTuple
 
 from ptykill import log
-from ptykill.rules.protocols import Handover, Signalled
+from ptykill.rules.deadlines import Deadlines, Elapsed
+from ptykill.rules.processor_time import ProcessorTime
+from ptykill.rules.protocols import Ending, Handover, Signalled
 from ptykill.rules.steps import Reach
-from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
+from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Survivor
 from ptykill.system.containment.channel import connected
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.keeper_handle import KeeperHandle
@@ -33,6 +37,7 @@ from ptykill.system.kernel.descendants import descendants
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
 from ptykill.system.kernel.proc_folder import ProcFolder, open_folder
+from ptykill.system.kernel.processor_time import processor_time
 from ptykill.system.kernel.procfs import children, members
 from ptykill.system.pty.terminal import PtyTerminal
 from ptykill.system.readiness import readable
@@ -69,6 +74,9 @@ class LiveKeeper:
         self._rounds_held_up = 0
         """Rounds in a row in which no member was found, and the keeper did not run."""
         self._pending: list[_Pending] = []
+        self._ending: Ending | None = None
+        self._kill_due = math.inf
+        """When the keeper sends SIGKILL by itself, in monotonic seconds."""
 
     # --- signals ----------------------------------------------------------------------------------
 
@@ -221,6 +229,26 @@ class LiveKeeper:
         self._keeper.hand_over(handover)
         self._resume_keeper()  # It would have reported a death by now, if there was one.
 
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Send the keeper the deadlines, in case this host is stopped."""
+        self._keeper.set_deadlines(deadlines, elapsed)
+
+    def ending(self) -> Ending | None:
+        """Return whether the keeper ends the session because of a deadline."""
+        with suppress(KeeperGone, OSError):
+            self._read_messages()
+        ending = self._ending
+        if ending is None or ending.killed:
+            return ending
+        return ending._replace(grace=max(0.0, self._kill_due - time.monotonic()))
+
+    def processor_time(self) -> ProcessorTime:
+        """Return the processor time of the members."""
+        with self._open_keeper() as keeper:
+            if keeper is None:
+                return ProcessorTime()
+            return processor_time(keeper.pid, self._cgroup)
+
     def _send_message(self, kind: str) -> None:
         """Send the keeper a message. Raises OSError if that is not possible now."""
         if not wire.send(self._keeper.channel, (kind,)) and connected(self._keeper.channel):
@@ -239,6 +267,10 @@ class LiveKeeper:
                     self._status = None if message[1] is None else ExitStatus(*message[1])
                     self._empty = message[0] == wire.EMPTY
                     self._reusable = self._empty and message[2]
+                case wire.ENDING:
+                    _, reason, kill_due = message
+                    self._kill_due = 0.0 if kill_due is None else kill_due
+                    self._ending = Ending(EndReason(reason), 0.0, killed=kill_due is None)
                 case wire.BROKEN:
                     pid = self._leader.pid
                     log.event(logging.ERROR, "keeper.broken", pid=pid, traceback=message[1])

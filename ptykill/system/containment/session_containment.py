@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 import trio
 
+from ptykill.rules.deadlines import Deadlines, Elapsed
 from ptykill.rules.member import Member
-from ptykill.rules.protocols import Handover, Signalled
+from ptykill.rules.processor_time import ProcessorTime
+from ptykill.rules.protocols import Ending, Handover, Signalled
 from ptykill.rules.steps import Reach
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
@@ -214,6 +216,18 @@ class SessionContainment:
 
     def hand_over(self, handover: Handover) -> None:
         """Do nothing: no process could carry it out if the host dies. The kernel hangs up then."""
+
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Do nothing: no other process could end the session while the host is stopped."""
+
+    def ending(self) -> Ending | None:
+        """Return None: only a keeper ends a session by itself."""
+
+    def processor_time(self) -> ProcessorTime:
+        """Return the processor time of the members that are known."""
+        if self._closed:
+            return ProcessorTime()
+        return self._table.processor_time([self.pid, *self._members.known()])
 
     # --- the end --------------------------------------------------------------------------------
 

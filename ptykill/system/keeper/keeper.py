@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from ptykill.rules.verdict import EndReason
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.kept_session import KeptSession
 from ptykill.system.keeper.poller import Poller
@@ -81,6 +82,8 @@ class Keeper:
         self._session: KeptSession | None = None
         self._handover: wire.Handover | None = None
         self._handed_over_at = 0.0
+        self._ending: EndReason | None = None
+        """The deadline by which this keeper is ending the session, before SIGKILL."""
         self._failure: tuple[int | None, str] | None = None
         """The errno and the stage of a start that failed."""
         self._over = False
@@ -124,13 +127,18 @@ class Keeper:
 
     def _run_once(self) -> None:
         session = self._session
-        left = (self._renew_at if session is None else session.due) - time.monotonic()
+        due = self._renew_at if session is None else min(session.due, session.deadlines.due)
+        left = due - time.monotonic()
         self._poller.wait(min(left, _PAUSE_FIRST) if self._unsent else left)
         self._send_unsent()
         session = self._session
         if session is not None:
+            if not session.over and time.monotonic() >= session.deadlines.due:
+                self._check_deadlines(session)
             if not session.over and time.monotonic() >= session.due:
                 session.do_due()
+            if self._ending is not None and session.killing:
+                self._tell_ending(session)
             self._over = self._over or session.over
         elif time.monotonic() >= self._renew_at:
             self._renew()
@@ -157,13 +165,20 @@ class Keeper:
                 self._on_order(message, fds)
             case wire.HANDOVER:
                 self._take_handover(wire.Handover(*message))
-            case wire.KILL if session is not None:
-                session.kill()
-            case wire.SPARE if session is not None:
-                self._hang_up()
-                session.spare()
             case wire.GONE:
                 self._on_host_gone()
+            case _ if session is not None:
+                self._on_session_message(session, message)
+
+    def _on_session_message(self, session: KeptSession, message: wire.Message) -> None:
+        match message[0]:
+            case wire.DEADLINES:
+                session.deadlines.set(*message[1:])
+            case wire.KILL:
+                session.kill()
+            case wire.SPARE:
+                self._hang_up()
+                session.spare()
 
     def _on_order(self, message: wire.Message, fds: Sequence[int]) -> None:
         if self._order_taken_back():
@@ -172,7 +187,7 @@ class Keeper:
             self._failure = errno.EMFILE, "keeper"
             self._over = True
         else:
-            order, umask, *handover = message[1:]
+            order, umask, deadlines, *handover = message[1:]
             self._take_handover(wire.Handover(*handover))
             if umask is not None:
                 os.umask(umask)
@@ -180,6 +195,8 @@ class Keeper:
             # A leader of another user has rights that this process has not.
             self._reusable = order["uid"] is None and self._sessions < _MOST_SESSIONS
             self._start(order, *fds)
+            if deadlines is not None and self._session is not None:
+                self._session.deadlines.set(deadlines)
 
     def _order_taken_back(self) -> bool:
         """Return whether the host waits no more: it has shut its end of the socket for writing."""
@@ -252,6 +269,20 @@ class Keeper:
             self._over = True
             return
         self._session.end_without_host(self._handover, time.monotonic() - self._handed_over_at)
+
+    def _check_deadlines(self, session: KeptSession) -> None:
+        """End the session by its plan if a deadline has passed: the host is stopped, or slow."""
+        reason = session.deadlines.passed()
+        if reason is not None and self._handover is not None:
+            ago = time.monotonic() - self._handed_over_at
+            session.end_without_host(self._handover, ago, hung_up=False)
+            self._ending = reason
+            self._tell_ending(session)
+
+    def _tell_ending(self, session: KeptSession) -> None:
+        self.tell(wire.ENDING, str(self._ending), None if session.killing else session.kill_due)
+        if session.killing:
+            self._ending = None
 
     def close(self) -> None:
         """Break reference cycles: the garbage collector is off in a keeper."""

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from ptykill.system.keeper import wire
+from ptykill.system.keeper.kept_deadlines import KeptDeadlines
 from ptykill.system.keeper.orphaned import OrphanedTeardown
 from ptykill.system.keeper.poller import Poller
 from ptykill.system.keeper.resources import Resources
@@ -63,6 +64,7 @@ class KeptSession:
         self._refused: set[int] = set()
         """The pids that SIGKILL was refused for, in the last round."""
         self._teardown: OrphanedTeardown | None = None
+        self.deadlines: KeptDeadlines = KeptDeadlines(resources.cgroup)
         poller.register(resources.deaths, self.look)
 
     def stay_in_cgroup(self) -> None:
@@ -180,13 +182,33 @@ class KeptSession:
     def spare(self) -> None:
         """Kill no more: reap the leader, and stay the parent of the processes that are left."""
         self.was_plain = False
+        self.deadlines.close()
         reap(self.leader)
         self.look()
 
-    def end_without_host(self, handover: wire.Handover, ago: float) -> None:
-        """Carry out the rest of the plan, which the host handed over so many seconds ago."""
+    @property
+    def killing(self) -> bool:
+        """Whether its processes are being killed."""
+        return self._killing
+
+    @property
+    def kill_due(self) -> float:
+        """When SIGKILL is due by the plan that is carried out here, in monotonic seconds."""
+        return math.inf if self._teardown is None else self._teardown.kill_due
+
+    def end_without_host(
+        self, handover: wire.Handover, ago: float, *, hung_up: bool = True
+    ) -> None:
+        """Carry out the rest of the plan, which the host handed over so many seconds ago.
+
+        ``hung_up`` is whether the host is dead, and the terminal was hung up by that. If it is only
+        stopped, it may die later: the plan goes on then.
+        """
+        if self._teardown is not None:
+            return
         self.was_plain = False
-        self._teardown = OrphanedTeardown(self, handover, ago)
+        self.deadlines.close()
+        self._teardown = OrphanedTeardown(self, handover, ago, hung_up=hung_up)
         due = self._teardown.begin(killing=self._killing)  # It may set ours: a kill's next round.
         self.due = min(self.due, due)
 

@@ -73,7 +73,7 @@ def _start(host: socket.socket, keeper: _Keeper) -> None:
     try:
         os.write(program, b"\0")
         order = {**_ORDER, "args": [b"%d" % program]}
-        wire.send(host, (wire.ORDER, order, umask, *_HANDOVER), [program, root])
+        wire.send(host, (wire.ORDER, order, umask, None, *_HANDOVER), [program, root])
         keeper.serve()
         pidfd = syscalls.pidfd_open(os.getpid())
         keeper.tell(wire.STARTED, 0, os.getpid(), None)

@@ -152,6 +152,16 @@ class Cgroup:
         lines = read_file(f"{self.path}/memory.events").splitlines()
         return any(line.startswith(b"oom_kill ") and line.split()[1] != b"0" for line in lines)
 
+    def processor_time(self) -> int:
+        """Return the processor time of all that has ever run in it or below it, in microseconds.
+
+        0 before Linux 4.15, where ``cpu.stat`` needs a controller.
+        """
+        for line in read_file(f"{self.path}/cpu.stat").splitlines():
+            if line.startswith(b"usage_usec "):
+                return int(line.split()[1])
+        return 0
+
     def remove(self) -> bool:
         """Remove it, and the cgroups below it; return whether it is gone.
 
