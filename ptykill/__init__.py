@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         InvalidToken,
         KeyReused,
         LifecycleError,
+        LimitAboveCap,
+        LimitsUnavailable,
         NameTaken,
         PlanError,
         PtykillError,
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
         Tier,
     )
     from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
+    from ptykill.rules.usage import Usage
     from ptykill.rules.verdict import (
         Caveat,
         Delivery,
@@ -91,8 +94,8 @@ else:
         "errors": (
             "AttachmentDropped ContainmentUnavailable DeliveryRefused InterpreterPatched"
             " InvalidArgument InvalidDeadline InvalidGrace InvalidOffset InvalidToken KeyReused"
-            " LifecycleError NameTaken PlanError PtykillError SessionEnded SessionNotFound"
-            " SpawnError SupervisorClosed TooManySessions"
+            " LifecycleError LimitAboveCap LimitsUnavailable NameTaken PlanError PtykillError"
+            " SessionEnded SessionNotFound SpawnError SupervisorClosed TooManySessions"
         ),
         "http": "asgi_app asgi_middleware wsgi_app",
         "rules.command": "Attributes Command",
@@ -106,6 +109,7 @@ else:
         ),
         "rules.processor_time": "ProcessorTime",
         "rules.steps": "HangUp Reach Signal Step Typed",
+        "rules.usage": "Usage",
         "rules.verdict": "Caveat Delivery EndReason ExitStatus Outcome Survivor Verdict",
         "rules.window_size": "WindowPolicy",
     }
@@ -161,6 +165,8 @@ __all__ = [
     "KeyReused",
     "Leftovers",
     "LifecycleError",
+    "LimitAboveCap",
+    "LimitsUnavailable",
     "Member",
     "NameTaken",
     "Outcome",
@@ -191,6 +197,7 @@ __all__ = [
     "TooManySessions",
     "Typed",
     "TypingSignaller",
+    "Usage",
     "Verdict",
     "WindowPolicy",
     "asgi_app",

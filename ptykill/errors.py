@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import errno as errno_numbers
+from collections.abc import Sequence
 from typing import ClassVar
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "InvalidToken",
     "KeyReused",
     "LifecycleError",
+    "LimitAboveCap",
+    "LimitsUnavailable",
     "NameTaken",
     "PlanError",
     "PtykillError",
@@ -75,6 +78,21 @@ class InvalidOffset(InvalidArgument):
     """An offset in a session's output is not a whole number, negative, or beyond the output."""
 
     code = "INVALID_OFFSET"
+
+
+class LimitAboveCap(InvalidArgument):
+    """A limit of a session is above the operator's cap.
+
+    ``limit`` is its name, such as ``"memory_max"``, ``asked`` its value, and ``cap`` the cap.
+    """
+
+    code = "LIMIT_ABOVE_CAP"
+
+    def __init__(self, limit: str, asked: float, cap: float) -> None:
+        super().__init__(f"{limit} is {asked}, and the cap here is {cap}")
+        self.limit = limit
+        self.asked = asked
+        self.cap = cap
 
 
 class PlanError(InvalidArgument):
@@ -172,6 +190,23 @@ class ContainmentUnavailable(PtykillError):
     """The containment that was asked for is not available here; the message has the reason."""
 
     code = "CONTAINMENT_UNAVAILABLE"
+
+
+class LimitsUnavailable(ContainmentUnavailable):
+    """A session can't have the limits that were asked for here; the message has the reason.
+
+    ``controllers`` are the cgroup controllers that are missing, such as ``("memory",)``.
+    """
+
+    code = "LIMITS_UNAVAILABLE"
+    status = 422
+    blame = Blame.CALLER
+
+    def __init__(self, controllers: Sequence[str], reason: str) -> None:
+        names = " and ".join(controllers)
+        many = "controllers are" if len(controllers) > 1 else "controller is"
+        super().__init__(f"no such limit can be had: the {names} {many} missing: {reason}")
+        self.controllers = tuple(controllers)
 
 
 class InterpreterPatched(PtykillError, RuntimeError):

@@ -19,6 +19,11 @@ from ptykill.rules import options as rules_options
 from ptykill.testing import FakeTier
 
 NO_NUMBER = ("3", None, True, 1.5)
+LIMITS: dict[str, tuple[object, ...]] = {
+    "memory_max": ("1G", True, -1, 0, 1000, 1.5, 2**63),
+    "pids_max": ("9", True, -1, 0, 1.5, 2**22 + 1),
+    "cpu_max": ("1", True, -1, 0, 0.001, float("nan"), float("inf"), 100_000),
+}
 SUPERVISOR: dict[str, tuple[object, ...]] = {
     "plan": (3, None, "HUP", b"KILL", Signal("HUP")),
     "containment": (3, None, "keper", object(), FakeTier),
@@ -30,6 +35,7 @@ SUPERVISOR: dict[str, tuple[object, ...]] = {
     "keep_records": (*NO_NUMBER, -1),
     "window_size": (3, None, "largest", []),
     "deadlines": (3, {"idle": 60}, "60"),
+    **LIMITS,
 }
 APP: dict[str, tuple[object, ...]] = {
     "key": (3, b"k", "", "a b"),
@@ -81,6 +87,7 @@ ATTRIBUTES: dict[str, tuple[object, ...]] = {
     "limits": (3, {"NOPE": (1, 1)}, {3: (1, 1)}, {"NOFILE": 3}, {"NOFILE": (1,)}, {"NOFILE": "12"}),
     "nice": ("0", True, -21, 20),
     "death_signal": (9, "NOPE", ""),
+    **LIMITS,
 }
 SECONDS = ("60", True, b"", -1, 0, 0.09, 1e9, float("nan"), float("inf"), 10**400)
 DEADLINES: dict[str, tuple[object, ...]] = dict.fromkeys(("lifetime", "idle", "detached"), SECONDS)
@@ -332,7 +339,8 @@ MEMBERS = {
         "attach attached bytes_dropped cols command created_at deadlines end_reason"
         " end_requested ended_at exit_status exited id keep_at_end key kill labels last_input_at"
         " last_output_at members name output_offset pid receive request_end resize rows send"
-        " set_deadlines settled signal state terminate verdict wait wait_exited"
+        " set_deadlines settled signal state terminate usage verdict"
+        " wait wait_exited"
     ),
     "Supervisor": (
         "close closed containment deadlines find get hurry longest plan sessions spawn terminate"

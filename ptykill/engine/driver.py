@@ -26,6 +26,7 @@ from ptykill.rules.lifecycle import Action, Event, Machine, State
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.protocols import Containment, Ending, Handover, Signaller, Terminal
 from ptykill.rules.steps import Step
+from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import EndReason, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = ["Driver"]
@@ -334,7 +335,8 @@ class Driver:
         caveats = self._ask(self.containment.caveats) or frozenset()
         if survivors is None:
             survivors = self._ask(self.containment.survivors) or ()
-        self.verdict = self.report.verdict(outcome, caveats, survivors, now)
+        usage = self._ask(self.containment.usage) or Usage()
+        self.verdict = self.report.verdict(outcome, caveats, survivors, usage, now)
         self._settled.set()
 
     def _ask(self, question: Callable[[], T]) -> T | None:

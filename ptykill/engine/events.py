@@ -33,7 +33,11 @@ class SessionEvents:
         if log.wanted(level):
             fields: dict[str, object] = {"reason": report.reason and report.reason.value}
             if verdict is not None and state in (State.STUCK, State.ENDED):
-                fields |= {"outcome": verdict.outcome.value, "empty": verdict.empty}
+                fields |= {
+                    "outcome": verdict.outcome.value,
+                    "empty": verdict.empty,
+                    "usage": verdict.usage.known(),
+                }
             self._log(level, f"session.{state}", state, ms=_ms(now - report.began), **fields)
 
     def delivered(self, state: State, delivery: StepDelivery, began: float) -> None:

@@ -33,6 +33,9 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
     keep_records: int = 256,
     window_size: WindowPolicy | str = WindowPolicy.LATEST,
     deadlines: Deadlines | None = None,
+    memory_max: int | None = None,
+    pids_max: int | None = None,
+    cpu_max: float | None = None,
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Open a supervisor. The end of the block ends every session, also after an error or a cancel.
 
@@ -51,8 +54,11 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
     and the least columns of all. ``deadlines`` end sessions whose end is not requested
     (`Deadlines`); None means that there are none.
 
+    ``memory_max``, ``pids_max`` and ``cpu_max`` are the limits of each session as a whole
+    (`Attributes`): a spawn can ask for less, and not for more.
+
     Raises `PlanError` and `InvalidArgument` at once, and `ContainmentUnavailable` when the block is
-    entered.
+    entered: `LimitsUnavailable` if sessions can't have these limits here.
     """
     return open_with(
         Options.of(
@@ -66,6 +72,9 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
             keep_records=keep_records,
             window_size=window_size,
             deadlines=deadlines,
+            memory_max=memory_max,
+            pids_max=pids_max,
+            cpu_max=cpu_max,
         )
     )
 
@@ -75,7 +84,7 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
 async def open_with(options: Options) -> AsyncIterator[Supervisor]:
     """Open a supervisor with options that were checked before."""
     named = options.containment
-    tier = await tiers.open_tier(named) if isinstance(named, str) else named
+    tier = await tiers.open_tier(named, options.caps) if isinstance(named, str) else named
     owner = os.getpid()
     failure: BaseException | None = None
     interrupt: KeyboardInterrupt | None = None

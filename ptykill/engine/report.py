@@ -6,6 +6,7 @@ import math
 
 from ptykill.engine.deliveries import KillRounds, StepDelivery
 from ptykill.rules.protocols import Containment
+from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = ["Report"]
@@ -75,6 +76,7 @@ class Report:
         outcome: Outcome,
         caveats: frozenset[Caveat],
         survivors: tuple[Survivor, ...],
+        usage: Usage,
         now: float,
     ) -> Verdict:
         """Return the verdict as of now."""
@@ -99,4 +101,5 @@ class Report:
             grace=kill_began - began,
             kill=now - kill_began,
             reason=self.reason or EndReason.REQUESTED,
+            usage=usage,
         )

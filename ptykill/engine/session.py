@@ -29,6 +29,7 @@ from ptykill.rules.naming import Naming
 from ptykill.rules.plan import KILL_NOW, Plan
 from ptykill.rules.protocols import Signalled, Spawned
 from ptykill.rules.steps import Reach
+from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import EndReason, ExitStatus, Verdict
 from ptykill.rules.window_size import Size
 
@@ -135,6 +136,13 @@ class Session:
     def verdict(self) -> Verdict | None:
         """The verdict, once there is one."""
         return self._driver.verdict
+
+    def usage(self) -> Usage:
+        """Return what the session has used until now, or until its end, as far as it is known."""
+        verdict = self._driver.verdict
+        if verdict is not None and self._driver.over.is_set():
+            return verdict.usage
+        return self._driver.containment.usage()
 
     @property
     def output_offset(self) -> int:

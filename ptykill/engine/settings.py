@@ -9,8 +9,9 @@ from typing import TypedDict
 
 from ptykill.engine.signallers import StandardSignaller
 from ptykill.rules import validate
-from ptykill.rules.command import Attributes
+from ptykill.rules.command import Attributes, capped
 from ptykill.rules.deadlines import Deadlines
+from ptykill.rules.limits import SessionLimits
 from ptykill.rules.options import Options, check_signaller
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.protocols import Signaller
@@ -48,6 +49,7 @@ class Settings:
     backlog: int
     window_size: WindowPolicy
     deadlines: Deadlines
+    caps: SessionLimits
 
     @classmethod
     def defaults(cls, options: Options) -> Settings:
@@ -59,7 +61,16 @@ class Settings:
             backlog=options.backlog,
             window_size=options.window_size,
             deadlines=options.deadlines or Deadlines(),
+            caps=options.caps,
         )
+
+    def capped(self, attributes: Attributes | None) -> Attributes:
+        """Return the attributes of a session, with the caps as its limits where it has none.
+
+        Raises `InvalidArgument`, and `LimitAboveCap` for a limit above its cap.
+        """
+        asked = Attributes() if attributes is None else attributes
+        return capped(validate.instance("attributes", asked, Attributes), self.caps)
 
     def having(
         self,
@@ -85,4 +96,5 @@ class Settings:
             deadlines=self.deadlines
             if deadlines is None
             else validate.instance("deadlines", deadlines, Deadlines),
+            caps=self.caps,
         )

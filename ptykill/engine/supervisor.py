@@ -160,8 +160,8 @@ class Supervisor:
         session of the first one, also while that is being spawned, and after its end, as long as
         its record is kept.
 
-        Raises `SpawnError`, `TooManySessions`, `NameTaken`, `KeyReused`, `InvalidArgument` or
-        `SupervisorClosed`, and then leaves no process behind.
+        Raises `SpawnError`, `TooManySessions`, `NameTaken`, `KeyReused`, `LimitsUnavailable`,
+        `InvalidArgument` or `SupervisorClosed`, and then leaves no process behind.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         checked = Command(
@@ -171,7 +171,7 @@ class Supervisor:
             rows,
             cols,
             echo,
-            Attributes() if attributes is None else attributes,
+            self._defaults.capped(attributes),
             stdin,
         )
         _check_open(stdin)

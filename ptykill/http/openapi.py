@@ -19,11 +19,22 @@ from ptykill.http.schema import (
     SessionRecord,
     Sessions,
 )
+from ptykill.http.usage import SessionUsage
 from ptykill.rules.naming import LONGEST_KEY, LONGEST_NAME
 
 __all__ = ["CODES", "document"]
 
-_TYPES = (CreateBody, Created, Ends, Error, FailedEnds, ResizeBody, SessionRecord, Sessions)
+_TYPES = (
+    CreateBody,
+    Created,
+    Ends,
+    Error,
+    FailedEnds,
+    ResizeBody,
+    SessionRecord,
+    SessionUsage,
+    Sessions,
+)
 
 
 class _Answer(NamedTuple):
@@ -63,6 +74,8 @@ CODES: Mapping[str, tuple[int, str]] = {
     ),
     "WORKING_DIR_NOT_FOUND": (400, "There is no such working directory."),
     "WORKING_DIR_NOT_ACCESSIBLE": (400, "The working directory may not be entered."),
+    "LIMIT_NOT_PERMITTED": (400, "The kernel refuses a limit."),
+    "LIMIT_ABOVE_CAP": (400, "A limit is above the daemon's cap, which the message names."),
     "UNAUTHORIZED": (401, "The key is missing or wrong."),
     "HOST_NOT_ALLOWED": (403, "The `Host` header is not allowed."),
     "ORIGIN_NOT_ALLOWED": (403, "The `Origin` header is not allowed."),
@@ -77,6 +90,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "UNSUPPORTED_MEDIA_TYPE": (415, "The `Content-Type` is not JSON."),
     "KEY_REUSED": (422, "The `Idempotency-Key` was used to start something else."),
     "UPGRADE_REQUIRED": (426, "This path takes WebSockets only."),
+    "LIMITS_UNAVAILABLE": (422, "The daemon can't set that limit; the message has the reason."),
     "TOO_MANY_SESSIONS": (429, "The limit of live sessions is reached."),
     "KILL_NOT_PERMITTED": (500, "The daemon may not signal a survivor."),
     "KILL_UNINTERRUPTIBLE": (500, "A survivor is in uninterruptible sleep."),
@@ -162,6 +176,9 @@ _ROUTES = (
             "WORKING_DIR_NOT_ACCESSIBLE",
             "NAME_TAKEN",
             "KEY_REUSED",
+            "LIMIT_NOT_PERMITTED",
+            "LIMIT_ABOVE_CAP",
+            "LIMITS_UNAVAILABLE",
             "TOO_MANY_SESSIONS",
             "SPAWN_FAILED",
             *_FAILED,

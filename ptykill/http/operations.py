@@ -55,6 +55,9 @@ class Create:
     name: str | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     key: str | None = None
+    memory_max: int | None = None
+    pids_max: int | None = None
+    cpu_max: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ async def perform(
                 )
             )
         case Get(session_id):
-            return Performed(schema.record_of(supervisor.get(session_id)))
+            return Performed(schema.record_with_usage(supervisor.get(session_id)))
         case List(after, limit, selector):
             found = supervisor.find(labels=selector.labels, name=selector.name)
             wanted = [each for each in found if spawn_number(each) > after]
@@ -110,14 +110,24 @@ async def perform(
                 cwd=owner.working_dir if operation.working_dir is None else operation.working_dir,
                 rows=operation.rows,
                 cols=operation.cols,
-                attributes=owner.attributes,
                 name=operation.name,
                 labels=operation.labels,
                 key=operation.key,
+                attributes=_attributes(operation, owner),
             )
             created = schema.Created(session.id, tokens.issue(session))
             return Performed(created, session, current_call.get())
     assert_never(operation)
+
+
+def _attributes(asked: Create, owner: Owner) -> Attributes:
+    """Return the attributes of a session: the owner's, and the limits that the client asks for."""
+    return dataclasses.replace(
+        owner.attributes or Attributes(),
+        memory_max=asked.memory_max,
+        pids_max=asked.pids_max,
+        cpu_max=asked.cpu_max,
+    )
 
 
 def _environment(asked: Create, owner: Owner) -> dict[str, str]:

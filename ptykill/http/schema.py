@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from ptykill.engine.session import Session, spawn_number
 from ptykill.errors import InvalidArgument
 from ptykill.http.operations import Create, Resize
+from ptykill.http.usage import CpuMax, MemoryMax, PidsMax, SessionUsage, usage_of
 from ptykill.rules.lifecycle import State
 from ptykill.rules.naming import LONGEST_NAME, MOST_LABELS
 
@@ -32,6 +33,7 @@ __all__ = [
     "read_create",
     "read_resize",
     "record_of",
+    "record_with_usage",
     "size_within",
 ]
 
@@ -119,6 +121,9 @@ class CreateBody(msgspec.Struct):
         ]
         | None
     ) = None
+    memory_max: MemoryMax | None = None
+    pids_max: PidsMax | None = None
+    cpu_max: CpuMax | None = None
 
 
 class ResizeBody(msgspec.Struct):
@@ -191,6 +196,16 @@ class SessionRecord(msgspec.Struct):
             Meta(
                 description="Present, and true, only if the kernel's out-of-memory killer has"
                 " killed a process of the session, as far as its cgroup counts that."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    usage: (
+        Annotated[
+            SessionUsage,
+            Meta(
+                description=f"{_OURS} What the session has used; until its end it is present only"
+                " in the answer to a get."
             ),
         ]
         | UnsetType
@@ -280,6 +295,9 @@ def read_create(body: bytes, key: str | None = None) -> Create:
         name=asked.name,
         labels=asked.labels or {},
         key=key,
+        memory_max=asked.memory_max,
+        pids_max=asked.pids_max,
+        cpu_max=asked.cpu_max,
     )
 
 
@@ -322,11 +340,22 @@ def record_of(session: Session) -> SessionRecord:
         last_input_at=_ms(session.last_input_at),
         last_output_at=_ms(session.last_output_at),
         oom_killed=True if status is not None and status.oom_killed else UNSET,
+        usage=UNSET if ended is None else usage_of(session),
     )
 
 
 def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else int(1000 * seconds)
+
+
+def record_with_usage(session: Session) -> SessionRecord:
+    """Return the record of a session, with what it has used until now.
+
+    That takes a look at each of its processes, so a list does not have it.
+    """
+    record = record_of(session)
+    record.usage = usage_of(session)
+    return record
 
 
 def page_of(sessions: Sequence[Session], limit: int) -> Sessions:

@@ -8,6 +8,7 @@ from typing import TypedDict, Unpack
 from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
 from ptykill.rules.deadlines import Deadlines
+from ptykill.rules.limits import SessionLimits
 from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Tier
 from ptykill.rules.window_size import WindowPolicy
@@ -37,6 +38,9 @@ class SupervisorOptions(TypedDict, total=False):
     keep_records: int
     window_size: WindowPolicy | str
     deadlines: Deadlines | None
+    memory_max: int | None
+    pids_max: int | None
+    cpu_max: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,9 @@ class Options:
     keep_records: int = 256
     window_size: WindowPolicy = WindowPolicy.LATEST
     deadlines: Deadlines | None = None
+    memory_max: int | None = None
+    pids_max: int | None = None
+    cpu_max: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plan", Plan.of(self.plan))
@@ -70,6 +77,12 @@ class Options:
         object.__setattr__(self, "window_size", window_size)
         if self.deadlines is not None:
             validate.instance("deadlines", self.deadlines, Deadlines)
+        object.__setattr__(self, "cpu_max", self.caps.cpu_max)
+
+    @property
+    def caps(self) -> SessionLimits:
+        """The limits of each session, which a spawn can lower."""
+        return SessionLimits(self.memory_max, self.pids_max, self.cpu_max)
 
     @classmethod
     def of(cls, **options: Unpack[SupervisorOptions]) -> Options:

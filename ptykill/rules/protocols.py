@@ -13,6 +13,7 @@ from ptykill.rules.member import Member
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.processor_time import ProcessorTime
 from ptykill.rules.steps import Reach, Step
+from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Survivor
 
 __all__ = [
@@ -186,6 +187,9 @@ class Containment(Protocol):
     def killed(self) -> bool:
         """Whether a member was sent SIGKILL though `kill` had not been called."""
 
+    def usage(self) -> Usage:
+        """Return what the session has used until now, or until its end, as far as it is known."""
+
     def caveats(self) -> frozenset[Caveat]:
         """Return what this containment could not know about this session.
 
@@ -258,7 +262,8 @@ class Tier(Protocol):
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then leaves no process or descriptor behind.
 
-        A checkpoint if it returns.
+        Raises `LimitsUnavailable` for limits of the whole session that it can't enforce. A
+        checkpoint if it returns.
         """
 
     def prepare(self) -> float | None:

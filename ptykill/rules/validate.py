@@ -24,6 +24,7 @@ __all__ = [
     "instance",
     "mapping",
     "member",
+    "number",
     "offset",
     "path",
     "seconds",
@@ -52,6 +53,17 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise InvalidArgument(_wrong(name, f"a whole number {span}", value))
     return value
+
+
+def number(name: str, value: object, least: float, most: float) -> float:
+    """Return a number from ``least`` to ``most`` as a float; True and False are none."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not least <= value <= most  # also true for nan
+    ):
+        raise InvalidArgument(_wrong(name, f"a number from {least:g} to {most:g}", value))
+    return float(value)
 
 
 def seconds(name: str, value: object) -> float:

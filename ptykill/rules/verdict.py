@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from ptykill.rules.usage import NOTHING_KNOWN, Usage
+
 __all__ = ["Caveat", "Delivery", "EndReason", "ExitStatus", "Outcome", "Survivor", "Verdict"]
 
 
@@ -128,7 +130,8 @@ class Verdict:
     leader's, None if it can't be known. ``took`` is the time (seconds) from the request, or the
     leader's own exit, to the verdict; ``grace`` is the part of it before SIGKILL, ``kill`` the part
     after. ``containment`` is the name of the tier, ``caveats`` what it can't know. ``reason`` is
-    the first cause of the end.
+    the first cause of the end. ``usage`` is what the session has used, as far as that
+    is known.
     """
 
     session_id: str
@@ -144,6 +147,7 @@ class Verdict:
     grace: float
     kill: float
     reason: EndReason = EndReason.REQUESTED
+    usage: Usage = NOTHING_KNOWN
 
     def __bool__(self) -> bool:
         """Raise TypeError: any object is true by default, also a verdict that is not empty."""

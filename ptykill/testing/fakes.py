@@ -20,6 +20,7 @@ from ptykill.rules.deadlines import Deadlines, Elapsed
 from ptykill.rules.processor_time import ProcessorTime
 from ptykill.rules.protocols import Ending, Handover, Signalled, Spawned
 from ptykill.rules.steps import Reach
+from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["FakeContainment", "FakeTerminal", "FakeTier", "Member"]
@@ -100,6 +101,8 @@ class FakeContainment:
         self.terminal: FakeTerminal = FakeTerminal(self)
         self.reaped: bool = False
         self.closed: bool = False
+        self.now_used: Usage = Usage()
+        """What `usage` returns."""
         self.handovers: list[Handover] = []
         """What was handed over to it, in order."""
         self.deadlines: list[tuple[Deadlines, Elapsed]] = []
@@ -217,6 +220,10 @@ class FakeContainment:
             for member in (self.leader, *self.members)
             if self.alive(member)
         )
+
+    def usage(self) -> Usage:
+        """Return ``now_used``."""
+        return self.now_used
 
     def caveats(self) -> frozenset[Caveat]:
         """Return none: nothing is hidden here."""

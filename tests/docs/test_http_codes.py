@@ -29,9 +29,11 @@ _SPAWN_TABLE = re.findall(
     re.MULTILINE,
 )
 _SPAWNING = {
-    (status, code) for code, status, stage, _ in _SPAWN_TABLE if stage in {"chdir", "exec", "any"}
+    (status, code)
+    for code, status, stage, _ in _SPAWN_TABLE
+    if stage in {"limits", "chdir", "exec", "any"}
 }
-"""What a create may be answered; its bodies have neither users nor limits."""
+"""What a create may be answered; its bodies have no users."""
 
 _ALL = "http://here/s"
 Ask = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
@@ -57,6 +59,7 @@ ASKED: dict[str, Ask] = {
     "BODY_TOO_LARGE": lambda client, _: client.request("GET", _ALL, content=bytes((1 << 20) + 1)),
     "BODY_TIMEOUT": lambda client, _: client.post(_ALL, content=_stalled()),
     "TOO_MANY_BODIES": lambda client, _: _crowded(client),
+    "LIMIT_ABOVE_CAP": lambda client, _: client.post(_ALL, json={"command": "x", "pids_max": 9}),
     "TOO_MANY_SESSIONS": lambda client, _: client.post(_ALL, json={"command": "x"}),
 }
 SURVIVED = {
@@ -69,6 +72,7 @@ SURVIVED = {
 FAILED: dict[str, Exception] = {
     "INTERPRETER_PATCHED": ptykill.InterpreterPatched("gevent"),
     "INTERNAL_ERROR": ZeroDivisionError(),
+    "LIMITS_UNAVAILABLE": ptykill.LimitsUnavailable(["memory"], "found in a v1 hierarchy"),
     "NAME_TAKEN": ptykill.NameTaken("build"),
     "KEY_REUSED": ptykill.KeyReused("8e03978e"),
     "INVALID_OFFSET": ptykill.InvalidOffset("from is beyond the output"),
@@ -99,7 +103,9 @@ def test_the_table_is_complete() -> None:
 @pytest.mark.parametrize("code", ASKED)
 async def test_requests_are_answered_so(code: str, autojump_clock: trio.testing.MockClock) -> None:
     """A request that can't be served has the code and the status of the table."""
-    async with ptykill.open_supervisor(containment=FakeTier(), max_sessions=1) as supervisor:
+    async with ptykill.open_supervisor(
+        containment=FakeTier(), max_sessions=1, pids_max=8
+    ) as supervisor:
         session = await supervisor.spawn(["x"])
         app = ptykill.asgi_app(supervisor, key="k", prefix="/s", spawning=True, hosts=["here"])
         async with _client(app, key="k") as client:

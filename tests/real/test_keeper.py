@@ -625,7 +625,7 @@ async def test_a_keepers_pid_that_is_reused(
     until_now(lambda: processes.look_up(keeper) is None)
     live = containment._session
     assert isinstance(live, LiveKeeper)
-    assert list(live._members()) == []
+    assert list(live.members()) == []
     assert containment.survivors() == ()
     await trio.lowlevel.checkpoint()
     with trio.fail_after(TIMEOUT):

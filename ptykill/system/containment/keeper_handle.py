@@ -23,6 +23,7 @@ from ptykill.system.containment.warden_client import WardenClient
 from ptykill.system.forks import close_in_child
 from ptykill.system.keeper import wire
 from ptykill.system.kernel import syscalls
+from ptykill.system.kernel.limited_cgroup import Limits
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.procfs import stat
 from ptykill.system.kernel.retry import close
@@ -61,6 +62,8 @@ class KeeperHandle:
         """The keeper's pid; 0 until it is known."""
         self.cgroup: str | None = None
         """The path of the keeper's cgroup, if it has one, once a leader is started."""
+        self.times_before: tuple[float, float] = 0.0, 0.0
+        """The processor time of the keeper's earlier sessions, as `os.times` has it."""
         self.clean: bool = False
         """The keeper has ended, or will, and nothing of a session is left."""
         self._ended = False
@@ -78,8 +81,10 @@ class KeeperHandle:
 
     # --- the start of a leader ------------------------------------------------------------------
 
-    def send_order(self, command: Command, terminal: int, handover: Handover) -> None:
-        """Order the start of a leader.
+    def send_order(
+        self, command: Command, terminal: int, handover: Handover, limits: Limits | None
+    ) -> None:
+        """Order the start of a leader, in a cgroup with limits if there are any.
 
         Raises OSError; `KeeperDied` if the keeper has not got the order.
         """
@@ -92,7 +97,9 @@ class KeeperHandle:
             self._handle(message, fds)
         with working_directory(command) as here, standard_input(command) as stdin:
             first = _as_tuple(handover.deadlines) if handover.deadlines else None
-            message = wire.ORDER, order(command), self.umask, first, *_as_message(handover)
+            limited = None if limits is None else tuple(limits)
+            about = order(command), self.umask, limited, first
+            message = wire.ORDER, *about, *_as_message(handover)
             if not wire.send(self.channel, message, [terminal, here, *stdin]):
                 raise KeeperDied(errno.EIO, "keeper")
 
@@ -125,8 +132,8 @@ class KeeperHandle:
         match message:
             case wire.FORKED, keeper:
                 self.pid = keeper
-            case wire.STARTED, leader, keeper, path:
-                self.pid, self.cgroup = keeper, path
+            case wire.STARTED, leader, keeper, path, times:
+                self.pid, self.cgroup, self.times_before = keeper, path, times
                 if not fds:  # The host has no descriptor left, so the kernel dropped it (unix(7)).
                     raise StartFailed(errno.EMFILE, "keeper")
                 self._leader = PidfdProcess(leader, fds[0])

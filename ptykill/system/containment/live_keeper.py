@@ -35,6 +35,7 @@ from ptykill.system.kernel.cgroup import Cgroup
 from ptykill.system.kernel.cgroup_place import move_here
 from ptykill.system.kernel.descendants import descendants
 from ptykill.system.kernel.last_pid import LastPid
+from ptykill.system.kernel.limited_cgroup import UsageFigures
 from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
 from ptykill.system.kernel.proc_folder import ProcFolder, open_folder
 from ptykill.system.kernel.processor_time import processor_time
@@ -69,6 +70,8 @@ class LiveKeeper:
         self._exited = False
         self._empty = False
         self._reusable = False
+        self.usage: UsageFigures | None = None
+        """What the session has used, once the keeper has reported that it is over."""
         self._rounds = 0
         """Rounds of SIGKILL."""
         self._rounds_held_up = 0
@@ -123,7 +126,7 @@ class LiveKeeper:
         """Send these signals to each member within their reach that was there then."""
         front = self._terminal.foreground()
         leader = self._leader.pid
-        for member in self._members():
+        for member in self.members():
             pid = member.pid
             for number, reach, last, there, signalled in pending:
                 if pid in signalled.reached or pid in signalled.refused:
@@ -151,7 +154,7 @@ class LiveKeeper:
 
     def _members_if_no_last_pid(self) -> set[int] | None:
         """Return the pids of all members if their pids can't show which are later."""
-        return None if self._last_pid.known else {member.pid for member in self._members()}
+        return None if self._last_pid.known else {member.pid for member in self.members()}
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every present member."""
@@ -162,7 +165,7 @@ class LiveKeeper:
             signal_process(signal.SIGKILL, self._leader, signalled)
         leader = self._leader.pid
         nobody_else = True
-        for member in self._members():
+        for member in self.members():
             if member.pid != leader:
                 nobody_else = False
                 signal_process(signal.SIGKILL, member, signalled)
@@ -174,7 +177,7 @@ class LiveKeeper:
             self._free_keeper(nobody_else=nobody_else)
         return signalled
 
-    def _members(self) -> Iterator[Pidfd]:
+    def members(self) -> Iterator[Pidfd]:
         """Yield a handle on each living member."""
         with self._open_keeper() as keeper:
             if keeper is not None:
@@ -266,7 +269,8 @@ class LiveKeeper:
                     self._exited = True
                     self._status = None if message[1] is None else ExitStatus(*message[1])
                     self._empty = message[0] == wire.EMPTY
-                    self._reusable = self._empty and message[2]
+                    if self._empty:
+                        self._reusable, self.usage = message[2:]
                 case wire.ENDING:
                     _, reason, kill_due = message
                     self._kill_due = 0.0 if kill_due is None else kill_due
@@ -319,7 +323,7 @@ class LiveKeeper:
 
     def survivors(self) -> tuple[Survivor, ...]:
         """Describe the members that live now."""
-        alive = [identify(member.pid, member) for member in self._members()]
+        alive = [identify(member.pid, member) for member in self.members()]
         if not alive and not self._empty:
             # Dead, but not to be reaped: another process traces them.
             with self._open_keeper() as keeper:

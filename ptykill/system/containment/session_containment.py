@@ -22,6 +22,7 @@ from ptykill.rules.member import Member
 from ptykill.rules.processor_time import ProcessorTime
 from ptykill.rules.protocols import Ending, Handover, Signalled
 from ptykill.rules.steps import Reach
+from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.leader import Leader
@@ -328,6 +329,10 @@ class SessionContainment:
         if not self._leader.dead() or not self._leader.reapable():
             alive.append(identify(self.pid, self._leader))
         return tuple(alive)
+
+    def usage(self) -> Usage:
+        """Return what the leader has used, and the processes that it has waited for."""
+        return self._leader.usage()
 
     def caveats(self) -> frozenset[Caveat]:
         """Return what could not be known about this session."""

@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ptykill.rules.verdict import EndReason
 from ptykill.system.keeper import wire
@@ -104,7 +104,7 @@ class Keeper:
         self.serve()
         while self._finish():
             self.serve()
-        self._resources.remove_cgroup()
+        self._resources.remove_cgroups()
 
     def serve(self) -> None:
         """Handle events until the session is over, or its start has failed.
@@ -187,14 +187,14 @@ class Keeper:
             self._failure = errno.EMFILE, "keeper"
             self._over = True
         else:
-            order, umask, deadlines, *handover = message[1:]
+            order, umask, limits, deadlines, *handover = message[1:]
             self._take_handover(wire.Handover(*handover))
             if umask is not None:
                 os.umask(umask)
             self._sessions += 1
             # A leader of another user has rights that this process has not.
             self._reusable = order["uid"] is None and self._sessions < _MOST_SESSIONS
-            self._start(order, *fds)
+            self._start(order, limits, *fds)
             if deadlines is not None and self._session is not None:
                 self._session.deadlines.set(deadlines)
 
@@ -206,10 +206,20 @@ class Keeper:
     def _take_handover(self, handover: wire.Handover) -> None:
         self._handover, self._handed_over_at = handover, time.monotonic()
 
-    def _start(self, order: Order, terminal: int, directory: int, stdin: int | None = None) -> None:
+    def _start(
+        self,
+        order: Order,
+        limits: tuple[Any, ...] | None,
+        terminal: int,
+        directory: int,
+        stdin: int | None = None,
+    ) -> None:
         """Start the leader, and report the result to the host. A failure ends this keeper."""
         session = None
+        times = os.times()[2:4]
         try:
+            if limits is not None:
+                order["cgroup"] = self._resources.limit(limits)
             leader = start_leader(order, terminal, directory, stdin)
             session = KeptSession(leader, self._resources, self._poller, self._tell_exited)
             self._session = session
@@ -227,7 +237,7 @@ class Keeper:
                     close(fd)
         cgroup = self._resources.cgroup
         path = None if cgroup is None else cgroup.path
-        self.tell(wire.STARTED, leader, os.getpid(), path, fds=[pidfd])
+        self.tell(wire.STARTED, leader, os.getpid(), path, times, fds=[pidfd])
         session.stay_in_cgroup()
 
     def _tell_exited(self) -> None:
@@ -305,7 +315,7 @@ class Keeper:
                 self._over = False
                 self._renew_at = time.monotonic() + _RENEW_DELAY
             # Last: the host wakes up on this processor, most likely.
-            self.tell(wire.EMPTY, session.status, reusable)
+            self.tell(wire.EMPTY, session.status, reusable, session.usage())
             if reusable:
                 return True
         elif self._refused:

@@ -24,8 +24,10 @@ from ptykill.system.keeper import wire
 from ptykill.system.keeper.kept_deadlines import KeptDeadlines
 from ptykill.system.keeper.orphaned import OrphanedTeardown
 from ptykill.system.keeper.poller import Poller
+from ptykill.system.keeper.reaped import Reaped
 from ptykill.system.keeper.resources import Resources
 from ptykill.system.kernel.children import WALL
+from ptykill.system.kernel.limited_cgroup import UsageFigures
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.procfs import descends, in_other_pid_namespace, members
 
@@ -65,6 +67,7 @@ class KeptSession:
         """The pids that SIGKILL was refused for, in the last round."""
         self._teardown: OrphanedTeardown | None = None
         self.deadlines: KeptDeadlines = KeptDeadlines(resources.cgroup)
+        self._reaped = Reaped()
         poller.register(resources.deaths, self.look)
 
     def stay_in_cgroup(self) -> None:
@@ -139,9 +142,10 @@ class KeptSession:
                     os.waitid(os.P_PID, found.si_pid, os.WSTOPPED | os.WNOHANG | WALL)
                 continue
             if found.si_pid == self.leader:
-                self.status = self.status_of(found)
+                self.status = self.status_of(found.si_code, found.si_status)
                 return
-            reap(found.si_pid)
+            with suppress(ChildProcessError):
+                self._reap(found.si_pid)
 
     def _reap_all_but_leader(self) -> None:
         if not self._exit_told:
@@ -150,25 +154,41 @@ class KeptSession:
         # waitid(2) shows the leader's zombie again and again, and not those behind it.
         for pid in self._resources.children.list():
             if pid != self.leader:
-                reap(pid)
+                with suppress(ChildProcessError):
+                    self._reap(pid)
 
     def _reap_all(self) -> bool:
         """Reap every child; return whether none is left, not even one that can't be reaped."""
         try:
-            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL):
-                if found.si_pid == self.leader:
-                    self.status = self.status_of(found)
+            while self._reap(-1):
+                pass
         except ChildProcessError:
             return True
         return False
 
-    def status_of(self, found: os.waitid_result) -> wire.Status:
-        """Return how a child ended, as it is sent to the host."""
-        if found.si_code == os.CLD_EXITED:
-            return found.si_status, None, False, False
+    def _reap(self, pid: int) -> int:
+        """Reap a child, if it is dead, or any that is (-1); return its pid, 0 if there is none.
+
+        Raises ChildProcessError if there is no such child.
+        """
+        found, status, used = os.wait4(pid, os.WNOHANG | WALL)
+        if found and not os.WIFSTOPPED(status):  # A traced child's stop is reported here as well.
+            self._reaped.add(used)
+            if found == self.leader:
+                self.status = self.status_of(*_code_and_number(status))
+        return found
+
+    def status_of(self, code: int, number: int) -> wire.Status:
+        """Return how a child ended, as it is sent to the host: by what waitid(2) says of it."""
+        if code == os.CLD_EXITED:
+            return number, None, False, False
         cgroup = self._resources.cgroup
-        oom = found.si_status == signal.SIGKILL and cgroup is not None and cgroup.oom()
-        return None, found.si_status, found.si_code == os.CLD_DUMPED, oom
+        oom = number == signal.SIGKILL and cgroup is not None and cgroup.oom()
+        return None, number, code == os.CLD_DUMPED, oom
+
+    def usage(self) -> UsageFigures:
+        """Return what the session has used until now."""
+        return self._reaped.figures(self._resources.limited_path)
 
     # --- its end ----------------------------------------------------------------------------------
 
@@ -183,7 +203,8 @@ class KeptSession:
         """Kill no more: reap the leader, and stay the parent of the processes that are left."""
         self.was_plain = False
         self.deadlines.close()
-        reap(self.leader)
+        with suppress(ChildProcessError):
+            self._reap(self.leader)
         self.look()
 
     @property
@@ -259,10 +280,11 @@ class KeptSession:
                         cgroup.kill()
 
 
-def reap(pid: int) -> None:
-    """Reap a child, if it is dead."""
-    with suppress(ChildProcessError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | WALL)
+def _code_and_number(status: int) -> tuple[int, int]:
+    """Return what waitid(2) has as si_code and si_status, of what wait4(2) has."""
+    if os.WIFEXITED(status):
+        return os.CLD_EXITED, os.WEXITSTATUS(status)
+    return os.CLD_DUMPED if os.WCOREDUMP(status) else os.CLD_KILLED, os.WTERMSIG(status)
 
 
 def _any_child_lives() -> bool:

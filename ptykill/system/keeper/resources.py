@@ -6,15 +6,19 @@ nothing that the next one would inherit.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
+from typing import Any
 
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.cgroup import Cgroup
 from ptykill.system.kernel.cgroup_state import cgroup_state
 from ptykill.system.kernel.children import WALL, Children
 from ptykill.system.kernel.inheritance import inherited_state
+from ptykill.system.kernel.limited_cgroup import Limits, create_limited
 from ptykill.system.kernel.procfs import read_proc, stat
+from ptykill.system.kernel.session_leader import StartFailed
 
 __all__ = ["Resources"]
 
@@ -40,9 +44,13 @@ class Resources:
         """The keeper, the warden and the host: not the session's, even in its cgroup."""
         self._groups = groups
         self._cgroup_before: object = None
-        self.cgroup: Cgroup | None = None
-        self.inside: bool = False
-        """Whether this process is in the cgroup: so the leader starts inside."""
+        self._plain: Cgroup | None = None
+        """The cgroup of a session without limits; this process made it ahead, and entered it."""
+        self._inside = False
+        """Whether this process is in that cgroup: so the leader starts inside."""
+        self._limited: Cgroup | None = None
+        """The cgroup of a session with limits. This process never enters it: it would be counted,
+        and killed with the session when that runs out of memory."""
         self._enter_cgroup()
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -51,12 +59,38 @@ class Resources:
     def _enter_cgroup(self) -> None:
         """Make the cgroup, unless it is there, and enter it. Raises OSError."""
         if self._groups is not None:
-            if self.cgroup is None:
-                self.cgroup = Cgroup.create(self._groups)
-                self._cgroup_before = cgroup_state(self.cgroup.path)
-            if not self.inside:
-                self.cgroup.add_process(os.getpid())
-                self.inside = True
+            if self._plain is None:
+                self._plain = Cgroup.create(self._groups)
+                self._cgroup_before = cgroup_state(self._plain.path)
+            if not self._inside:
+                self._plain.add_process(os.getpid())
+                self._inside = True
+
+    @property
+    def cgroup(self) -> Cgroup | None:
+        """The cgroup of the present session, or of the next one; None if it has none."""
+        return self._limited or self._plain
+
+    @property
+    def inside(self) -> bool:
+        """Whether this process is in the session's cgroup."""
+        return self._inside and self._limited is None
+
+    @property
+    def limited_path(self) -> str | None:
+        """The path of the session's cgroup, if it has limits."""
+        return None if self._limited is None else self._limited.path
+
+    def limit(self, limits: tuple[Any, ...]) -> str:
+        """Make a cgroup with limits for the next session; return its path.
+
+        Raises `StartFailed`.
+        """
+        try:
+            self._limited = create_limited(Limits(*limits))
+        except OSError as error:
+            raise StartFailed(error.errno or errno.EIO, "limits") from None
+        return self._limited.path
 
     # --- one session after the other --------------------------------------------------------------
 
@@ -75,8 +109,9 @@ class Resources:
         if self._before is None or self._dumpable or _has_child():
             return False
         self.drain_deaths()
-        if self.cgroup is not None and not self._cgroup_is_as_new(self.cgroup):
-            self.remove_cgroup()
+        self._remove_limited()
+        if self._plain is not None and not self._cgroup_is_as_new(self._plain):
+            self._remove_plain()
         self._enter_cgroup()
         return self._state() == self._before
 
@@ -91,7 +126,7 @@ class Resources:
 
     def _state(self) -> object:
         # By its own name, a new cgroup would differ from the one that it replaces.
-        own = "" if self.cgroup is None else os.path.basename(self.cgroup.path)
+        own = "" if self._plain is None else os.path.basename(self._plain.path)
         inherited = inherited_state(own.encode())
         # The lowest free descriptor: it differs if one more is open, or one less.
         lowest = os.dup(self.deaths)
@@ -108,19 +143,33 @@ class Resources:
 
         The kernel may take some 10 ms (cgroup_attach_lock), so this is done when there is time.
         """
-        if self.cgroup is not None and self.inside:
+        if self.inside:
+            self._leave_plain()
+
+    def _leave_plain(self) -> None:
+        if self._plain is not None and self._inside:
             # Refused (EROFS, EBUSY, a limit): this process stays inside, and is not counted.
             with suppress(OSError):
-                self.cgroup.remove_process(os.getpid())
-                self.inside = False
+                self._plain.remove_process(os.getpid())
+                self._inside = False
 
-    def remove_cgroup(self) -> None:
-        """Leave the cgroup, and remove it."""
-        if self.cgroup is not None:
-            self.leave_cgroup()
-            self.cgroup.remove()
-            self.cgroup.close()
-            self.cgroup = None
+    def remove_cgroups(self) -> None:
+        """Leave the session's cgroup, and remove it."""
+        self._remove_limited()
+        self._remove_plain()
+
+    def _remove_limited(self) -> None:
+        if self._limited is not None:
+            self._limited.remove()
+            self._limited.close()
+            self._limited = None
+
+    def _remove_plain(self) -> None:
+        if self._plain is not None:
+            self._leave_plain()
+            self._plain.remove()
+            self._plain.close()
+            self._plain = None
 
 
 def _has_child() -> bool:

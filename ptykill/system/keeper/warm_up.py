@@ -24,7 +24,7 @@ from ptykill.system.kernel.session_leader import Order
 __all__ = ["warm_up"]
 
 _HANDOVER = wire.Handover(wire.HANDOVER, "", "", 0, 0.0, 0.0)
-_HUNG_UP = os.waitid_result((0, 0, 0, int(signal.SIGHUP), os.CLD_KILLED))
+_HUNG_UP = os.CLD_KILLED, int(signal.SIGHUP)
 """How the stand-in's session ends."""
 _ORDER: Order = {
     "args": [],
@@ -37,6 +37,7 @@ _ORDER: Order = {
     "limits": None,
     "nice": None,
     "death_signal": None,
+    "cgroup": None,
 }
 """The stand-in's order: a program by its name, which is looked for in two folders."""
 
@@ -59,7 +60,7 @@ def warm_up(make: Callable[[socket.socket], _Keeper], resources: Resources, *, s
                 _start(ours, keeper)
             session = KeptSession(os.getpid(), resources, Poller(), _nothing)
             session.look()  # This process has no children: it is empty.
-            keeper.tell(wire.EMPTY, session.status_of(_HUNG_UP))
+            keeper.tell(wire.EMPTY, session.status_of(*_HUNG_UP), None, session.usage())
 
 
 def _start(host: socket.socket, keeper: _Keeper) -> None:
@@ -73,10 +74,10 @@ def _start(host: socket.socket, keeper: _Keeper) -> None:
     try:
         os.write(program, b"\0")
         order = {**_ORDER, "args": [b"%d" % program]}
-        wire.send(host, (wire.ORDER, order, umask, None, *_HANDOVER), [program, root])
+        wire.send(host, (wire.ORDER, order, umask, None, None, *_HANDOVER), [program, root])
         keeper.serve()
         pidfd = syscalls.pidfd_open(os.getpid())
-        keeper.tell(wire.STARTED, 0, os.getpid(), None)
+        keeper.tell(wire.STARTED, 0, os.getpid(), None, os.times()[2:4])
     finally:
         for fd in program, root, pidfd:
             if fd >= 0:
