@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         AttachmentDropped,
         ContainmentUnavailable,
         DeliveryRefused,
+        InputFull,
         InterpreterPatched,
         InvalidArgument,
         InvalidDeadline,
@@ -92,7 +93,7 @@ else:
         "engine.signallers": "HangUpSignaller KernelSignaller StandardSignaller TypingSignaller",
         "engine.supervisor": "Supervisor",
         "errors": (
-            "AttachmentDropped ContainmentUnavailable DeliveryRefused InterpreterPatched"
+            "AttachmentDropped ContainmentUnavailable DeliveryRefused InputFull InterpreterPatched"
             " InvalidArgument InvalidDeadline InvalidGrace InvalidOffset InvalidToken KeyReused"
             " LifecycleError LimitAboveCap LimitsUnavailable NameTaken PlanError PtykillError"
             " SessionEnded SessionNotFound SpawnError SupervisorClosed TooManySessions"
@@ -155,6 +156,7 @@ __all__ = [
     "HangUp",
     "HangUpSignaller",
     "Host",
+    "InputFull",
     "InterpreterPatched",
     "InvalidArgument",
     "InvalidDeadline",

@@ -16,6 +16,7 @@ __all__ = [
     "Blame",
     "ContainmentUnavailable",
     "DeliveryRefused",
+    "InputFull",
     "InterpreterPatched",
     "InvalidArgument",
     "InvalidDeadline",
@@ -127,6 +128,14 @@ class SessionEnded(PtykillError):
     """The session is over, or its terminal was hung up: it takes no more input."""
 
     code = "SESSION_ENDED"
+    status = 409
+    blame = Blame.CALLER
+
+
+class InputFull(PtykillError):
+    """The program reads no input, and the terminal takes no more of it."""
+
+    code = "INPUT_FULL"
     status = 409
     blame = Blame.CALLER
 

@@ -1,4 +1,4 @@
-"""Lists and signals the members of a session, without ending it."""
+"""Lists, signals and interrupts the members of a session, without ending it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptykill.rules.member import Member
 from ptykill.rules.protocols import Signalled
 from ptykill.rules.steps import Reach
 
-__all__ = ["list_members", "signal_members"]
+__all__ = ["interrupt", "list_members", "signal_members"]
 
 
 @trio.lowlevel.enable_ki_protection
@@ -34,6 +34,17 @@ def signal_members(driver: Driver, name: object, reach: object) -> Signalled:
         msg = "the session is over"
         raise SessionEnded(msg)
     return driver.containment.signal_now(checked, within)
+
+
+@trio.lowlevel.enable_ki_protection
+def interrupt(driver: Driver) -> None:
+    """Do what Ctrl-C does in the terminal's present mode."""
+    _check_ours(driver)
+    if driver.exited.is_set() or not driver.terminal.open:
+        msg = "the session's leader has exited, or its terminal was hung up"
+        raise SessionEnded(msg)
+    if not driver.terminal.interrupt():
+        driver.containment.signal_now("INT", Reach.FOREGROUND)
 
 
 def _check_ours(driver: Driver) -> None:

@@ -13,7 +13,7 @@ from ptykill.engine.caller import current_call
 from ptykill.engine.deadlines import SessionDeadlines
 from ptykill.engine.drain import Drain
 from ptykill.engine.driver import Driver
-from ptykill.engine.members import list_members, signal_members
+from ptykill.engine.members import interrupt, list_members, signal_members
 from ptykill.engine.output import CHUNK, Output
 from ptykill.engine.settings import Settings
 from ptykill.engine.shared import Shared
@@ -283,6 +283,18 @@ class Session:
         processes. Raises `InvalidArgument`, and `SessionEnded` once the session is over.
         """
         return signal_members(self._driver, name, reach)
+
+    def interrupt(self) -> None:
+        """Do what Ctrl-C does in the terminal's present mode. Never waits.
+
+        Where a key interrupts (ISIG, and VINTR is set: termios(3)), whichever key that is, the
+        foreground process group gets SIGINT, and input that waits to be read is discarded. In raw
+        mode the program gets the byte 0x03 to read: an editor, a program at the other end of ssh.
+        Raises `SessionEnded` once the leader has exited or the terminal was hung up, and
+        `InputFull` if a program in raw mode has left so much unread that nothing can be typed.
+        """
+        interrupt(self._driver)
+        self._typed_at = time.time()
 
     async def wait(self) -> Verdict:
         """Wait until the session is over, and return its verdict.

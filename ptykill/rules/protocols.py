@@ -216,6 +216,12 @@ class Terminal(Protocol):
     async def send_all(self, data: bytes) -> None:
         """Type all of ``data``; wait while the program does not read. Raises `SessionEnded`."""
 
+    def interrupt(self) -> bool:
+        """Do what the interrupt key does now; False if SIGINT has to be sent. Never waits.
+
+        Raises `SessionEnded`, and `InputFull` if a program does not read.
+        """
+
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH."""
 

@@ -269,13 +269,14 @@ class FakeTerminal:
     """A fake terminal. Follows `protocols.Terminal`.
 
     ``typed`` is the input so far, ``size`` the rows and columns. A test calls `write` as the
-    program would.
+    program would, and sets ``interrupts`` to False for one that reads Ctrl-C as a key.
     """
 
     def __init__(self, containment: FakeContainment) -> None:
         self.typed: bytes = b""
         self.size: tuple[int, int] | None = None
         self.open: bool = True
+        self.interrupts: bool = True
         self._containment = containment
         self._output = b""
         self._changed = trio.Event()
@@ -304,6 +305,17 @@ class FakeTerminal:
             msg = "the terminal has been hung up"
             raise SessionEnded(msg)
         self.typed += data
+
+    def interrupt(self) -> bool:
+        """Send SIGINT to the foreground, as the interrupt key does, or type Ctrl-C."""
+        if not self.open:
+            msg = "the terminal has been hung up"
+            raise SessionEnded(msg)
+        if self.interrupts:
+            self._containment.signal("INT", Reach.FOREGROUND)
+        else:
+            self.typed += b"\x03"
+        return True
 
     def resize(self, rows: int, cols: int) -> None:
         """Record the size."""
