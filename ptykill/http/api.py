@@ -26,11 +26,20 @@ import msgspec
 
 from ptykill import log
 from ptykill.errors import InvalidArgument, InvalidOffset, PtykillError
-from ptykill.http import limits, openapi, query, schema
+from ptykill.http import limits, openapi, process_schema, query, schema
 from ptykill.http.auth import BearerKey, HostRules
 from ptykill.http.kill_answers import answer_kill, answer_kills
 from ptykill.http.messages import Request, Response, error_response, json_response
-from ptykill.http.operations import Attach, Get, Kill, KillMatching, List, Operation
+from ptykill.http.operations import (
+    Attach,
+    Get,
+    Interrupt,
+    Kill,
+    KillMatching,
+    List,
+    ListProcesses,
+    Operation,
+)
 from ptykill.rules import validate
 from ptykill.rules.verdict import Verdict
 
@@ -38,7 +47,14 @@ __all__ = ["DEFAULT_PREFIX", "Api", "Result"]
 
 DEFAULT_PREFIX = "/api/v1/pty"
 Result = (
-    Verdict | tuple[Verdict, ...] | schema.SessionRecord | schema.Sessions | schema.Created | None
+    Verdict
+    | tuple[Verdict, ...]
+    | schema.SessionRecord
+    | schema.Sessions
+    | schema.Created
+    | process_schema.Processes
+    | process_schema.Reached
+    | None
 )
 """The result of an operation."""
 
@@ -111,7 +127,9 @@ class Api:
                 f"this path takes {' and '.join(allowed)}",
                 (b"allow", ", ".join(allowed).encode("ascii")),
             )
-        if request.method == "POST" and not _is_json(request):
+        # wsgiref gives a request without a type one of its own, and an interrupt has no body.
+        typed = request.method == "POST" and resource.part != "interrupt"
+        if typed and not _is_json(request):
             return error_response(415, "UNSUPPORTED_MEDIA_TYPE", "a body is application/json")
         length = _length(request)
         return None if length is None or length <= self.body_limit else self.too_long(request)
@@ -189,7 +207,9 @@ class Api:
         match path[len(self.prefix) + 1 :].split("/"):
             case [str(name)] if name:
                 return _Resource(name)
-            case [str(name), ("resize" | "ws") as part] if name:
+            case [str(name), ("resize" | "ws" | "processes" | "signal" | "interrupt") as part] if (
+                name
+            ):
                 return _Resource(name, part)
         return None
 
@@ -197,9 +217,9 @@ class Api:
         match resource:
             case _Resource("", _):
                 return ("GET", "POST", "DELETE") if self._spawning else ("GET", "DELETE")
-            case _Resource(_, "resize"):
+            case _Resource(_, "resize" | "signal" | "interrupt"):
                 return ("POST",)
-            case _Resource(_, "ws"):
+            case _Resource(_, "ws" | "processes"):
                 return ("GET",)
         return ("GET", "DELETE")
 
@@ -226,12 +246,18 @@ class Api:
                     (b"connection", b"upgrade"),
                 )
             case _:
-                return Get(resource.session_id)
+                ask = ListProcesses if resource.part == "processes" else Get
+                return ask(resource.session_id)
 
     def _reading(self, request: Request, resource: _Resource) -> Operation:
-        """Read an operation that has a body."""
-        if resource.part == "resize":
-            return schema.read_resize(request.body, resource.session_id)
+        """Read an operation that may have a body."""
+        match resource:
+            case _Resource(session_id, "resize"):
+                return schema.read_resize(request.body, session_id)
+            case _Resource(session_id, "signal"):
+                return process_schema.read_signal(request.body, session_id)
+            case _Resource(session_id, "interrupt"):
+                return Interrupt(session_id)
         keys = request.header(b"idempotency-key")
         if len(keys) > 1:
             msg = "Idempotency-Key is given more than once"

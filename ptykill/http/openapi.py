@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from ptykill.http.process_routes import PROCESS_ROUTES
+from ptykill.http.process_schema import Processes, ProcessRecord, Reached, SignalBody
+from ptykill.http.routes import BODILESS, BODY, FAILED, FOUND, PLACE, SESSION, Answer, Route
 from ptykill.http.schema import (
     MOST_LISTED,
     CreateBody,
@@ -85,7 +88,11 @@ CODES: Mapping[str, tuple[int, str]] = {
     "METHOD_NOT_ALLOWED": (405, "The path does not have this method; `Allow` names those it has."),
     "BODY_TIMEOUT": (408, "The body did not arrive within 20 s."),
     "NAME_TAKEN": (409, "A live session has this name already."),
-    "SESSION_ENDED": (409, "The session is over: it has no terminal whose size could be set."),
+    "SESSION_ENDED": (
+        409,
+        "The session is over: it has no terminal to resize or interrupt, and no process to signal.",
+    ),
+    "INPUT_FULL": (409, "The program does not read its input, and no more can be typed."),
     "BODY_TOO_LARGE": (413, "A request that needs no body has one longer than 1 MiB."),
     "UNSUPPORTED_MEDIA_TYPE": (415, "The `Content-Type` is not JSON."),
     "KEY_REUSED": (422, "The `Idempotency-Key` was used to start something else."),
@@ -109,19 +116,6 @@ CODES: Mapping[str, tuple[int, str]] = {
 }
 """Every error code: its status, and its meaning."""
 
-_PLACE = ("HOST_NOT_ALLOWED", "ORIGIN_NOT_ALLOWED", "UNAUTHORIZED")
-_FOUND = (*_PLACE, "SESSION_NOT_FOUND")
-_RECEIVED = ("BODY_TIMEOUT", "TOO_MANY_BODIES")
-_BODY = ("INVALID_REQUEST", "UNSUPPORTED_MEDIA_TYPE", *_RECEIVED)
-_FAILED = ("INTERPRETER_PATCHED", "INTERNAL_ERROR")
-_BODILESS = ("BODY_TOO_LARGE", *_RECEIVED, *_FAILED)
-_SESSION = {
-    "name": "session_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string"},
-    "description": "The session's id, as returned by create.",
-}
 _TOKEN = {
     "name": "X-PTY-Token",
     "in": "header",
@@ -160,15 +154,15 @@ _FROM = {
     " bytes that are missing before it (big-endian u64 each). Each byte of 0x00 counts as one.",
 }
 _ROUTES = (
-    _Route(
+    Route(
         "post",
         "",
         "create",
         "Start a program on a terminal of its own.",
-        {201: _Answer("The program runs.", Created)},
+        {201: Answer("The program runs.", Created)},
         (
-            *_PLACE,
-            *_BODY,
+            *PLACE,
+            *BODY,
             "COMMAND_NOT_FOUND",
             "COMMAND_NOT_EXECUTABLE",
             "COMMAND_TOO_LONG",
@@ -181,19 +175,19 @@ _ROUTES = (
             "LIMITS_UNAVAILABLE",
             "TOO_MANY_SESSIONS",
             "SPAWN_FAILED",
-            *_FAILED,
+            *FAILED,
             "SHUTTING_DOWN",
         ),
         CreateBody,
         parameters=(_KEY,),
     ),
-    _Route(
+    Route(
         "get",
         "",
         "list",
         "Show all sessions, the oldest first.",
-        {200: _Answer("The sessions, or the first `limit` of them.", Sessions)},
-        (*_PLACE, "INVALID_REQUEST", *_BODILESS),
+        {200: Answer("The sessions, or the first `limit` of them.", Sessions)},
+        (*PLACE, "INVALID_REQUEST", *BODILESS),
         parameters=(
             {
                 "name": "limit",
@@ -210,71 +204,72 @@ _ROUTES = (
             *_SELECTOR,
         ),
     ),
-    _Route(
+    Route(
         "delete",
         "",
         "kill_matching",
         "End all sessions that match, at the same time. Not in Tensorlake's API. Each is ended as"
         " by a DELETE of its own. At least one `label` or a `name` is needed; other parameters are"
         " refused.",
-        {200: _Answer("No process of any of these sessions is left.", Ends)},
-        (*_PLACE, "INVALID_REQUEST", "INVALID_GRACE", "SESSIONS_NOT_EMPTY", *_BODILESS),
+        {200: Answer("No process of any of these sessions is left.", Ends)},
+        (*PLACE, "INVALID_REQUEST", "INVALID_GRACE", "SESSIONS_NOT_EMPTY", *BODILESS),
         parameters=_SELECTOR,
     ),
-    _Route(
+    Route(
         "get",
         "/{session_id}",
         "get",
         "Show a session, live or ended.",
-        {200: _Answer("The session.", SessionRecord)},
-        (*_FOUND, *_BODILESS),
-        parameters=(_SESSION,),
+        {200: Answer("The session.", SessionRecord)},
+        (*FOUND, *BODILESS),
+        parameters=(SESSION,),
     ),
-    _Route(
+    Route(
         "delete",
         "/{session_id}",
         "kill",
         "End a session: SIGHUP to its processes, a grace, SIGKILL to the survivors. The answer"
         " comes when the session is over, and 204 means that no process of it is left.",
         {
-            204: _Answer(
+            204: Answer(
                 "The session is over. `Server-Timing` has the times that this took, and"
                 " `Ptykill-Caveats` what could not be known, if anything."
             )
         },
         (
-            *_FOUND,
+            *FOUND,
             "INVALID_GRACE",
             "KILL_NOT_PERMITTED",
             "KILL_UNINTERRUPTIBLE",
             "LEADER_TRACED",
             "SESSION_UNPROVEN",
             "SESSION_NOT_EMPTY",
-            *_BODILESS,
+            *BODILESS,
         ),
-        parameters=(_SESSION,),
+        parameters=(SESSION,),
     ),
-    _Route(
+    Route(
         "post",
         "/{session_id}/resize",
         "resize",
         "Set the size of the terminal's window; its foreground processes get SIGWINCH.",
-        {204: _Answer("Done.")},
-        (*_FOUND, *_BODY, "SESSION_ENDED", *_FAILED),
+        {204: Answer("Done.")},
+        (*FOUND, *BODY, "SESSION_ENDED", *FAILED),
         ResizeBody,
-        parameters=(_SESSION,),
+        parameters=(SESSION,),
     ),
-    _Route(
+    Route(
         "get",
         "/{session_id}/ws",
         "attach",
         "Attach by a WebSocket. Frames are binary, and begin with an opcode. To the server: 0x00"
         " input, 0x01 columns and rows (big-endian u16), 0x02 ready for output. To the client: 0x00"
         " output, 0x03 the exit code (big-endian i32), then a close.",
-        {101: _Answer("Attached.")},
-        (*_FOUND, "INVALID_OFFSET", "INVALID_TOKEN", "UPGRADE_REQUIRED", *_BODILESS),
-        parameters=(_SESSION, _TOKEN, _FROM),
+        {101: Answer("Attached.")},
+        (*FOUND, "INVALID_OFFSET", "INVALID_TOKEN", "UPGRADE_REQUIRED", *BODILESS),
+        parameters=(SESSION, _TOKEN, _FROM),
     ),
+    *PROCESS_ROUTES,
 )
 
 
@@ -319,10 +314,10 @@ def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> 
     }
 
 
-def _operation(route: _Route) -> dict[str, Any]:
+def _operation(route: Route) -> dict[str, Any]:
     answers = {str(status): _response(answer) for status, answer in route.answers.items()}
     answers |= {
-        str(status): _response(_Answer("\n".join(lines), _error_body(route, status)))
+        str(status): _response(Answer("\n".join(lines), _error_body(route, status)))
         for status, lines in _failures(route.errors)
     }
     operation: dict[str, Any] = {
@@ -343,7 +338,7 @@ def _operation(route: _Route) -> dict[str, Any]:
     return operation
 
 
-def _error_body(route: _Route, status: int) -> type[msgspec.Struct]:
+def _error_body(route: Route, status: int) -> type[msgspec.Struct]:
     return FailedEnds if (route.name, status) == ("kill_matching", 500) else Error
 
 
@@ -354,7 +349,7 @@ def _failures(codes: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
         yield status, [f"- `{code}`: {CODES[code][1]}" for code in group]
 
 
-def _response(answer: _Answer) -> dict[str, Any]:
+def _response(answer: Answer) -> dict[str, Any]:
     response: dict[str, Any] = {"description": answer.about}
     if answer.body is not None:
         response["content"] = _json(answer.body)

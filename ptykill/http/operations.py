@@ -7,8 +7,21 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from ptykill.rules.naming import Selector
+from ptykill.rules.steps import Reach
 
-__all__ = ["Attach", "Create", "Get", "Kill", "KillMatching", "List", "Operation", "Resize"]
+__all__ = [
+    "Attach",
+    "Create",
+    "Get",
+    "Interrupt",
+    "Kill",
+    "KillMatching",
+    "List",
+    "ListProcesses",
+    "Operation",
+    "Resize",
+    "SignalProcesses",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,6 +83,29 @@ class Resize:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ListProcesses:
+    """List the processes of a session."""
+
+    session_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignalProcesses:
+    """Send a signal to processes of a session."""
+
+    session_id: str
+    name: str
+    reach: Reach
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Do what Ctrl-C does in a session's terminal."""
+
+    session_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Attach:
     """Attach a WebSocket to a session; ``token`` is the one that its create returned.
 
@@ -81,5 +117,7 @@ class Attach:
     since: int | None = None
 
 
-Operation: TypeAlias = Kill | KillMatching | Get | List | Create | Resize
+Operation: TypeAlias = (
+    Kill | KillMatching | Get | List | Create | Resize | ListProcesses | SignalProcesses | Interrupt
+)
 """The operations with one response each; `Attach` has a conversation instead."""

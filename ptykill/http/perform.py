@@ -14,9 +14,21 @@ from ptykill.engine.caller import current_call
 from ptykill.engine.session import Session, spawn_number
 from ptykill.engine.supervisor import Supervisor
 from ptykill.errors import InvalidToken
-from ptykill.http import schema
+from ptykill.http import process_schema, schema
 from ptykill.http.api import Result
-from ptykill.http.operations import Attach, Create, Get, Kill, KillMatching, List, Operation, Resize
+from ptykill.http.operations import (
+    Attach,
+    Create,
+    Get,
+    Interrupt,
+    Kill,
+    KillMatching,
+    List,
+    ListProcesses,
+    Operation,
+    Resize,
+    SignalProcesses,
+)
 from ptykill.rules import validate
 from ptykill.rules.command import Attributes
 from ptykill.system.pty.environment import inherited
@@ -100,9 +112,8 @@ async def perform(
             found = supervisor.find(labels=selector.labels, name=selector.name)
             wanted = [each for each in found if spawn_number(each) > after]
             return Performed(schema.page_of(wanted, limit))
-        case Resize(session_id, rows, cols):
-            supervisor.get(session_id).resize(rows, cols)
-            return Performed(None)
+        case Resize() | ListProcesses() | SignalProcesses() | Interrupt():
+            return Performed(await _act_on(supervisor.get(operation.session_id), operation))
         case Create():
             session = await supervisor.spawn(
                 operation.command,

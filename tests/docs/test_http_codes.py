@@ -76,6 +76,7 @@ FAILED: dict[str, Exception] = {
     "NAME_TAKEN": ptykill.NameTaken("build"),
     "KEY_REUSED": ptykill.KeyReused("8e03978e"),
     "INVALID_OFFSET": ptykill.InvalidOffset("from is beyond the output"),
+    "INPUT_FULL": ptykill.InputFull("the program does not read"),
     "INVALID_TOKEN": ptykill.InvalidToken("the token is wrong"),
     "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
 }
