@@ -337,9 +337,9 @@ MEMBERS = {
     ),
     "Session": (
         "attach attached bytes_dropped cols command created_at deadlines end_reason"
-        " end_requested ended_at exit_status exited id keep_at_end key kill labels last_input_at"
-        " last_output_at members name output_offset pid receive request_end resize rows send"
-        " set_deadlines settled signal state terminate usage verdict"
+        " end_requested ended_at exit_status exited id interrupt keep_at_end key kill labels"
+        " last_input_at last_output_at members name output_offset pid receive request_end resize"
+        " rows send set_deadlines settled signal state terminate usage verdict"
         " wait wait_exited"
     ),
     "Supervisor": (

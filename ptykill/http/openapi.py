@@ -33,27 +33,15 @@ _TYPES = (
     Ends,
     Error,
     FailedEnds,
+    ProcessRecord,
+    Processes,
+    Reached,
     ResizeBody,
     SessionRecord,
     SessionUsage,
     Sessions,
+    SignalBody,
 )
-
-
-class _Answer(NamedTuple):
-    about: str
-    body: type[msgspec.Struct] | None = None
-
-
-class _Route(NamedTuple):
-    method: str
-    path: str
-    name: str
-    about: str
-    answers: Mapping[int, _Answer]
-    errors: Sequence[str] = ()
-    body: type[msgspec.Struct] | None = None
-    parameters: Sequence[Mapping[str, Any]] = ()
 
 
 CODES: Mapping[str, tuple[int, str]] = {

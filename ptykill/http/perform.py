@@ -141,6 +141,22 @@ def _attributes(asked: Create, owner: Owner) -> Attributes:
     )
 
 
+async def _act_on(
+    session: Session, operation: Resize | ListProcesses | SignalProcesses | Interrupt
+) -> Result:
+    """Carry out what leaves a session as it is, and return the result."""
+    match operation:
+        case Resize():
+            session.resize(operation.rows, operation.cols)
+        case Interrupt():
+            session.interrupt()
+        case ListProcesses():
+            return process_schema.processes_of(await session.members())
+        case SignalProcesses():
+            return process_schema.reached_by(session.signal(operation.name, operation.reach))
+    return None
+
+
 def _environment(asked: Create, owner: Owner) -> dict[str, str]:
     """Return the environment of a session: the host's or the owner's, and over it the client's.
 
