@@ -1,7 +1,8 @@
 """Write the parts of these pages that follow from the code: tables, rules, the state diagram.
 
 ``python docs/generate.py`` rewrites what stands between the markers of each page, and
-``lifecycle.svg``; with ``--check`` it only looks, and exits with 1 if something differs.
+``lifecycle.svg``; with ``--check`` it only compares, and exits with 1 if something differs. It is
+one long file of short functions: one for each part of a page, and no part needs another.
 """
 
 from __future__ import annotations

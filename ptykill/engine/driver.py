@@ -217,7 +217,7 @@ class Driver:
         self._step = ()
         self.context = contextvars.Context()
 
-    # --- what is done -----------------------------------------------------------------------------
+    # --- the actions ------------------------------------------------------------------------------
 
     def _on_due(self, now: float) -> None:
         """Do what is due, in the precise timer's task; the session's own task goes on waiting."""

@@ -1,9 +1,8 @@
 """A session whose keeper lives: finds its members, signals them, and waits for their end.
 
-All members are descendants of the keeper, which reaps them.
-Signals are sent from the host, by pidfd, so that the keeper need not be awake for that. SIGKILL is
-sent from both sides, until no member is left. The keeper reports when the leader has exited, and
-when it has no child left (`ptykill.system.keeper.keeper`).
+All members are descendants of the keeper, which reaps them. The host sends the signals, by pidfd,
+so the keeper need not be awake for that. Both send SIGKILL, until no member is left. The keeper
+reports when the leader has exited, and when it has no child left (`ptykill.system.keeper.keeper`).
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class LiveKeeper:
     # --- signals ----------------------------------------------------------------------------------
 
     def signal(self, name: str, reach: Reach) -> Signalled:
-        """Send a signal to the leader, and to others who have to have it at once."""
+        """Send a signal to the leader, and to other members that have to get it at once."""
         number = Signals[f"SIG{name}"]
         signalled = Signalled()
         if reach is Reach.LEADER:

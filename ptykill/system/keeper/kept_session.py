@@ -4,8 +4,8 @@ The keeper is a subreaper (prctl(2)): a process below it that loses its parent, 
 otherwise, becomes its child. So
 
 - no process of the session escapes the keeper, and all its children are of this session;
-- the session is empty when the keeper has no child left. wait(2) says ECHILD then, which is a fact
-  and no look at a table. It is an event, too, since every death of a child is one;
+- the session is empty when the keeper has no child left. wait(2) fails with ECHILD then, which
+  proves it, unlike a scan. It is an event, too, since every death of a child is one;
 - killing its children is enough, and free of races. Only the keeper can reap them, so their pids
   stay theirs. The children of the dead become its own, until there are none.
 """
@@ -118,8 +118,8 @@ class KeptSession:
 
         A process that loses its parent becomes a child of the keeper, or of the first process of
         its own pid namespace (Linux find_new_reaper). So a process in the keeper's pid namespace
-        that does not descend from the keeper is a stranger. Of one in another namespace the cgroup
-        knows more than descent.
+        that does not descend from the keeper is a stranger. For one in another namespace the
+        cgroup decides, not descent.
         """
         if pid in self._resources.not_members:
             return False
@@ -137,7 +137,7 @@ class KeptSession:
                 return
             if found.si_code not in _DEAD:
                 # A child that has called PTRACE_TRACEME is traced by this process. So waitid(2)
-                # also reports its stops, once each (wait(2)). Take that status: it is no death.
+                # also reports its stops, once each (wait(2)). Consume that status: it is no death.
                 with suppress(ChildProcessError):
                     os.waitid(os.P_PID, found.si_pid, os.WSTOPPED | os.WNOHANG | WALL)
                 continue
@@ -230,7 +230,7 @@ class KeptSession:
         self.was_plain = False
         self.deadlines.close()
         self._teardown = OrphanedTeardown(self, handover, ago, hung_up=hung_up)
-        due = self._teardown.begin(killing=self._killing)  # It may set ours: a kill's next round.
+        due = self._teardown.begin(killing=self._killing)  # This may set `self.due`, for SIGKILL.
         self.due = min(self.due, due)
 
     def do_due(self) -> None:
@@ -252,10 +252,11 @@ class KeptSession:
         self.was_plain &= not self._refused
 
     def _kill_descendants(self) -> None:
-        """Kill the processes below a child that can't be killed, and so keeps them from us.
+        """Kill the descendants of a child that can't be killed: they do not become our children.
 
-        They are found by /proc, over which root can mount what it likes. So a keeper of root's does
-        this only if a child has refused SIGKILL, which none does as long as root has its rights.
+        They are found by /proc, over which root can mount another file system. So a keeper of
+        root's does this only if a child has refused SIGKILL, which none does while root has its
+        rights.
         """
         alive: set[int] = set()
         if self._refused or os.geteuid():
