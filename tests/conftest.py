@@ -25,7 +25,7 @@ _CGROUP = "pytest-"
 """How the name of the cgroup that this process makes for itself begins; its pid follows."""
 
 _TIMEOUT = 15.0
-"""Seconds for what is on its way out (a thread that has been told to end) to be gone."""
+"""Time-out for threads and processes that are ending, in seconds."""
 
 
 def pytest_configure() -> None:
@@ -107,7 +107,7 @@ def unprivileged() -> tuple[str, ...]:
 
 @pytest.fixture
 def ordinary(unprivileged: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the same for an ordinary user who is not the one that runs these tests."""
+    """Return the same prefix for another ordinary user than the one that runs these tests."""
     if not unprivileged:
         pytest.skip("only root can become another user")
     return unprivileged

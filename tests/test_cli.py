@@ -29,7 +29,7 @@ from ptykill.cli.serve import log
 from ptykill.testing import processes
 
 _TIMEOUT = 100.0
-"""Seconds that a busy machine may take for what is due at once."""
+"""Time-out for events that are due at once, on a busy machine, in seconds."""
 
 DEAF = "trap '' HUP INT TERM QUIT; : > ready; while :; do sleep 1; done"
 QUICK = ("--plan", "HUP@session 300ms, KILL 15s")
@@ -72,7 +72,7 @@ class Daemon:
             return session_id, client.get(f"{self.url}/{session_id}").json()["pid"]
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Send a signal; return the exit status and what is in the log."""
+        """Send a signal; return the exit status and the log."""
         self.process.send_signal(number)
         _, log = self.process.communicate(timeout=_TIMEOUT)
         return self.process.returncode, log
@@ -143,7 +143,7 @@ def test_a_delete_under_way_is_still_answered(daemons: Daemons, tmp_path: Path) 
 
 
 def test_a_second_signal_hurries(daemons: Daemons, tmp_path: Path) -> None:
-    """Whoever does not want to wait for the grace sends the signal again."""
+    """A second signal ends the grace."""
     daemon = daemons.start("--grace", "600")
     _, pid = daemon.start(DEAF, tmp_path)
     daemon.process.send_signal(signal.SIGTERM)
@@ -455,7 +455,7 @@ def test_a_mode_that_is_a_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_sessions_do_not_inherit_the_key(daemons: Daemons, tmp_path: Path) -> None:
-    """Whoever gets a terminal does not get all others with it."""
+    """A session's environment does not have the daemon's key."""
     daemon = daemons.start(key="the-key")
     daemon.start("env > environment; : > ready; exec sleep 60", tmp_path)
     told = (tmp_path / "environment").read_text()

@@ -144,7 +144,7 @@ CASES = [
 def test_a_wrong_value_is_refused_where_it_is_given(
     make: Callable[..., object], option: str, value: object
 ) -> None:
-    """By our error, at once, and not by the first use of what was made."""
+    """The error is ptykill's, and comes at once, not at the first use of the object."""
     names = {"value", "text", "grace", "function", "target"}
     with pytest.raises(InvalidArgument):
         make(value) if option in names else make(**{option: value})
@@ -369,7 +369,7 @@ PUBLIC = [
     *((ptykill.http, name) for name in ptykill.http.__all__),
 ]
 MADE_ELSEWHERE = {"Session", "Supervisor", "Attachment"}
-"""Classes that no user makes: their docstrings say who does."""
+"""Classes that only ptykill makes, as their docstrings say."""
 
 
 def functions(thing: object) -> Iterator[Callable[..., object]]:

@@ -1,4 +1,4 @@
-"""Beside the C program that asks the kernel and nobody else, in one run, with generous bounds."""
+"""Each tier beside the C program with the necessary system calls, with generous bounds."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_another_installation_is_named() -> None:
 
 
 def test_what_is_held_after_a_burst() -> None:
-    """Each session has had a keeper, and the sessions are gone when they are said to be."""
+    """Each session has had a keeper, and has ended when the row says so."""
     result = pools.pool(Limits(1, 0.5, largest=4))
     assert result.problems == []
     assert isinstance(result, pools.Pools)

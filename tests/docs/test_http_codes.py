@@ -169,7 +169,7 @@ async def test_failed_creates_are_answered_so(
 
 
 async def test_spared_leftovers_are_no_204(autojump_clock: trio.testing.MockClock) -> None:
-    """A session that has ended and is not empty is told as that."""
+    """A session that has ended and is not empty has an error code of its own."""
     tier = FakeTier(Member(lives=1.0), [Member()])
     async with ptykill.open_supervisor(containment=tier, leftovers="spare") as supervisor:
         session = await supervisor.spawn(["x"])

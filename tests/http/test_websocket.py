@@ -369,7 +369,7 @@ def dropped(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 def assert_told(caplog: pytest.LogCaptureFixture, why: str) -> None:
-    """See that the log tells once of a client that was let go, with the code that it was told."""
+    """Check that the log has one event for a dropped client, with the code of its close."""
     (record,) = dropped(caplog)
     assert f"code=1013 reason={why!r}" in record.getMessage()
 

@@ -15,7 +15,7 @@ from ptykill.testing import processes
 from ptykill.testing.observer import Observer
 
 _TIMEOUT = 60.0
-"""Seconds that a busy machine may take for what is due at once."""
+"""Time-out for events that are due at once, on a busy machine, in seconds."""
 
 
 def sleeper() -> subprocess.Popen[bytes]:
