@@ -317,6 +317,7 @@ HIDDEN_TRACER = python(
     "traced by a stranger",
     "is traced by a daemon that has left its session",
     """
+    import ctypes
     ATTACH, CONT, SET_PTRACER = 16, 7, 0x59616D61
     libc.prctl(SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
     leader = os.getpid()
@@ -484,6 +485,24 @@ async def test_chains_of_forks_slip_through_no_look(supervisor: Supervisor, tmp_
     async with trio.open_nursery() as nursery:
         for number in range(4):
             nursery.start_soon(end_some, tmp_path / str(number))
+
+
+@pytest.mark.parametrize("tier", ["session"], indirect=True)
+async def test_looks_go_on_between_the_rounds_of_sigkill(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session whose emptiness is in doubt for a while gets its verdict when it is not any more.
+
+    The doubt lasts for ten looks, as on a machine that is busy forking. The pauses between them are
+    longer than those between two rounds of SIGKILL by then.
+    """
+    doubts = iter([True] * 10)
+    monkeypatch.setattr(SessionMembers, "any_new_since", lambda *_: next(doubts, False))
+    running = await start(supervisor, find("crowd"), tmp_path)
+    verdict = await ended(running, plan=KILL_NOW)
+    assert verdict.empty
+    assert next(doubts, None) is None
+    assert verdict.took < KILL_NOW.kill_bound
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ class SessionContainment:
         self._rounds_spared = 0
         """Rounds of SIGKILL in which the leader was spared, since its death would hide others."""
         self._pause = _PAUSE_FIRST
+        self._look_at: float | None = None
+        """When the pause that is under way ends, by trio's clock."""
         self._closed = False
         self._member_list = MemberList()
 
@@ -305,18 +307,25 @@ class SessionContainment:
         return upto == self._table.pids_to_probe
 
     async def wait_members(self) -> None:
-        """Wait for the end of some members that the last look found."""
+        """Wait for the end of some members that the last look found; may be cancelled and resumed.
+
+        Each round of SIGKILL cancels it. A pause goes on after that: if it began anew, one that is
+        longer than the time between two rounds would never end, and there would be no other look.
+        """
         if self._search is not None:
             await trio.sleep(_PAUSE_FIRST)
         elif self._number.watched:
-            self._pause = _PAUSE_FIRST
+            self._pause, self._look_at = _PAUSE_FIRST, None
             # For all of them; only for the first where they are what keeps the number.
             watched = self._number.watched
             for member in watched if self._leader.pinned else watched[:1]:
                 await member.wait_dead()
         else:
-            await trio.sleep(self._pause)
-            self._pause = min(self._pause * 2, _PAUSE_LONGEST)
+            if self._look_at is None:
+                self._look_at = trio.current_time() + self._pause
+                self._pause = min(self._pause * 2, _PAUSE_LONGEST)
+            await trio.sleep_until(self._look_at)
+            self._look_at = None
 
     def reap(self) -> ExitStatus | None:
         """Reap the leader if that is not done, and return its status; None if it is unknown."""
