@@ -241,12 +241,16 @@ def _type(schema: Mapping[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
         return " or ".join(_type(each) for each in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(f"`{each}`" for each in schema["enum"])
     kind: str = schema["type"]
     if kind == "array":
         return f"list, each {_type(schema['items'])}{_limit(schema, 'Items')}"
     if kind == "object":
         each = _type(schema["additionalProperties"])
         return f"object, each value {each}{_limit(schema, 'Properties')}"
+    if "exclusiveMinimum" in schema:
+        return f"{kind}, above {schema['exclusiveMinimum']:g}, to {schema['maximum']:.0f}"
     if "maximum" in schema:
         return f"{kind}, {schema['minimum']:g} to {schema['maximum']:g}"
     return kind + _limit(schema, "Length")

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
         SessionNotFound,
         SpawnError,
         SupervisorClosed,
+        TokenNotFound,
         TooManySessions,
+        TooManyTokens,
     )
     from ptykill.http import asgi_app, asgi_middleware, wsgi_app
     from ptykill.rules.command import Attributes, Command
@@ -96,7 +98,8 @@ else:
             "AttachmentDropped ContainmentUnavailable DeliveryRefused InputFull InterpreterPatched"
             " InvalidArgument InvalidDeadline InvalidGrace InvalidOffset InvalidToken KeyReused"
             " LifecycleError LimitAboveCap LimitsUnavailable NameTaken PlanError PtykillError"
-            " SessionEnded SessionNotFound SpawnError SupervisorClosed TooManySessions"
+            " SessionEnded SessionNotFound SpawnError SupervisorClosed TokenNotFound TooManySessions"
+            " TooManyTokens"
         ),
         "http": "asgi_app asgi_middleware wsgi_app",
         "rules.command": "Attributes Command",
@@ -196,7 +199,9 @@ __all__ = [
     "Target",
     "Terminal",
     "Tier",
+    "TokenNotFound",
     "TooManySessions",
+    "TooManyTokens",
     "Typed",
     "TypingSignaller",
     "Usage",

@@ -34,7 +34,9 @@ __all__ = [
     "SessionNotFound",
     "SpawnError",
     "SupervisorClosed",
+    "TokenNotFound",
     "TooManySessions",
+    "TooManyTokens",
 ]
 
 
@@ -153,6 +155,22 @@ class AttachmentDropped(PtykillError):
 
     code = "ATTACHMENT_DROPPED"
     status = 409
+    blame = Blame.CALLER
+
+
+class TokenNotFound(PtykillError, LookupError):
+    """The session has no token with this id: it was revoked, has expired, or never was."""
+
+    code = "TOKEN_NOT_FOUND"
+    status = 404
+    blame = Blame.CALLER
+
+
+class TooManyTokens(PtykillError):
+    """The session has as many tokens as it may have; those that have expired do not count."""
+
+    code = "TOO_MANY_TOKENS"
+    status = 429
     blame = Blame.CALLER
 
 

@@ -216,6 +216,7 @@ METHODS: dict[str, tuple[tuple[dict[str, Any]], ...]] = {
     "attach": (
         *(({"limit": each},) for each in (*NO_NUMBER, 0)),
         *(({"stall_timeout": each},) for each in ("1", None, True, -1, float("nan"))),
+        *(({"may_stall": each},) for each in ("no", None, 1)),
     ),
     "resize": tuple(
         ({"rows": 24, "cols": 80, name: each},)

@@ -116,7 +116,7 @@ class Output:
             if not late:
                 return
             starved = any(each.starved for each in self.readers)
-            stalling = [each for each in late if starved or not each.begun]
+            stalling = [each for each in late if starved or not (each.begun and each.may_stall)]
             began = trio.current_time()
             with trio.move_on_after(min((each.stall_left for each in stalling), default=math.inf)):
                 await self._moved.wait()
@@ -158,9 +158,16 @@ class Output:
         self._moved.set()
         self._moved = trio.Event()
 
-    def attach(self, limit: int, stall_timeout: float, since: int | None = None) -> Reader:
+    def attach(
+        self,
+        limit: int,
+        stall_timeout: float,
+        since: int | None = None,
+        *,
+        may_stall: bool = True,
+    ) -> Reader:
         """Add an attachment, which receives the kept output first, from the offset ``since`` on."""
-        reader = Reader(self, limit, stall_timeout, since)
+        reader = Reader(self, limit, stall_timeout, since, may_stall=may_stall)
         self.readers.append(reader)
         self._count_readers()
         return reader
@@ -202,10 +209,20 @@ class Reader:
 
     ``begun`` is whether `receive` was called, ``start`` the offset at which it begins, ``position``
     that of the next byte to receive. ``missing`` counts the bytes that it does not get. It may stop
-    the program's writes for ``stall_left`` seconds more.
+    the program's writes for ``stall_left`` seconds more, or for any time if it is the only one and
+    ``may_stall`` is true.
     """
 
-    def __init__(self, output: Output, limit: int, stall_timeout: float, since: int | None) -> None:
+    def __init__(
+        self,
+        output: Output,
+        limit: int,
+        stall_timeout: float,
+        since: int | None,
+        *,
+        may_stall: bool,
+    ) -> None:
+        self.may_stall: bool = may_stall
         self.begun: bool = False
         self.start: int = output.start_for(since)
         self.position: int = self.start

@@ -230,7 +230,12 @@ class Session:
         return await self._output.receive(most)
 
     def attach(
-        self, limit: int = 1 << 20, stall_timeout: float = 1.0, *, since: int | None = None
+        self,
+        limit: int = 1 << 20,
+        stall_timeout: float = 1.0,
+        *,
+        since: int | None = None,
+        may_stall: bool = True,
     ) -> Attachment:
         """Attach: receive all output of the terminal from now on. Several may be attached.
 
@@ -242,15 +247,17 @@ class Session:
         terminal does. A single attachment may do so for any time. While another one waits for
         output, it may do so for ``stall_timeout`` seconds in all until it has caught up; then it is
         dropped. An attachment that has never called `receive` is dropped after as many seconds,
-        even if it is the only one. No attachment stops the writes of a session that is being ended.
+        even if it is the only one; so is one with ``may_stall`` False, for a user who may see the
+        session and not hold it up. No attachment stops the writes of a session that is being ended.
         Raises `InvalidArgument`, and `InvalidOffset` for a ``since`` that is not from 0 to
         ``output_offset``.
         """
         validate.whole("limit", limit, 1)
         validate.seconds("stall_timeout", stall_timeout)
+        validate.true_or_false("may_stall", may_stall)
         if since is not None:
             validate.offset("since", since, self.output_offset)
-        reader = self._output.attach(limit, stall_timeout, since)
+        reader = self._output.attach(limit, stall_timeout, since, may_stall=may_stall)
         return Attachment(reader, Viewer(self._window))
 
     def resize(self, rows: int, cols: int) -> None:

@@ -25,8 +25,8 @@ from typing import NamedTuple
 import msgspec
 
 from ptykill import log
-from ptykill.errors import InvalidArgument, InvalidOffset, PtykillError
-from ptykill.http import limits, openapi, process_schema, query, schema
+from ptykill.errors import InvalidArgument, PtykillError
+from ptykill.http import limits, openapi, process_schema, query, schema, token_bodies
 from ptykill.http.auth import BearerKey, HostRules
 from ptykill.http.kill_answers import answer_kill, answer_kills
 from ptykill.http.messages import Request, Response, error_response, json_response
@@ -39,6 +39,7 @@ from ptykill.http.operations import (
     List,
     ListProcesses,
     Operation,
+    RevokeToken,
 )
 from ptykill.rules import validate
 from ptykill.rules.verdict import Verdict
@@ -54,6 +55,7 @@ Result = (
     | schema.Created
     | process_schema.Processes
     | process_schema.Reached
+    | token_bodies.IssuedToken
     | None
 )
 """The result of an operation."""
@@ -62,10 +64,14 @@ _JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.
 
 
 class _Resource(NamedTuple):
-    """What a path names: a session, "" for all of them, and a part of it (``resize``, ``ws``)."""
+    """What a path names: a session, "" for all of them, and a part of it (``resize``, ``ws``).
+
+    ``item`` is one of those that the part has: a token's id.
+    """
 
     session_id: str
     part: str = ""
+    item: str = ""
 
 
 class Api:
@@ -174,8 +180,9 @@ class Api:
         # A client may send the token in the header and in the query: one of the public ones does.
         token = tokens[0] if len(set(tokens)) == 1 else ""
         try:
-            return Attach(resource.session_id, token, query.offset(request.query))
-        except InvalidOffset as error:
+            since, client = query.offset(request.query), query.client(request.query)
+            return Attach(resource.session_id, token, since, client)
+        except InvalidArgument as error:
             return self.fail(error)
 
     def answer(self, result: Result) -> Response:
@@ -187,7 +194,8 @@ class Api:
                 return answer_kills(result)
             case None:
                 return Response(204)
-        status = 201 if isinstance(result, schema.Created) else 200
+        created = isinstance(result, schema.Created | token_bodies.IssuedToken)
+        status = 201 if created else 200
         return json_response(status, msgspec.to_builtins(result))
 
     def fail(self, error: Exception) -> Response:
@@ -207,18 +215,23 @@ class Api:
         match path[len(self.prefix) + 1 :].split("/"):
             case [str(name)] if name:
                 return _Resource(name)
-            case [str(name), ("resize" | "ws" | "processes" | "signal" | "interrupt") as part] if (
-                name
-            ):
+            case [
+                str(name),
+                ("resize" | "ws" | "processes" | "signal" | "interrupt" | "tokens") as part,
+            ] if name:
                 return _Resource(name, part)
+            case [str(name), "tokens", str(token_id)] if name and token_id:
+                return _Resource(name, "token", token_id)
         return None
 
     def _methods(self, resource: _Resource) -> tuple[str, ...]:
         match resource:
             case _Resource("", _):
                 return ("GET", "POST", "DELETE") if self._spawning else ("GET", "DELETE")
-            case _Resource(_, "resize" | "signal" | "interrupt"):
+            case _Resource(_, "resize" | "signal" | "interrupt" | "tokens"):
                 return ("POST",)
+            case _Resource(_, "token"):
+                return ("DELETE",)
             case _Resource(_, "ws" | "processes"):
                 return ("GET",)
         return ("GET", "DELETE")
@@ -226,18 +239,17 @@ class Api:
     def _operation(self, request: Request, resource: _Resource) -> Operation | Response:
         if request.method == "POST":
             return self._reading(request, resource)
-        match request.method, resource:
-            case "DELETE", _Resource("", _):
-                return self._kill_matching(request.query)
-            case "DELETE", _:
-                return Kill(resource.session_id, query.grace(request.query, self._grace_cap))
-            case _, _Resource("", _):
+        if request.method == "DELETE":
+            return self._deleting(request, resource)
+        match resource:
+            case _Resource("", _):
                 after = query.number(request.query, "after", 0, sys.maxsize)
                 limit = query.number(request.query, "limit", 1, schema.MOST_LISTED)
                 selector = query.selector(request.query)
                 return List(after or 0, limit or schema.MOST_LISTED, selector)
-            case _, _Resource(_, "ws"):
+            case _Resource(_, "ws"):
                 query.offset(request.query)  # A wrong one is an error here, too.
+                query.client(request.query)
                 return error_response(
                     426,
                     "UPGRADE_REQUIRED",
@@ -258,11 +270,21 @@ class Api:
                 return process_schema.read_signal(request.body, session_id)
             case _Resource(session_id, "interrupt"):
                 return Interrupt(session_id)
+            case _Resource(session_id, "tokens"):
+                return token_bodies.read_token(request.body, session_id)
         keys = request.header(b"idempotency-key")
         if len(keys) > 1:
             msg = "Idempotency-Key is given more than once"
             raise InvalidArgument(msg)
         return schema.read_create(request.body, keys[0].decode("latin-1") if keys else None)
+
+    def _deleting(self, request: Request, resource: _Resource) -> Operation:
+        match resource:
+            case _Resource("", _):
+                return self._kill_matching(request.query)
+            case _Resource(session_id, "token", token_id):
+                return RevokeToken(session_id, token_id)
+        return Kill(resource.session_id, query.grace(request.query, self._grace_cap))
 
     def _kill_matching(self, asked: str) -> KillMatching:
         # A misspelled filter must not end more sessions than were meant.

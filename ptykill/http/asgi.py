@@ -24,7 +24,9 @@ from ptykill.http.disconnect import watch_disconnect
 from ptykill.http.limits import BodyBudget, BodyShare, TooManyBodies
 from ptykill.http.messages import Request, Response, error_response
 from ptykill.http.operations import Attach, Create, Operation
-from ptykill.http.perform import SAME_USER, Owner, Performed, Tokens, find, perform
+from ptykill.http.perform import SAME_USER, Owner, Performed, find, perform
+from ptykill.http.tokens import Access, Admission, Tokens
+from ptykill.rules import validate
 
 __all__ = ["Application", "path_below", "send_response"]
 
@@ -43,14 +45,18 @@ class Application:
         self._tokens = Tokens()
         self._bodies = BodyBudget()
 
-    async def issue_token(self, session_id: str) -> str:
-        """Return the token that lets a client attach to a session which you have spawned yourself.
-
-        Raises `SessionNotFound`.
-        """
+    async def issue_token(
+        self, session_id: str, access: str = "write", expires_in: float | None = None
+    ) -> str:
+        """Return a token that lets a client attach to a session (`AsgiApp.issue_token`)."""
+        right = validate.member("access", access, Access)
+        seconds = math.inf if expires_in is None else validate.seconds("expires_in", expires_in)
 
         async def issue(supervisor: Supervisor) -> str:
-            return self._tokens.issue(supervisor.get(session_id))
+            session = supervisor.get(session_id)
+            if right is Access.WRITE and seconds == math.inf:
+                return self._tokens.first(session).token
+            return self._tokens.issue(session, right, seconds).token
 
         return await self._run(issue)
 
@@ -166,15 +172,16 @@ class Application:
             await _deny(found, scope, send)
             return
         assert isinstance(asked, Attach)
-        await send({"type": "websocket.accept"})
+        headers = [(b"x-pty-access", found.grant.access.value.encode("ascii"))]
+        await send({"type": "websocket.accept", "headers": headers})
         if isinstance(self._target, Host):
             there = in_this_loop(receive), in_this_loop(batch_sender(send))
             await self._target.acall(run_conversation, found, *there, asked.since)
         else:
             await run_conversation(found, receive, batch_sender(send), asked.since)
 
-    async def _find(self, asked: Attach) -> Session:
-        async def found(supervisor: Supervisor) -> Session:
+    async def _find(self, asked: Attach) -> Admission:
+        async def found(supervisor: Supervisor) -> Admission:
             return find(supervisor, asked, self._tokens)
 
         return await self._run(found)

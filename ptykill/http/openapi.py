@@ -22,6 +22,8 @@ from ptykill.http.schema import (
     SessionRecord,
     Sessions,
 )
+from ptykill.http.token_bodies import IssuedToken, TokenBody
+from ptykill.http.token_routes import CLIENT, TOKEN, TOKEN_ROUTES
 from ptykill.http.usage import SessionUsage
 from ptykill.rules.naming import LONGEST_KEY, LONGEST_NAME
 
@@ -38,9 +40,11 @@ _TYPES = (
     Reached,
     ResizeBody,
     SessionRecord,
+    IssuedToken,
     SessionUsage,
     Sessions,
     SignalBody,
+    TokenBody,
 )
 
 
@@ -70,9 +74,10 @@ CODES: Mapping[str, tuple[int, str]] = {
     "UNAUTHORIZED": (401, "The key is missing or wrong."),
     "HOST_NOT_ALLOWED": (403, "The `Host` header is not allowed."),
     "ORIGIN_NOT_ALLOWED": (403, "The `Origin` header is not allowed."),
-    "INVALID_TOKEN": (403, "The token is missing, or not the session's."),
+    "INVALID_TOKEN": (403, "The token is missing, not the session's, revoked or expired."),
     "NOT_FOUND": (404, "There is no such path."),
     "SESSION_NOT_FOUND": (404, "No session has had this id, or its record has been dropped."),
+    "TOKEN_NOT_FOUND": (404, "The session has no token with this id."),
     "METHOD_NOT_ALLOWED": (405, "The path does not have this method; `Allow` names those it has."),
     "BODY_TIMEOUT": (408, "The body did not arrive within 20 s."),
     "NAME_TAKEN": (409, "A live session has this name already."),
@@ -87,6 +92,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "UPGRADE_REQUIRED": (426, "This path takes WebSockets only."),
     "LIMITS_UNAVAILABLE": (422, "The daemon can't set that limit; the message has the reason."),
     "TOO_MANY_SESSIONS": (429, "The limit of live sessions is reached."),
+    "TOO_MANY_TOKENS": (429, "The session has 256 tokens; expired ones do not count."),
     "KILL_NOT_PERMITTED": (500, "The daemon may not signal a survivor."),
     "KILL_UNINTERRUPTIBLE": (500, "A survivor is in uninterruptible sleep."),
     "LEADER_TRACED": (500, "The leader is dead, and a tracer keeps it from being reaped."),
@@ -104,12 +110,6 @@ CODES: Mapping[str, tuple[int, str]] = {
 }
 """Every error code: its status, and its meaning."""
 
-_TOKEN = {
-    "name": "X-PTY-Token",
-    "in": "header",
-    "schema": {"type": "string"},
-    "description": "The session's token, as returned by create; `?token=` works as well.",
-}
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -255,9 +255,10 @@ _ROUTES = (
         " output, 0x03 the exit code (big-endian i32), then a close.",
         {101: Answer("Attached.")},
         (*FOUND, "INVALID_OFFSET", "INVALID_TOKEN", "UPGRADE_REQUIRED", *BODILESS),
-        parameters=(SESSION, _TOKEN, _FROM),
+        parameters=(SESSION, TOKEN, _FROM, CLIENT),
     ),
     *PROCESS_ROUTES,
+    *TOKEN_ROUTES,
 )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from ptykill.http.tokens import Access
 from ptykill.rules.naming import Selector
 from ptykill.rules.steps import Reach
 
@@ -14,12 +15,14 @@ __all__ = [
     "Create",
     "Get",
     "Interrupt",
+    "IssueToken",
     "Kill",
     "KillMatching",
     "List",
     "ListProcesses",
     "Operation",
     "Resize",
+    "RevokeToken",
     "SignalProcesses",
 ]
 
@@ -106,18 +109,48 @@ class Interrupt:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class IssueToken:
+    """Issue a token of a session, valid for ``expires_in`` seconds."""
+
+    session_id: str
+    access: Access
+    expires_in: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RevokeToken:
+    """End a token of a session, and detach its clients."""
+
+    session_id: str
+    token_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Attach:
-    """Attach a WebSocket to a session; ``token`` is the one that its create returned.
+    """Attach a WebSocket to a session; ``token`` is one of the session's (`Tokens`).
 
     ``since`` is the offset in the output to go on from; None for a client that does not give one.
+    ``client`` is the name that a client has given itself; an older connection with the same one is
+    closed.
     """
 
     session_id: str
     token: str = dataclasses.field(repr=False)
     since: int | None = None
+    client: str | None = None
 
 
 Operation: TypeAlias = (
-    Kill | KillMatching | Get | List | Create | Resize | ListProcesses | SignalProcesses | Interrupt
+    Kill
+    | KillMatching
+    | Get
+    | List
+    | Create
+    | Resize
+    | ListProcesses
+    | SignalProcesses
+    | Interrupt
+    | IssueToken
+    | RevokeToken
 )
 """The operations with one response each; `Attach` has a conversation instead."""

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import hmac
 import os
-import secrets
 from collections.abc import Mapping
 from typing import NamedTuple, assert_never
-from weakref import WeakKeyDictionary
 
 from ptykill.engine.caller import current_call
 from ptykill.engine.session import Session, spawn_number
 from ptykill.engine.supervisor import Supervisor
-from ptykill.errors import InvalidToken
-from ptykill.http import process_schema, schema
+from ptykill.http import process_schema, schema, token_bodies
 from ptykill.http.api import Result
 from ptykill.http.operations import (
     Attach,
     Create,
     Get,
     Interrupt,
+    IssueToken,
     Kill,
     KillMatching,
     List,
     ListProcesses,
     Operation,
     Resize,
+    RevokeToken,
     SignalProcesses,
 )
+from ptykill.http.tokens import Admission, Tokens
 from ptykill.rules import validate
 from ptykill.rules.command import Attributes
 from ptykill.system.pty.environment import inherited
 
-__all__ = ["SAME_USER", "Owner", "Performed", "Tokens", "find", "perform"]
+__all__ = ["SAME_USER", "Owner", "Performed", "find", "perform"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,29 +66,6 @@ class Performed(NamedTuple):
     call: object = None
 
 
-class Tokens:
-    """Issues and checks the token of each session; only the client that creates a session gets it.
-
-    A token is freed together with its session's record.
-    """
-
-    def __init__(self) -> None:
-        self._tokens: WeakKeyDictionary[Session, str] = WeakKeyDictionary()
-
-    def issue(self, session: Session) -> str:
-        """Return the token of a session (256 random bits): the same one at each call."""
-        return self._tokens.setdefault(session, secrets.token_urlsafe(32))
-
-    def check(self, session: Session, token: str) -> None:
-        """Raise `InvalidToken` unless this is the session's token; compare in constant time.
-
-        No client can attach to a session without a token, which was not created over HTTP.
-        """
-        right = self._tokens.get(session, secrets.token_urlsafe(32))
-        if not hmac.compare_digest(token.encode("utf-8", "replace"), right.encode("ascii")):
-            raise InvalidToken("the session's token is missing or wrong")
-
-
 async def perform(
     supervisor: Supervisor, operation: Operation, tokens: Tokens, owner: Owner = SAME_USER
 ) -> Performed:
@@ -114,6 +90,10 @@ async def perform(
             return Performed(schema.page_of(wanted, limit))
         case Resize() | ListProcesses() | SignalProcesses() | Interrupt():
             return Performed(await _act_on(supervisor.get(operation.session_id), operation))
+        case IssueToken() | RevokeToken():
+            return Performed(
+                _change_tokens(supervisor.get(operation.session_id), operation, tokens)
+            )
         case Create():
             session = await supervisor.spawn(
                 operation.command,
@@ -126,7 +106,7 @@ async def perform(
                 key=operation.key,
                 attributes=_attributes(operation, owner),
             )
-            created = schema.Created(session.id, tokens.issue(session))
+            created = schema.Created(session.id, tokens.first(session).token)
             return Performed(created, session, current_call.get())
     assert_never(operation)
 
@@ -157,6 +137,18 @@ async def _act_on(
     return None
 
 
+def _change_tokens(
+    session: Session, operation: IssueToken | RevokeToken, tokens: Tokens
+) -> token_bodies.IssuedToken | None:
+    """Carry out an operation on a session's tokens."""
+    match operation:
+        case IssueToken(_, access, expires_in):
+            return token_bodies.issued(tokens.issue(session, access, expires_in))
+        case RevokeToken(_, token_id):
+            tokens.revoke(session, token_id)
+    return None
+
+
 def _environment(asked: Create, owner: Owner) -> dict[str, str]:
     """Return the environment of a session: the host's or the owner's, and over it the client's.
 
@@ -176,13 +168,13 @@ def _environment(asked: Create, owner: Owner) -> dict[str, str]:
     }
 
 
-def find(supervisor: Supervisor, asked: Attach, tokens: Tokens) -> Session:
-    """Return the session to attach to.
+def find(supervisor: Supervisor, asked: Attach, tokens: Tokens) -> Admission:
+    """Return the session to attach to, and the client's right.
 
     Raises `SessionNotFound`, `InvalidToken`, and `InvalidOffset` for one beyond the output.
     """
     session = supervisor.get(asked.session_id)
-    tokens.check(session, asked.token)
+    grant = tokens.check(session, asked.token)
     if asked.since is not None:
         validate.offset("from", asked.since, session.output_offset)
-    return session
+    return Admission(session, grant, asked.client)

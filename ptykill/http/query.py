@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl
 from ptykill.errors import InvalidArgument, InvalidGrace, InvalidOffset
 from ptykill.rules.naming import Selector
 
-__all__ = ["check_known", "grace", "number", "offset", "selector", "values"]
+__all__ = ["check_known", "client", "grace", "number", "offset", "selector", "values"]
 
 _SECONDS = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 """The syntax of a grace. Python's float() takes more: nan, inf, 1_0, spaces, other digits."""
+_CLIENT = re.compile(r"[\w.~-]{1,64}", re.ASCII)
 _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 
 
@@ -63,6 +64,17 @@ def offset(query: str) -> int | None:
         msg = "from is an offset in bytes, a whole number of at least 0, and is given once"
         raise InvalidOffset(msg)
     return int(found[0])
+
+
+def client(query: str) -> str | None:
+    """Return the name that a client gives itself, None if none. Raises `InvalidArgument`."""
+    found = values(query, "client")
+    if not found:
+        return None
+    if len(found) > 1 or not _CLIENT.fullmatch(found[0]):
+        msg = "client is 1 to 64 letters, digits and any of -._~, and is given once"
+        raise InvalidArgument(msg)
+    return found[0]
 
 
 def selector(query: str) -> Selector:

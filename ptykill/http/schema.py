@@ -29,6 +29,7 @@ __all__ = [
     "ResizeBody",
     "SessionRecord",
     "Sessions",
+    "decode",
     "page_of",
     "read_create",
     "read_resize",
@@ -284,7 +285,7 @@ _resize = msgspec.json.Decoder(ResizeBody)
 
 def read_create(body: bytes, key: str | None = None) -> Create:
     """Decode the body of a create; ``key`` is its idempotency key. Raises `InvalidArgument`."""
-    asked = _read(_create, body)
+    asked = decode(_create, body)
     rows, cols = size_within(asked.rows or 24, asked.cols or 80)
     return Create(
         command=(asked.command, *(asked.args or ())),
@@ -303,7 +304,7 @@ def read_create(body: bytes, key: str | None = None) -> Create:
 
 def read_resize(body: bytes, session_id: str) -> Resize:
     """Decode the body of a resize. Raises `InvalidArgument`."""
-    asked = _read(_resize, body)
+    asked = decode(_resize, body)
     return Resize(session_id, *size_within(asked.rows, asked.cols))
 
 
@@ -383,7 +384,8 @@ def _cut(args: Sequence[str]) -> Iterator[str]:
         left -= len(each)
 
 
-def _read(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+    """Decode a body. Raises `InvalidArgument`."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

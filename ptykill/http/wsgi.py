@@ -12,7 +12,8 @@ from ptykill.embedding.host import Host
 from ptykill.http.api import Api
 from ptykill.http.messages import Request, Response
 from ptykill.http.operations import Operation
-from ptykill.http.perform import Performed, Tokens, perform
+from ptykill.http.perform import Performed, perform
+from ptykill.http.tokens import Tokens
 
 __all__ = ["Application"]
 

@@ -78,6 +78,8 @@ FAILED: dict[str, Exception] = {
     "INVALID_OFFSET": ptykill.InvalidOffset("from is beyond the output"),
     "INPUT_FULL": ptykill.InputFull("the program does not read"),
     "INVALID_TOKEN": ptykill.InvalidToken("the token is wrong"),
+    "TOKEN_NOT_FOUND": ptykill.TokenNotFound("no such token"),
+    "TOO_MANY_TOKENS": ptykill.TooManyTokens("256 tokens"),
     "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
 }
 

@@ -11,7 +11,8 @@ import pytest
 import ptykill
 from ptykill import Supervisor
 from ptykill.http.operations import Create
-from ptykill.http.perform import Tokens, perform
+from ptykill.http.perform import perform
+from ptykill.http.tokens import Tokens
 from ptykill.testing.processes import MARK
 
 OF_A_TERMINAL = {

@@ -17,6 +17,7 @@ import trio
 from ptykill.cli.client import local_terminal, table, tokens
 from ptykill.cli.client.attach import attach as run_attached
 from ptykill.cli.client.attach_result import AttachResult, Detached, Ended, Lost, Signalled
+from ptykill.cli.client.attach_token import with_token
 from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, Killed, read_key
 from ptykill.cli.client.fd_io import write_all
 from ptykill.cli.client.interrupt import interruptible
@@ -28,7 +29,6 @@ from ptykill.cli.client.messages import (
     output_error_message,
     print_message,
     print_output,
-    printable,
 )
 from ptykill.http.schema import Created
 
@@ -82,7 +82,9 @@ def new(  # noqa: PLR0913 - the options of one command
     elif detached or not local_terminal.is_terminal():
         _print_created(created, created.session_id)
     else:
-        _attach_and_exit(options, created.session_id, created.token, key=key, redraw=False)
+        _attach_and_exit(
+            options, created.session_id, created.token, key=key, redraw=False, read_only=False
+        )
 
 
 def _print_created(created: Created, line: str) -> None:
@@ -94,13 +96,15 @@ def _print_created(created: Created, line: str) -> None:
 
 
 def attach(
-    options: DaemonOptions, session_id: str, token: str | None, *, key: bytes | None
+    options: DaemonOptions,
+    session_id: str,
+    token: str | None,
+    *,
+    key: bytes | None,
+    read_only: bool,
 ) -> None:
     """Attach to a session, and exit with its exit status."""
-    known = token or tokens.find(session_id)
-    if known is None:
-        fail(f"the token of {printable(session_id)} is not remembered here: give --token")
-    _attach_and_exit(options, session_id, known, key=key, redraw=True)
+    _attach_and_exit(options, session_id, token, key=key, redraw=True, read_only=read_only)
 
 
 def list_sessions(options: DaemonOptions, *, live: bool, as_json: bool) -> None:
@@ -145,11 +149,24 @@ def kill(
 # --- attaching ------------------------------------------------------------------------------------
 
 
-def _attach_and_exit(
-    options: DaemonOptions, session_id: str, token: str, *, key: bytes | None, redraw: bool
+def _attach_and_exit(  # noqa: PLR0913 - two callers, by keyword
+    options: DaemonOptions,
+    session_id: str,
+    token: str | None,
+    *,
+    key: bytes | None,
+    redraw: bool,
+    read_only: bool,
 ) -> NoReturn:
+    """Attach, and exit with the session's exit status."""
+
     async def run(daemon: DaemonClient) -> AttachResult:
-        return await run_attached(daemon, session_id, token, key=key, redraw=redraw)
+        async def run_with(token: str) -> AttachResult:
+            return await run_attached(
+                daemon, session_id, token, key=key, redraw=redraw, read_only=read_only
+            )
+
+        return await with_token(daemon, session_id, token, run_with, read_only=read_only)
 
     match _with_daemon(options, run):
         case Ended(code, killed):

@@ -155,20 +155,29 @@ def list_(url: str, key_file: Path | None, *, live: bool, as_json: bool) -> None
     "--token",
     envvar="PTYKILL_TOKEN",
     show_envvar=True,
-    help="The session's token; not needed if `ptykill new` started the session here.",
+    help="A token of the session; by default the one remembered here, or a new one.",
 )
+@click.option("--read-only", is_flag=True, help="Show the session; type nothing, set no size.")
 @_detach_key
 @click.argument("session_id", metavar="ID")
-def attach(
-    url: str, key_file: Path | None, token: str | None, key: bytes | None, session_id: str
+def attach(  # noqa: PLR0913 - click gives each option
+    url: str,
+    key_file: Path | None,
+    token: str | None,
+    key: bytes | None,
+    session_id: str,
+    *,
+    read_only: bool,
 ) -> None:
     """Attach this terminal to a session of a daemon. The exit status is the session's.
 
     Ctrl-] detaches, and the session goes on. If standard input is not a terminal, it is sent to the
-    session, and then the session's output is shown until the session ends.
+    session, and then the session's output is shown until the session ends. With --read-only, Ctrl-C
+    detaches too, and standard input is not sent.
     """
     actions = import_extra("ptykill.cli.client.actions", "server")
-    actions.attach(actions.DaemonOptions(url, key_file), session_id, token, key=key)
+    where = actions.DaemonOptions(url, key_file)
+    actions.attach(where, session_id, token, key=key, read_only=read_only)
 
 
 @click.command()

@@ -19,6 +19,7 @@ from ptykill.errors import InvalidArgument, PtykillError
 from ptykill.http.api import DEFAULT_PREFIX
 from ptykill.http.auth import checked_key
 from ptykill.http.schema import Created, SessionRecord, Sessions
+from ptykill.http.token_bodies import IssuedToken
 
 __all__ = ["DaemonClient", "DaemonError", "Killed", "read_key", "session_path"]
 
@@ -146,6 +147,12 @@ class DaemonClient:
         await self._request(
             "POST", f"{session_path(session_id)}/resize", {"rows": rows, "cols": cols}
         )
+
+    async def issue_token(self, session_id: str, access: str) -> str:
+        """Return a new token of a session, for ``"read"`` or ``"write"``."""
+        path = f"{session_path(session_id)}/tokens"
+        answer = await self._request("POST", path, {"access": access})
+        return _decode(answer, IssuedToken).token
 
     async def kill(self, session_id: str, grace: float | None = None) -> Killed:
         """End a session, and return when it has ended. Takes up to the length of the daemon's plan.
