@@ -236,24 +236,28 @@ def _choices(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _type(schema: Mapping[str, Any]) -> str:
     """Return a JSON schema in words, with its limits."""
+    if "enum" in schema:
+        return " or ".join(f"`{each}`" for each in schema["enum"])
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
         return " or ".join(_type(each) for each in schema["anyOf"])
-    if "enum" in schema:
-        return " or ".join(f"`{each}`" for each in schema["enum"])
     kind: str = schema["type"]
     if kind == "array":
         return f"list, each {_type(schema['items'])}{_limit(schema, 'Items')}"
     if kind == "object":
         each = _type(schema["additionalProperties"])
         return f"object, each value {each}{_limit(schema, 'Properties')}"
+    return kind + (_span(schema) or _limit(schema, "Length"))
+
+
+def _span(schema: Mapping[str, Any]) -> str:
     if "exclusiveMinimum" in schema:
-        return f"{kind}, above {schema['exclusiveMinimum']:g}, to {schema['maximum']:.0f}"
+        return f", above {schema['exclusiveMinimum']:g}, to {schema['maximum']:.0f}"
     if "maximum" in schema:
-        return f"{kind}, {schema['minimum']:g} to {schema['maximum']:g}"
-    return kind + _limit(schema, "Length")
+        return f", {schema['minimum']:g} to {schema['maximum']:g}"
+    return ""
 
 
 def _limit(schema: Mapping[str, Any], of_what: str) -> str:

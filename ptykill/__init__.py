@@ -98,8 +98,8 @@ else:
             "AttachmentDropped ContainmentUnavailable DeliveryRefused InputFull InterpreterPatched"
             " InvalidArgument InvalidDeadline InvalidGrace InvalidOffset InvalidToken KeyReused"
             " LifecycleError LimitAboveCap LimitsUnavailable NameTaken PlanError PtykillError"
-            " SessionEnded SessionNotFound SpawnError SupervisorClosed TokenNotFound TooManySessions"
-            " TooManyTokens"
+            " SessionEnded SessionNotFound SpawnError SupervisorClosed TokenNotFound"
+            " TooManySessions TooManyTokens"
         ),
         "http": "asgi_app asgi_middleware wsgi_app",
         "rules.command": "Attributes Command",
