@@ -209,12 +209,12 @@ async def test_a_slow_client_has_a_time_out_for_each_frame(monkeypatch: pytest.M
 
 
 async def test_a_client_that_may_only_read_holds_nothing_up(
-    stage: tuple[ptykill.Session, FakeTier],
+    spawned: tuple[ptykill.Session, FakeTier],
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is dropped after a second, though it is the only one; one that may type is not."""
-    session, tier = stage
+    session, tier = spawned
     for access, dropped in (Access.WRITE, False), (Access.READ, True):
         client = Client(takes=3)
         client.say(frames.READY)
