@@ -66,7 +66,7 @@ class Performed(NamedTuple):
     call: object = None
 
 
-async def perform(
+async def perform(  # noqa: PLR0911 - one for each kind of operation
     supervisor: Supervisor, operation: Operation, tokens: Tokens, owner: Owner = SAME_USER
 ) -> Performed:
     """Carry out an operation, in the supervisor's own trio run. Raises what the supervisor does.
