@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import msgspec
-import trio
 
 from ptykill.cli.client import local_terminal, table, tokens
 from ptykill.cli.client.attach import attach as run_attached
 from ptykill.cli.client.attach_result import AttachResult, Detached, Ended, Lost, Signalled
 from ptykill.cli.client.attach_token import with_token
-from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, Killed, read_key
+from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, Killed
+from ptykill.cli.client.daemon_requests import DaemonOptions, with_daemon
 from ptykill.cli.client.fd_io import write_all
-from ptykill.cli.client.interrupt import interruptible
 from ptykill.cli.client.kill_requests import KillRequests
 from ptykill.cli.client.messages import (
     OUT,
@@ -34,25 +31,8 @@ from ptykill.http.schema import Created
 
 __all__ = ["DaemonOptions", "attach", "kill", "list_sessions", "new"]
 
-T = TypeVar("T")
-
 _UNKNOWN_STATUS = 255
 """The exit status for a session whose exit status can't be known."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class DaemonOptions:
-    """The options that every command has: the daemon's URL, and the file with its key.
-
-    ``key_file`` None takes the key from the environment.
-    """
-
-    url: str
-    key_file: Path | None
-
-    def daemon(self) -> DaemonClient:
-        """Return a client of the daemon. Raises `DaemonError`."""
-        return DaemonClient(self.url, read_key(self.key_file))
 
 
 def new(  # noqa: PLR0913 - the options of one command
@@ -72,7 +52,7 @@ def new(  # noqa: PLR0913 - the options of one command
             command, env=env, working_dir=working_dir, size=local_terminal.window_size()
         )
 
-    created = _with_daemon(options, create)
+    created = with_daemon(options, create)
     try:
         tokens.remember(created.session_id, created.token)
     except OSError as error:
@@ -109,7 +89,7 @@ def attach(
 
 def list_sessions(options: DaemonOptions, *, live: bool, as_json: bool) -> None:
     """Print sessions, live and ended; only live ones if ``live``."""
-    known = _with_daemon(options, DaemonClient.list)
+    known = with_daemon(options, DaemonClient.list)
     sessions = [each for each in known if each.is_alive or not live]
     if as_json:
         print_output(json.dumps({"sessions": msgspec.to_builtins(sessions)}))
@@ -131,7 +111,7 @@ def kill(
     """
     requests = KillRequests(grace, quiet=as_json)
     try:
-        _with_daemon(options, partial(requests.run, session_ids, every=every))
+        with_daemon(options, partial(requests.run, session_ids, every=every))
     except KeyboardInterrupt:
         exit_interrupted(requests.interrupted_message())
     error = requests.output_error
@@ -168,7 +148,7 @@ def _attach_and_exit(  # noqa: PLR0913 - two callers, by keyword
 
         return await with_token(daemon, session_id, token, run_with, read_only=read_only)
 
-    match _with_daemon(options, run):
+    match with_daemon(options, run):
         case Ended(code, killed):
             with suppress(OSError):
                 tokens.forget(session_id)
@@ -196,23 +176,3 @@ def _as_json(session_id: str, outcome: Killed | DaemonError) -> dict[str, object
         }
     took = None if outcome.took is None else round(1000 * outcome.took, 3)
     return {"session_id": session_id, "ended": True, "took_ms": took}
-
-
-# --- requests -------------------------------------------------------------------------------------
-
-
-def _with_daemon(options: DaemonOptions, use: Callable[[DaemonClient], Awaitable[T]]) -> T:
-    """Call a function with the daemon. A `DaemonError` is one sentence and the exit status 1."""
-
-    async def main() -> T:
-        async with options.daemon() as daemon:
-            return await use(daemon)
-
-    try:
-        return trio.run(interruptible, main)
-    except DaemonError as error:
-        fail(str(error))
-    except BaseExceptionGroup as group:
-        if group.subgroup(KeyboardInterrupt) is None:
-            raise
-        raise KeyboardInterrupt from None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from ptykill.cli.client import detach_key
+from ptykill.cli.client.options import daemon_options, json_option
+from ptykill.cli.client.process_commands import interrupt, ps, signal
 from ptykill.cli.extras import import_extra
 from ptykill.errors import PtykillError
 from ptykill.rules.options import STRONGEST_FIRST
@@ -17,28 +17,8 @@ from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 
 __all__ = ["COMMANDS"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _PROGRAM = {"allow_interspersed_args": False}
 """Options after the program's name belong to the program."""
-
-
-def _daemon_options(function: F) -> F:
-    """Add the options that say where the daemon is, and which key it wants."""
-    where = click.option(
-        "--url",
-        envvar="PTYKILL_URL",
-        default="http://127.0.0.1:8022",
-        show_default=True,
-        show_envvar=True,
-        help="The daemon's URL; unix:/path/to/socket for a UNIX socket.",
-    )
-    key = click.option(
-        "--key-file",
-        type=click.Path(path_type=Path),
-        help="A file with the daemon's key; without it, the key is taken from PTYKILL_API_KEY.",
-    )
-    return where(key(function))
 
 
 def _read_key(_context: click.Context, _parameter: click.Parameter, text: str) -> bytes | None:
@@ -58,11 +38,10 @@ _detach_key = click.option(
     callback=_read_key,
     help="The key that detaches: ctrl- and a character, or none.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command(context_settings=_PROGRAM)
-@_daemon_options
+@daemon_options
 @click.option(
     "-d", "--detach", "detached", is_flag=True, help="Print the session's id; do not attach."
 )
@@ -137,9 +116,9 @@ def _as_text(argument: str) -> str:
 
 
 @click.command("list")
-@_daemon_options
+@daemon_options
 @click.option("--live", is_flag=True, help="List only sessions that have not ended.")
-@_json
+@json_option
 def list_(url: str, key_file: Path | None, *, live: bool, as_json: bool) -> None:
     """List the sessions of a daemon, live and ended, the oldest first.
 
@@ -150,7 +129,7 @@ def list_(url: str, key_file: Path | None, *, live: bool, as_json: bool) -> None
 
 
 @click.command()
-@_daemon_options
+@daemon_options
 @click.option(
     "--token",
     envvar="PTYKILL_TOKEN",
@@ -181,10 +160,10 @@ def attach(  # noqa: PLR0913 - click gives each option
 
 
 @click.command()
-@_daemon_options
+@daemon_options
 @click.option("--all", "every", is_flag=True, help="End all live sessions.")
 @click.option("--grace", type=float, help="Seconds until SIGKILL; by default the daemon's.")
-@_json
+@json_option
 @click.argument("session_ids", metavar="[ID]...", nargs=-1)
 def kill(  # noqa: PLR0913 - click gives each option
     url: str,
@@ -253,5 +232,5 @@ def run(  # noqa: PLR0913 - click gives each option
     )
 
 
-COMMANDS = (new, list_, attach, kill, run)
-"""The commands of this file, to be added to ``ptykill``."""
+COMMANDS = (new, list_, attach, ps, signal, interrupt, kill, run)
+"""The commands of the client, to be added to ``ptykill``."""

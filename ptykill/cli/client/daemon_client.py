@@ -18,6 +18,7 @@ from msgspec import UNSET
 from ptykill.errors import InvalidArgument, PtykillError
 from ptykill.http.api import DEFAULT_PREFIX
 from ptykill.http.auth import checked_key
+from ptykill.http.process_schema import Processes, Reached
 from ptykill.http.schema import Created, SessionRecord, Sessions
 from ptykill.http.token_bodies import IssuedToken
 
@@ -153,6 +154,20 @@ class DaemonClient:
         path = f"{session_path(session_id)}/tokens"
         answer = await self._request("POST", path, {"access": access})
         return _decode(answer, IssuedToken).token
+
+    async def processes(self, session_id: str) -> Processes:
+        """List the processes of a session."""
+        path = f"{session_path(session_id)}/processes"
+        return _decode(await self._request("GET", path), Processes)
+
+    async def signal(self, session_id: str, name: str, reach: str) -> Reached:
+        """Send a signal to processes of a session."""
+        path = f"{session_path(session_id)}/signal"
+        return _decode(await self._request("POST", path, {"signal": name, "reach": reach}), Reached)
+
+    async def interrupt(self, session_id: str) -> None:
+        """Do what Ctrl-C does in a session's terminal."""
+        await self._request("POST", f"{session_path(session_id)}/interrupt")
 
     async def kill(self, session_id: str, grace: float | None = None) -> Killed:
         """End a session, and return when it has ended. Takes up to the length of the daemon's plan.
