@@ -222,7 +222,8 @@ class ContainmentUnavailable(PtykillError):
 class LimitsUnavailable(ContainmentUnavailable):
     """A session can't have the limits that were asked for here; the message has the reason.
 
-    ``controllers`` are the cgroup controllers that are missing, such as ``("memory",)``.
+    ``controllers`` are the cgroup controllers that are missing, such as ``("memory",)``;
+    ``reason`` is why.
     """
 
     code = "LIMITS_UNAVAILABLE"
@@ -234,6 +235,7 @@ class LimitsUnavailable(ContainmentUnavailable):
         many = "controllers are" if len(controllers) > 1 else "controller is"
         super().__init__(f"no such limit can be had: the {names} {many} missing: {reason}")
         self.controllers = tuple(controllers)
+        self.reason = reason
 
 
 class InterpreterPatched(PtykillError, RuntimeError):

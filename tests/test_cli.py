@@ -235,6 +235,10 @@ def test_only_loopback_is_bound_without_a_key(host: str) -> None:
         (["--grace", "soon"], "--grace"),
         (["--port", "65536"], "--port"),
         (["--max-sessions", "0"], "--max-sessions"),
+        (["--memory-max", "1Z"], "--memory-max"),
+        (["--pids-max", "0"], "pids_max"),
+        (["--cpu-max", "nan"], "cpu_max"),
+        (["--containment", "keeper", "--pids-max", "9"], "the pids controller is missing"),
     ],
 )
 def test_bad_options_are_refused(arguments: list[str], expected: str) -> None:

@@ -28,6 +28,7 @@ from ptykill.cli.client.commands import COMMANDS
 from ptykill.cli.descriptors import open_missing
 from ptykill.cli.extras import import_extra
 from ptykill.cli.key_file import read_key
+from ptykill.cli.limit_options import limit_options
 
 __all__ = ["main"]
 
@@ -165,6 +166,7 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     multiple=True,
     help="A pattern of allowed Origin headers, besides loopback and this host.",
 )
+@limit_options
 @click.option("--user", help="Run sessions as this user; the daemon must be root.")
 @click.option("--uid", type=click.IntRange(min=0), help="The same, by number.")
 @click.option(

@@ -192,6 +192,15 @@ async def test_the_operators_caps_hold(place: Path) -> None:
             await supervisor.spawn(["true"], attributes=Attributes(pids_max=10))
 
 
+async def test_run_has_limits(place: Path) -> None:
+    """The exit status of `ptykill run` is that of a program that ran out of memory."""
+    del place
+    options = ["--memory-max", "32M", "--pids-max=9", "--containment", "cgroup"]
+    command = [sys.executable, "-m", "ptykill", "run", "-n", *options, "--", "/bin/sh", "-c", HOG]
+    done = await trio.run_process(command, check=False, capture_stdout=True, capture_stderr=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGKILL, b"")
+
+
 async def test_a_host_whose_cgroup_can_have_none_is_told_why(place: Path) -> None:
     """A cgroup with processes gives no controller to those below; one may not have it itself."""
     own = Path(cgroup_place.own_cgroup() or "")

@@ -44,12 +44,17 @@ def new(  # noqa: PLR0913 - the options of one command
     key: bytes | None,
     detached: bool,
     as_json: bool,
+    limits: Mapping[str, float | None],
 ) -> None:
     """Start a session, and attach to it unless ``detached`` or ``as_json``."""
 
     async def create(daemon: DaemonClient) -> Created:
         return await daemon.create(
-            command, env=env, working_dir=working_dir, size=local_terminal.window_size()
+            command,
+            env=env,
+            working_dir=working_dir,
+            size=local_terminal.window_size(),
+            limits=limits,
         )
 
     created = with_daemon(options, create)

@@ -11,8 +11,9 @@ from ptykill.cli.client import detach_key
 from ptykill.cli.client.options import daemon_options, json_option
 from ptykill.cli.client.process_commands import interrupt, ps, signal
 from ptykill.cli.extras import import_extra
+from ptykill.cli.limit_options import limit_options
 from ptykill.errors import PtykillError
-from ptykill.rules.options import STRONGEST_FIRST
+from ptykill.rules.options import STRONGEST_FIRST, Options
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 
 __all__ = ["COMMANDS"]
@@ -55,6 +56,7 @@ _detach_key = click.option(
     metavar="NAME=VALUE",
     help="Set an environment variable for the command; may be repeated.",
 )
+@limit_options
 @_detach_key
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the session's id and token; do not attach."
@@ -69,6 +71,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     key: bytes | None,
     as_json: bool,  # noqa: FBT001
     command: tuple[str, ...],
+    **limits: float | None,
 ) -> None:
     """Start COMMAND (by default your shell) in a session of a daemon, and attach to it.
 
@@ -95,6 +98,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
         key=key,
         detached=detached,
         as_json=as_json,
+        limits=limits,
     )
 
 
@@ -199,6 +203,7 @@ def kill(  # noqa: PLR0913 - click gives each option
     type=click.Choice(("auto", *STRONGEST_FIRST)),
     help="How its processes are contained; auto takes the strongest that works here.",
 )
+@limit_options
 @click.option("-n", "--no-input", is_flag=True, help="Don't read standard input, like ssh -n.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the log on standard error.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -210,6 +215,7 @@ def run(  # noqa: PLR0913 - click gives each option
     *,
     no_input: bool,
     verbose: bool,
+    **limits: Any,  # noqa: ANN401 - options of `open_supervisor`, by their names
 ) -> None:
     """Run COMMAND on a terminal of its own, without a daemon, and leave no process of it behind.
 
@@ -225,10 +231,11 @@ def run(  # noqa: PLR0913 - click gives each option
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
+        options = Options.of(plan=chosen, containment=containment, **limits)
     except PtykillError as error:
         raise click.UsageError(str(error)) from None
     import_extra("ptykill.cli.client.run", "server").run(
-        command, chosen, containment, no_input=no_input, verbose=verbose
+        command, options, no_input=no_input, verbose=verbose
     )
 
 

@@ -120,10 +120,15 @@ class DaemonClient:
         env: Mapping[str, str] | None = None,
         working_dir: str | None = None,
         size: tuple[int, int] | None = None,
+        limits: Mapping[str, float | None] | None = None,
     ) -> Created:
-        """Start a session; ``size`` is rows and columns, None for the daemon's default."""
+        """Start a session; ``size`` is rows and columns, None for the daemon's default.
+
+        ``limits`` are those of the whole session, by the names of `Attributes`.
+        """
         body: dict[str, object] = {"command": command[0], "args": list(command[1:])}
         body |= {"env": dict(env or {}), "working_dir": working_dir}
+        body |= limits or {}
         if size is not None:
             body |= {"rows": size[0], "cols": size[1]}
         return _decode(await self._request("POST", "", body), Created)

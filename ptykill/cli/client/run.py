@@ -19,11 +19,13 @@ from ptykill.cli.client.fd_io import error_text, read_some, write_all
 from ptykill.cli.client.local_terminal import LocalTerminal, open_local_terminal
 from ptykill.cli.client.messages import fail, print_message
 from ptykill.engine.attachment import Attachment
-from ptykill.engine.opening import open_supervisor
+from ptykill.engine.opening import open_with
 from ptykill.engine.session import Session
 from ptykill.errors import PtykillError, SessionEnded
-from ptykill.rules.plan import KILL_NOW, Plan
+from ptykill.rules.options import Options
+from ptykill.rules.plan import KILL_NOW
 from ptykill.rules.verdict import Verdict
+from ptykill.system.containment.limits_place import leave_room
 
 __all__ = ["run"]
 
@@ -38,9 +40,7 @@ _SAME_REQUEST: Final = 0.5
 """Seconds within which two signals may be one request."""
 
 
-def run(
-    command: Sequence[str], plan: Plan, containment: str, *, no_input: bool, verbose: bool
-) -> NoReturn:
+def run(command: Sequence[str], options: Options, *, no_input: bool, verbose: bool) -> NoReturn:
     """Run a command in a session, and exit with its exit status once the session has ended.
 
     With ``no_input`` standard input is not read. With ``verbose`` the log is printed.
@@ -48,7 +48,9 @@ def run(
     if verbose:
         _print_log()
     try:
-        result = trio.run(_run, command, plan, containment, no_input)
+        if options.caps:
+            leave_room()
+        result = trio.run(_run, command, options, no_input)
     except PtykillError as error:
         fail(str(error), _STATUSES.get(error.code, _FAILED))
     verdict = result.verdict
@@ -89,7 +91,7 @@ class _RunResult:
         self.failure: str | None = None
 
 
-async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: bool) -> _RunResult:  # noqa: FBT001 - trio.run takes no keywords
+async def _run(command: Sequence[str], options: Options, no_input: bool) -> _RunResult:  # noqa: FBT001 - trio.run takes no keywords
     """Run a command in a session, until the session or the plan has ended.
 
     Processes that the command leaves behind get the plan's grace. A signal to this process ends the
@@ -100,7 +102,7 @@ async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: b
         local_terminal.receive_signals() as received,
         _CommandInput(no_input=no_input) as command_input,
     ):
-        async with open_supervisor(plan=plan, containment=containment) as supervisor:
+        async with open_with(options) as supervisor:
             rows, cols = local_terminal.window_size() or (24, 80)
             session = await supervisor.spawn(
                 command,

@@ -60,7 +60,7 @@ def why_no_limits() -> dict[str, str]:
         try:
             find_place([each])
         except LimitsUnavailable as error:
-            lacking[each] = str(error)
+            lacking[each] = error.reason
     return lacking
 
 
@@ -120,8 +120,13 @@ def _is_root(path: str) -> bool:
 
 
 def _is_delegated(path: str) -> bool:
-    """Return whether a cgroup was left to us: by systemd's mark, or as its owner."""
-    if os.geteuid() and os.stat(path).st_uid == os.geteuid():
+    """Return whether a cgroup was left to us: by systemd's mark, or as the highest of our own.
+
+    Only root can read the mark of systemd before 251. It gives the cgroup to the unit's user, and
+    not the one above.
+    """
+    uids = [os.stat(each).st_uid for each in (path, os.path.dirname(path))]
+    if os.geteuid() and uids[0] == os.geteuid() != uids[1]:
         return True
     for name in _DELEGATED:
         with suppress(OSError):
