@@ -19,6 +19,7 @@ import trio
 
 from ptykill.errors import AttachmentDropped
 from ptykill.rules.backlog import Backlog
+from ptykill.rules.replay import Beginning, ReplayStart
 
 __all__ = ["CHUNK", "Output", "Piece", "Reader"]
 
@@ -29,10 +30,13 @@ _EXHAUSTED = 0.001
 
 
 class Piece(NamedTuple):
-    """Some output, and the offset at which it begins."""
+    """Some output, and the offset at which it begins.
+
+    The offset is None for the modes before a replay, which are no output of the program's.
+    """
 
     data: bytes
-    offset: int
+    offset: int | None
 
 
 class Output:
@@ -51,6 +55,7 @@ class Output:
         self.readers: list[Reader] = []
         self.on_readers: Callable[[int], object] | None = None
         """Called with the number of attachments when it has changed."""
+        self._replay = ReplayStart()
         self._limit = limit
         self._flowing = False
         self._at_end: Callable[[], object] | None = None
@@ -64,11 +69,11 @@ class Output:
         """The offset at which the newest output begins: what an attachment receives first."""
         return max(self.kept.start, self.kept.end - self._limit)
 
-    def start_for(self, since: int | None) -> int:
-        """Return the offset at which an attachment begins that has the output up to ``since``."""
+    def begin(self, since: int | None) -> Beginning:
+        """Return where an attachment begins that has the output up to ``since``."""
         if since is None or since < self.kept.start:
-            return self.newest
-        return since
+            return self._replay.begin(self.kept)
+        return Beginning(since, b"")
 
     def put(self, data: bytes) -> None:
         """Add some output."""
@@ -108,6 +113,7 @@ class Output:
         """Drop the output that is not pending for an attachment."""
         self._limit = 0
         self.trim()
+        self._replay.forget()
 
     async def paced(self) -> None:
         """Wait while an attachment is at its limit; drop it when its ``stall_timeout`` is over."""
@@ -186,6 +192,7 @@ class Output:
 
     def trim(self) -> None:
         """Drop output that is neither among the newest nor pending for an attachment."""
+        self._replay.advance(self.kept, self.newest)
         needed = min((each.position for each in self.readers), default=self.kept.end)
         before = min(needed, self.newest)
         if before > self.kept.start:
@@ -224,7 +231,7 @@ class Reader:
     ) -> None:
         self.may_stall: bool = may_stall
         self.begun: bool = False
-        self.start: int = output.start_for(since)
+        self.start, self._modes = output.begin(since)
         self.position: int = self.start
         self.missing: int = self.start - (since or 0)
         self.stall_left: float = stall_timeout
@@ -258,7 +265,7 @@ class Reader:
         Raises `AttachmentDropped`.
         """
         self.begun = True
-        while not self.detached.is_set() and not self.pending and not self._output.ended:
+        while not (self.detached.is_set() or self._modes or self.pending or self._output.ended):
             await self._wait()
         if self.dropped:
             msg = "too slow: the attachment has stopped the program's writes for too long"
@@ -266,6 +273,9 @@ class Reader:
         at = self.position
         if self.detached.is_set():
             return Piece(b"", at)
+        if self._modes:
+            modes, self._modes = self._modes[:most], self._modes[most:]
+            return Piece(modes, None)
         data = self._output.read(at, most)
         self.position += len(data)
         if not self.pending:

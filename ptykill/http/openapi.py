@@ -139,7 +139,8 @@ _FROM = {
     "description": "Not in Tensorlake's API. The offset in the session's output to go on from: how"
     " many bytes of it the client has received; 0 if none. The client then also gets frames 0x04:"
     " before the first output, and at each gap, the offset of the next output, and the number of"
-    " bytes that are missing before it (big-endian u64 each). Each byte of 0x00 counts as one.",
+    " bytes that are missing before it (big-endian u64 each). Each byte of 0x00 counts as one."
+    " Frames 0x05 are output that does not count: the modes in force where a cut replay begins.",
 }
 _ROUTES = (
     Route(

@@ -30,6 +30,9 @@ class OutputEncoder:
 
     def encode(self, piece: Piece) -> Iterator[bytes]:
         """Make the frames of some output."""
+        if piece.offset is None:
+            yield from frames.output_frames(piece.data, counted=not self._tells)
+            return
         if piece.offset != self._next:
             yield from self.begin(piece.offset)
         yield from frames.output_frames(piece.data)
