@@ -19,7 +19,7 @@ import trio
 
 from ptykill.errors import AttachmentDropped
 from ptykill.rules.backlog import Backlog
-from ptykill.rules.replay import Beginning, ReplayStart
+from ptykill.rules.replay import Beginning, ReplayStart, read_replay
 
 __all__ = ["CHUNK", "Output", "Piece", "Reader"]
 
@@ -144,9 +144,20 @@ class Output:
             return b""
         return self.read(max(self._received, self.kept.start), most)
 
-    def read(self, offset: int, most: int) -> bytes:
-        """Return kept output from an offset on, and note that it has been received."""
-        data = self.kept.read(offset, most)
+    @property
+    def received(self) -> int:
+        """The offset up to which somebody has received all output that was kept."""
+        return self._received
+
+    def read(self, offset: int, most: int, start: int = 0, answered: int = 0) -> bytes:
+        """Return kept output from an offset on, and note that it has been received.
+
+        From ``start`` to ``answered`` queries are left out.
+        """
+        if offset < answered:
+            data = read_replay(self.kept, offset, most, start, answered)
+        else:
+            data = self.kept.read(offset, most)
         self._received = max(self._received, offset + len(data))
         return data
 
@@ -242,6 +253,8 @@ class Reader:
         self._stall_timeout = stall_timeout
         self._when_detached: Callable[[], object] | None = None
         self._since = output.kept.end
+        self._answered = output.received
+        """The offset up to which queries are left out: somebody has received, and answered them."""
         self._waiting = False
 
     @property
@@ -276,7 +289,7 @@ class Reader:
         if self._modes:
             modes, self._modes = self._modes[:most], self._modes[most:]
             return Piece(modes, None)
-        data = self._output.read(at, most)
+        data = self._output.read(at, most, self.start, self._answered)
         self.position += len(data)
         if not self.pending:
             self.stall_left = self._stall_timeout

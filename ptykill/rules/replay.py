@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ptykill.rules.backlog import Backlog
+from ptykill.rules.queries import LONGEST, without_queries
 from ptykill.rules.terminal_modes import TerminalModes
 
-__all__ = ["Beginning", "ReplayStart"]
+__all__ = ["Beginning", "ReplayStart", "read_replay"]
 
 _AT_ONCE: Final = 65_536
 """Bytes that are read at a time."""
@@ -60,3 +61,14 @@ class ReplayStart:
 
 
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))
+
+
+def read_replay(kept: Backlog, offset: int, most: int, start: int, end: int) -> bytes:
+    """Read from the part of a replay, from ``start`` to ``end``, in which queries are left out.
+
+    Bytes around it are looked at, since a query may lie across its edges.
+    """
+    before = max(start, offset - LONGEST)
+    stop = min(offset + most, end)
+    data = kept.read(before, min(stop + LONGEST, end) - before)
+    return without_queries(data)[offset - before : stop - before]

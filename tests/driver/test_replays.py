@@ -122,3 +122,47 @@ async def test_nothing_is_kept(tier: FakeTier) -> None:
             assert await attachment.receive() == b"\x1b[?1h\x1b[3"
             await write(tier, b"1mred")
             assert await attachment.receive() == b"1mred"
+
+
+DA1 = b"\x1b[c"
+NOTHING = b"\x1b\\\x00"
+"""What is in the place of a query of three bytes."""
+
+
+async def test_a_query_that_nobody_has_received_is_kept(session: Session, tier: FakeTier) -> None:
+    """A program that starts before its client waits for the answer of the first one."""
+    await write(tier, b"start" + DA1)
+    with session.attach() as first:
+        assert await first.receive() == b"start" + DA1
+        await write(tier, b"live" + DA1)
+        assert await first.receive() == b"live" + DA1
+
+
+@pytest.mark.parametrize(
+    ("since", "begins"), [(None, b"start" + NOTHING), (5, NOTHING), (7, b"c"), (8, b"")]
+)
+async def test_queries_that_somebody_has_received_are_left_out(
+    session: Session, tier: FakeTier, since: int | None, begins: bytes
+) -> None:
+    """Later attachments do not get them, from any offset; what nobody has received stays."""
+    await write(tier, b"start" + DA1)
+    with session.attach() as first:
+        assert await first.receive() == b"start" + DA1
+        await write(tier, DA1 + b"pending")
+        with session.attach(since=since) as later:
+            assert not begins or await later.receive() == begins
+            assert await later.receive() == DA1 + b"pending"
+            await write(tier, DA1)
+            assert await later.receive() == DA1
+            assert later.offset == session.output_offset
+    await session.kill()
+    with session.attach() as record:
+        assert await record.receive() == b"start" + 2 * NOTHING + b"pending" + NOTHING
+
+
+async def test_session_receive_counts_as_an_answer(session: Session, tier: FakeTier) -> None:
+    """A host that receives the output itself has seen the query."""
+    await write(tier, b"start" + DA1)
+    assert await session.receive() == b"start" + DA1
+    with session.attach() as late:
+        assert await late.receive() == b"start" + NOTHING

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 
 from ptykill.rules.backlog import Backlog
+from ptykill.rules.queries import without_queries
 from ptykill.rules.replay import ReplayStart
 from tests.replay.conftest import Judge
 
@@ -51,6 +52,26 @@ SEQUENCES = (
         b"\x1b[2J",
     ),
 )
+QUERIES = (
+    *(
+        b"\x1b[c",
+        b"\x1b[0c",
+        b"\x1b[>c",
+        b"\x1b[5n",
+        b"\x1b[6n",
+        b"\x1b[?6n",
+        b"\x1b[4$p",
+        b"\x1b[?25$p",
+    ),
+    *(
+        b"\x1bP$qm\x1b\\",
+        b"\x1bP$qr\x1b\\",
+        b"\x1b[\x00c",
+        b"\xc2\x9b6n",
+        b"\x1b[3\x1b[6n",
+        b"\x1bP$q q\x1b\\",
+    ),
+)
 RESTORES = (b"\x1b8", b"\x1b[u", b"\x1b[?1048l", b"\x1b[?1049l")
 PARTS = ("modes", "screen", "hidden", "style", "encoding", "margins", "pen", "charset", "titles")
 """What is compared: not the text, which was dropped, and not the cursor's place."""
@@ -93,3 +114,16 @@ def test_random_modes_are_the_same_after_a_cut_anywhere(judge: Judge) -> None:
         if expected[part] != state[part] and is_compared(part, output)
     ]
     assert wrong == []
+
+
+def test_no_query_in_a_replay_is_answered(judge: Judge) -> None:
+    """A terminal answers the output, and not the replay; all else is the same."""
+    asking = (*SEQUENCES, *4 * QUERIES)
+    made = [b"".join(random.Random(seed).choices(asking, k=30)) for seed in range(CASES // 2)]
+    whole = judge([[output] for output in made])
+    replayed = judge([[without_queries(output)] for output in made])
+    assert sum(len(state["answers"]) for state in whole) > CASES
+    assert [state["answers"] for state in replayed] == [[] for _ in made]
+    for expected, state in zip(whole, replayed, strict=True):
+        del expected["answers"], state["answers"]
+        assert state == expected
