@@ -246,7 +246,7 @@ def _type(schema: Mapping[str, Any]) -> str:
     kind: str = schema["type"]
     if kind == "array":
         return f"list, each {_type(schema['items'])}{_limit(schema, 'Items')}"
-    if kind == "object":
+    if kind == "object" and "additionalProperties" in schema:
         each = _type(schema["additionalProperties"])
         return f"object, each value {each}{_limit(schema, 'Properties')}"
     return kind + (_span(schema) or _limit(schema, "Length"))

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from ptykill.embedding.host import Host
+    from ptykill.embedding.host_events import HostEvents
     from ptykill.engine.attachment import Attachment
     from ptykill.engine.opening import open_supervisor
     from ptykill.engine.session import Session
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         Terminal,
         Tier,
     )
+    from ptykill.rules.session_event import EventKind, SessionEvent
     from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
     from ptykill.rules.usage import Usage
     from ptykill.rules.verdict import (
@@ -88,6 +90,7 @@ else:
     # trio, asyncio and the HTTP API, which some of them import, ten times as long.
     _NAMES = {
         "embedding.host": "Host",
+        "embedding.host_events": "HostEvents",
         "engine.attachment": "Attachment",
         "engine.opening": "open_supervisor",
         "engine.session": "Session",
@@ -112,6 +115,7 @@ else:
             "Containment Ending Handover Signalled Signaller Spawned Target Terminal Tier"
         ),
         "rules.processor_time": "ProcessorTime",
+        "rules.session_event": "EventKind SessionEvent",
         "rules.steps": "HangUp Reach Signal Step Typed",
         "rules.usage": "Usage",
         "rules.verdict": "Caveat Delivery EndReason ExitStatus Outcome Survivor Verdict",
@@ -154,11 +158,13 @@ __all__ = [
     "Elapsed",
     "EndReason",
     "Ending",
+    "EventKind",
     "ExitStatus",
     "Handover",
     "HangUp",
     "HangUpSignaller",
     "Host",
+    "HostEvents",
     "InputFull",
     "InterpreterPatched",
     "InvalidArgument",
@@ -182,6 +188,7 @@ __all__ = [
     "Reach",
     "Session",
     "SessionEnded",
+    "SessionEvent",
     "SessionNotFound",
     "Signal",
     "Signalled",

@@ -333,7 +333,7 @@ def test_a_signal_takes_the_names_that_a_plan_takes() -> None:
 MEMBERS = {
     "Attachment": ("close dropped missing offset pending receive resize start typed wait_detached"),
     "Host": (
-        "acall aclose call call_soon close find get sessions spawn supervisor terminate"
+        "acall aclose call call_soon close events find get sessions spawn supervisor terminate"
         " terminate_matching"
     ),
     "Session": (
@@ -344,8 +344,8 @@ MEMBERS = {
         " wait wait_exited"
     ),
     "Supervisor": (
-        "close closed containment deadlines find get hurry longest plan sessions spawn terminate"
-        " terminate_matching"
+        "close closed containment deadlines events find get hurry last_event_id longest plan"
+        " sessions spawn terminate terminate_matching"
     ),
 }
 

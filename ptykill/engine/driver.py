@@ -79,7 +79,7 @@ class Driver:
         self._signaller = signaller
         self._start_soon = shared.start_soon
         self._on_end = on_end
-        self._events = SessionEvents(session_id, self.pid)
+        self._events = SessionEvents(session_id, self.pid, shared.ring)
         self._settled = trio.Event()
         self._owner = os.getpid()
         self._step: tuple[StepDelivery, ...] = ()
@@ -157,6 +157,7 @@ class Driver:
         actions = self._machine.handle(event)
         if self.state is not before:
             self._enter(now)
+            self._events.entered(before, self.state, self.report.reason)
         # Log last, so that no signal waits for a line of text. An action that fails by an error of
         # ptykill's own is made up for: a step by the next step, SIGKILL by the next round, and the
         # end by the watcher.
@@ -198,6 +199,10 @@ class Driver:
     def fail(self, error: Exception) -> None:
         """Record an error of ptykill's own, for the log and the verdict."""
         self.report.failure = self._events.failed(self.state, error)
+
+    def note_exit(self) -> None:
+        """Tell of the leader's exit, again if its status has become known."""
+        self._events.exited(self.report.exit_status, self.state)
 
     def cancel_deliveries(self) -> None:
         """Cancel the deliveries that are not done: their time is over."""
@@ -251,6 +256,7 @@ class Driver:
                 self._kill(now)
             case Action.REPORT:
                 self._publish(Outcome.STUCK)
+                self._events.stuck(self.verdict)
             case Action.FINISH:
                 self.finish()
 
@@ -324,8 +330,10 @@ class Driver:
         else:
             report.failure = None
         outcome = report.outcome()
+        self.note_exit()
         self.ended_at = time.time()
         self._publish(outcome, survivors)
+        self._events.ended(self.verdict, self.ended_at)
         self.over.set()
         self._on_end()
 

@@ -39,14 +39,19 @@ class Piece(NamedTuple):
     offset: int | None
 
 
+def _ignore(_change: int, _count: int) -> None:
+    """Do nothing."""
+
+
 class Output:
     """Keeps the newest ``limit`` bytes of one terminal's output.
 
     It keeps more while an attachment has not received them. ``bytes_dropped`` counts the bytes that
-    were dropped before any receiver had got them.
+    were dropped before any receiver had got them. ``on_change`` is called with 1 when an
+    attachment is added, and with -1 when one is gone, and with the number of all.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_change: Callable[[int, int], object] = _ignore) -> None:
         self.ended: bool = False
         self.bytes_dropped: int = 0
         self.put_at: float | None = None
@@ -59,6 +64,7 @@ class Output:
         self._limit = limit
         self._flowing = False
         self._at_end: Callable[[], object] | None = None
+        self._on_change: Callable[[int, int], object] = on_change
         self._received = 0
         """The offset up to which all bytes were received, or dropped."""
         self._news = trio.Event()
@@ -186,18 +192,19 @@ class Output:
         """Add an attachment, which receives the kept output first, from the offset ``since`` on."""
         reader = Reader(self, limit, stall_timeout, since, may_stall=may_stall)
         self.readers.append(reader)
-        self._count_readers()
+        self._count_readers(1)
         return reader
 
     def detach(self, reader: Reader) -> None:
         """Remove an attachment."""
         self.readers.remove(reader)
-        self._count_readers()
+        self._count_readers(-1)
         self.trim()
         self.wake()
         self.moved()
 
-    def _count_readers(self) -> None:
+    def _count_readers(self, change: int) -> None:
+        self._on_change(change, len(self.readers))
         if self.on_readers is not None:
             self.on_readers(len(self.readers))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Self
 
 import trio
@@ -13,6 +14,7 @@ from ptykill.engine.caller import current_call
 from ptykill.engine.deadlines import SessionDeadlines
 from ptykill.engine.drain import Drain
 from ptykill.engine.driver import Driver
+from ptykill.engine.event_ring import EventRing
 from ptykill.engine.members import interrupt, list_members, signal_members
 from ptykill.engine.output import CHUNK, Output
 from ptykill.engine.settings import Settings
@@ -28,6 +30,7 @@ from ptykill.rules.member import Member
 from ptykill.rules.naming import Naming
 from ptykill.rules.plan import KILL_NOW, Plan
 from ptykill.rules.protocols import Signalled, Spawned
+from ptykill.rules.session_event import EventKind
 from ptykill.rules.steps import Reach
 from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import EndReason, ExitStatus, Verdict
@@ -69,7 +72,8 @@ class Session:
         self._typed_at: float | None = None
         self._claims = [current_call.get()]
         self._plan = settings.plan
-        self._output = Output(settings.backlog)
+        self._ring = shared.ring
+        self._output = Output(settings.backlog, partial(_tell_clients, self._ring, session_id))
         self._driver = Driver(
             session_id,
             *spawned,
@@ -87,6 +91,7 @@ class Session:
             Size(command.rows, command.cols),
             lambda: driver.terminal.open and not driver.over.is_set(),
             shared.start_soon,
+            partial(_tell_size, self._ring, session_id),
         )
         drain = Drain(session_id, self._driver.terminal, self._output, self._deadlines.touch)
         watcher = Watcher(self._driver, drain.finish, shared.cleanup, shared.on_closed)
@@ -360,6 +365,17 @@ class Session:
         bound = trio.current_time() + self._plan.longest + _SLACK
         with trio.CancelScope(shield=True, deadline=bound):
             await self.terminate()
+
+
+def _tell_clients(ring: EventRing, session_id: str, change: int, count: int) -> None:
+    """Tell how many are attached. It refers to no session: that would be a reference cycle."""
+    kind = EventKind.ATTACHED if change > 0 else EventKind.DETACHED
+    ring.add(kind, session_id, {"client_count": count})
+
+
+def _tell_size(ring: EventRing, session_id: str, size: Size) -> None:
+    """Tell the new size of the window."""
+    ring.add(EventKind.RESIZED, session_id, {"rows": size.rows, "cols": size.cols})
 
 
 def spawn_number(session: Session) -> int:

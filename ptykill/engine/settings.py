@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from ptykill.engine.signallers import StandardSignaller
+from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
 from ptykill.rules.command import Attributes, capped
 from ptykill.rules.deadlines import Deadlines
@@ -17,7 +18,7 @@ from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.protocols import Signaller
 from ptykill.rules.window_size import WindowPolicy
 
-__all__ = ["Settings", "SpawnOptions"]
+__all__ = ["Settings", "SpawnOptions", "check_open"]
 
 
 class SpawnOptions(TypedDict, total=False):
@@ -98,3 +99,13 @@ class Settings:
             else validate.instance("deadlines", deadlines, Deadlines),
             caps=self.caps,
         )
+
+
+def check_open(stdin: int | None) -> None:
+    """Raise `InvalidArgument` for a descriptor that is not open."""
+    if stdin is not None:
+        try:
+            os.fstat(stdin)
+        except OSError:
+            msg = f"stdin is not an open descriptor: {stdin!r}"
+            raise InvalidArgument(msg) from None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.engine.deadline_timer import DeadlineTimer
+from ptykill.engine.event_ring import EventRing
 from ptykill.engine.timer import PreciseTimer
 
 __all__ = ["Shared"]
@@ -21,5 +22,6 @@ class Shared(NamedTuple):
     start_soon: Callable[..., None]
     timer: PreciseTimer
     cleanup: DeferredCleanup
+    ring: EventRing
     on_closed: Callable[[], object]
     deadlines: DeadlineTimer

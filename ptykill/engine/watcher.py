@@ -132,6 +132,7 @@ class Watcher:
         if left:
             self._on_exit()
             report.exit_status = containment.exit_status()
+            driver.note_exit()
             driver.handle(Event.MEMBERS_FOUND, trio.current_time())
         else:
             report.unproven = Caveat.UNPROVEN in containment.caveats()

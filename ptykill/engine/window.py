@@ -29,22 +29,24 @@ class Window:
     """The window of one session.
 
     ``size`` is the size that the terminal has. ``alive`` returns whether there is a terminal;
-    ``start_soon`` starts a task.
+    ``start_soon`` starts a task. ``on_resize`` is called with each new size.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place
         self,
         terminal: Terminal,
         policy: WindowPolicy,
         size: Size,
         alive: Callable[[], bool],
         start_soon: Callable[..., None],
+        on_resize: Callable[[Size], object],
     ) -> None:
         self.size: Size = size
         self._terminal = terminal
         self._rule = WindowSize(policy, size)
         self._alive = alive
         self._start_soon = start_soon
+        self._on_resize = on_resize
         self._pace = Pace(_AT_ONCE, _INTERVAL)
         self._late = False
         """Whether a task will give the terminal its size."""
@@ -101,7 +103,9 @@ class Window:
 
     def _apply(self) -> None:
         self._terminal.resize(*self._rule.size)
-        self.size = self._rule.size
+        if self.size != self._rule.size:
+            self.size = self._rule.size
+            self._on_resize(self.size)
 
 
 class Viewer:

@@ -32,6 +32,7 @@ from ptykill.http.kill_answers import answer_kill, answer_kills
 from ptykill.http.messages import Request, Response, error_response, json_response
 from ptykill.http.operations import (
     Attach,
+    Events,
     Get,
     Interrupt,
     Kill,
@@ -44,7 +45,7 @@ from ptykill.http.operations import (
 from ptykill.rules import validate
 from ptykill.rules.verdict import Verdict
 
-__all__ = ["DEFAULT_PREFIX", "Api", "Result"]
+__all__ = ["DEFAULT_PREFIX", "NO_STREAM", "Api", "Result"]
 
 DEFAULT_PREFIX = "/api/v1/pty"
 Result = (
@@ -64,7 +65,7 @@ _JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.
 
 
 class _Resource(NamedTuple):
-    """What a path names: a session, "" for all of them, and a part of it (``resize``, ``ws``).
+    """What a path names: a session, "" for all, and a part (``resize``, ``ws``, ``events``).
 
     ``item`` is one of those that the part has: a token's id.
     """
@@ -149,12 +150,15 @@ class Api:
     def read(self, request: Request) -> Operation | Response:
         """Return the operation that a request asks for, or the response that refuses it.
 
-        Never raises.
+        Never raises. It refuses to stream events: that needs `read_admitted`.
         """
         refusal = self.refuse(request)
-        return self.read_admitted(request) if refusal is None else refusal
+        if refusal is not None:
+            return refusal
+        asked = self.read_admitted(request)
+        return NO_STREAM if isinstance(asked, Events) else asked
 
-    def read_admitted(self, request: Request) -> Operation | Response:
+    def read_admitted(self, request: Request) -> Operation | Events | Response:
         """Do as `read`, for a request for which `refuse` has returned None already."""
         if len(request.body) > self.body_limit:
             return self.too_long(request)
@@ -207,12 +211,14 @@ class Api:
 
     # --- reading requests -------------------------------------------------------------------------
 
-    def _resource(self, path: str) -> _Resource | None:
+    def _resource(self, path: str) -> _Resource | None:  # noqa: PLR0911 - one for each form
         if path == self.prefix or (not self.prefix and path == "/"):
             return _Resource("")
         if not path.startswith(f"{self.prefix}/"):
             return None
         match path[len(self.prefix) + 1 :].split("/"):
+            case ["events"]:  # No id: these have 32 hexadecimal digits.
+                return _Resource("", "events")
             case [str(name)] if name:
                 return _Resource(name)
             case [
@@ -226,6 +232,8 @@ class Api:
 
     def _methods(self, resource: _Resource) -> tuple[str, ...]:
         match resource:
+            case _Resource(_, "events"):
+                return ("GET",)
             case _Resource("", _):
                 return ("GET", "POST", "DELETE") if self._spawning else ("GET", "DELETE")
             case _Resource(_, "resize" | "signal" | "interrupt" | "tokens"):
@@ -236,12 +244,15 @@ class Api:
                 return ("GET",)
         return ("GET", "DELETE")
 
-    def _operation(self, request: Request, resource: _Resource) -> Operation | Response:
+    def _operation(self, request: Request, resource: _Resource) -> Operation | Events | Response:
         if request.method == "POST":
             return self._reading(request, resource)
         if request.method == "DELETE":
             return self._deleting(request, resource)
         match resource:
+            case _Resource(_, "events"):
+                seen = request.header(b"last-event-id")
+                return Events(seen[0].decode("latin-1") if seen else None)
             case _Resource("", _):
                 after = query.number(request.query, "after", 0, sys.maxsize)
                 limit = query.number(request.query, "limit", 1, schema.MOST_LISTED)
@@ -313,4 +324,8 @@ def _length(request: Request) -> int | None:
     return None
 
 
+NO_STREAM = error_response(
+    501, "EVENTS_NOT_OFFERED", "this server can't stream events: mount the API in an ASGI server"
+)
+"""The response to a request for events where there is only one response to a request."""
 _NOTHING_HERE = error_response(404, "NOT_FOUND", "there is no such path")

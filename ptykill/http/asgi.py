@@ -16,14 +16,16 @@ from ptykill.embedding.host import Host
 from ptykill.embedding.loops import in_this_loop, time_limit
 from ptykill.engine.session import Session
 from ptykill.engine.supervisor import Supervisor
+from ptykill.errors import SupervisorClosed
 from ptykill.http import limits
 from ptykill.http.api import Api
 from ptykill.http.asgi_types import Receive, Scope, Send
 from ptykill.http.conversation import batch_sender, run_conversation
 from ptykill.http.disconnect import watch_disconnect
+from ptykill.http.event_stream import send_events
 from ptykill.http.limits import BodyBudget, BodyShare, TooManyBodies
 from ptykill.http.messages import Request, Response, error_response
-from ptykill.http.operations import Attach, Create, Operation
+from ptykill.http.operations import Attach, Create, Events, Operation
 from ptykill.http.perform import SAME_USER, Owner, Performed, find, perform
 from ptykill.http.tokens import Access, Admission, Tokens
 from ptykill.rules import validate
@@ -44,6 +46,8 @@ class Application:
         self._target = target
         self._tokens = Tokens()
         self._bodies = BodyBudget()
+        self._streams = limits.event_streams(limits.connections())
+        """How many more clients may stream events."""
 
     async def issue_token(
         self, session_id: str, access: str = "write", expires_in: float | None = None
@@ -79,7 +83,7 @@ class Application:
         request = _request(scope, self._api.prefix)
         # Check the key before the body is received: a body takes memory and time.
         response = self._api.refuse(request)
-        create: Create | None = None
+        later: Create | Events | None = None
         unread = _has_body(request, scope)
         if response is None:
             unread = True
@@ -90,8 +94,8 @@ class Application:
                         return  # The client has disconnected before it sent the whole body.
                     unread = False
                     asked = self._api.read_admitted(dataclasses.replace(request, body=body))
-                    if isinstance(asked, Create):
-                        create = asked
+                    if isinstance(asked, Create | Events):
+                        later = asked
                     else:
                         # The client may disconnect meanwhile, which is not checked: a teardown goes
                         # on without it, in the supervisor's own task. So does this wait, unless the
@@ -103,8 +107,9 @@ class Application:
                 response = _NO_ROOM
             except TimeoutError:
                 response = _TOO_LATE
-        if create is not None:
-            await self._serve_create(create, receive, send)
+        if later is not None:
+            serve = self._serve_create if isinstance(later, Create) else self._serve_events
+            await serve(later, receive, send)  # type: ignore[arg-type]
             return
         assert response is not None
         if unread and response.status in _ABOUT_BODIES:
@@ -134,6 +139,25 @@ class Application:
         finally:
             if performed is not None and performed.created is not None and not sent:
                 self._end_undelivered(performed.created, performed.call)
+
+    async def _serve_events(self, asked: Events, receive: Receive, send: Send) -> None:
+        """Stream events; refuse it if too many clients have a stream already."""
+        if self._streams <= 0:
+            await send_response(_TOO_MANY_STREAMS, send)
+            return
+        if isinstance(self._target, Host):
+            receive, send = in_this_loop(receive), in_this_loop(send)
+
+        async def stream(supervisor: Supervisor) -> None:
+            await send_events(supervisor, asked.since, receive, send)
+
+        self._streams -= 1
+        try:
+            await self._run(stream)
+        except SupervisorClosed:
+            pass  # The connection ends with the sessions.
+        finally:
+            self._streams += 1
 
     async def respond(self, request: Request) -> Response:
         """Return the response to a request of any server. Never raises for what a client sends."""
@@ -245,6 +269,7 @@ class _TooLong(Exception):
 
 
 _NO_ROOM = error_response(503, "TOO_MANY_BODIES", "too many bodies are arriving; nothing was done")
+_TOO_MANY_STREAMS = error_response(503, "TOO_MANY_STREAMS", "too many clients are streaming events")
 _ABOUT_BODIES = (400, 413, 415, 503)
 """Statuses of requests that have the key, and are refused for their body."""
 _TOO_LATE = error_response(408, "BODY_TIMEOUT", "the body did not arrive in time")

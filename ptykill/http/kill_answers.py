@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ptykill.http import schema
+from ptykill.http.ends_schema import End
 from ptykill.http.messages import Headers, Response, error_response, json_response
 from ptykill.rules.verdict import Caveat, Survivor, Verdict
 
-__all__ = ["answer_kill", "answer_kills"]
+__all__ = ["answer_kill", "answer_kills", "failure_of"]
 
 _CODES = (
     ("not permitted", "KILL_NOT_PERMITTED"),
@@ -27,7 +27,7 @@ def answer_kill(verdict: Verdict) -> Response:
         parts = (("hup", verdict.grace), ("kill", verdict.kill), ("total", verdict.took))
         timing = ", ".join(f"{name};dur={1000 * seconds:.3f}" for name, seconds in parts)
         return Response(204, ((b"server-timing", timing.encode("ascii")), *caveats))
-    code, sentence = _failure(verdict)
+    code, sentence = failure_of(verdict)
     return error_response(500, code, sentence, *caveats)
 
 
@@ -42,15 +42,15 @@ def answer_kills(verdicts: Sequence[Verdict]) -> Response:
     return json_response(500, body)
 
 
-def _ended(verdict: Verdict) -> schema.End:
+def _ended(verdict: Verdict) -> End:
     took_ms = round(1000 * verdict.took, 3)
     if verdict.empty:
-        return schema.End(verdict.session_id, ended=True, took_ms=took_ms)
-    code, sentence = _failure(verdict)
-    return schema.End(verdict.session_id, ended=False, took_ms=took_ms, code=code, error=sentence)
+        return End(verdict.session_id, ended=True, took_ms=took_ms)
+    code, sentence = failure_of(verdict)
+    return End(verdict.session_id, ended=False, took_ms=took_ms, code=code, error=sentence)
 
 
-def _failure(verdict: Verdict) -> tuple[str, str]:
+def failure_of(verdict: Verdict) -> tuple[str, str]:
     """Return the code and the sentence for a session that is not over."""
     survivors = verdict.survivors
     whys = [survivor.why for survivor in survivors]

@@ -13,6 +13,7 @@ from ptykill.rules.steps import Reach
 __all__ = [
     "Attach",
     "Create",
+    "Events",
     "Get",
     "Interrupt",
     "IssueToken",
@@ -140,6 +141,13 @@ class Attach:
     client: str | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Events:
+    """Send all events after the one with the id ``since``; None begins with a reset."""
+
+    since: str | None = None
+
+
 Operation: TypeAlias = (
     Kill
     | KillMatching
@@ -153,4 +161,4 @@ Operation: TypeAlias = (
     | IssueToken
     | RevokeToken
 )
-"""The operations with one response each; `Attach` has a conversation instead."""
+"""The operations with one response each; `Attach` has a conversation instead, `Events` a stream."""

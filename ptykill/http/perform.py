@@ -87,7 +87,7 @@ async def perform(  # noqa: PLR0911 - one for each kind of operation
         case List(after, limit, selector):
             found = supervisor.find(labels=selector.labels, name=selector.name)
             wanted = [each for each in found if spawn_number(each) > after]
-            return Performed(schema.page_of(wanted, limit))
+            return Performed(schema.page_of(wanted, limit, supervisor.last_event_id))
         case Resize() | ListProcesses() | SignalProcesses() | Interrupt():
             return Performed(await _act_on(supervisor.get(operation.session_id), operation))
         case IssueToken() | RevokeToken():

@@ -15,6 +15,7 @@ class Answer(NamedTuple):
 
     about: str
     body: type[msgspec.Struct] | None = None
+    kind: str = "application/json"
 
 
 class Route(NamedTuple):

@@ -5,27 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ptykill.engine.record import MOST_CHARACTERS, cut, status_of
 from ptykill.engine.session import Session, spawn_number
 from ptykill.errors import InvalidArgument
 from ptykill.http.operations import Create, Resize
 from ptykill.http.usage import CpuMax, MemoryMax, PidsMax, SessionUsage, usage_of
-from ptykill.rules.lifecycle import State
 from ptykill.rules.naming import LONGEST_NAME, MOST_LABELS
 
 __all__ = [
     "MOST_LISTED",
+    "OURS",
+    "WHEN",
     "CreateBody",
     "Created",
-    "End",
-    "Ends",
     "Error",
-    "FailedEnds",
     "ResizeBody",
     "SessionRecord",
     "Sessions",
@@ -42,12 +41,8 @@ _MOST_ROWS, _MOST_COLS = 500, 1000
 _MOST_ARGS, _MOST_VARIABLES = 4096, 4096
 MOST_LISTED = 1000
 """The most sessions in one answer to a list."""
-_MOST_CHARACTERS = 1024
-"""The most characters of a session's arguments in a list."""
-_WHEN = "milliseconds since the epoch"
-_OURS = "Not in Tensorlake's API."
-_STATUS = {State.RUNNING: "running", State.STUCK: "stuck", State.ENDED: "ended"}
-"""What clients are told of a state; all others are `ending`."""
+WHEN = "milliseconds since the epoch"
+OURS = "Not in Tensorlake's API."
 
 _KEPT = "0 leaves it as it is."
 Rows = Annotated[int, Meta(description=f"Clamped to 1 to {_MOST_ROWS}; {_KEPT}", examples=[24])]
@@ -101,7 +96,7 @@ class CreateBody(msgspec.Struct):
             Meta(
                 min_length=1,
                 max_length=LONGEST_NAME,
-                description=f"{_OURS} Letters, digits, dots, dashes and underscores; it begins with"
+                description=f"{OURS} Letters, digits, dots, dashes and underscores; it begins with"
                 " a letter or a digit, and is not 32 hexadecimal digits. No two live sessions have"
                 " the same name.",
                 examples=["build-7"],
@@ -114,7 +109,7 @@ class CreateBody(msgspec.Struct):
             dict[str, str],
             Meta(
                 max_length=MOST_LABELS,
-                description=f"{_OURS} Lists and kills can select by them. A label has the"
+                description=f"{OURS} Lists and kills can select by them. A label has the"
                 " characters of a name, and the slash; its value has up to"
                 f" {LONGEST_NAME} printable characters.",
                 examples=[{"team": "ci"}],
@@ -153,14 +148,14 @@ class SessionRecord(msgspec.Struct):
         list[str],
         Meta(
             description="The arguments, as in the create; a list has only the first"
-            f" {_MOST_CHARACTERS} characters."
+            f" {MOST_CHARACTERS} characters."
         ),
     ]
     rows: Annotated[int, Meta(description="The height of the window, in characters.")]
     cols: Annotated[int, Meta(description="The width of the window, in characters.")]
-    created_at: Annotated[int, Meta(description=f"In {_WHEN}.")]
+    created_at: Annotated[int, Meta(description=f"In {WHEN}.")]
     ended_at: Annotated[
-        int | None, Meta(description=f"In {_WHEN}; null while the session is not over.")
+        int | None, Meta(description=f"In {WHEN}; null while the session is not over.")
     ]
     exit_code: Annotated[
         int | None,
@@ -176,20 +171,20 @@ class SessionRecord(msgspec.Struct):
     status: Annotated[
         str,
         Meta(
-            description=f"{_OURS} `running`; `ending`: the end was requested, or the leader is dead"
+            description=f"{OURS} `running`; `ending`: the end was requested, or the leader is dead"
             " and other processes are left; `stuck`: a process outlived the kill bound; or `ended`."
         ),
     ]
-    client_count: Annotated[int, Meta(description=f"{_OURS} How many clients are attached.")]
-    name: Annotated[str | None, Meta(description=f"{_OURS} As in the create; null without one.")]
-    labels: Annotated[dict[str, str], Meta(description=f"{_OURS} As in the create.")]
+    client_count: Annotated[int, Meta(description=f"{OURS} How many clients are attached.")]
+    name: Annotated[str | None, Meta(description=f"{OURS} As in the create; null without one.")]
+    labels: Annotated[dict[str, str], Meta(description=f"{OURS} As in the create.")]
     last_input_at: Annotated[
         int | None,
-        Meta(description=f"{_OURS} When input was last typed, in {_WHEN}; null if never."),
+        Meta(description=f"{OURS} When input was last typed, in {WHEN}; null if never."),
     ]
     last_output_at: Annotated[
         int | None,
-        Meta(description=f"{_OURS} When there was last output, in {_WHEN}; null if never."),
+        Meta(description=f"{OURS} When there was last output, in {WHEN}; null if never."),
     ]
     oom_killed: (
         Annotated[
@@ -205,7 +200,7 @@ class SessionRecord(msgspec.Struct):
         Annotated[
             SessionUsage,
             Meta(
-                description=f"{_OURS} What the session has used; until its end it is present only"
+                description=f"{OURS} What the session has used; until its end it is present only"
                 " in the answer to a get."
             ),
         ]
@@ -230,43 +225,16 @@ class Sessions(msgspec.Struct):
         ]
         | UnsetType
     ) = UNSET
-
-
-class End(msgspec.Struct, omit_defaults=True):
-    """How the kill of one session has ended."""
-
-    session_id: Annotated[str, Meta(description="The session's id.")]
-    ended: Annotated[
-        bool, Meta(description="Whether the session is over: no process of it is left.")
-    ]
-    took_ms: Annotated[
-        float, Meta(description="From the first kill, or the leader's own exit, to the verdict.")
-    ]
-    code: (
-        Annotated[str, Meta(description="Present only if it is not over: an error code.")]
+    event_id: (
+        Annotated[
+            str,
+            Meta(
+                description=f"{OURS} The id of the newest event: with it as `Last-Event-ID`, the"
+                " stream of events goes on from this list."
+            ),
+        ]
         | UnsetType
     ) = UNSET
-    error: (
-        Annotated[str, Meta(description="Present only if it is not over: a sentence for people.")]
-        | UnsetType
-    ) = UNSET
-
-
-class Ends(msgspec.Struct):
-    """The sessions that matched, the oldest first; all are over."""
-
-    sessions: Annotated[list[End], Meta(description="Each with the result of its kill.")]
-
-
-class FailedEnds(msgspec.Struct):
-    """The reason why a kill of sessions failed, and the result of each."""
-
-    error: Annotated[str, Meta(description="A sentence for people.")]
-    code: Annotated[str, Meta(description="A code for programs.")]
-    sessions: Annotated[
-        list[End] | UnsetType,
-        Meta(description="The sessions that matched, the oldest first; with `SESSIONS_NOT_EMPTY`."),
-    ] = UNSET
 
 
 class Error(msgspec.Struct):
@@ -334,7 +302,7 @@ def record_of(session: Session) -> SessionRecord:
         ended_at=_ms(ended),
         exit_code=None if status is None else status.shell_code,
         is_alive=ended is None,
-        status=_STATUS.get(session.state, "ending"),
+        status=status_of(session),
         client_count=session.attached,
         name=session.name,
         labels=dict(session.labels),
@@ -359,9 +327,9 @@ def record_with_usage(session: Session) -> SessionRecord:
     return record
 
 
-def page_of(sessions: Sequence[Session], limit: int) -> Sessions:
+def page_of(sessions: Sequence[Session], limit: int, event_id: str) -> Sessions:
     """Return the answer to a list: the first ``limit`` sessions, with their arguments cut."""
-    page = Sessions([_listed(each) for each in sessions[:limit]])
+    page = Sessions([_listed(each) for each in sessions[:limit]], event_id=event_id)
     if len(sessions) > limit:
         page.next = spawn_number(sessions[limit - 1])
     return page
@@ -369,19 +337,10 @@ def page_of(sessions: Sequence[Session], limit: int) -> Sessions:
 
 def _listed(session: Session) -> SessionRecord:
     record = record_of(session)
-    if sum(map(len, record.args)) > _MOST_CHARACTERS:
-        record.args = list(_cut(record.args))
+    if sum(map(len, record.args)) > MOST_CHARACTERS:
+        record.args = cut(record.args)
         record.args_cut = True
     return record
-
-
-def _cut(args: Sequence[str]) -> Iterator[str]:
-    left = _MOST_CHARACTERS
-    for each in args:
-        if left <= 0:
-            return
-        yield each[:left]
-        left -= len(each)
 
 
 def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:

@@ -60,6 +60,7 @@ ASKED: dict[str, Ask] = {
     "BODY_TIMEOUT": lambda client, _: client.post(_ALL, content=_stalled()),
     "TOO_MANY_BODIES": lambda client, _: _crowded(client),
     "LIMIT_ABOVE_CAP": lambda client, _: client.post(_ALL, json={"command": "x", "pids_max": 9}),
+    "TOO_MANY_STREAMS": lambda client, _: _streamed(client),
     "TOO_MANY_SESSIONS": lambda client, _: client.post(_ALL, json={"command": "x"}),
 }
 SURVIVED = {
@@ -94,11 +95,16 @@ async def _crowded(client: httpx.AsyncClient) -> httpx.Response:
     return await client.post(_ALL, json={"command": "x"})
 
 
+async def _streamed(client: httpx.AsyncClient) -> httpx.Response:
+    cast(Any, client)._transport.app._streams = 0
+    return await client.get(f"{_ALL}/events")
+
+
 def test_the_table_is_complete() -> None:
     """Every code that is provoked below is in the table, once, and no other is."""
     spawning = [code for _, code in _SPAWNING]
     assert sorted(code for _, code in _TABLE) == sorted(
-        [*ASKED, *SURVIVED, "SESSIONS_NOT_EMPTY", *FAILED, *spawning]
+        [*ASKED, *SURVIVED, "SESSIONS_NOT_EMPTY", "EVENTS_NOT_OFFERED", *FAILED, *spawning]
     )
     assert set(_TABLE) >= _SPAWNING
 

@@ -58,6 +58,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{base}/openapi.json"]
         hooked = os.environ | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)}
         options = ["--header", f"Authorization: Bearer {KEY}", "--max-examples", "20"]
+        options += ["--exclude-path-regex", "/events$"]  # Its answer has no end.
         options += ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
         done = subprocess.run(
             [*command, *options],
