@@ -160,10 +160,7 @@ class Output:
 
         From ``start`` to ``answered`` queries are left out.
         """
-        if offset < answered:
-            data = read_replay(self.kept, offset, most, start, answered)
-        else:
-            data = self.kept.read(offset, most)
+        data = read_replay(self.kept, offset, most, start, answered)
         self._received = max(self._received, offset + len(data))
         return data
 

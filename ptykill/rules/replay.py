@@ -64,11 +64,14 @@ _CONTINUATION: Final = bytes(range(0x80, 0xC0))
 
 
 def read_replay(kept: Backlog, offset: int, most: int, start: int, end: int) -> bytes:
-    """Read from the part of a replay, from ``start`` to ``end``, in which queries are left out.
+    """Read output of which the part from ``start`` to ``end`` is without queries.
 
     Bytes around it are looked at, since a query may lie across its edges.
     """
+    if offset >= end:
+        return kept.read(offset, most)
     before = max(start, offset - LONGEST)
     stop = min(offset + most, end)
     data = kept.read(before, min(stop + LONGEST, end) - before)
-    return without_queries(data)[offset - before : stop - before]
+    replayed = without_queries(data)[offset - before : stop - before]
+    return replayed + kept.read(stop, offset + most - stop)
