@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ import trio
 
 import ptykill
 from ptykill import InvalidArgument, Member, Reach, Session, SessionEnded, State, Supervisor
+from ptykill.system.kernel.proc_folder import ProcFolder
 from tests.real.running_program import TIMEOUT
 
 SHELL = ("bash", "--norc", "--noprofile", "-i")
@@ -214,3 +216,34 @@ async def test_wrong_names_signal_nobody(supervisor: Supervisor, name: str) -> N
     with pytest.raises(InvalidArgument):
         session.signal("KILL", "everybody")
     assert not session.exited
+
+
+async def test_a_command_line_that_can_not_be_read_now(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is listed by its name, in time; other sessions and a kill do not wait.
+
+    The real thing, a process whose memory is locked for ever, would hold up every test that looks
+    at all processes of the machine.
+    """
+    session = await supervisor.spawn(["sleep", "61"])
+    real, held_up, over = ProcFolder.command, threading.Event(), threading.Event()
+
+    def command(self: ProcFolder) -> bytes:
+        if self.pid == session.pid:
+            held_up.set()
+            over.wait(TIMEOUT)
+        return real(self)
+
+    monkeypatch.setattr(ProcFolder, "command", command)
+    for _ in range(3):
+        began = time.monotonic()
+        (leader,) = await session.members()
+        assert leader.command == "[sleep]"
+        assert leader.user == pwd.getpwuid(os.geteuid()).pw_name or leader.user == str(os.geteuid())
+        assert time.monotonic() - began < 30
+    assert held_up.is_set()
+    another = await supervisor.spawn(["sleep", "62"])
+    await listed(another, has("sleep 62"), "another session's command line")
+    over.set()
+    await listed(session, has("sleep 61"), "the command line, when it can be read")

@@ -1,7 +1,8 @@
 """Describes the members of a session, as ps(1) does.
 
 Which process it is, and its state, are read in the loop: the kernel answers at once. A command line
-is in the memory of the process, so reading it can take for ever. So can a look-up of a user's name.
+is in the memory of the process, so reading it can take for ever (`ProcFolder.command`). So can a
+look-up of a user's name.
 Both are done in a thread, and waited for no longer than a bound.
 """
 

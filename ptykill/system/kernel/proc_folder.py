@@ -100,8 +100,8 @@ class ProcFolder:
     def command(self) -> bytes:
         """Return the start of its command line; ``b""`` if it has none, or is gone.
 
-        This may wait for ever: for the process's memory, which may be on a file system that does
-        not answer, or be withheld by the process itself (userfaultfd(2)).
+        This may wait for ever: for the lock of the process's memory (Linux get_mm_cmdline,
+        mmap_lock), which another of its threads holds while a file system does not answer.
         """
         try:
             return _read("cmdline", self.fd, _COMMAND)
