@@ -25,6 +25,7 @@ except ModuleNotFoundError:
     sys.exit("the command ptykill needs an extra: pip install 'ptykill[server]'")
 
 from ptykill.cli.client.commands import COMMANDS
+from ptykill.cli.deadline_options import deadline_options
 from ptykill.cli.descriptors import open_missing
 from ptykill.cli.extras import import_extra
 from ptykill.cli.key_file import read_key
@@ -134,6 +135,9 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     default=str(HANGUP_THEN_KILL),
     show_default=True,
     help="The steps by which sessions are ended.",
+)
+@deadline_options(
+    "lifetime", "idle", "detached", note=" Creates may ask for an earlier end, not for a later one."
 )
 @click.option(
     "--max-sessions",

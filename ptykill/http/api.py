@@ -64,6 +64,10 @@ Result = (
 _JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.ASCII)
 
 
+_PARTS = ("resize", "deadlines", "ws", "processes", "signal", "interrupt", "tokens")
+"""The last words of paths below a session's."""
+
+
 class _Resource(NamedTuple):
     """What a path names: a session, "" for all, and a part (``resize``, ``ws``, ``events``).
 
@@ -221,10 +225,7 @@ class Api:
                 return _Resource("", "events")
             case [str(name)] if name:
                 return _Resource(name)
-            case [
-                str(name),
-                ("resize" | "ws" | "processes" | "signal" | "interrupt" | "tokens") as part,
-            ] if name:
+            case [str(name), str(part)] if name and part in _PARTS:
                 return _Resource(name, part)
             case [str(name), "tokens", str(token_id)] if name and token_id:
                 return _Resource(name, "token", token_id)
@@ -236,7 +237,7 @@ class Api:
                 return ("GET",)
             case _Resource("", _):
                 return ("GET", "POST", "DELETE") if self._spawning else ("GET", "DELETE")
-            case _Resource(_, "resize" | "signal" | "interrupt" | "tokens"):
+            case _Resource(_, "resize" | "deadlines" | "signal" | "interrupt" | "tokens"):
                 return ("POST",)
             case _Resource(_, "token"):
                 return ("DELETE",)
@@ -277,6 +278,8 @@ class Api:
         match resource:
             case _Resource(session_id, "resize"):
                 return schema.read_resize(request.body, session_id)
+            case _Resource(session_id, "deadlines"):
+                return schema.read_deadlines(request.body, session_id)
             case _Resource(session_id, "signal"):
                 return process_schema.read_signal(request.body, session_id)
             case _Resource(session_id, "interrupt"):

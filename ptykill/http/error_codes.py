@@ -14,6 +14,10 @@ CODES: Mapping[str, tuple[int, str]] = {
             " 1 MiB, or has a NUL; or a parameter or a header has a value that it can't have."
         ),
     ),
+    "INVALID_DEADLINE": (
+        400,
+        "A deadline is not from 0.1 s to 365 days, or is later than the daemon's own.",
+    ),
     "INVALID_GRACE": (400, "`grace` is not a number from 0 to its maximum, or is given twice."),
     "INVALID_OFFSET": (
         400,
@@ -41,7 +45,10 @@ CODES: Mapping[str, tuple[int, str]] = {
     "NAME_TAKEN": (409, "A live session has this name already."),
     "SESSION_ENDED": (
         409,
-        "The session is over: it has no terminal to resize or interrupt, and no process to signal.",
+        (
+            "The session is over: it has no terminal to resize or interrupt, and no process to"
+            " signal; or its end has begun, and its deadlines can't be set."
+        ),
     ),
     "INPUT_FULL": (409, "The program does not read its input, and no more can be typed."),
     "BODY_TOO_LARGE": (413, "A request that needs no body has one longer than 1 MiB."),

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from ptykill.http.deadline_routes import DEADLINE_ROUTES
+from ptykill.http.deadline_schema import DeadlinesBody
 from ptykill.http.ends_schema import Ends, FailedEnds
 from ptykill.http.error_codes import CODES
 from ptykill.http.event_routes import EVENT_ROUTES
@@ -34,6 +36,7 @@ __all__ = ["CODES", "document"]
 _TYPES = (
     CreateBody,
     Created,
+    DeadlinesBody,
     Ends,
     Error,
     Event,
@@ -93,6 +96,7 @@ _ROUTES = (
         (
             *PLACE,
             *BODY,
+            "INVALID_DEADLINE",
             "COMMAND_NOT_FOUND",
             "COMMAND_NOT_EXECUTABLE",
             "COMMAND_TOO_LONG",
@@ -199,6 +203,7 @@ _ROUTES = (
         (*FOUND, "INVALID_OFFSET", "INVALID_TOKEN", "UPGRADE_REQUIRED", *BODILESS),
         parameters=(SESSION, TOKEN, _FROM, CLIENT),
     ),
+    *DEADLINE_ROUTES,
     *EVENT_ROUTES,
     *PROCESS_ROUTES,
     *TOKEN_ROUTES,
@@ -263,7 +268,7 @@ def _operation(route: Route) -> dict[str, Any]:
         session = {"session_id": "$response.body#/session_id"}
         operation["responses"]["201"]["links"] = {
             name: {"operationId": f"sandbox_pty_{name}", "parameters": session}
-            for name in ("get", "resize", "attach", "kill")
+            for name in ("get", "resize", "set_deadlines", "attach", "kill")
         }
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": _json(route.body)}

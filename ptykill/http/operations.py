@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from ptykill.http.tokens import Access
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.naming import Selector
 from ptykill.rules.steps import Reach
 
@@ -24,6 +25,7 @@ __all__ = [
     "Operation",
     "Resize",
     "RevokeToken",
+    "SetDeadlines",
     "SignalProcesses",
 ]
 
@@ -75,6 +77,7 @@ class Create:
     memory_max: int | None = None
     pids_max: int | None = None
     cpu_max: float | None = None
+    deadlines: Deadlines = dataclasses.field(default_factory=Deadlines)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,6 +110,14 @@ class Interrupt:
     """Do what Ctrl-C does in a session's terminal."""
 
     session_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SetDeadlines:
+    """Replace the deadlines of a session; None stands for the supervisor's."""
+
+    session_id: str
+    deadlines: Deadlines
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,6 +166,7 @@ Operation: TypeAlias = (
     | List
     | Create
     | Resize
+    | SetDeadlines
     | ListProcesses
     | SignalProcesses
     | Interrupt

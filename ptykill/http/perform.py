@@ -25,6 +25,7 @@ from ptykill.http.operations import (
     Operation,
     Resize,
     RevokeToken,
+    SetDeadlines,
     SignalProcesses,
 )
 from ptykill.http.tokens import Admission, Tokens
@@ -88,8 +89,8 @@ async def perform(  # noqa: PLR0911 - one for each kind of operation
             found = supervisor.find(labels=selector.labels, name=selector.name)
             wanted = [each for each in found if spawn_number(each) > after]
             return Performed(schema.page_of(wanted, limit, supervisor.last_event_id))
-        case Resize() | ListProcesses() | SignalProcesses() | Interrupt():
-            return Performed(await _act_on(supervisor.get(operation.session_id), operation))
+        case Resize() | SetDeadlines() | ListProcesses() | SignalProcesses() | Interrupt():
+            return Performed(await _act_on(supervisor, operation))
         case IssueToken() | RevokeToken():
             return Performed(
                 _change_tokens(supervisor.get(operation.session_id), operation, tokens)
@@ -105,6 +106,7 @@ async def perform(  # noqa: PLR0911 - one for each kind of operation
                 labels=operation.labels,
                 key=operation.key,
                 attributes=_attributes(operation, owner),
+                deadlines=operation.deadlines.within(supervisor.deadlines),
             )
             created = schema.Created(session.id, tokens.first(session).token)
             return Performed(created, session, current_call.get())
@@ -122,10 +124,14 @@ def _attributes(asked: Create, owner: Owner) -> Attributes:
 
 
 async def _act_on(
-    session: Session, operation: Resize | ListProcesses | SignalProcesses | Interrupt
+    supervisor: Supervisor,
+    operation: Resize | SetDeadlines | ListProcesses | SignalProcesses | Interrupt,
 ) -> Result:
     """Carry out what leaves a session as it is, and return the result."""
+    session = supervisor.get(operation.session_id)
     match operation:
+        case SetDeadlines():
+            session.set_deadlines(operation.deadlines.within(supervisor.deadlines))
         case Resize():
             session.resize(operation.rows, operation.cols)
         case Interrupt():

@@ -14,7 +14,8 @@ from msgspec import UNSET, Meta, UnsetType
 from ptykill.engine.record import MOST_CHARACTERS, cut, status_of
 from ptykill.engine.session import Session, spawn_number
 from ptykill.errors import InvalidArgument
-from ptykill.http.operations import Create, Resize
+from ptykill.http.deadline_schema import DeadlinesBody, deadlines_body, deadlines_of
+from ptykill.http.operations import Create, Resize, SetDeadlines
 from ptykill.http.usage import CpuMax, MemoryMax, PidsMax, SessionUsage, usage_of
 from ptykill.rules.naming import LONGEST_NAME, MOST_LABELS
 
@@ -31,6 +32,7 @@ __all__ = [
     "decode",
     "page_of",
     "read_create",
+    "read_deadlines",
     "read_resize",
     "record_of",
     "record_with_usage",
@@ -120,6 +122,7 @@ class CreateBody(msgspec.Struct):
     memory_max: MemoryMax | None = None
     pids_max: PidsMax | None = None
     cpu_max: CpuMax | None = None
+    deadlines: DeadlinesBody | None = None
 
 
 class ResizeBody(msgspec.Struct):
@@ -186,6 +189,14 @@ class SessionRecord(msgspec.Struct):
         int | None,
         Meta(description=f"{OURS} When there was last output, in {WHEN}; null if never."),
     ]
+    end_reason: Annotated[
+        str | None,
+        Meta(
+            description=f"{OURS} The first cause of the end: `exited`, `requested`, or a deadline,"
+            " `lifetime`, `idle` or `detached`; null while there is none."
+        ),
+    ]
+    deadlines: Annotated[DeadlinesBody, Meta(description=f"{OURS} Those in force.")]
     oom_killed: (
         Annotated[
             bool,
@@ -248,6 +259,7 @@ class Error(msgspec.Struct):
 
 
 _create = msgspec.json.Decoder(CreateBody)
+_deadlines = msgspec.json.Decoder(DeadlinesBody)
 _resize = msgspec.json.Decoder(ResizeBody)
 
 
@@ -263,6 +275,7 @@ def read_create(body: bytes, key: str | None = None) -> Create:
         cols=cols,
         name=asked.name,
         labels=asked.labels or {},
+        deadlines=deadlines_of(asked.deadlines),
         key=key,
         memory_max=asked.memory_max,
         pids_max=asked.pids_max,
@@ -274,6 +287,11 @@ def read_resize(body: bytes, session_id: str) -> Resize:
     """Decode the body of a resize. Raises `InvalidArgument`."""
     asked = decode(_resize, body)
     return Resize(session_id, *size_within(asked.rows, asked.cols))
+
+
+def read_deadlines(body: bytes, session_id: str) -> SetDeadlines:
+    """Decode the body of a change of deadlines. Raises `InvalidArgument`."""
+    return SetDeadlines(session_id, deadlines_of(decode(_deadlines, body)))
 
 
 def size_within(rows: int, cols: int) -> tuple[int, int]:
@@ -308,6 +326,8 @@ def record_of(session: Session) -> SessionRecord:
         labels=dict(session.labels),
         last_input_at=_ms(session.last_input_at),
         last_output_at=_ms(session.last_output_at),
+        end_reason=None if session.end_reason is None else session.end_reason.value,
+        deadlines=deadlines_body(session.deadlines),
         oom_killed=True if status is not None and status.oom_killed else UNSET,
         usage=UNSET if ended is None else usage_of(session),
     )

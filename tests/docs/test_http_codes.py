@@ -51,6 +51,7 @@ ASKED: dict[str, Ask] = {
     "HOST_NOT_ALLOWED": lambda client, _: client.get(_ALL, headers={"Host": "evil.example"}),
     "ORIGIN_NOT_ALLOWED": lambda client, _: client.get(_ALL, headers={"Origin": "http://evil"}),
     "INVALID_GRACE": lambda client, one: client.delete(one, params={"grace": "61"}),
+    "INVALID_DEADLINE": lambda client, one: client.post(f"{one}/deadlines", json={"idle": 0}),
     "UNAUTHORIZED": lambda client, _: client.get(_ALL, headers={"Authorization": "Bearer x"}),
     "NOT_FOUND": lambda client, one: client.get(f"{one}/x/y"),
     "SESSION_NOT_FOUND": lambda client, _: client.get(f"{_ALL}/another"),

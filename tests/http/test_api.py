@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ptykill
-from ptykill import Caveat, Outcome, Survivor, Verdict
+from ptykill import Caveat, Deadlines, Outcome, Survivor, Verdict
 from ptykill.http.api import Api
 from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS, HostRules
+from ptykill.http.deadline_schema import DeadlinesBody
 from ptykill.http.messages import Headers, Request, Response
-from ptykill.http.operations import Attach, Create, Get, Kill, List, Resize
+from ptykill.http.operations import Attach, Create, Get, Kill, List, Resize, SetDeadlines
 from ptykill.http.schema import Created, SessionRecord, Sessions
 
 KEY = "k" * 32
@@ -89,6 +90,14 @@ def create(**fields: object) -> object:
         (request("DELETE", f"{PREFIX}/abc", "x=1&grace=0&x=2"), Kill("abc", 0.0)),
         (request("POST", body=b'{"command": "bash"}'), Create(("bash",))),
         (request("POST", f"{PREFIX}/abc/resize", body=SIZE), Resize("abc", 40, 120)),
+        (
+            request("POST", f"{PREFIX}/abc/deadlines", body=b'{"idle": 60, "lifetime": null}'),
+            SetDeadlines("abc", Deadlines(idle=60)),
+        ),
+        (
+            request("POST", body=b'{"command": "sh", "deadlines": {"detached": 1.5}}'),
+            Create(("sh",), deadlines=Deadlines(detached=1.5)),
+        ),
     ],
 )
 def test_requests_become_operations(asked: Request, operation: object) -> None:
@@ -632,6 +641,8 @@ def test_an_unproven_end_is_reported() -> None:
 def test_records_and_tokens_are_returned() -> None:
     """A session, a list and a create are answered with the documented fields."""
     record = SessionRecord(
+        end_reason=None,
+        deadlines=DeadlinesBody(),
         session_id="s",
         pid=7,
         command="ls",
@@ -667,6 +678,8 @@ def test_records_and_tokens_are_returned() -> None:
         "labels": {"team": "ci"},
         "last_input_at": None,
         "last_output_at": 3,
+        "end_reason": None,
+        "deadlines": {"lifetime": None, "idle": None, "detached": None},
     }
     assert json.loads(api.answer(Sessions([record])).body) == {
         "sessions": [{**told, "args": ["\udcff"]}]

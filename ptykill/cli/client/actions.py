@@ -28,6 +28,7 @@ from ptykill.cli.client.messages import (
     print_output,
 )
 from ptykill.http.schema import Created
+from ptykill.rules.deadlines import Deadlines
 
 __all__ = ["DaemonOptions", "attach", "kill", "list_sessions", "new"]
 
@@ -45,6 +46,7 @@ def new(  # noqa: PLR0913 - the options of one command
     detached: bool,
     as_json: bool,
     limits: Mapping[str, float | None],
+    deadlines: Deadlines,
 ) -> None:
     """Start a session, and attach to it unless ``detached`` or ``as_json``."""
 
@@ -55,6 +57,7 @@ def new(  # noqa: PLR0913 - the options of one command
             working_dir=working_dir,
             size=local_terminal.window_size(),
             limits=limits,
+            deadlines=deadlines,
         )
 
     created = with_daemon(options, create)

@@ -11,9 +11,11 @@ import click
 from ptykill.cli.client import detach_key
 from ptykill.cli.client.options import daemon_options, json_option
 from ptykill.cli.client.process_commands import interrupt, ps, signal
+from ptykill.cli.deadline_options import deadline_options
 from ptykill.cli.extras import import_extra
 from ptykill.cli.limit_options import limit_options
 from ptykill.errors import PtykillError
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.options import STRONGEST_FIRST, Options
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 
@@ -58,6 +60,7 @@ _detach_key = click.option(
     help="Set an environment variable for the command; may be repeated.",
 )
 @limit_options
+@deadline_options("lifetime", "idle", "detached", note=" By default the daemon's.")
 @_detach_key
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the session's id and token; do not attach."
@@ -72,6 +75,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     key: bytes | None,
     as_json: bool,  # noqa: FBT001
     command: tuple[str, ...],
+    deadlines: Deadlines,
     **limits: float | None,
 ) -> None:
     """Start COMMAND (by default your shell) in a session of a daemon, and attach to it.
@@ -100,6 +104,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
         detached=detached,
         as_json=as_json,
         limits=limits,
+        deadlines=deadlines,
     )
 
 
@@ -205,6 +210,7 @@ def kill(  # noqa: PLR0913 - click gives each option
     help="How its processes are contained; auto takes the strongest that works here.",
 )
 @limit_options
+@deadline_options("lifetime", "idle")
 @click.option("-n", "--no-input", is_flag=True, help="Don't read standard input, like ssh -n.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the log on standard error.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -216,6 +222,7 @@ def run(  # noqa: PLR0913 - click gives each option
     *,
     no_input: bool,
     verbose: bool,
+    deadlines: Deadlines,
     **limits: Any,  # noqa: ANN401 - options of `open_supervisor`, by their names
 ) -> None:
     """Run COMMAND on a terminal of its own, without a daemon, and leave no process of it behind.
@@ -224,15 +231,15 @@ def run(  # noqa: PLR0913 - click gives each option
     standard output and error, and as /dev/tty.
 
     The exit status is the command's: 128 plus the signal's number if a signal ended it. It is 127
-    if the command is not found, 126 if it can't be run, and 125 if something else failed or a
-    process is left. SIGTERM, SIGHUP, SIGQUIT or SIGINT end the session by the plan, and then this
-    process by the same signal; a second signal kills at once.
+    if the command is not found, 126 if it can't be run, 124 if a deadline has ended it, and 125 if
+    something else failed or a process is left. SIGTERM, SIGHUP, SIGQUIT or SIGINT end the session
+    by the plan, and then this process by the same signal; a second signal kills at once.
     """
     try:
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
-        options = Options.of(plan=chosen, containment=containment, **limits)
+        options = Options.of(plan=chosen, containment=containment, deadlines=deadlines, **limits)
     except PtykillError as error:
         raise click.UsageError(str(error)) from None
     import_extra("ptykill.cli.client.run", "server").run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import ssl
@@ -21,6 +22,7 @@ from ptykill.http.auth import checked_key
 from ptykill.http.process_schema import Processes, Reached
 from ptykill.http.schema import Created, SessionRecord, Sessions
 from ptykill.http.token_bodies import IssuedToken
+from ptykill.rules.deadlines import Deadlines
 
 __all__ = ["DaemonClient", "DaemonError", "Killed", "read_key", "session_path"]
 
@@ -113,7 +115,7 @@ class DaemonClient:
 
     # --- requests; each raises `DaemonError` ------------------------------------------------------
 
-    async def create(
+    async def create(  # noqa: PLR0913 - all but the command have their defaults
         self,
         command: Sequence[str],
         *,
@@ -121,6 +123,7 @@ class DaemonClient:
         working_dir: str | None = None,
         size: tuple[int, int] | None = None,
         limits: Mapping[str, float | None] | None = None,
+        deadlines: Deadlines | None = None,
     ) -> Created:
         """Start a session; ``size`` is rows and columns, None for the daemon's default.
 
@@ -129,6 +132,8 @@ class DaemonClient:
         body: dict[str, object] = {"command": command[0], "args": list(command[1:])}
         body |= {"env": dict(env or {}), "working_dir": working_dir}
         body |= limits or {}
+        if deadlines:
+            body["deadlines"] = dataclasses.asdict(deadlines)
         if size is not None:
             body |= {"rows": size[0], "cols": size[1]}
         return _decode(await self._request("POST", "", body), Created)

@@ -24,13 +24,15 @@ from ptykill.engine.session import Session
 from ptykill.errors import PtykillError, SessionEnded
 from ptykill.rules.options import Options
 from ptykill.rules.plan import KILL_NOW
-from ptykill.rules.verdict import Verdict
+from ptykill.rules.verdict import EndReason, Verdict
 from ptykill.system.containment.limits_place import leave_room
 
 __all__ = ["run"]
 
 _FAILED: Final = 125
 """The exit status if another part than the command failed, as of env(1), timeout(1), nohup(1)."""
+_DEADLINE_PASSED: Final = 124
+"""The exit status of a command that was ended by a deadline, as of timeout(1)."""
 
 _STATUSES: Final = {"COMMAND_NOT_FOUND": 127, "COMMAND_NOT_EXECUTABLE": 126}
 """The exit statuses for commands that could not be run: those of a shell."""
@@ -53,16 +55,26 @@ def run(command: Sequence[str], options: Options, *, no_input: bool, verbose: bo
         result = trio.run(_run, command, options, no_input)
     except PtykillError as error:
         fail(str(error), _STATUSES.get(error.code, _FAILED))
+    _report_and_exit(result)
+
+
+def _report_and_exit(result: _RunResult) -> NoReturn:
+    """Print what was wrong, and exit with the status for it."""
     verdict = result.verdict
     assert verdict is not None
     if not verdict.empty:
         print_message(f"not all of it could be ended: {_survivors(verdict)}")
     if result.failure is not None:
         print_message(result.failure)
+    passed = verdict.reason not in (EndReason.EXITED, EndReason.REQUESTED)
+    if passed:
+        print_message(f"it was ended by its deadline: {verdict.reason}")
     if result.signal is not None:
         local_terminal.die_of_signal(result.signal)
     if result.failure is not None or not verdict.empty:
         sys.exit(_FAILED)
+    if passed:
+        sys.exit(_DEADLINE_PASSED)
     if verdict.exit_status is None:
         fail("its exit status can't be known", _FAILED)
     sys.exit(verdict.exit_status.shell_code)
@@ -116,6 +128,7 @@ async def _run(command: Sequence[str], options: Options, no_input: bool) -> _Run
             relay = _Relay(session, result, command_input)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(relay.handle_signals, received, nursery)
+                nursery.start_soon(relay.watch_deadlines)
                 await relay.run(nursery)
                 # The local terminal is restored by now: messages may be printed.
                 result.verdict = await session.terminate()
@@ -304,6 +317,12 @@ class _Relay:
         """End the session by its plan. A second call changes nothing."""
         self._session.request_end()
         nursery.start_soon(self._stop_output)
+
+    async def watch_deadlines(self) -> None:
+        """Stop writing output that is not read, if a deadline has ended the session."""
+        verdict = await self._session.wait()
+        if verdict.reason is not EndReason.EXITED:
+            await self._stop_output()
 
     async def _stop_output(self) -> None:
         """Stop writing output that is not read, some time after the session has ended."""

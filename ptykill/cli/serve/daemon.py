@@ -34,6 +34,7 @@ from ptykill.errors import InvalidArgument, SupervisorClosed
 from ptykill.http.api import DEFAULT_PREFIX, Api
 from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
 from ptykill.http.daemon_app import DaemonApp
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 from ptykill.system.containment.limits_place import leave_room
 
@@ -66,6 +67,7 @@ class Settings:
     memory_max: int | None = None
     pids_max: int | None = None
     cpu_max: float | None = None
+    deadlines: Deadlines = dataclasses.field(default_factory=Deadlines)
     hosts: Sequence[str] | None = None
     origins: Sequence[str] = ()
     token_suffices: bool = False
@@ -128,6 +130,7 @@ async def _serve(
         memory_max=settings.memory_max,
         pids_max=settings.pids_max,
         cpu_max=settings.cpu_max,
+        deadlines=settings.deadlines,
     ) as host:
         server = Server(cast(Any, site(host)))
         greet()  # Signals are handled, and clients can connect by now.
