@@ -58,7 +58,7 @@ class Daemon:
     def client(self) -> httpx.Client:
         """Return a client that bears the key."""
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.Client(headers=headers, timeout=_TIMEOUT, trust_env=False)
+        return httpx.Client(headers=headers, timeout=_TIMEOUT, trust_env=False, verify=False)
 
     def start(self, program: str, folder: Path) -> tuple[str, int]:
         """Start a shell program that makes a file ``ready``; return its session's id and pid."""
@@ -187,7 +187,7 @@ def test_the_key_is_the_one_given_or_made(daemons: Daemons) -> None:
     for daemon in ours, made:
         with daemon.client() as client:
             assert client.get(daemon.url).json() == {"sessions": []}
-        assert httpx.get(daemon.url, trust_env=False).status_code == 401
+        assert httpx.get(daemon.url, trust_env=False, verify=False).status_code == 401
         assert daemon.stop()[0] == 0
 
 
@@ -473,7 +473,7 @@ def test_health_and_readiness(daemons: Daemons, tmp_path: Path) -> None:
     daemon = daemons.start("--plan", "HUP@session 1s, KILL 15s")
     base = daemon.url.removesuffix("/api/v1/pty")
     daemon.start(DEAF, tmp_path)
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=False) as client:
         assert client.get(f"{base}/readyz").status_code == 200
         assert client.head(f"{base}/healthz").content == b""
         assert client.post(f"{base}/healthz").json()["code"] == "METHOD_NOT_ALLOWED"

@@ -51,7 +51,9 @@ def test_many_workers_have_one_daemon(tmp_path: Path, mark: str) -> None:
 
             def start_one() -> int:
                 # A connection for each: it is the kernel who deals them out.
-                told = httpx.post(f"{base}/tasks", timeout=TIMEOUT, trust_env=False).json()
+                told = httpx.post(
+                    f"{base}/tasks", timeout=TIMEOUT, trust_env=False, verify=False
+                ).json()
                 started[told["worker"]] = told["task"]
                 return len(started)
 
@@ -66,14 +68,14 @@ def test_many_workers_have_one_daemon(tmp_path: Path, mark: str) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.delete(url, timeout=TIMEOUT, trust_env=False).status_code == 404
+        return httpx.delete(url, timeout=TIMEOUT, trust_env=False, verify=False).status_code == 404
     except httpx.TransportError:
         return False
 
 
 def _ended_by(base: str, task: str) -> int:
     """End a task; return the pid of the worker that answered."""
-    answer = httpx.delete(f"{base}/tasks/{task}", timeout=TIMEOUT, trust_env=False)
+    answer = httpx.delete(f"{base}/tasks/{task}", timeout=TIMEOUT, trust_env=False, verify=False)
     assert answer.status_code == 204
     return int(answer.headers["X-Worker"])
 
@@ -99,7 +101,7 @@ def _auth(name: str) -> dict[str, str]:
 def _ask(proxy: str, name: str) -> httpx.Client:
     headers = {**_auth(name), "Host": f"{name}.local"}
     return httpx.Client(
-        base_url=f"http://{proxy}", headers=headers, timeout=TIMEOUT, trust_env=False
+        base_url=f"http://{proxy}", headers=headers, timeout=TIMEOUT, trust_env=False, verify=False
     )
 
 

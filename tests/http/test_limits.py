@@ -51,7 +51,11 @@ def client(address: str) -> httpx.Client:
     """Return a client with the key."""
     headers = {"Authorization": f"Bearer {KEY}"}
     return httpx.Client(
-        base_url=f"http://{address}", headers=headers, timeout=TIMEOUT, trust_env=False
+        base_url=f"http://{address}",
+        headers=headers,
+        timeout=TIMEOUT,
+        trust_env=False,
+        verify=False,
     )
 
 

@@ -83,6 +83,7 @@ def client(base: str) -> Iterator[httpx.Client]:
         headers={"Authorization": f"Bearer {KEY}"},
         timeout=TIMEOUT,
         trust_env=False,
+        verify=False,
     ) as client:
         yield client
 

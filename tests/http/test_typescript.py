@@ -86,6 +86,7 @@ def test_a_session_outlives_its_client(task: Task, base: str) -> None:
         headers={"Authorization": f"Bearer {KEY}"},
         timeout=TIMEOUT,
         trust_env=False,
+        verify=False,
     ) as client:
         (record,) = client.get("/api/v1/pty").json()["sessions"]
         assert (record["session_id"], record["rows"], record["cols"]) == (told["sessionId"], 30, 90)
