@@ -200,7 +200,14 @@ _ROUTES = (
         " input, 0x01 columns and rows (big-endian u16), 0x02 ready for output. To the client: 0x00"
         " output, 0x03 the exit code (big-endian i32), then a close.",
         {101: Answer("Attached.")},
-        (*FOUND, "INVALID_OFFSET", "INVALID_TOKEN", "UPGRADE_REQUIRED", *BODILESS),
+        (
+            *FOUND,
+            "INVALID_OFFSET",
+            "INVALID_REQUEST",
+            "INVALID_TOKEN",
+            "UPGRADE_REQUIRED",
+            *BODILESS,
+        ),
         parameters=(SESSION, TOKEN, _FROM, CLIENT),
     ),
     *DEADLINE_ROUTES,
