@@ -34,12 +34,19 @@ import trio.testing
 import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.rules.command import Command
-from ptykill.system.containment import STRONGEST_FIRST, leader, session_containment, why_not
+from ptykill.system.containment import (
+    STRONGEST_FIRST,
+    leader,
+    session_containment,
+    session_folders,
+    why_not,
+)
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.rights import Rights
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.keeper import NAME, run_keeper
-from ptykill.system.kernel import cgroup, cgroup_place, posix_spawn, syscalls
+from ptykill.system.kernel import cgroup, cgroup_place, posix_spawn, proc_folder, syscalls
+from ptykill.system.kernel import descendants as proc_descendants
 from ptykill.system.kernel.cgroup import Cgroup, new_path
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.proc_view import proc
@@ -1085,6 +1092,68 @@ async def stolen_members(way: str, folder: str, who: str) -> dict[str, Any]:
         assert session.verdict is not None
         verdicts[kind] = {**summary(session.verdict), "unharmed": stranger.unharmed()}
     return verdicts
+
+
+async def replaced_members(way: str, folder: str, act: str) -> dict[str, Any]:
+    """Let a member die, and a stranger get its pid, just before the member would be opened."""
+    os.chdir(folder)
+    found = {}
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+        for kind in KINDS:
+            session = await supervisor.spawn(["sh", "-c", "sleep 60 & wait; exec sleep 60"])
+            while "sleep 60" not in {each.command for each in await session.members()}:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            await trio.sleep(
+                0.4
+            )  # Else the next keeper may be started meanwhile, and take the pid.
+            # A later pid is the last one given out, so the member's comes again when the kernel's
+            # count has come round.
+            subprocess.run(["true"], check=True)  # noqa: ASYNC221 - a host may block its loop
+            swap = _Swap(child_of(session.pid), kind)
+            with swap:
+                if act == "list":
+                    seen = {each.pid for each in await session.members()}
+                else:
+                    seen = session.signal("USR1", "escaped").reached
+                    seen |= session.signal("CONT", "all").reached
+            assert swap.stranger is not None
+            found[kind] = {
+                "opened": swap.opened,
+                "seen": swap.victim in seen,
+                "unharmed": swap.stranger.unharmed(),
+            }
+            await session.kill()
+    return found
+
+
+class _Swap:
+    """Puts a stranger in the place of a process when its pid is about to be opened."""
+
+    def __init__(self, victim: int, kind: str) -> None:
+        self.victim = victim
+        self.stranger: Stranger | None = None
+        self.opened = 0
+        self._kind = kind
+        self._real = syscalls.pidfd_open, proc_folder.open_folder
+
+    def __enter__(self) -> None:
+        pidfd_open, open_folder = self._real
+        syscalls.pidfd_open = lambda pid: pidfd_open(self._swapped(pid))
+        for module in proc_folder, proc_descendants, session_folders:
+            vars(module)["open_folder"] = lambda pid: open_folder(self._swapped(pid))
+
+    def __exit__(self, *_: object) -> None:
+        syscalls.pidfd_open = self._real[0]
+        for module in proc_folder, proc_descendants, session_folders:
+            vars(module)["open_folder"] = self._real[1]
+
+    def _swapped(self, pid: int) -> int:
+        if pid == self.victim:
+            self.opened += 1
+            if self.stranger is None:
+                die(pid)
+                self.stranger = Stranger(pid, self._kind)
+        return pid
 
 
 def _no() -> bool:

@@ -251,6 +251,19 @@ def test_strangers_with_the_numbers_of_members(tmp_path: Path, who: str, tier: s
         assert verdict["status"] == [None, 9]
 
 
+@pytest.mark.parametrize("act", ["list", "signal"])
+def test_strangers_in_the_place_of_members(tmp_path: Path, act: str, tier: str) -> None:
+    """A stranger that gets a member's pid between the look and the opening is not taken for it."""
+    if tier == "cgroup":
+        pytest.skip("as the keeper's")
+    found = run_in_namespace("replaced_members", tier, str(tmp_path), act)
+    assert set(found) == set(UNHARMED)
+    for kind, seen in found.items():
+        assert seen["opened"], kind
+        assert not seen["seen"], kind
+        assert seen["unharmed"], kind
+
+
 @pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 def test_a_limit_of_no_descriptors(mark: str, tier: str) -> None:
     """poll(2) fails then with any descriptor, and sessions are ended all the same."""
