@@ -26,7 +26,15 @@ import msgspec
 
 from ptykill import log
 from ptykill.errors import InvalidArgument, PtykillError
-from ptykill.http import limits, openapi, process_schema, query, schema, token_bodies
+from ptykill.http import (
+    limits,
+    openapi,
+    process_schema,
+    query,
+    schema,
+    session_record,
+    token_bodies,
+)
 from ptykill.http.auth import BearerKey, HostRules
 from ptykill.http.kill_answers import answer_kill, answer_kills
 from ptykill.http.messages import Request, Response, error_response, json_response
@@ -51,8 +59,8 @@ DEFAULT_PREFIX = "/api/v1/pty"
 Result = (
     Verdict
     | tuple[Verdict, ...]
-    | schema.SessionRecord
-    | schema.Sessions
+    | session_record.SessionRecord
+    | session_record.Sessions
     | schema.Created
     | process_schema.Processes
     | process_schema.Reached
@@ -256,9 +264,9 @@ class Api:
                 return Events(seen[0].decode("latin-1") if seen else None)
             case _Resource("", _):
                 after = query.number(request.query, "after", 0, sys.maxsize)
-                limit = query.number(request.query, "limit", 1, schema.MOST_LISTED)
+                limit = query.number(request.query, "limit", 1, session_record.MOST_LISTED)
                 selector = query.selector(request.query)
-                return List(after or 0, limit or schema.MOST_LISTED, selector)
+                return List(after or 0, limit or session_record.MOST_LISTED, selector)
             case _Resource(_, "ws"):
                 query.offset(request.query)  # A wrong one is an error here, too.
                 query.client(request.query)

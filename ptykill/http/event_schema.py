@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ptykill.http.schema import WHEN
+from ptykill.http.session_record import WHEN
 
 __all__ = ["Event"]
 

@@ -17,15 +17,8 @@ from ptykill.http.event_schema import Event
 from ptykill.http.process_routes import PROCESS_ROUTES
 from ptykill.http.process_schema import Processes, ProcessRecord, Reached, SignalBody
 from ptykill.http.routes import BODILESS, BODY, FAILED, FOUND, PLACE, SESSION, Answer, Route
-from ptykill.http.schema import (
-    MOST_LISTED,
-    CreateBody,
-    Created,
-    Error,
-    ResizeBody,
-    SessionRecord,
-    Sessions,
-)
+from ptykill.http.schema import CreateBody, Created, Error, ResizeBody
+from ptykill.http.session_record import MOST_LISTED, SessionRecord, Sessions
 from ptykill.http.token_bodies import IssuedToken, TokenBody
 from ptykill.http.token_routes import CLIENT, TOKEN, TOKEN_ROUTES
 from ptykill.http.usage import SessionUsage

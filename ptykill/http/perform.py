@@ -10,7 +10,7 @@ from typing import NamedTuple, assert_never
 from ptykill.engine.caller import current_call
 from ptykill.engine.session import Session, spawn_number
 from ptykill.engine.supervisor import Supervisor
-from ptykill.http import process_schema, schema, token_bodies
+from ptykill.http import process_schema, schema, session_record, token_bodies
 from ptykill.http.api import Result
 from ptykill.http.operations import (
     Attach,
@@ -84,11 +84,11 @@ async def perform(  # noqa: PLR0911 - one for each kind of operation
                 )
             )
         case Get(session_id):
-            return Performed(schema.record_with_usage(supervisor.get(session_id)))
+            return Performed(session_record.record_with_usage(supervisor.get(session_id)))
         case List(after, limit, selector):
             found = supervisor.find(labels=selector.labels, name=selector.name)
             wanted = [each for each in found if spawn_number(each) > after]
-            return Performed(schema.page_of(wanted, limit, supervisor.last_event_id))
+            return Performed(session_record.page_of(wanted, limit, supervisor.last_event_id))
         case Resize() | SetDeadlines() | ListProcesses() | SignalProcesses() | Interrupt():
             return Performed(await _act_on(supervisor, operation))
         case IssueToken() | RevokeToken():

@@ -18,7 +18,8 @@ from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS, HostRules
 from ptykill.http.deadline_schema import DeadlinesBody
 from ptykill.http.messages import Headers, Request, Response
 from ptykill.http.operations import Attach, Create, Get, Kill, List, Resize, SetDeadlines
-from ptykill.http.schema import Created, SessionRecord, Sessions
+from ptykill.http.schema import Created
+from ptykill.http.session_record import SessionRecord, Sessions
 
 KEY = "k" * 32
 BEARER: Headers = ((b"authorization", b"Bearer " + KEY.encode()),)

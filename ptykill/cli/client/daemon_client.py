@@ -20,7 +20,8 @@ from ptykill.errors import InvalidArgument, PtykillError
 from ptykill.http.api import DEFAULT_PREFIX
 from ptykill.http.auth import checked_key
 from ptykill.http.process_schema import Processes, Reached
-from ptykill.http.schema import Created, SessionRecord, Sessions
+from ptykill.http.schema import Created
+from ptykill.http.session_record import SessionRecord, Sessions
 from ptykill.http.token_bodies import IssuedToken
 from ptykill.rules.deadlines import Deadlines
 

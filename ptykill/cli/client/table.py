@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ptykill.cli.client.messages import print_output, printable
-from ptykill.http.schema import SessionRecord
+from ptykill.http.session_record import SessionRecord
 
 __all__ = ["age", "show", "show_rows"]
 
