@@ -122,6 +122,7 @@ def test_finishing_ends_where_the_sequence_does(output: bytes, rest: bytes) -> N
         (b"\xc2\x9b31m\xc2\x9d2;t\xc2\x9c", b"\x1b]2;t\x1b\\\x1b[31m"),
         (b"\x1b[3\x001\x08m\x1b[?2\r004h", b"\x1b[?2004h\x1b[31m"),
         (b"\x1b]2;cut off\x1b[?2004h", b"\x1b]2;cut off\x1b\\\x1b[?2004h"),
+        (b"\x1b]2;cut off\xc2\x9b31m\x1b]2;cancelled\x18", b"\x1b[31m"),
         (b"\x1bPq\x07\x0e[31m\x1b\\", b""),
         (b"\x1b[?1s\x1b[?1r\x1b[?u\x1b[5n\x1b[?2l\x1b[?3h", b""),
         (b"\x1b[1;31", b"\x1b[1;31"),
