@@ -27,7 +27,8 @@ from ptykill.cli.client.messages import (
     print_message,
     print_output,
 )
-from ptykill.http.schema import Created
+from ptykill.cli.client.short_ids import full_id
+from ptykill.http.schema import Created, SessionRecord
 from ptykill.rules.deadlines import Deadlines
 
 __all__ = ["DaemonOptions", "attach", "kill", "list_sessions", "new"]
@@ -47,6 +48,8 @@ def new(  # noqa: PLR0913 - the options of one command
     as_json: bool,
     limits: Mapping[str, float | None],
     deadlines: Deadlines,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Start a session, and attach to it unless ``detached`` or ``as_json``."""
 
@@ -58,6 +61,8 @@ def new(  # noqa: PLR0913 - the options of one command
             size=local_terminal.window_size(),
             limits=limits,
             deadlines=deadlines,
+            name=name,
+            labels=labels,
         )
 
     created = with_daemon(options, create)
@@ -92,12 +97,19 @@ def attach(
     read_only: bool,
 ) -> None:
     """Attach to a session, and exit with its exit status."""
+    session_id = with_daemon(options, partial(full_id, session_id))
     _attach_and_exit(options, session_id, token, key=key, redraw=True, read_only=read_only)
 
 
-def list_sessions(options: DaemonOptions, *, live: bool, as_json: bool) -> None:
-    """Print sessions, live and ended; only live ones if ``live``."""
-    known = with_daemon(options, DaemonClient.list)
+def list_sessions(
+    options: DaemonOptions, labels: Sequence[str] = (), *, live: bool, as_json: bool
+) -> None:
+    """Print sessions, live and ended; only live ones if ``live``, only those with the labels."""
+
+    async def listed(daemon: DaemonClient) -> list[SessionRecord]:
+        return await daemon.list(labels)
+
+    known = with_daemon(options, listed)
     sessions = [each for each in known if each.is_alive or not live]
     if as_json:
         print_output(json.dumps({"sessions": msgspec.to_builtins(sessions)}))
@@ -105,9 +117,10 @@ def list_sessions(options: DaemonOptions, *, live: bool, as_json: bool) -> None:
         table.show(sessions)
 
 
-def kill(
+def kill(  # noqa: PLR0913 - the options of one command
     options: DaemonOptions,
     session_ids: Sequence[str],
+    labels: Sequence[str] = (),
     *,
     every: bool,
     grace: float | None,
@@ -119,7 +132,7 @@ def kill(
     """
     requests = KillRequests(grace, quiet=as_json)
     try:
-        with_daemon(options, partial(requests.run, session_ids, every=every))
+        with_daemon(options, partial(requests.run, session_ids, every=every, labels=labels))
     except KeyboardInterrupt:
         exit_interrupted(requests.interrupted_message())
     error = requests.output_error

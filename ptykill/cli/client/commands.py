@@ -44,6 +44,15 @@ _detach_key = click.option(
 )
 
 
+_label_filter = click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only sessions with this label, or KEY for any value; may be repeated.",
+)
+
+
 @click.command(context_settings=_PROGRAM)
 @daemon_options
 @click.option(
@@ -59,6 +68,14 @@ _detach_key = click.option(
     metavar="NAME=VALUE",
     help="Set an environment variable for the command; may be repeated.",
 )
+@click.option("--name", help="A name for the session; no two live sessions have the same one.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Add a label, for list and kill; may be repeated.",
+)
 @limit_options
 @deadline_options("lifetime", "idle", "detached", note=" By default the daemon's.")
 @_detach_key
@@ -72,6 +89,8 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     detached: bool,  # noqa: FBT001 - as above
     working_dir: str | None,
     variables: tuple[str, ...],
+    name: str | None,
+    labels: tuple[str, ...],
     key: bytes | None,
     as_json: bool,  # noqa: FBT001
     command: tuple[str, ...],
@@ -85,13 +104,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     again. The token for that is kept in a file that only you can read, in $XDG_RUNTIME_DIR/ptykill
     or ~/.local/state/ptykill.
     """
-    env = {}
-    for each in variables:
-        name, equals, value = each.partition("=")
-        if not equals or not name:
-            message = f"not NAME=VALUE: {each!r}"
-            raise click.BadParameter(message, param_hint="--env")
-        env[name] = value
+    env = _pairs(variables, "--env", "NAME=VALUE")
     if not detached and not as_json and os.environ.get("TERM"):
         env.setdefault("TERM", os.environ["TERM"])  # The session is shown on this terminal.
     actions = import_extra("ptykill.cli.client.actions", "server")
@@ -105,7 +118,23 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
         as_json=as_json,
         limits=limits,
         deadlines=deadlines,
+        name=None if name is None else _as_text(name),
+        labels={
+            _as_text(label): _as_text(value)
+            for label, value in _pairs(labels, "--label", "KEY=VALUE").items()
+        },
     )
+
+
+def _pairs(texts: tuple[str, ...], option: str, form: str) -> dict[str, str]:
+    pairs = {}
+    for each in texts:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            message = f"not {form}: {each!r}"
+            raise click.BadParameter(message, param_hint=option)
+        pairs[name] = value
+    return pairs
 
 
 def _as_text(argument: str) -> str:
@@ -128,14 +157,18 @@ def _as_text(argument: str) -> str:
 @click.command("list")
 @daemon_options
 @click.option("--live", is_flag=True, help="List only sessions that have not ended.")
+@_label_filter
 @json_option
-def list_(url: str, key_file: Path | None, *, live: bool, as_json: bool) -> None:
+def list_(
+    url: str, key_file: Path | None, labels: tuple[str, ...], *, live: bool, as_json: bool
+) -> None:
     """List the sessions of a daemon, live and ended, the oldest first.
 
     On a pipe or in a file each session is a line, with tabs between the columns.
     """
     actions = import_extra("ptykill.cli.client.actions", "server")
-    actions.list_sessions(actions.DaemonOptions(url, key_file), live=live, as_json=as_json)
+    wanted = [_as_text(each) for each in labels]
+    actions.list_sessions(actions.DaemonOptions(url, key_file), wanted, live=live, as_json=as_json)
 
 
 @click.command()
@@ -172,6 +205,7 @@ def attach(  # noqa: PLR0913 - click gives each option
 @click.command()
 @daemon_options
 @click.option("--all", "every", is_flag=True, help="End all live sessions.")
+@_label_filter
 @click.option("--grace", type=float, help="Seconds until SIGKILL; by default the daemon's.")
 @json_option
 @click.argument("session_ids", metavar="[ID]...", nargs=-1)
@@ -179,6 +213,7 @@ def kill(  # noqa: PLR0913 - click gives each option
     url: str,
     key_file: Path | None,
     session_ids: tuple[str, ...],
+    labels: tuple[str, ...],
     *,
     every: bool,
     grace: float | None,
@@ -188,12 +223,20 @@ def kill(  # noqa: PLR0913 - click gives each option
 
     The exit status is 0 only if no process of any of them is left.
     """
-    if not session_ids and not every:
-        message = "which session? Give its ID, or --all"
+    if not session_ids and not every and not labels:
+        message = "which session? Give its ID, --label, or --all"
+        raise click.UsageError(message)
+    if every and labels:
+        message = "give --all or --label, not both"
         raise click.UsageError(message)
     actions = import_extra("ptykill.cli.client.actions", "server")
     actions.kill(
-        actions.DaemonOptions(url, key_file), session_ids, every=every, grace=grace, as_json=as_json
+        actions.DaemonOptions(url, key_file),
+        session_ids,
+        [_as_text(each) for each in labels],
+        every=every,
+        grace=grace,
+        as_json=as_json,
     )
 
 

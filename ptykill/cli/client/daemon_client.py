@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import msgspec
@@ -125,6 +125,8 @@ class DaemonClient:
         size: tuple[int, int] | None = None,
         limits: Mapping[str, float | None] | None = None,
         deadlines: Deadlines | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Created:
         """Start a session; ``size`` is rows and columns, None for the daemon's default.
 
@@ -132,6 +134,7 @@ class DaemonClient:
         """
         body: dict[str, object] = {"command": command[0], "args": list(command[1:])}
         body |= {"env": dict(env or {}), "working_dir": working_dir}
+        body |= {"name": name, "labels": dict(labels or {})}
         body |= limits or {}
         if deadlines:
             body["deadlines"] = dataclasses.asdict(deadlines)
@@ -139,16 +142,20 @@ class DaemonClient:
             body |= {"rows": size[0], "cols": size[1]}
         return _decode(await self._request("POST", "", body), Created)
 
-    async def list(self) -> list[SessionRecord]:
-        """Return all sessions that the daemon knows, the oldest first."""
+    async def list(self, labels: Sequence[str] = ()) -> list[SessionRecord]:
+        """Return all sessions that the daemon knows, the oldest first.
+
+        With ``labels``, such as ``team=ci`` or ``team``, it returns those that have all of them.
+        """
         sessions: list[SessionRecord] = []
-        query = ""
+        wanted = urlencode([("label", each) for each in labels])
+        query = f"?{wanted}" if wanted else ""
         while True:
             page = _decode(await self._request("GET", query), Sessions)
             sessions += page.sessions
             if page.next is UNSET:
                 return sessions
-            query = f"?after={page.next}"
+            query = f"?after={page.next}&{wanted}"
 
     async def get(self, session_id: str) -> SessionRecord:
         """Return one session."""
