@@ -11,6 +11,7 @@ import pytest
 
 from ptykill.cli.client.daemon_client import DaemonError
 from ptykill.cli.client.short_ids import matching
+from ptykill.http.deadline_schema import DeadlinesBody
 from ptykill.http.schema import SessionRecord
 from tests.daemon import serving
 from tests.waiting import TIMEOUT
@@ -37,6 +38,8 @@ def record(session_id: str, name: str | None = None, *, alive: bool = True) -> S
         labels={},
         last_input_at=None,
         last_output_at=None,
+        end_reason=None,
+        deadlines=DeadlinesBody(),
     )
 
 

@@ -31,7 +31,7 @@ from tests.http.test_api import PREFIX, api, refused, request
 SLEEPER = {"command": "sleep", "args": ["300"]}
 TIMEOUT = 60.0
 Json = dict[str, Any]
-UNTOLD = ("last_input_at", "last_output_at", "usage")
+UNTOLD = ("last_input_at", "last_output_at", "usage", "end_reason", "deadlines")
 """Fields of a list that no event has."""
 
 

@@ -56,7 +56,7 @@ _label_filter = click.option(
 @click.command(context_settings=_PROGRAM)
 @daemon_options
 @click.option(
-    "-d", "--detach", "detached", is_flag=True, help="Print the session's id; do not attach."
+    "-d", "--detach", "no_attach", is_flag=True, help="Print the session's id; do not attach."
 )
 @click.option(
     "--cwd", "working_dir", help="The command's working directory; by default the daemon's."
@@ -86,7 +86,7 @@ _label_filter = click.option(
 def new(  # noqa: PLR0913, PLR0917 - click gives each option
     url: str,
     key_file: Path | None,
-    detached: bool,  # noqa: FBT001 - as above
+    no_attach: bool,  # noqa: FBT001 - as above
     working_dir: str | None,
     variables: tuple[str, ...],
     name: str | None,
@@ -105,7 +105,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     or ~/.local/state/ptykill.
     """
     env = _pairs(variables, "--env", "NAME=VALUE")
-    if not detached and not as_json and os.environ.get("TERM"):
+    if not no_attach and not as_json and os.environ.get("TERM"):
         env.setdefault("TERM", os.environ["TERM"])  # The session is shown on this terminal.
     actions = import_extra("ptykill.cli.client.actions", "server")
     actions.new(
@@ -114,7 +114,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
         env={_as_text(name): _as_text(value) for name, value in env.items()},
         working_dir=None if working_dir is None else _as_text(working_dir),
         key=key,
-        detached=detached,
+        detached=no_attach,
         as_json=as_json,
         limits=limits,
         deadlines=deadlines,
