@@ -208,7 +208,7 @@ async def test_a_host_that_is_continued_takes_over(tier: str, tmp_path: Path) ->
 
 @KEPT
 async def test_a_stopped_host_that_dies_leaves_nothing(tier: str, tmp_path: Path) -> None:
-    """The keeper goes on with the plan that it has begun, and begins it no second time."""
+    """The keeper goes on with the plan that it has begun."""
     heard = tmp_path / "heard"
     script = f"trap 'echo >> {heard}' HUP; while :; do sleep 0.1; done"
     plan = "HUP@session 1s, KILL 15s"
