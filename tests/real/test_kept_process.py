@@ -7,14 +7,14 @@ import os
 import socket
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from ptykill.system.keeper import keeper as keeper_module
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.keeper import Keeper
-from ptykill.system.keeper.warm_up import _HANDOVER, _ORDER
+from ptykill.system.keeper.stand_in import stand_in
+from ptykill.system.keeper.warm_up import _HANDOVER
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="keepers need Linux")
 
@@ -28,7 +28,7 @@ class Changed:
         self.deaths = deaths
         self.asked = 0
 
-    def renew(self) -> bool:
+    def renew(self, *, ahead: bool) -> bool:
         """Report a change."""
         self.asked += 1
         return False
@@ -55,9 +55,9 @@ def test_a_changed_keeper_refuses(monkeypatch: pytest.MonkeyPatch, call: str) ->
             raise OSError(number, os.strerror(number))
         return original(*arguments)
 
-    with ours, Path(os.devnull).open("rb") as file:
-        order = wire.ORDER, {**_ORDER, "args": [b"true"]}, None, *_HANDOVER
-        wire.send(ours, order, [file.fileno(), file.fileno()])
+    with ours, stand_in() as (program, fds):
+        order = wire.ORDER, {**program, "args": [b"true"]}, None, None, None, *_HANDOVER
+        wire.send(ours, order, fds)
         monkeypatch.setattr(wire, call, fails_once)
         monkeypatch.setattr(keeper_module, "_CLOSE_TIMEOUT", 0.1)
         keeper.serve()

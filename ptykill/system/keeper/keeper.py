@@ -141,7 +141,7 @@ class Keeper:
                 self._tell_ending(session)
             self._over = self._over or session.over
         elif time.monotonic() >= self._renew_at:
-            self._renew()
+            self._renew(ahead=True)
             self._over = self._over or self._changed
 
     # --- the host ---------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ class Keeper:
         assert self._channel is not None
         # Before an order is received: its descriptors would be taken for the last session's.
         if self._renew_at < math.inf:
-            self._renew()
+            self._renew(ahead=False)
         try:
             message, fds = wire.receive(self._channel)
         except BlockingIOError:
@@ -217,10 +217,14 @@ class Keeper:
         """Start the leader, and report the result to the host. A failure ends this keeper."""
         session = None
         times = os.times()[2:4]
+        limited = self._resources.limited
         try:
-            if limits is not None:
-                order["cgroup"] = self._resources.limit(limits)
-            leader = start_leader(order, terminal, directory, stdin)
+            if limits is None:
+                limited.dismiss()
+                leader = start_leader(order, terminal, directory, stdin)
+            else:
+                fds = [terminal, directory, *([] if stdin is None else [stdin])]
+                leader = limited.start(order, limits, fds)
             session = KeptSession(leader, self._resources, self._poller, self._tell_exited)
             self._session = session
             pidfd = again(lambda: syscalls.pidfd_open(leader))
@@ -333,12 +337,12 @@ class Keeper:
             again(lambda: self._poller.wait(_CLOSE_TIMEOUT))
         return False
 
-    def _renew(self) -> None:
+    def _renew(self, *, ahead: bool) -> None:
         """Undo the changes of the last session, or note that this was not possible."""
         self._renew_at = math.inf
         self._changed = True
         with suppress(OSError):
-            self._changed = not self._resources.renew()
+            self._changed = not self._resources.renew(ahead=ahead)
 
 
 def _do_nothing() -> None:

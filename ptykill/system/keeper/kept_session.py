@@ -173,7 +173,8 @@ class KeptSession:
         """
         found, status, used = os.wait4(pid, os.WNOHANG | WALL)
         if found and not os.WIFSTOPPED(status):  # A traced child's stop is reported here as well.
-            self._reaped.add(used)
+            if not self._resources.limited.is_starter(found):
+                self._reaped.add(used)
             if found == self.leader:
                 self.status = self.status_of(*_code_and_number(status))
         return found

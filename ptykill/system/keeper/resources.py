@@ -6,19 +6,16 @@ nothing that the next one would inherit.
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
-from typing import Any
 
+from ptykill.system.keeper.limited_sessions import LimitedSessions
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.cgroup import Cgroup
 from ptykill.system.kernel.cgroup_state import cgroup_state
 from ptykill.system.kernel.children import WALL, Children
 from ptykill.system.kernel.inheritance import inherited_state
-from ptykill.system.kernel.limited_cgroup import Limits, create_limited
 from ptykill.system.kernel.procfs import read_proc, stat
-from ptykill.system.kernel.session_leader import StartFailed
 
 __all__ = ["Resources"]
 
@@ -48,9 +45,8 @@ class Resources:
         """The cgroup of a session without limits; this process made it ahead, and entered it."""
         self._inside = False
         """Whether this process is in that cgroup: so the leader starts inside."""
-        self._limited: Cgroup | None = None
-        """The cgroup of a session with limits. This process never enters it: it would be counted,
-        and killed with the session when that runs out of memory."""
+        self.limited: LimitedSessions = LimitedSessions()
+        """The cgroups of sessions with limits; this process never enters them."""
         self._enter_cgroup()
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -69,28 +65,18 @@ class Resources:
     @property
     def cgroup(self) -> Cgroup | None:
         """The cgroup of the present session, or of the next one; None if it has none."""
-        return self._limited or self._plain
+        return self.limited.cgroup or self._plain
 
     @property
     def inside(self) -> bool:
         """Whether this process is in the session's cgroup."""
-        return self._inside and self._limited is None
+        return self._inside and self.limited.cgroup is None
 
     @property
     def limited_path(self) -> str | None:
         """The path of the session's cgroup, if it has limits."""
-        return None if self._limited is None else self._limited.path
-
-    def limit(self, limits: tuple[Any, ...]) -> str:
-        """Make a cgroup with limits for the next session; return its path.
-
-        Raises `StartFailed`.
-        """
-        try:
-            self._limited = create_limited(Limits(*limits))
-        except OSError as error:
-            raise StartFailed(error.errno or errno.EIO, "limits") from None
-        return self._limited.path
+        cgroup = self.limited.cgroup
+        return None if cgroup is None else cgroup.path
 
     # --- one session after the other --------------------------------------------------------------
 
@@ -98,22 +84,27 @@ class Resources:
         """Note what the leader of the first session will inherit, for `renew`. Raises OSError."""
         self._before = self._state()
 
-    def renew(self) -> bool:
+    def renew(self, *, ahead: bool) -> bool:
         """Put back what an ended session has changed; return whether another one may follow.
 
         It may not if this process has a child, or another descriptor than before; if anything that
         the next leader would inherit differs (`inherited_state`); or if processes of this user may
-        trace it. A cgroup that is not as new is replaced. Raises OSError.
+        trace it. A cgroup that is not as new is replaced. ``ahead`` is whether to get ready for
+        another session with limits; an order should not wait for that. Raises OSError.
         """
         os.umask(self._umask)
         if self._before is None or self._dumpable or _has_child():
             return False
         self.drain_deaths()
-        self._remove_limited()
+        self.limited.remove()
         if self._plain is not None and not self._cgroup_is_as_new(self._plain):
             self._remove_plain()
         self._enter_cgroup()
-        return self._state() == self._before
+        if self._state() != self._before:
+            return False
+        if ahead:
+            self.limited.prepare()
+        return True
 
     def _cgroup_is_as_new(self, cgroup: Cgroup) -> bool:
         """Return whether another session may have it: it is as it was made, and empty."""
@@ -155,14 +146,9 @@ class Resources:
 
     def remove_cgroups(self) -> None:
         """Leave the session's cgroup, and remove it."""
-        self._remove_limited()
+        self.limited.dismiss()
+        self.limited.remove()
         self._remove_plain()
-
-    def _remove_limited(self) -> None:
-        if self._limited is not None:
-            self._limited.remove()
-            self._limited.close()
-            self._limited = None
 
     def _remove_plain(self) -> None:
         if self._plain is not None:

@@ -6,15 +6,25 @@ parent has no process of its own (cgroups(7), "no internal processes").
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 from ptykill.system.kernel.cgroup import Cgroup, write
 from ptykill.system.kernel.procfs import read_file
 
-__all__ = ["CONTROLLERS", "Limits", "UsageFigures", "counted_usage", "create_limited"]
+__all__ = [
+    "CONTROLLERS",
+    "Limits",
+    "UsageFigures",
+    "counted_usage",
+    "create_limited",
+    "set_limits",
+    "set_pids_max",
+]
 
 CONTROLLERS = ("memory", "pids", "cpu")
+MOST_PIDS = 4_194_304
+"""The kernel refuses a higher limit (PID_MAX_LIMIT, proc(5), pid_max)."""
 _PERIOD = 100_000
 """Microseconds: the kernel's default for ``cpu.max``."""
 
@@ -45,28 +55,39 @@ class Limits(NamedTuple):
 
 
 def create_limited(limits: Limits) -> Cgroup:
-    """Make a cgroup that has these limits. Raises OSError, and then it is not there.
-
-    With a limit of its memory, a session has no swap, which it could use beyond that. Running out
-    of memory kills all of the session: an ended member would leave the others in a state that no
-    program expects (cgroup-v2.rst, memory.oom.group).
-    """
+    """Make a cgroup that has these limits. Raises OSError, and then it is not there."""
     cgroup = Cgroup.create(limits.parent, limits.refuge)
     try:
-        if limits.memory_max is not None:
-            write(f"{cgroup.path}/memory.max", str(limits.memory_max))
-            write(f"{cgroup.path}/memory.oom.group", "1")
-            if os.path.exists(swap := f"{cgroup.path}/memory.swap.max"):  # CONFIG_SWAP
-                write(swap, "0")
-        if limits.pids_max is not None:
-            write(f"{cgroup.path}/pids.max", str(limits.pids_max))
-        if limits.cpu_max is not None:
-            write(f"{cgroup.path}/cpu.max", f"{round(limits.cpu_max * _PERIOD)} {_PERIOD}")
+        set_limits(cgroup, limits)
     except BaseException:
         cgroup.remove()
         cgroup.close()
         raise
     return cgroup
+
+
+def set_limits(cgroup: Cgroup, limits: Limits, others: int = 0) -> None:
+    """Set the limits of a session; ``others`` are processes inside that are not counted.
+
+    With a limit of its memory, a session has no swap, which it could use beyond that. Running out
+    of memory kills all of the session: an ended member would leave the others in a state that no
+    program expects (cgroup-v2.rst, memory.oom.group). Raises OSError.
+    """
+    if limits.memory_max is not None:
+        write(f"{cgroup.path}/memory.max", str(limits.memory_max))
+        write(f"{cgroup.path}/memory.oom.group", "1")
+        with suppress(FileNotFoundError):  # No CONFIG_SWAP.
+            write(f"{cgroup.path}/memory.swap.max", "0")
+    if limits.pids_max is not None:
+        set_pids_max(cgroup, limits.pids_max + others)
+    if limits.cpu_max is not None:
+        write(f"{cgroup.path}/cpu.max", f"{round(limits.cpu_max * _PERIOD)} {_PERIOD}")
+
+
+def set_pids_max(cgroup: Cgroup, most: int | None) -> None:
+    """Set the limit of processes and threads, if there is one. Raises OSError."""
+    if most is not None:
+        write(f"{cgroup.path}/pids.max", str(min(most, MOST_PIDS)))
 
 
 def counted_usage(path: str) -> UsageFigures:
