@@ -12,7 +12,7 @@ import pytest
 from ptykill.cli.client.daemon_client import DaemonError
 from ptykill.cli.client.short_ids import matching
 from ptykill.http.deadline_schema import DeadlinesBody
-from ptykill.http.schema import SessionRecord
+from ptykill.http.session_record import SessionRecord
 from tests.daemon import serving
 from tests.waiting import TIMEOUT
 

@@ -28,7 +28,8 @@ from ptykill.cli.client.messages import (
     print_output,
 )
 from ptykill.cli.client.short_ids import full_id
-from ptykill.http.schema import Created, SessionRecord
+from ptykill.http.schema import Created
+from ptykill.http.session_record import SessionRecord
 from ptykill.rules.deadlines import Deadlines
 
 __all__ = ["DaemonOptions", "attach", "kill", "list_sessions", "new"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ptykill.cli.client.daemon_client import DaemonClient, DaemonError
 from ptykill.cli.client.messages import printable
-from ptykill.http.schema import SessionRecord
+from ptykill.http.session_record import SessionRecord
 
 __all__ = ["full_id", "full_ids", "matching"]
 
