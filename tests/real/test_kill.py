@@ -29,6 +29,7 @@ from ptykill import (
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.session_containment import SessionContainment
 from ptykill.system.containment.session_members import SessionMembers
+from ptykill.system.containment.session_signals import SessionSignals
 from ptykill.testing import processes
 from ptykill.testing.adversaries import (
     BASH,
@@ -514,7 +515,7 @@ async def test_a_leader_wrongly_taken_for_childless(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     """It is reaped as if it were the only member, and the others are found all the same."""
-    monkeypatch.setattr(SessionContainment, "_leader_is_childless", lambda _: True)
+    monkeypatch.setattr(SessionSignals, "_leader_is_childless", lambda _: True)
     reaped_at: list[bool] = []
     emptied = SessionContainment._is_empty
 
