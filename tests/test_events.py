@@ -94,11 +94,11 @@ async def test_the_life_of_a_session() -> None:
 
 async def test_a_session_that_ends_by_itself_leaves_leftovers() -> None:
     """The plan begins for what is left, and the event says why."""
-    async with ptykill.open_supervisor(plan="HUP@session 60s, KILL") as supervisor:
+    async with ptykill.open_supervisor(plan="HUP@session 100ms, KILL") as supervisor:
         events = supervisor.events(supervisor.last_event_id)
-        await supervisor.spawn(["sh", "-c", "sleep 300 & exit 7"])
+        await supervisor.spawn(["sh", "-c", "trap '' HUP; sleep 300 & exit 7"])
         found = await read(events, EventKind.ENDED)
-        assert kinds(found) == ["created", "exited", "ending", "delivery", "ended"]
+        assert kinds(found) == ["created", "exited", "ending", "delivery", "delivery", "ended"]
         assert found[1].changes["exit_code"] == 7
         assert found[2].why is EndReason.EXITED
 
