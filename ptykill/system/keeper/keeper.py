@@ -26,6 +26,7 @@ from ptykill.system.keeper import wire
 from ptykill.system.keeper.kept_session import KeptSession
 from ptykill.system.keeper.poller import Poller
 from ptykill.system.keeper.resources import Resources
+from ptykill.system.keeper.send_queue import SendQueue, has_event
 from ptykill.system.keeper.warm_up import warm_up
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.retry import again, close
@@ -58,7 +59,7 @@ def run_keeper(channel: socket.socket, host: int, groups: str | None) -> NoRetur
             wire.send(channel, (wire.FAILED, error.errno, "keeper"))
             os._exit(0)
         channel.settimeout(0)
-        in_time = not _has_event(channel)  # Otherwise an order waits already.
+        in_time = not has_event(channel)  # Otherwise an order waits already.
         warm_up(lambda stand_in: Keeper(stand_in, host, resources), resources, start=in_time)
         syscalls.set_name(NAME)
         resources.note_state()
@@ -96,8 +97,7 @@ class Keeper:
         self._refused = False
         """It has received one all the same, and has to refuse it."""
         self._sessions = 0
-        self._unsent: list[tuple[wire.Message, Sequence[int]]] = []
-        """Messages to the host that could not be sent yet, with their descriptors."""
+        self._unsent = SendQueue(channel)
 
     def run(self) -> None:
         """Keep sessions, one after the other, as long as the host orders them."""
@@ -130,7 +130,7 @@ class Keeper:
         due = self._renew_at if session is None else min(session.due, session.deadlines.due)
         left = due - time.monotonic()
         self._poller.wait(min(left, _PAUSE_FIRST) if self._unsent else left)
-        self._send_unsent()
+        self._unsent.send()
         session = self._session
         if session is not None:
             if not session.over and time.monotonic() >= session.deadlines.due:
@@ -201,7 +201,7 @@ class Keeper:
     def _order_taken_back(self) -> bool:
         """Return whether the host waits no more: it has shut its end of the socket for writing."""
         assert self._channel is not None
-        return _has_event(self._channel, select.POLLRDHUP)
+        return has_event(self._channel, select.POLLRDHUP)
 
     def _take_handover(self, handover: wire.Handover) -> None:
         self._handover, self._handed_over_at = handover, time.monotonic()
@@ -250,29 +250,14 @@ class Keeper:
 
     def tell(self, what: str, *about: object, fds: Sequence[int] = ()) -> None:
         """Send the host a message, now or soon. Takes the descriptors over, and closes them."""
-        self._unsent.append(((what, *about), fds))
-        self._send_unsent()
-
-    def _send_unsent(self) -> None:
-        """Send the messages that could not be sent before, in their order: the host waits."""
-        while self._unsent:
-            message, fds = self._unsent[0]
-            if self._channel is not None:
-                try:
-                    if not wire.send(self._channel, message, fds) and _is_open(self._channel):
-                        return
-                except OSError:
-                    return
-            del self._unsent[0]
-            for fd in fds:
-                close(fd)
+        self._unsent.add((what, *about), fds)
 
     def _hang_up(self) -> None:
         """Close the connection to the host."""
         if self._channel is not None:
             self._poller.unregister(self._channel.fileno())
             self._poller.unregister(self._host)
-            channel, self._channel = self._channel, None
+            channel, self._channel, self._unsent.channel = self._channel, None, None
             with suppress(OSError):  # See `retry.close`.
                 channel.close()
 
@@ -332,7 +317,7 @@ class Keeper:
         until = time.monotonic() + _CLOSE_TIMEOUT
         while self._unsent and time.monotonic() < until:
             time.sleep(_PAUSE_FIRST)
-            self._send_unsent()
+            self._unsent.send()
         with suppress(OSError):
             again(lambda: self._poller.wait(_CLOSE_TIMEOUT))
         return False
@@ -347,14 +332,3 @@ class Keeper:
 
 def _do_nothing() -> None:
     """Do nothing: the event only had to end the wait."""
-
-
-def _has_event(channel: socket.socket, events: int = select.POLLIN) -> bool:
-    poll = select.poll()
-    poll.register(channel, events)
-    return bool(again(lambda: poll.poll(0)))
-
-
-def _is_open(channel: socket.socket) -> bool:
-    """Return whether the other end is open (poll(2): POLLHUP comes unasked)."""
-    return not _has_event(channel, 0)
