@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from signal import Signals
 from typing import NamedTuple
 
@@ -27,11 +27,11 @@ from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Survivor
 from ptykill.system.containment.channel import connected
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.keeper_handle import KeeperHandle
+from ptykill.system.containment.keeper_process import KeeperProcess
 from ptykill.system.containment.process import signal_process
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.orphaned import in_reach
 from ptykill.system.kernel.cgroup import Cgroup
-from ptykill.system.kernel.cgroup_place import move_here
 from ptykill.system.kernel.descendants import descendants
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.limited_cgroup import UsageFigures
@@ -43,9 +43,6 @@ from ptykill.system.pty.terminal import PtyTerminal
 from ptykill.system.readiness import readable
 
 __all__ = ["KeeperGone", "LiveKeeper"]
-
-_HELD_UP_ROUNDS = 3
-"""Rounds of SIGKILL in a row in which only the keeper is left, and held up, before it is moved."""
 
 
 class KeeperGone(Exception):
@@ -61,6 +58,7 @@ class LiveKeeper:
         self, keeper: KeeperHandle, terminal: PtyTerminal, last_pid: LastPid, cgroup: Cgroup | None
     ) -> None:
         self._keeper = keeper
+        self._process = KeeperProcess(keeper, cgroup)
         self._leader = keeper.leader
         self._terminal = terminal
         self._last_pid = last_pid
@@ -73,8 +71,6 @@ class LiveKeeper:
         """What the session has used, once the keeper has reported that it is over."""
         self._rounds = 0
         """Rounds of SIGKILL."""
-        self._rounds_held_up = 0
-        """Rounds in a row in which no member was found, and the keeper did not run."""
         self._pending: list[_Pending] = []
         self._ending: Ending | None = None
         self._kill_due = math.inf
@@ -142,7 +138,7 @@ class LiveKeeper:
         keeper = open_folder(self._keeper.pid)
         if keeper is None:
             return
-        # As in `_open_keeper`: the pid is still the keeper's, and the folder so too.
+        # As in `KeeperProcess.open`: the pid is still the keeper's, and the folder so too.
         if not connected(self._keeper.channel):
             keeper.close()
             return
@@ -172,64 +168,22 @@ class LiveKeeper:
             with suppress(OSError):  # The next round sends it again.
                 self._send_message(wire.KILL)
         if self._rounds > 1:
-            self._resume_keeper()
-            self._free_keeper(nobody_else=nobody_else)
+            self._process.resume()
+            self._process.free(nobody_else=nobody_else)
         return signalled
 
     def members(self) -> Iterator[Pidfd]:
         """Yield a handle on each living member."""
-        with self._open_keeper() as keeper:
+        with self._process.open() as keeper:
             if keeper is not None:
                 yield from members(keeper)
 
     # --- the keeper -------------------------------------------------------------------------------
 
-    @contextmanager
-    def _open_keeper(self) -> Iterator[Pidfd | None]:
-        """Hold a handle on the keeper; None if it is dead."""
-        handle = None
-        with suppress(OSError):  # EMFILE, and the reserve is used up.
-            handle = open_pidfd(self._keeper.pid)
-        try:
-            # Its end of the socket is open, so it has not been reaped, and the pid is its own.
-            yield handle if handle is not None and connected(self._keeper.channel) else None
-        finally:
-            if handle is not None:
-                handle.close()
-
-    def _resume_keeper(self) -> None:
-        """Send the keeper SIGCONT: it may have been stopped."""
-        with self._open_keeper() as keeper:
-            if keeper is not None:
-                with suppress(OSError):
-                    keeper.send(signal.SIGCONT)
-
-    def _free_keeper(self, *, nobody_else: bool) -> None:
-        """Make a keeper run that its session has frozen, or moved where it can't (cgroups(7)).
-
-        If nothing helps, kill it: its warden inherits its children, and reports the end as well.
-        """
-        if self._cgroup is not None:
-            self._cgroup.thaw()
-        held_up = nobody_else and self._leader.dead() and self._keeper.resume_if_held_up()
-        self._rounds_held_up = self._rounds_held_up + 1 if held_up else 0
-        if self._rounds_held_up < _HELD_UP_ROUNDS:
-            return
-        with self._open_keeper() as keeper:
-            if keeper is None:
-                return
-            if self._rounds_held_up == _HELD_UP_ROUNDS:
-                with suppress(OSError):  # The host may not move it from where it is.
-                    move_here(keeper.pid)
-            else:
-                log.event(logging.ERROR, "keeper.held_up", pid=self._leader.pid, keeper=keeper.pid)
-                with suppress(PermissionError):
-                    keeper.send(signal.SIGKILL)
-
     def hand_over(self, handover: Handover) -> None:
         """Send the keeper the rest of the plan, in case this host dies."""
         self._keeper.hand_over(handover)
-        self._resume_keeper()  # It would have reported a death by now, if there was one.
+        self._process.resume()  # It would have reported a death by now, if there was one.
 
     def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
         """Send the keeper the deadlines, in case this host is stopped."""
@@ -246,7 +200,7 @@ class LiveKeeper:
 
     def processor_time(self) -> ProcessorTime:
         """Return the processor time of the members."""
-        with self._open_keeper() as keeper:
+        with self._process.open() as keeper:
             if keeper is None:
                 return ProcessorTime()
             return processor_time(keeper.pid, self._cgroup)
@@ -325,7 +279,7 @@ class LiveKeeper:
         alive = [identify(member.pid, member) for member in self.members()]
         if not alive and not self._empty:
             # Dead, but not to be reaped: another process traces them.
-            with self._open_keeper() as keeper:
+            with self._process.open() as keeper:
                 for pid in children(keeper.pid) if keeper is not None else ():
                     zombie = open_pidfd(pid)
                     if zombie is not None:

@@ -25,7 +25,7 @@ __all__ = ["MemberList"]
 
 _AT_ONCE = 128
 """So many members are held at once: each takes a descriptor until its command line is read."""
-_PATIENCE = 0.5
+_READ_BOUND = 0.5
 """Seconds that all command lines and names of users may take."""
 _TICKS: int = os.sysconf("SC_CLK_TCK")
 _PAGE: int = os.sysconf("SC_PAGESIZE")
@@ -48,7 +48,7 @@ class MemberList:
         """
         await trio.lowlevel.checkpoint()
         boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-        until = trio.current_time() + _PATIENCE
+        until = trio.current_time() + _READ_BOUND
         members: list[Member] = []
         with closing(found):
             while held := _next(found):
