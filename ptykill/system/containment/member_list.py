@@ -20,6 +20,7 @@ import trio
 
 from ptykill.rules.member import Member
 from ptykill.system.kernel.proc_folder import ProcFolder
+from ptykill.system.kernel.ticks import TICKS
 
 __all__ = ["MemberList"]
 
@@ -27,7 +28,6 @@ _AT_ONCE = 128
 """So many members are held at once: each takes a descriptor until its command line is read."""
 _READ_BOUND = 0.5
 """Seconds that all command lines and names of users may take."""
-_TICKS: int = os.sysconf("SC_CLK_TCK")
 _PAGE: int = os.sysconf("SC_PAGESIZE")
 
 
@@ -131,10 +131,10 @@ def _member(
         pid=pid,
         parent=process.parent if process.parent >= 0 else None,
         state=fields[0].decode() if fields else None,
-        started_at=round(boot + int(fields[19]) / _TICKS, 2) if fields else None,
+        started_at=round(boot + int(fields[19]) / TICKS, 2) if fields else None,
         command=_text(process.name, reading.commands.get(pid, b"")) if fields else None,
         user=None if uid is None else reading.users.get(uid, str(uid)),
-        cpu_seconds=(int(fields[11]) + int(fields[12])) / _TICKS if fields else None,
+        cpu_seconds=(int(fields[11]) + int(fields[12])) / TICKS if fields else None,
         memory=int(fields[21]) * _PAGE if fields else None,
         foreground=process.group == foreground,
         escaped=process.session != leader,

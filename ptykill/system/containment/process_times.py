@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from ptykill.rules.usage import Usage
 from ptykill.system.kernel.procfs import stat
+from ptykill.system.kernel.ticks import TICKS
 
 __all__ = ["ProcessTimes", "usage_of_child"]
 
-_TICK = os.sysconf("SC_CLK_TCK")
 _TIMES = 11
 """Where the fields utime, stime, cutime and cstime begin, counted from the third."""
 
@@ -29,7 +28,7 @@ class ProcessTimes(NamedTuple):
         fields = stat(pid)[_TIMES : _TIMES + len(cls._fields)]
         if len(fields) < len(cls._fields):
             return None
-        return cls(*(int(each) / _TICK for each in fields))
+        return cls(*(int(each) / TICKS for each in fields))
 
     @property
     def all_user(self) -> float:

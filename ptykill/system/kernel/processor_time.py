@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from ptykill.rules.processor_time import ProcessorTime
 from ptykill.system.kernel.cgroup import Cgroup
 from ptykill.system.kernel.procfs import children, stat
+from ptykill.system.kernel.ticks import TICKS
 
 __all__ = ["processor_time", "processor_time_of"]
 
 _UTIME, _STIME, _CUTIME, _CSTIME, _START = 11, 12, 13, 14, 19
 """Fields of /proc/PID/stat, from the third on."""
-_MICROSECONDS = 1_000_000 // os.sysconf("SC_CLK_TCK")
+_MICROSECONDS = 1_000_000 // TICKS
 
 
 def processor_time(keeper: int, cgroup: Cgroup | None = None) -> ProcessorTime:
