@@ -12,7 +12,6 @@ import contextvars
 import os
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 import trio
 
@@ -26,12 +25,9 @@ from ptykill.rules.lifecycle import Action, Event, Machine, State
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.protocols import Containment, Ending, Handover, Signaller, Terminal
 from ptykill.rules.steps import Step
-from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import EndReason, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = ["Driver"]
-
-T = TypeVar("T")
 
 _FINISHES = 8
 """How often reaping the leader is tried when the session is over: some 0.6 s in all."""
@@ -339,21 +335,8 @@ class Driver:
 
     def _publish(self, outcome: Outcome, survivors: tuple[Survivor, ...] | None = None) -> None:
         """Give the verdict to all callers that wait for it."""
-        now = trio.current_time()
-        caveats = self._ask(self.containment.caveats) or frozenset()
-        if survivors is None:
-            survivors = self._ask(self.containment.survivors) or ()
-        usage = self._ask(self.containment.usage) or Usage()
-        self.verdict = self.report.verdict(outcome, caveats, survivors, usage, now)
+        self.verdict = self.report.verdict(outcome, survivors, trio.current_time(), self.fail)
         self._settled.set()
-
-    def _ask(self, question: Callable[[], T]) -> T | None:
-        """Ask the containment; return None if it fails, and add a caveat to the verdict."""
-        try:
-            return question()
-        except Exception as error:  # noqa: BLE001 - there has to be a verdict
-            self.fail(error)
-            return None
 
 
 def _ignore(*_: object) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 from ptykill.engine.deliveries import KillRounds, StepDelivery
 from ptykill.rules.protocols import Containment
@@ -10,6 +12,8 @@ from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = ["Report"]
+
+T = TypeVar("T")
 
 _DEADLINES = (EndReason.LIFETIME, EndReason.IDLE, EndReason.DETACHED)
 
@@ -74,12 +78,18 @@ class Report:
     def verdict(
         self,
         outcome: Outcome,
-        caveats: frozenset[Caveat],
-        survivors: tuple[Survivor, ...],
-        usage: Usage,
+        survivors: tuple[Survivor, ...] | None,
         now: float,
+        fail: Callable[[Exception], None],
     ) -> Verdict:
-        """Return the verdict as of now."""
+        """Return the verdict as of now. With None as survivors, the containment is asked for them.
+
+        ``fail`` records an error of the containment; the verdict then has a caveat.
+        """
+        caveats = _ask(self._containment.caveats, fail) or frozenset()
+        if survivors is None:
+            survivors = _ask(self._containment.survivors, fail) or ()
+        usage = _ask(self._containment.usage, fail) or Usage()
         began, kill_began = min(self.began, now), min(self.kill_began, now)
         failure = self.failure
         deliveries = [delivery.record(began) for delivery in self.deliveries]
@@ -103,3 +113,12 @@ class Report:
             reason=self.reason or EndReason.REQUESTED,
             usage=usage,
         )
+
+
+def _ask(question: Callable[[], T], fail: Callable[[Exception], None]) -> T | None:
+    """Ask the containment; return None if it fails."""
+    try:
+        return question()
+    except Exception as error:  # noqa: BLE001 - there has to be a verdict
+        fail(error)
+        return None
