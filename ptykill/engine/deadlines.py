@@ -101,6 +101,7 @@ class SessionDeadlines:
         self._closed = True
         self._tell_at = math.inf
         self._timer.set(self._on_due, math.inf)
+        self._output.on_readers = None  # It would be a reference cycle.
 
     def _on_due(self, now: float) -> None:
         """Do what is due, in the timer's task."""
