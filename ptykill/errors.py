@@ -234,8 +234,8 @@ class LimitsUnavailable(ContainmentUnavailable):
         names = " and ".join(controllers)
         many = "controllers are" if len(controllers) > 1 else "controller is"
         super().__init__(f"no such limit can be had: the {names} {many} missing: {reason}")
-        self.controllers = tuple(controllers)
-        self.reason = reason
+        self.controllers: tuple[str, ...] = tuple(controllers)
+        self.reason: str = reason
 
 
 class InterpreterPatched(PtykillError, RuntimeError):

@@ -246,7 +246,9 @@ class Reader:
     ) -> None:
         self.may_stall: bool = may_stall
         self.begun: bool = False
-        self.start, self._modes = output.begin(since)
+        start, modes = output.begin(since)
+        self.start: int = start
+        self._modes = modes
         self.position: int = self.start
         self.missing: int = self.start - (since or 0)
         self.stall_left: float = stall_timeout

@@ -38,7 +38,7 @@ BODY = ("INVALID_REQUEST", "UNSUPPORTED_MEDIA_TYPE", *RECEIVED)
 FAILED = ("INTERPRETER_PATCHED", "INTERNAL_ERROR")
 BODILESS = ("BODY_TOO_LARGE", *RECEIVED, *FAILED)
 """Error codes of many routes, in groups."""
-SESSION = {
+SESSION: dict[str, object] = {
     "name": "session_id",
     "in": "path",
     "required": True,

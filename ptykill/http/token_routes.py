@@ -7,14 +7,14 @@ from ptykill.http.token_bodies import IssuedToken, TokenBody
 
 __all__ = ["CLIENT", "TOKEN", "TOKEN_ROUTES"]
 
-TOKEN = {
+TOKEN: dict[str, object] = {
     "name": "X-PTY-Token",
     "in": "header",
     "schema": {"type": "string"},
     "description": "A token of the session, as returned by create or by the request for one;"
     " `?token=` works as well.",
 }
-CLIENT = {
+CLIENT: dict[str, object] = {
     "name": "client",
     "in": "query",
     "schema": {"type": "string", "pattern": "^[0-9A-Za-z._~-]{1,64}$"},

@@ -301,7 +301,10 @@ async def test_one_timer_serves_all_sessions(faked: Faked, autojump_clock: MockC
 async def test_the_log_has_the_reason(faked: Faked, autojump_clock: MockClock) -> None:
     """Each transition has it."""
     session, _ = await faked.spawn(Deadlines(idle=60))
-    with structlog.testing.capture_logs() as events:
-        await session.wait()
+    try:
+        with structlog.testing.capture_logs() as events:
+            await session.wait()
+    finally:
+        structlog.reset_defaults()  # The capture leaves structlog configured.
     reasons = [each["reason"] for each in events if each["event"] != "session.delivery"]
     assert reasons == ["idle", "idle"]

@@ -31,4 +31,6 @@ def daemon_options(function: F) -> F:
     return where(key(function))
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON."
+)
