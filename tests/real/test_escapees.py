@@ -26,15 +26,17 @@ ORPHANED = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 """Only these tiers find a member that has no parent in the session any more."""
 
 NOTES = """
+NAMES = {signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGTERM"}
+
 def noting(name, ready=None):
     # Note which signals come, and clean up on SIGTERM as a daemon does, or on SIGHUP in a session.
     def note(number, frame):
-        touch(name + signal.Signals(number).name)
+        touch(name + NAMES[number])
         if name == "daemon" and number == signal.SIGTERM or name != "daemon":
             time.sleep(0.05)
             touch("cleaned-" + name)
             os._exit(0)
-    for number in signal.SIGHUP, signal.SIGTERM:
+    for number in NAMES:
         signal.signal(number, note)
     if ready:
         touch(ready)
