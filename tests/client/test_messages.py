@@ -152,7 +152,8 @@ def test_ctrl_c_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         for command, told in (
-            (["kill", "x"], "interrupted: 0 of 1 sessions are known to be over"),
+            (["kill", "x"], "interrupted: the end of no session was requested"),
+            (["kill", "0" * 32], "interrupted: 0 of 1 sessions are known to be over"),
             (["list"], "interrupted"),
             (["attach", "--token", "x", "y"], ""),
         ):

@@ -520,7 +520,7 @@ def with_a_poor_keeper(what: str) -> list[str]:
     command = Command(("sleep", "60" if what == "descriptors" else "0.3"), env={"PATH": os.defpath})
     wire.send(
         ours,
-        (wire.ORDER, order(command), None, wire.HANDOVER, "KILL", "kill", 0, 0.0, 0.0),
+        (wire.ORDER, order(command), None, None, None, wire.HANDOVER, "KILL", "kill", 0, 0.0, 0.0),
         [slave, here],
     )
     while "gone" not in said:

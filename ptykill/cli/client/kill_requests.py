@@ -58,6 +58,8 @@ class KillRequests:
 
     def interrupted_message(self) -> str:
         """Return what to print when Ctrl-C interrupts the command."""
+        if not self._wanted:
+            return "interrupted: the end of no session was requested"
         ended = sum(isinstance(each, Killed) for each in self._done.values())
         known = f"{ended} of {len(self._wanted)} sessions are known to be over"
         return f"interrupted: {known}; the daemon goes on ending the others"
