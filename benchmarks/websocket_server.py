@@ -114,7 +114,6 @@ def client(port: int) -> httpx.Client:
         headers={"Authorization": f"Bearer {KEY}"},
         timeout=60,
         trust_env=False,
-        verify=False,
     )
 
 

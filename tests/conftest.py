@@ -25,7 +25,7 @@ _CGROUP = "pytest-"
 """How the name of the cgroup that this process makes for itself begins; its pid follows."""
 
 _TIMEOUT = 15.0
-"""Time-out for threads and processes that are ending, in seconds."""
+"""Seconds for what is on its way out (a thread that has been told to end) to be gone."""
 
 
 def pytest_configure() -> None:
@@ -107,7 +107,7 @@ def unprivileged() -> tuple[str, ...]:
 
 @pytest.fixture
 def ordinary(unprivileged: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the same prefix for another ordinary user than the one that runs these tests."""
+    """Return the same for an ordinary user who is not the one that runs these tests."""
     if not unprivileged:
         pytest.skip("only root can become another user")
     return unprivileged
@@ -150,8 +150,7 @@ def _descriptors() -> dict[object, str]:
     found: dict[object, str] = {}
     for fd in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # The one by which the listing is made.
-            file = str(fd.readlink())
-            found[fd.name, file] = f"{fd.name} -> {file}"
+            found[fd.name, str(fd.readlink())] = f"{fd.name} -> {fd.readlink()}"
     return found
 
 

@@ -9,11 +9,10 @@ from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
 from ptykill.embedding.host import Host
-from ptykill.http.api import NO_STREAM, Api
+from ptykill.http.api import Api
 from ptykill.http.messages import Request, Response
-from ptykill.http.operations import Events, Operation
-from ptykill.http.perform import Performed, perform
-from ptykill.http.tokens import Tokens
+from ptykill.http.operations import Operation
+from ptykill.http.perform import Performed, Tokens, perform
 
 __all__ = ["Application"]
 
@@ -58,8 +57,6 @@ class Application:
         asked = self._api.read_admitted(dataclasses.replace(request, body=body))
         if isinstance(asked, Response):
             return asked
-        if isinstance(asked, Events):  # It would occupy a thread of the server for hours.
-            return NO_STREAM
         try:
             # WSGI does not report that a client has disconnected.
             return self._api.answer(self._host.call(self._perform, asked).result)

@@ -41,9 +41,7 @@ def running(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 def client(port: int) -> httpx.Client:
     """Return a client of a server on a port."""
-    return httpx.Client(
-        base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT, trust_env=False, verify=False
-    )
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT, trust_env=False)
 
 
 def test_the_fastapi_daemon(mark: str) -> None:

@@ -118,15 +118,10 @@ def open_process(pid: int, *, spare: bool = True) -> Process | None:
         return None
 
 
-def signal_process(
-    number: int, process: Signallable, signalled: Signalled, *, resume: bool = True
-) -> None:
-    """Send a signal, and SIGCONT after it; note in ``signalled`` who got it or refused it.
-
-    Without ``resume``, SIGCONT does not follow.
-    """
+def signal_process(number: int, process: Signallable, signalled: Signalled) -> None:
+    """Send a signal, and SIGCONT after it; note in ``signalled`` who got it or refused it."""
     try:
-        if deliver(number, process.send) if resume else process.send(number):
+        if deliver(number, process.send):
             signalled.reached.add(process.pid)
     except PermissionError:
         signalled.refused.add(process.pid)
