@@ -1,4 +1,4 @@
-"""The developers' one door: ``python3 dev.py COMMAND [ARGUMENT ...]``.
+"""The developers' commands: ``python3 dev.py COMMAND [ARGUMENT ...]``.
 
     demo      show what ptykill does, on this terminal
     unit      the tests, against the checkout; --quick: a minute's worth of them
@@ -11,10 +11,10 @@
     versions  the same with every supported Python that is found on this machine
 
 Arguments go to the last tool that a command runs: ``unit -k keeper``, ``lint --fix``.
-All tests run side by side, since most of them wait; chosen ones run in turn, but with ``-n auto``.
-``test`` runs those that have failed again, in turn, since side by side they make the machine busy;
-both results are shown, and a defect that shows rarely may pass the second time.
-All it needs is a Python with pip. The rest goes into ``.venv`` and ``.venv-wheel-3.*`` beside this
+All tests run side by side, since most of them wait; chosen ones run in turn, unless with ``-n``.
+``test`` runs failed tests again, in turn, since side by side they make the machine busy. It shows
+both results; a defect that shows rarely may pass the second time.
+It needs only a Python with pip. The rest goes into ``.venv`` and ``.venv-wheel-3.*`` beside this
 file; each is made anew when what ``pyproject.toml`` asks for, or the Python, has changed.
 """
 
@@ -45,7 +45,7 @@ Stages = Mapping[str, Callable[..., None]]
 
 def main(command: str = "help", *arguments: str) -> int:
     """Carry out one command and return the exit status."""
-    # Whatever is imported is compiled once: pip is told not to, and tests start many interpreters.
+    # Imported modules are compiled once: pip does not do so, and tests start many interpreters.
     os.environ["PYTHONDONTWRITEBYTECODE"] = ""
     if command in PROGRAMS:
         extra, *program = PROGRAMS[command]
@@ -89,7 +89,7 @@ def run_all(stages: Stages, arguments: Sequence[str]) -> int:
 
 
 def run_captured(name: str) -> tuple[str, bool]:
-    """Run one stage in a process of its own, and show what it printed when it is over."""
+    """Run one stage in a process of its own, and show its output at its end."""
 
     def stage() -> None:
         command = [sys.executable, __file__, "stage", name]
@@ -103,7 +103,7 @@ def run_captured(name: str) -> tuple[str, bool]:
 
 
 def timed(name: str, stage: Callable[[], None]) -> tuple[str, bool]:
-    """Run a stage; return a line that says how long it took and whether it failed, and that."""
+    """Run a stage; return a line with its time and result, and whether it succeeded."""
     began, outcome = time.monotonic(), "ok"
     try:
         stage()
@@ -137,7 +137,7 @@ def wheel() -> None:
 def tests(*arguments: str) -> None:
     """Test the wheel."""
     python = WHEEL_VENV / "bin/python"
-    # It keeps the working directory, the checkout, off sys.path: in children of the tests too.
+    # This keeps the working directory, the checkout, off sys.path, also in children of the tests.
     variables = {"PYTHONSAFEPATH": "1"}
     check = "import ptykill, sys; assert ptykill.__file__.startswith(sys.prefix), ptykill.__file__"
     run(python, "-c", check, **variables)
@@ -175,7 +175,7 @@ def pythons() -> list[str]:
 
 
 def environment(home: Path, extra: str, *requirement: str) -> Path:
-    """Return the Python of an environment that has the requirement, made anew if need be."""
+    """Return the Python of an environment that has the requirement; make it if necessary."""
     python, stamp = home / "bin/python", home / "stamp"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     digest = hashlib.sha256(repr((project, sys.version, ROOT)).encode()).hexdigest()
@@ -183,14 +183,14 @@ def environment(home: Path, extra: str, *requirement: str) -> Path:
         return python
     # Without pip: a bare Debian has no ensurepip to put it there.
     run(python_with_pip(), "-m", "venv", "--clear", "--without-pip", home)
-    # What pip would compile takes half a minute, and most of it is never imported.
+    # To compile all takes half a minute, and most of it is never imported.
     pip(home, "install", "--no-compile", *requirement)
     stamp.write_text(f"{extra} {digest}")
     return python
 
 
 def pip(home: Path | None, *arguments: str) -> None:
-    """Run this Python's pip, upon an environment that has none."""
+    """Run this Python's pip for an environment, which has none of its own."""
     at = () if home is None else ("--python", home / "bin/python")
     run(python_with_pip(), "-m", "pip", "--quiet", "--disable-pip-version-check", *at, *arguments)
 

@@ -14,7 +14,7 @@ from benchmarks.tables import Table, percentile, show_ratio, show_time
 __all__ = ["IDLE", "Load", "Loads", "idle"]
 
 IDLE = "nothing"
-"""The label of turns in which nobody does anything: what the machine does by itself."""
+"""The label of turns in which no system works: the load of the machine itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,7 @@ def client(port: int) -> httpx.Client:
         headers={"Authorization": f"Bearer {KEY}"},
         timeout=60,
         trust_env=False,
+        verify=False,
     )
 
 

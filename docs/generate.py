@@ -1,7 +1,8 @@
 """Write the parts of these pages that follow from the code: tables, rules, the state diagram.
 
 ``python docs/generate.py`` rewrites what stands between the markers of each page, and
-``lifecycle.svg``; with ``--check`` it only looks, and exits with 1 if something differs.
+``lifecycle.svg``; with ``--check`` it only compares, and exits with 1 if something differs. It is
+one long file of short functions: one for each part of a page, and no part needs another.
 """
 
 from __future__ import annotations
@@ -235,6 +236,8 @@ def _choices(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _type(schema: Mapping[str, Any]) -> str:
     """Return a JSON schema in words, with its limits."""
+    if "enum" in schema:
+        return " or ".join(f"`{each}`" for each in schema["enum"])
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
@@ -243,12 +246,18 @@ def _type(schema: Mapping[str, Any]) -> str:
     kind: str = schema["type"]
     if kind == "array":
         return f"list, each {_type(schema['items'])}{_limit(schema, 'Items')}"
-    if kind == "object":
+    if kind == "object" and "additionalProperties" in schema:
         each = _type(schema["additionalProperties"])
         return f"object, each value {each}{_limit(schema, 'Properties')}"
+    return kind + (_span(schema) or _limit(schema, "Length"))
+
+
+def _span(schema: Mapping[str, Any]) -> str:
+    if "exclusiveMinimum" in schema:
+        return f", above {schema['exclusiveMinimum']:g}, to {schema['maximum']:.0f}"
     if "maximum" in schema:
-        return f"{kind}, {schema['minimum']:g} to {schema['maximum']:g}"
-    return kind + _limit(schema, "Length")
+        return f", {schema['minimum']:g} to {schema['maximum']:g}"
+    return ""
 
 
 def _limit(schema: Mapping[str, Any], of_what: str) -> str:
@@ -371,9 +380,11 @@ def diagram() -> str:
 
 def _label(place: tuple[int, int], rows: dict[Event, Row]) -> list[str]:
     """Write the events of one way around a place, and below them what is done."""
-    (done,) = {_done(row) for row in rows.values()}
-    said = [f"or {event.value}" if n else event.value for n, event in enumerate(rows)]
-    said += [f"/ {done}"] if done else []
+    said: list[str] = []
+    for done in dict.fromkeys(map(_done, rows.values())):
+        events = [event.value for event, row in rows.items() if _done(row) == done]
+        said += [f"or {event}" if said or n else event for n, event in enumerate(events)]
+        said += [f"/ {done}"] if done else []
     x, middle = place
     top = middle - 7 * len(said)
     wide = 7 * max(map(len, said)) + 4

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from ptykill.embedding.host import Host
+    from ptykill.embedding.host_events import HostEvents
     from ptykill.engine.attachment import Attachment
     from ptykill.engine.opening import open_supervisor
     from ptykill.engine.session import Session
@@ -29,26 +30,39 @@ if TYPE_CHECKING:
         AttachmentDropped,
         ContainmentUnavailable,
         DeliveryRefused,
+        InputFull,
         InterpreterPatched,
         InvalidArgument,
+        InvalidDeadline,
         InvalidGrace,
+        InvalidOffset,
         InvalidToken,
+        KeyReused,
         LifecycleError,
+        LimitAboveCap,
+        LimitsUnavailable,
+        NameTaken,
         PlanError,
         PtykillError,
         SessionEnded,
         SessionNotFound,
         SpawnError,
         SupervisorClosed,
+        TokenNotFound,
         TooManySessions,
+        TooManyTokens,
     )
     from ptykill.http import asgi_app, asgi_middleware, wsgi_app
     from ptykill.rules.command import Attributes, Command
+    from ptykill.rules.deadlines import Deadlines, Elapsed
     from ptykill.rules.lifecycle import State
+    from ptykill.rules.member import Member
     from ptykill.rules.options import SupervisorOptions
     from ptykill.rules.plan import ASK_FIRST, HANGUP_THEN_KILL, KILL_NOW, Leftovers, Plan
+    from ptykill.rules.processor_time import ProcessorTime
     from ptykill.rules.protocols import (
         Containment,
+        Ending,
         Handover,
         Signalled,
         Signaller,
@@ -57,14 +71,26 @@ if TYPE_CHECKING:
         Terminal,
         Tier,
     )
+    from ptykill.rules.session_event import EventKind, SessionEvent
     from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
-    from ptykill.rules.verdict import Caveat, Delivery, ExitStatus, Outcome, Survivor, Verdict
+    from ptykill.rules.usage import Usage
+    from ptykill.rules.verdict import (
+        Caveat,
+        Delivery,
+        EndReason,
+        ExitStatus,
+        Outcome,
+        Survivor,
+        Verdict,
+    )
+    from ptykill.rules.window_size import WindowPolicy
 else:
     del TYPE_CHECKING  # It is no public name.
     # Each module is imported when one of its names is first used: they take 50 ms together, and
     # trio, asyncio and the HTTP API, which some of them import, ten times as long.
     _NAMES = {
         "embedding.host": "Host",
+        "embedding.host_events": "HostEvents",
         "engine.attachment": "Attachment",
         "engine.opening": "open_supervisor",
         "engine.session": "Session",
@@ -72,20 +98,28 @@ else:
         "engine.signallers": "HangUpSignaller KernelSignaller StandardSignaller TypingSignaller",
         "engine.supervisor": "Supervisor",
         "errors": (
-            "AttachmentDropped ContainmentUnavailable DeliveryRefused InterpreterPatched"
-            " InvalidArgument InvalidGrace InvalidToken LifecycleError PlanError PtykillError"
-            " SessionEnded SessionNotFound SpawnError SupervisorClosed TooManySessions"
+            "AttachmentDropped ContainmentUnavailable DeliveryRefused InputFull InterpreterPatched"
+            " InvalidArgument InvalidDeadline InvalidGrace InvalidOffset InvalidToken KeyReused"
+            " LifecycleError LimitAboveCap LimitsUnavailable NameTaken PlanError PtykillError"
+            " SessionEnded SessionNotFound SpawnError SupervisorClosed TokenNotFound"
+            " TooManySessions TooManyTokens"
         ),
         "http": "asgi_app asgi_middleware wsgi_app",
         "rules.command": "Attributes Command",
+        "rules.deadlines": "Deadlines Elapsed",
         "rules.lifecycle": "State",
+        "rules.member": "Member",
         "rules.options": "SupervisorOptions",
         "rules.plan": "ASK_FIRST HANGUP_THEN_KILL KILL_NOW Leftovers Plan",
         "rules.protocols": (
-            "Containment Handover Signalled Signaller Spawned Target Terminal Tier"
+            "Containment Ending Handover Signalled Signaller Spawned Target Terminal Tier"
         ),
+        "rules.processor_time": "ProcessorTime",
+        "rules.session_event": "EventKind SessionEvent",
         "rules.steps": "HangUp Reach Signal Step Typed",
-        "rules.verdict": "Caveat Delivery ExitStatus Outcome Survivor Verdict",
+        "rules.usage": "Usage",
+        "rules.verdict": "Caveat Delivery EndReason ExitStatus Outcome Survivor Verdict",
+        "rules.window_size": "WindowPolicy",
     }
     _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -118,27 +152,43 @@ __all__ = [
     "Command",
     "Containment",
     "ContainmentUnavailable",
+    "Deadlines",
     "Delivery",
     "DeliveryRefused",
+    "Elapsed",
+    "EndReason",
+    "Ending",
+    "EventKind",
     "ExitStatus",
     "Handover",
     "HangUp",
     "HangUpSignaller",
     "Host",
+    "HostEvents",
+    "InputFull",
     "InterpreterPatched",
     "InvalidArgument",
+    "InvalidDeadline",
     "InvalidGrace",
+    "InvalidOffset",
     "InvalidToken",
     "KernelSignaller",
+    "KeyReused",
     "Leftovers",
     "LifecycleError",
+    "LimitAboveCap",
+    "LimitsUnavailable",
+    "Member",
+    "NameTaken",
     "Outcome",
     "Plan",
     "PlanError",
+    "ProcessorTime",
     "PtykillError",
     "Reach",
     "Session",
     "SessionEnded",
+    "SessionEvent",
     "SessionNotFound",
     "Signal",
     "Signalled",
@@ -156,10 +206,14 @@ __all__ = [
     "Target",
     "Terminal",
     "Tier",
+    "TokenNotFound",
     "TooManySessions",
+    "TooManyTokens",
     "Typed",
     "TypingSignaller",
+    "Usage",
     "Verdict",
+    "WindowPolicy",
     "asgi_app",
     "asgi_middleware",
     "open_supervisor",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import errno as errno_numbers
+from collections.abc import Sequence
 from typing import ClassVar
 
 __all__ = [
@@ -15,18 +16,27 @@ __all__ = [
     "Blame",
     "ContainmentUnavailable",
     "DeliveryRefused",
+    "InputFull",
     "InterpreterPatched",
     "InvalidArgument",
+    "InvalidDeadline",
     "InvalidGrace",
+    "InvalidOffset",
     "InvalidToken",
+    "KeyReused",
     "LifecycleError",
+    "LimitAboveCap",
+    "LimitsUnavailable",
+    "NameTaken",
     "PlanError",
     "PtykillError",
     "SessionEnded",
     "SessionNotFound",
     "SpawnError",
     "SupervisorClosed",
+    "TokenNotFound",
     "TooManySessions",
+    "TooManyTokens",
 ]
 
 
@@ -59,6 +69,33 @@ class InvalidGrace(InvalidArgument):
     """A grace is negative, not finite, not a number, or beyond the limit."""
 
     code = "INVALID_GRACE"
+
+
+class InvalidDeadline(InvalidArgument):
+    """A deadline is not a number of seconds from 0.1 to 365 days, or is later than is allowed."""
+
+    code = "INVALID_DEADLINE"
+
+
+class InvalidOffset(InvalidArgument):
+    """An offset in a session's output is not a whole number, negative, or beyond the output."""
+
+    code = "INVALID_OFFSET"
+
+
+class LimitAboveCap(InvalidArgument):
+    """A limit of a session is above the operator's cap.
+
+    ``limit`` is its name, such as ``"memory_max"``, ``asked`` its value, and ``cap`` the cap.
+    """
+
+    code = "LIMIT_ABOVE_CAP"
+
+    def __init__(self, limit: str, asked: float, cap: float) -> None:
+        super().__init__(f"{limit} is {asked}, and the cap here is {cap}")
+        self.limit = limit
+        self.asked = asked
+        self.cap = cap
 
 
 class PlanError(InvalidArgument):
@@ -97,6 +134,14 @@ class SessionEnded(PtykillError):
     blame = Blame.CALLER
 
 
+class InputFull(PtykillError):
+    """The program reads no input, and the terminal takes no more of it."""
+
+    code = "INPUT_FULL"
+    status = 409
+    blame = Blame.CALLER
+
+
 class InvalidToken(PtykillError):
     """A client has sent a wrong token for a session."""
 
@@ -113,12 +158,52 @@ class AttachmentDropped(PtykillError):
     blame = Blame.CALLER
 
 
+class TokenNotFound(PtykillError, LookupError):
+    """The session has no token with this id: it was revoked, has expired, or never was."""
+
+    code = "TOKEN_NOT_FOUND"
+    status = 404
+    blame = Blame.CALLER
+
+
+class TooManyTokens(PtykillError):
+    """The session has as many tokens as it may have; those that have expired do not count."""
+
+    code = "TOO_MANY_TOKENS"
+    status = 429
+    blame = Blame.CALLER
+
+
 class TooManySessions(PtykillError):
     """The limit of live sessions is reached; sessions that have ended do not count."""
 
     code = "TOO_MANY_SESSIONS"
     status = 429
     blame = Blame.CALLER
+
+
+class NameTaken(PtykillError):
+    """A live session has this name already, or is being started with it."""
+
+    code = "NAME_TAKEN"
+    status = 409
+    blame = Blame.CALLER
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a live session is named {name!r} already")
+        self.name = name
+
+
+class KeyReused(PtykillError):
+    """An idempotency key was used before, to start something else; nothing was started."""
+
+    code = "KEY_REUSED"
+    status = 422
+    blame = Blame.CALLER
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the idempotency key {key!r} was used to start something else")
+        self.key = key
 
 
 class SupervisorClosed(PtykillError):
@@ -132,6 +217,25 @@ class ContainmentUnavailable(PtykillError):
     """The containment that was asked for is not available here; the message has the reason."""
 
     code = "CONTAINMENT_UNAVAILABLE"
+
+
+class LimitsUnavailable(ContainmentUnavailable):
+    """A session can't have the limits that were asked for here; the message has the reason.
+
+    ``controllers`` are the cgroup controllers that are missing, such as ``("memory",)``;
+    ``reason`` is why.
+    """
+
+    code = "LIMITS_UNAVAILABLE"
+    status = 422
+    blame = Blame.CALLER
+
+    def __init__(self, controllers: Sequence[str], reason: str) -> None:
+        names = " and ".join(controllers)
+        many = "controllers are" if len(controllers) > 1 else "controller is"
+        super().__init__(f"no such limit can be had: the {names} {many} missing: {reason}")
+        self.controllers: tuple[str, ...] = tuple(controllers)
+        self.reason: str = reason
 
 
 class InterpreterPatched(PtykillError, RuntimeError):

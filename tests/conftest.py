@@ -25,7 +25,7 @@ _CGROUP = "pytest-"
 """How the name of the cgroup that this process makes for itself begins; its pid follows."""
 
 _TIMEOUT = 15.0
-"""Seconds for what is on its way out (a thread that has been told to end) to be gone."""
+"""Time-out for threads and processes that are ending, in seconds."""
 
 
 def pytest_configure() -> None:
@@ -107,7 +107,7 @@ def unprivileged() -> tuple[str, ...]:
 
 @pytest.fixture
 def ordinary(unprivileged: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the same for an ordinary user who is not the one that runs these tests."""
+    """Return the same prefix for another ordinary user than the one that runs these tests."""
     if not unprivileged:
         pytest.skip("only root can become another user")
     return unprivileged
@@ -150,7 +150,8 @@ def _descriptors() -> dict[object, str]:
     found: dict[object, str] = {}
     for fd in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # The one by which the listing is made.
-            found[fd.name, str(fd.readlink())] = f"{fd.name} -> {fd.readlink()}"
+            file = str(fd.readlink())
+            found[fd.name, file] = f"{fd.name} -> {file}"
     return found
 
 

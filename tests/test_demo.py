@@ -30,7 +30,7 @@ from ptykill.testing import processes
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it needs pidfds")
 
 _TIMEOUT = 60.0
-"""Seconds that a busy machine may take for what is due at once."""
+"""Time-out for events that are due at once, on a busy machine, in seconds."""
 SHELL, EDITOR, SERVER, DAEMON = SCENARIOS
 
 
@@ -90,7 +90,7 @@ def test_it_leaves_nothing_when_it_is_interrupted(number: signal.Signals, mark: 
 
 
 def programs(mark: str) -> list[processes.Process]:
-    """Return who carries a mark, but for what ptykill has beside its hosts."""
+    """Return the processes that carry a mark, without ptykill's helper processes."""
     return [each for each in processes.marked(mark) if not processes.our_own(each)]
 
 
@@ -169,7 +169,7 @@ def teardown(**changes: object) -> Teardown:
 
 
 def test_an_ending_as_it_should_be_is_no_problem() -> None:
-    """All was seen: a 204, an empty verdict, nobody alive, the deaf dead of SIGKILL."""
+    """No problem: a 204, an empty verdict, no survivor, SIGKILL for the deaf."""
     assert find_problems(teardown()) == []
 
 
@@ -205,7 +205,7 @@ def test_a_session_that_ends_before_its_time_is_told() -> None:
 
 
 def drawn(width: int, now: float, *, terminal: bool = False) -> list[str]:
-    """Return the lines of a chart of a second, with one who hears and one who is deaf."""
+    """Return the lines of a chart of one second, with a polite process and a deaf one."""
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -237,7 +237,7 @@ def test_a_chart_shows_who_died_when_and_of_what() -> None:
 
 
 def test_a_chart_half_way_knows_nothing_of_what_comes() -> None:
-    """Who will die is alive, and what will be done has not been."""
+    """At an earlier moment of the chart, later deaths and signals are not shown."""
     _, ticks, bash, deaf, _ = drawn(80, 0.5)
     assert "KILL" not in ticks + deaf
     assert "SIGHUP" in bash

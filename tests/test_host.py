@@ -240,7 +240,7 @@ def test_a_supervisor_that_does_not_open_is_an_error_of_each_call(
 ) -> None:
     """It is raised to every caller, and none hangs."""
 
-    async def open_none(_: str) -> None:
+    async def open_none(*_: object) -> None:
         raise ptykill.ContainmentUnavailable("none here")
 
     monkeypatch.setattr("ptykill.engine.opening.tiers.open_tier", open_none)

@@ -19,7 +19,7 @@ from tests.docs.pages import PAGES, Block, blocks
 HOUSE = Path(ptykill.__file__).parent
 """The package that is tested: the installed one."""
 
-ROOMS_OF = {
+PLACES_OF = {
     "psutil": {"system", "testing"},
     "structlog": {"log", "cli/serve/log"},
     "trio": {"system", "engine", "embedding", "http", "cli", "testing"},
@@ -106,24 +106,24 @@ def test_imports_go_down_only(folder: str) -> None:
         pytest.fail(f"an import cycle: {' -> '.join(error.args[1])}")
 
 
-def test_the_floors_are_the_folders() -> None:
+def test_the_layers_are_the_folders() -> None:
     """No layer imports from one above it, in the order of the architecture page."""
     page = Path(__file__).parent.parent / "docs" / "architecture.md"
-    floors = re.findall(r"^\| \d \w+ \| `(\w+)/` \|", page.read_text(), re.MULTILINE)
+    layers = re.findall(r"^\| \d \w+ \| `(\w+)/` \|", page.read_text(), re.MULTILINE)
     folders = {place.split("/")[0] for place in PLACES if "/" in place} - {"testing"}
-    assert set(floors) == folders
+    assert set(layers) == folders
     graph = graph_of("")
-    for number, floor in enumerate(floors):
-        assert not graph[floor] & set(floors[:number]), floor
+    for number, layer in enumerate(layers):
+        assert not graph[layer] & set(layers[:number]), layer
 
 
 @pytest.mark.parametrize("path", FILES, ids=where)
-def test_a_dependency_stays_in_its_rooms(path: Path) -> None:
+def test_a_dependency_is_imported_in_few_places(path: Path) -> None:
     """Each dependency is imported only in the few places that need it."""
     for name in imports(path):
-        rooms = ROOMS_OF.get(name.split(".", maxsplit=1)[0])
+        allowed = PLACES_OF.get(name.split(".", maxsplit=1)[0])
         place = f"{where(path)}/"
-        assert rooms is None or any(place.startswith(f"{room}/") for room in rooms), name
+        assert allowed is None or any(place.startswith(f"{each}/") for each in allowed), name
 
 
 RULES = sorted((HOUSE / "rules").glob("*.py"))

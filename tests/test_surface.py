@@ -19,6 +19,11 @@ from ptykill.rules import options as rules_options
 from ptykill.testing import FakeTier
 
 NO_NUMBER = ("3", None, True, 1.5)
+LIMITS: dict[str, tuple[object, ...]] = {
+    "memory_max": ("1G", True, -1, 0, 1000, 1.5, 2**63),
+    "pids_max": ("9", True, -1, 0, 1.5, 2**22 + 1),
+    "cpu_max": ("1", True, -1, 0, 0.001, float("nan"), float("inf"), 100_000),
+}
 SUPERVISOR: dict[str, tuple[object, ...]] = {
     "plan": (3, None, "HUP", b"KILL", Signal("HUP")),
     "containment": (3, None, "keper", object(), FakeTier),
@@ -28,6 +33,9 @@ SUPERVISOR: dict[str, tuple[object, ...]] = {
     "backlog": (*NO_NUMBER, -5),
     "keep_seconds": ("x", None, True, -1, float("nan")),
     "keep_records": (*NO_NUMBER, -1),
+    "window_size": (3, None, "largest", []),
+    "deadlines": (3, {"idle": 60}, "60"),
+    **LIMITS,
 }
 APP: dict[str, tuple[object, ...]] = {
     "key": (3, b"k", "", "a b"),
@@ -48,8 +56,28 @@ SPAWN: dict[str, tuple[object, ...]] = {
     "stdin": ("x", True, -1, 999_999, 2**70, 1.5),
     "attributes": (3, "x", {}, 0),
     "plan": (3, "HUP", b"KILL"),
+    "deadlines": (3, {"idle": 60}, "60"),
     "leftovers": (3, "spear"),
     "signaller": (3, object(), "x"),
+    "name": (3, b"x", "", "-x", "a b", "a/b", "x" * 64, "a" * 32, "0123456789ABCDEF" * 2, "é"),
+    "labels": (
+        3,
+        "team=ci",
+        [("team", "ci")],
+        {3: "x"},
+        {"team": 3},
+        {"": "x"},
+        {"a=b": "x"},
+        {"a": "x" * 64},
+        {"a": "x\n"},
+        {"a": "\ud800"},
+        {str(number): "" for number in range(17)},
+    ),
+    "key": (3, b"k", "", " k", "k ", "k\n", "é", "k" * 256),
+}
+SELECTOR: dict[str, tuple[object, ...]] = {
+    "name": SPAWN["name"],
+    "labels": (3, "team", {"a=b": None}, {"team": 3}, {"team": "x" * 64}),
 }
 ATTRIBUTES: dict[str, tuple[object, ...]] = {
     "uid": ("0", True, -1, 2**32),
@@ -59,7 +87,10 @@ ATTRIBUTES: dict[str, tuple[object, ...]] = {
     "limits": (3, {"NOPE": (1, 1)}, {3: (1, 1)}, {"NOFILE": 3}, {"NOFILE": (1,)}, {"NOFILE": "12"}),
     "nice": ("0", True, -21, 20),
     "death_signal": (9, "NOPE", ""),
+    **LIMITS,
 }
+SECONDS = ("60", True, b"", -1, 0, 0.09, 1e9, float("nan"), float("inf"), 10**400)
+DEADLINES: dict[str, tuple[object, ...]] = dict.fromkeys(("lifetime", "idle", "detached"), SECONDS)
 STEP: dict[str, tuple[object, ...]] = {
     "what": (3, None, "HUP", Signal),
     "wait": ("1", None, True, -1, float("nan"), float("inf")),
@@ -90,6 +121,7 @@ MAKERS: list[tuple[str, Callable[..., object], dict[str, tuple[object, ...]]]] =
     ("asgi_middleware", lambda app: mounted(ptykill.asgi_middleware, app, HOST)(), {"app": (3,)}),
     ("asgi_middleware", lambda t: mounted(ptykill.asgi_middleware, print, t)(), {"t": (3, None)}),
     ("Attributes", lambda **kw: ptykill.Attributes(**{"uid": 1, "gid": 1, **kw}), ATTRIBUTES),
+    ("Deadlines", ptykill.Deadlines, DEADLINES),
     ("Signal", Signal, {"name": (9, None, "NOPE", "", b"HUP")}),
     ("Typed", ptykill.Typed, {"data": (3, None, "x", b"")}),
     ("Step", lambda **kw: Step(**{"what": Signal("HUP"), "wait": 1, **kw}), STEP),
@@ -112,7 +144,7 @@ CASES = [
 def test_a_wrong_value_is_refused_where_it_is_given(
     make: Callable[..., object], option: str, value: object
 ) -> None:
-    """By our error, at once, and not by the first use of what was made."""
+    """The error is ptykill's, and comes at once, not at the first use of the object."""
     names = {"value", "text", "grace", "function", "target"}
     with pytest.raises(InvalidArgument):
         make(value) if option in names else make(**{option: value})
@@ -124,6 +156,7 @@ def test_a_wrong_value_is_refused_where_it_is_given(
         (ptykill.open_supervisor, SUPERVISOR),
         (Supervisor.spawn, SPAWN),
         (ptykill.Attributes, ATTRIBUTES),
+        (ptykill.Deadlines, DEADLINES),
         (Step, STEP),
         (Plan, PLAN),
     ],
@@ -183,11 +216,12 @@ METHODS: dict[str, tuple[tuple[dict[str, Any]], ...]] = {
     "attach": (
         *(({"limit": each},) for each in (*NO_NUMBER, 0)),
         *(({"stall_timeout": each},) for each in ("1", None, True, -1, float("nan"))),
+        *(({"may_stall": each},) for each in ("no", None, 1)),
     ),
     "resize": tuple(
         ({"rows": 24, "cols": 80, name: each},)
         for name in ("rows", "cols")
-        for each in (*NO_NUMBER, 0, 65_536)
+        for each in (*NO_NUMBER, -1, 65_536)
     ),
     "terminate": tuple(({name: each},) for name in ("grace", "plan") for each in (b"x", -1, True)),
     "request_end": tuple(({name: each},) for name in ("grace", "plan") for each in (b"x", -1)),
@@ -228,6 +262,22 @@ async def test_a_wrong_argument_of_a_spawn_spawns_nothing(option: str, value: ob
         with pytest.raises(InvalidArgument):
             await supervisor.spawn(**arguments)
         assert supervisor.sessions == ()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [(option, value) for option, values in SELECTOR.items() for value in values],
+)
+async def test_a_wrong_selector_selects_nothing(option: str, value: object) -> None:
+    """It is our error, and nothing is ended."""
+    async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+        session = await supervisor.spawn(["sh"], name="here", labels={"team": "ci"})
+        arguments: dict[str, Any] = {option: value}
+        with pytest.raises(InvalidArgument):
+            supervisor.find(**arguments)
+        with pytest.raises(InvalidArgument):
+            await supervisor.terminate_matching(**arguments)
+        assert session.state is ptykill.State.RUNNING
 
 
 async def test_a_wrong_plan_closes_nothing_and_a_text_is_a_plan() -> None:
@@ -281,14 +331,22 @@ def test_a_signal_takes_the_names_that_a_plan_takes() -> None:
 
 
 MEMBERS = {
-    "Attachment": "close dropped pending receive wait_detached",
-    "Host": "acall aclose call call_soon close get sessions spawn supervisor terminate",
+    "Attachment": ("close dropped missing offset pending receive resize start typed wait_detached"),
+    "Host": (
+        "acall aclose call call_soon close events find get sessions spawn supervisor terminate"
+        " terminate_matching"
+    ),
     "Session": (
-        "attach bytes_dropped cols command created_at end_requested ended_at exit_status exited id"
-        " keep_at_end kill pid receive request_end resize rows send settled state terminate verdict"
+        "attach attached bytes_dropped cols command created_at deadlines end_reason"
+        " end_requested ended_at exit_status exited id interrupt keep_at_end key kill labels"
+        " last_input_at last_output_at members name output_offset pid receive request_end resize"
+        " rows send set_deadlines settled signal state terminate usage verdict"
         " wait wait_exited"
     ),
-    "Supervisor": "close closed containment get hurry longest plan sessions spawn terminate",
+    "Supervisor": (
+        "close closed containment deadlines events find get hurry last_event_id longest plan"
+        " sessions spawn terminate terminate_matching"
+    ),
 }
 
 
@@ -312,7 +370,7 @@ PUBLIC = [
     *((ptykill.http, name) for name in ptykill.http.__all__),
 ]
 MADE_ELSEWHERE = {"Session", "Supervisor", "Attachment"}
-"""Classes that no user makes: their docstrings say who does."""
+"""Classes that only ptykill makes, as their docstrings say."""
 
 
 def functions(thing: object) -> Iterator[Callable[..., object]]:

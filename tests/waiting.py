@@ -10,7 +10,7 @@ from contextlib import suppress
 __all__ = ["TIMEOUT", "free_port", "listens", "wait_until"]
 
 TIMEOUT = 100.0
-"""Seconds that a busy machine may take for what is due at once."""
+"""Time-out for events that are due at once, on a busy machine, in seconds."""
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -22,7 +22,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def free_port() -> int:
-    """Return the number of a port of loopback where nobody listens."""
+    """Return a free port of loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

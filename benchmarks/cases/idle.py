@@ -23,11 +23,11 @@ FORMATS = {
     "threads": ".2f",
     "host KiB": ".1f",
     "processes": ".2f",
-    "their KiB": ".0f",
+    "helper KiB": ".0f",
     "host woke": ".0f",
-    "they woke": ".0f",
+    "helpers woke": ".0f",
     "host MiB": ".1f",
-    "their MiB": ".1f",
+    "helper MiB": ".1f",
     "warden MiB": ".1f",
 }
 """Per session; from the wake-ups on, the columns are sums."""
@@ -49,7 +49,7 @@ def idle(limits: Limits) -> Result:
     """Count what idle sessions hold. All systems are idle at the same time."""
     count, seconds = limits.largest, limits.seconds
     result = Figures(
-        f"{count} idle sessions, for {seconds:.0f} s: what each holds, and who woke", FORMATS
+        f"{count} idle sessions, for {seconds:.0f} s: memory, descriptors and wake-ups", FORMATS
     )
     with ExitStack() as stack:
         hosts = Hosts(stack)
@@ -58,7 +58,7 @@ def idle(limits: Limits) -> Result:
             *hosts.remarks,
             "KiB: PSS, without the programs that run in the sessions",
             "woke, MiB: in all",
-            "their MiB: of the keepers and the warden",
+            "helper MiB: of the keepers and the warden",
         ]
         before, after, woken = {}, {}, {}
         for name in names:

@@ -18,13 +18,13 @@ __all__ = ["phases"]
 PHASES = {
     "asked": "ptykill, up to its signaller",
     "sent": "the signals are sent",
-    "dead": "bash leaves, and the kernel takes it apart",
-    "woken": "the keeper tells the host",
+    "dead": "bash exits, and the kernel frees it",
+    "woken": "the keeper reports to the host",
     "answered": "ptykill, up to the verdict",
 }
 """The phase before each of these moments."""
 WITHOUT_KEEPER = {name: text for name, text in PHASES.items() if name != "dead"} | {
-    "woken": "bash leaves, the kernel takes it apart and tells the host"
+    "woken": "bash exits, the kernel frees it and wakes the host"
 }
 """Without a keeper, the kernel tells host and observer at the same time: one phase less."""
 TIERS = {"session": WITHOUT_KEEPER, "keeper": PHASES, "cgroup": PHASES}

@@ -19,7 +19,7 @@ KEEPERS = ("ptykill_tier:keeper", "ptykill_tier:cgroup")
 """The containments that have keepers."""
 SETTLE = 0.3
 LOOKS = (0.5, 1.0, 5.0, 15.0, 25.0, 40.0, 60.0)
-"""Seconds after the burst at which to look. Nobody looks in between: the host sleeps."""
+"""Seconds after the burst at which to look. In between the host sleeps."""
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Pools:
             looks = by_time.values()
             rows += [
                 (f"{label}: processes beside the host", *(str(each.beside) for each in looks)),
-                (f"{label}: their MiB", *(mebibytes(each.their_memory) for each in looks)),
+                (f"{label}: helper MiB", *(mebibytes(each.their_memory) for each in looks)),
                 (f"{label}: host MiB", *(mebibytes(each.memory) for each in looks)),
                 (f"{label}: host descriptors", *(str(each.descriptors) for each in looks)),
             ]

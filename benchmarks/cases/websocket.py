@@ -23,7 +23,7 @@ __all__ = ["FLOODS", "floods", "output"]
 MEGABYTES = 50
 FLOODS = 64
 ALONE, PUMPED, OURS = OUTPUTS = ("the terminal alone", "a bare pump, same server", "ptykill")
-QUIET, FLOODED = "DELETE, nobody else there", f"DELETE, {FLOODS} attached and flooding"
+QUIET, FLOODED = "DELETE, no other session", f"DELETE, {FLOODS} attached and flooding"
 
 
 def output(limits: Limits) -> Result:

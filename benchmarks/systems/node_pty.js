@@ -7,7 +7,7 @@ const readline = require("node:readline");
 const env = { ...process.env };
 delete env.NODE_PATH;
 
-/** Sessions, each with what its terminal has printed and whoever waits for that. */
+/** Sessions, each with the output of its terminal, and the function that waits for it. */
 const sessions = [];
 
 function open(argv) {

@@ -16,6 +16,7 @@ import ptykill
 from ptykill.errors import PtykillError
 from ptykill.rules.options import STRONGEST_FIRST
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
+from ptykill.rules.window_size import WindowPolicy
 
 try:
     import click
@@ -24,9 +25,11 @@ except ModuleNotFoundError:
     sys.exit("the command ptykill needs an extra: pip install 'ptykill[server]'")
 
 from ptykill.cli.client.commands import COMMANDS
+from ptykill.cli.deadline_options import deadline_options
 from ptykill.cli.descriptors import open_missing
 from ptykill.cli.extras import import_extra
 from ptykill.cli.key_file import read_key
+from ptykill.cli.limit_options import limit_options
 
 __all__ = ["main"]
 
@@ -133,6 +136,9 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     show_default=True,
     help="The steps by which sessions are ended.",
 )
+@deadline_options(
+    "lifetime", "idle", "detached", note=" Creates may ask for an earlier end, not for a later one."
+)
 @click.option(
     "--max-sessions",
     default=64,
@@ -148,6 +154,13 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     help="How the processes of a session are contained; see `ptykill doctor`.",
 )
 @click.option(
+    "--window-size",
+    default=WindowPolicy.LATEST.value,
+    show_default=True,
+    type=click.Choice([each.value for each in WindowPolicy]),
+    help="Whose size a window gets that several clients see: of the last to type, or the least.",
+)
+@click.option(
     "--allowed-host",
     multiple=True,
     help="A pattern of allowed Host headers; by default those of loopback if it listens there.",
@@ -157,6 +170,7 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
     multiple=True,
     help="A pattern of allowed Origin headers, besides loopback and this host.",
 )
+@limit_options
 @click.option("--user", help="Run sessions as this user; the daemon must be root.")
 @click.option("--uid", type=click.IntRange(min=0), help="The same, by number.")
 @click.option(

@@ -20,7 +20,7 @@ import trio
 
 from ptykill import log
 from ptykill.engine.attachment import Attachment
-from ptykill.engine.caller import current_call, made_in
+from ptykill.engine.caller import claimed, current_call, made_in, release
 from ptykill.engine.session import Session
 from ptykill.rules.plan import KILL_NOW
 
@@ -29,6 +29,9 @@ __all__ = ["Call", "Wake", "end_undelivered"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Wake: TypeAlias = Callable[[], object]
+
+RETRY_SECONDS = 60.0
+"""How long a session with an idempotency key waits for a creator that left to try again."""
 
 
 class Call(Generic[T]):
@@ -124,13 +127,33 @@ def _discard(value: object, call: object) -> None:
     for each in value if isinstance(value, tuple | list) else (value,):
         match each:
             case Session() if made_in(each, call):
-                end_undelivered(each)
+                end_undelivered(each, call)
             case Attachment() if made_in(each, call):
                 each.close()
 
 
-def end_undelivered(session: Session) -> None:
-    """Kill a session whose creator left before it got the session. In trio; does not wait."""
+def end_undelivered(session: Session, call: object = None) -> None:
+    """Kill a session whose creator left before it got the session. In trio; does not wait.
+
+    ``call`` is the call that has made it. A session with an idempotency key lives on while another
+    call has a claim to it, and for `RETRY_SECONDS` after the last: its creator may try again.
+    """
+    if not release(session, call):
+        return
+    if session.key is None:
+        _kill(session)
+    else:
+        trio.lowlevel.spawn_system_task(_kill_unclaimed, session)
+
+
+async def _kill_unclaimed(session: Session) -> None:
+    with trio.move_on_after(RETRY_SECONDS):
+        await session.wait()
+    if not claimed(session):
+        _kill(session)
+
+
+def _kill(session: Session) -> None:
     if session.ended_at is None:
         session.request_end(plan=KILL_NOW)
         log.event(logging.WARNING, "session.undelivered", session_id=session.id, pid=session.pid)

@@ -15,22 +15,24 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import trio
 
 from ptykill.embedding.call import Call, Wake
+from ptykill.embedding.host_events import HostEvents
 from ptykill.embedding.loops import wait_for_call, wait_for_future
 from ptykill.embedding.trio_thread import TrioThread, check_interpreter, host_closed
 from ptykill.engine.session import Session
 from ptykill.engine.settings import SpawnOptions
-from ptykill.engine.supervisor import Supervisor
+from ptykill.engine.supervisor import Supervisor, events_after
 from ptykill.errors import SupervisorClosed
 from ptykill.rules import validate
 from ptykill.rules.options import Options, SupervisorOptions
 from ptykill.rules.plan import Plan
+from ptykill.rules.session_event import SessionEvent
 from ptykill.rules.verdict import Verdict
 
 __all__ = ["Host"]
@@ -148,6 +150,42 @@ class Host:
     def get(self, session_id: str) -> Session:
         """As `Supervisor.get`. Raises `SessionNotFound`."""
         return self.call(self.supervisor.get, session_id)
+
+    def find(
+        self, *, labels: Mapping[str, str | None] | None = None, name: str | None = None
+    ) -> tuple[Session, ...]:
+        """As `Supervisor.find`."""
+        return self.call(functools.partial(self.supervisor.find, labels=labels, name=name))
+
+    def terminate_matching(
+        self,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        name: str | None = None,
+        grace: float | None = None,
+        plan: Plan | str | None = None,
+    ) -> tuple[Verdict, ...]:
+        """As `Supervisor.terminate_matching`, blocking: bounded by the longest plan."""
+        ended = functools.partial(
+            self.supervisor.terminate_matching, labels=labels, name=name, grace=grace, plan=plan
+        )
+        return self.call(ended)
+
+    def events(self, since: str | None = None) -> HostEvents:
+        """Return an iterator, blocking or async, of all that happens: as `Supervisor.events`.
+
+        Raises `InvalidArgument`.
+        """
+        if since is not None:
+            validate.text("since", since)
+
+        def fetch(after: str | None) -> Callable[[], Awaitable[list[SessionEvent]]]:
+            async def there() -> list[SessionEvent]:  # In the trio run, where it is open for sure.
+                return await events_after(self.supervisor, after)
+
+            return there
+
+        return HostEvents(self.call, self.acall, fetch, since)
 
     @property
     def sessions(self) -> tuple[Session, ...]:

@@ -3,18 +3,46 @@
 A caller in another thread may be cancelled before it gets the session that it asked for. `Host`
 then ends that session. But a call may also return an older session, which other callers use, and
 which must live on. So each session and attachment has the call in which it was made.
+
+A spawn that is repeated with its idempotency key gets the same session. Then several calls have a
+claim to it, and it is not ended while one of them is left.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
-__all__ = ["current_call", "made_in"]
+__all__ = ["claim", "claimed", "current_call", "made_in", "release"]
 
 current_call: ContextVar[object] = ContextVar("current_call", default=None)
 """The call of a `Host` in which this code runs; None if it runs in no such call."""
 
 
 def made_in(thing: object, call: object) -> bool:
-    """Return whether a `Session` or an `Attachment` was made in this call."""
-    return getattr(thing, "_made_in", None) is call
+    """Return whether a `Session` or an `Attachment` was made in this call, or claimed by it."""
+    return any(each is call for each in _claims(thing))
+
+
+def claim(thing: object) -> None:
+    """Add a claim of the current call."""
+    _claims(thing).append(current_call.get())
+
+
+def claimed(thing: object) -> bool:
+    """Return whether a call has a claim to a session."""
+    return bool(_claims(thing))
+
+
+def release(thing: object, call: object) -> bool:
+    """Remove one claim of a call; return whether no claim is left."""
+    claims = _claims(thing)
+    for number, each in enumerate(claims):
+        if each is call:
+            del claims[number]
+            break
+    return not claims
+
+
+def _claims(thing: object) -> list[object]:
+    claims: list[object] = getattr(thing, "_claims", [])
+    return claims

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Callable
 
 import trio
 
@@ -20,10 +21,17 @@ _REST = CHUNK * 64
 
 
 class Drain:
-    """Moves the output of a terminal to the session's `Output`."""
+    """Moves the output of a terminal to the session's `Output`; ``on_output`` is told of it."""
 
-    def __init__(self, session_id: str, terminal: Terminal, output: Output) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        terminal: Terminal,
+        output: Output,
+        on_output: Callable[[], None],
+    ) -> None:
         self._session_id = session_id
+        self._on_output = on_output
         self._terminal = terminal
         self._output = output
 
@@ -37,6 +45,7 @@ class Drain:
                     while data := await self._terminal.receive_some():
                         pause = _PAUSE_FIRST
                         self._output.put(data)
+                        self._on_output()
                         await self._output.paced()
                     break
                 except OSError as error:

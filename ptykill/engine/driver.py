@@ -12,41 +12,25 @@ import contextvars
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
 
 import trio
 
-from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.engine.deliveries import KillRounds, StepDelivery
 from ptykill.engine.events import SessionEvents
 from ptykill.engine.report import Report
 from ptykill.engine.schedule import Schedule
-from ptykill.engine.timer import PreciseTimer
+from ptykill.engine.shared import Shared
 from ptykill.errors import SupervisorClosed
 from ptykill.rules.lifecycle import Action, Event, Machine, State
 from ptykill.rules.plan import Leftovers, Plan
-from ptykill.rules.protocols import Containment, Handover, Signaller, Terminal
+from ptykill.rules.protocols import Containment, Ending, Handover, Signaller, Terminal
 from ptykill.rules.steps import Step
-from ptykill.rules.verdict import ExitStatus, Outcome, Survivor, Verdict
+from ptykill.rules.verdict import EndReason, ExitStatus, Outcome, Survivor, Verdict
 
-__all__ = ["Driver", "Shared"]
-
-T = TypeVar("T")
+__all__ = ["Driver"]
 
 _FINISHES = 8
 """How often reaping the leader is tried when the session is over: some 0.6 s in all."""
-
-
-class Shared(NamedTuple):
-    """What all sessions of a supervisor share; ``start_soon`` is that of its nursery.
-
-    ``on_closed`` is called when a session that is over has closed its descriptors.
-    """
-
-    start_soon: Callable[..., None]
-    timer: PreciseTimer
-    cleanup: DeferredCleanup
-    on_closed: Callable[[], object]
 
 
 class Driver:
@@ -84,12 +68,14 @@ class Driver:
         """The context of the session's task."""
         self.closed: bool = False
         """True once the session is no longer watched."""
+        self.on_ending: Callable[[float], None] = _ignore
+        """Called when the end has begun, with the longest time (seconds) that it takes."""
         self._machine = Machine(plan, leftovers)
         self._leftovers = leftovers
         self._signaller = signaller
         self._start_soon = shared.start_soon
         self._on_end = on_end
-        self._events = SessionEvents(session_id, self.pid)
+        self._events = SessionEvents(session_id, self.pid, shared.ring)
         self._settled = trio.Event()
         self._owner = os.getpid()
         self._step: tuple[StepDelivery, ...] = ()
@@ -115,7 +101,7 @@ class Driver:
     # --- for the session's users ------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
-    def request(self, plan: Plan) -> None:
+    def request(self, plan: Plan, reason: EndReason = EndReason.REQUESTED) -> None:
         """Request the end. The first request chooses the plan; later ones can only shorten it.
 
         Raises `SupervisorClosed` in a forked child of the host.
@@ -125,6 +111,7 @@ class Driver:
             raise SupervisorClosed(msg)
         if self.closed:
             return  # Over or abandoned: the verdict stands.
+        self.report.because(reason)
         now = trio.current_time()
         if self.state in (State.RUNNING, State.SWEEPING):
             self._machine.choose(plan)
@@ -136,6 +123,14 @@ class Driver:
             self.handle(Event.KILL_REQUESTED, now)
             return
         self.handle(Event.STOP_REQUESTED, now)
+
+    def take_over(self, ending: Ending) -> None:
+        """Watch the end that the keeper has begun, and kill if the keeper has not done so."""
+        self.report.because(ending.reason)
+        now = trio.current_time()
+        self.handle(Event.KILL_REQUESTED if ending.killed else Event.END_BEGUN, now)
+        if self.state is State.STOPPING:
+            self.schedule.wait_for_kill(min(ending.grace, self._machine.plan.grace), now)
 
     async def settled(self) -> Verdict:
         """Wait for the verdict: the session's end, or the end of the kill bound."""
@@ -158,6 +153,7 @@ class Driver:
         actions = self._machine.handle(event)
         if self.state is not before:
             self._enter(now)
+            self._events.entered(before, self.state, self.report.reason)
         # Log last, so that no signal waits for a line of text. An action that fails by an error of
         # ptykill's own is made up for: a step by the next step, SIGKILL by the next round, and the
         # end by the watcher.
@@ -168,7 +164,9 @@ class Driver:
                 self.fail(error)
         self.schedule.apply()
         if self.state is not before:
-            self._events.changed(self.state, now - self.report.began, self.verdict)
+            if self.state is not State.SWEEPING:
+                self.on_ending(self._machine.plan.longest)
+            self._events.changed(self.state, now, self.report, self.verdict)
 
     def do_due(self, now: float) -> None:
         """Do what is due by the plan."""
@@ -198,6 +196,10 @@ class Driver:
         """Record an error of ptykill's own, for the log and the verdict."""
         self.report.failure = self._events.failed(self.state, error)
 
+    def note_exit(self) -> None:
+        """Tell of the leader's exit, again if its status has become known."""
+        self._events.exited(self.report.exit_status, self.state)
+
     def cancel_deliveries(self) -> None:
         """Cancel the deliveries that are not done: their time is over."""
         for delivery in self.report.deliveries:
@@ -210,13 +212,13 @@ class Driver:
         record outlives the task, so it also must not hold the context variables of the caller who
         spawned the session: a request, say.
         """
-        self._on_end = _ignore
+        self._on_end, self.on_ending = _ignore, _ignore
         self.schedule.close()
         self.report.deliveries.clear()
         self._step = ()
         self.context = contextvars.Context()
 
-    # --- what is done -----------------------------------------------------------------------------
+    # --- the actions ------------------------------------------------------------------------------
 
     def _on_due(self, now: float) -> None:
         """Do what is due, in the precise timer's task; the session's own task goes on waiting."""
@@ -250,6 +252,7 @@ class Driver:
                 self._kill(now)
             case Action.REPORT:
                 self._publish(Outcome.STUCK)
+                self._events.stuck(self.verdict)
             case Action.FINISH:
                 self.finish()
 
@@ -323,28 +326,18 @@ class Driver:
         else:
             report.failure = None
         outcome = report.outcome()
+        self.note_exit()
         self.ended_at = time.time()
         self._publish(outcome, survivors)
+        self._events.ended(self.verdict, self.ended_at)
         self.over.set()
         self._on_end()
 
     def _publish(self, outcome: Outcome, survivors: tuple[Survivor, ...] | None = None) -> None:
         """Give the verdict to all callers that wait for it."""
-        now = trio.current_time()
-        caveats = self._ask(self.containment.caveats) or frozenset()
-        if survivors is None:
-            survivors = self._ask(self.containment.survivors) or ()
-        self.verdict = self.report.verdict(outcome, caveats, survivors, now)
+        self.verdict = self.report.verdict(outcome, survivors, trio.current_time(), self.fail)
         self._settled.set()
 
-    def _ask(self, question: Callable[[], T]) -> T | None:
-        """Ask the containment; return None if it fails, and add a caveat to the verdict."""
-        try:
-            return question()
-        except Exception as error:  # noqa: BLE001 - there has to be a verdict
-            self.fail(error)
-            return None
 
-
-def _ignore() -> None:
+def _ignore(*_: object) -> None:
     """Do nothing: the session is over."""

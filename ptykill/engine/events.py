@@ -1,4 +1,7 @@
-"""Logs what happens to one session: its transitions, its deliveries, and ptykill's own failures."""
+"""Tells what happens to one session: its transitions, its deliveries, and ptykill's own failures.
+
+Log events are for the host's log; events of the ring are for programs that follow sessions.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +9,92 @@ import logging
 
 from ptykill import log
 from ptykill.engine.deliveries import KillRounds, StepDelivery
+from ptykill.engine.event_ring import EventRing
+from ptykill.engine.report import Report
 from ptykill.rules.lifecycle import State
+from ptykill.rules.session_event import EventKind
 from ptykill.rules.steps import Reach, Step
-from ptykill.rules.verdict import Delivery, Verdict
+from ptykill.rules.verdict import Delivery, EndReason, ExitStatus, Verdict
 
 __all__ = ["SessionEvents"]
+
+_ENDING = (State.STOPPING, State.KILLING)
+_NOW_ENDING = {"status": "ending"}
+_NOT_TOLD = "not told"
 
 _FAILURES = 16
 """Different failures of ptykill's own that are logged for one session."""
 
 
 class SessionEvents:
-    """The log events of one session. No method raises, whatever the host's logger does."""
+    """The events of one session. No method raises, whatever the host's logger does."""
 
-    __slots__ = ("_logged", "_pid", "_session_id")
+    __slots__ = ("_logged", "_pid", "_ring", "_session_id", "_told")
 
-    def __init__(self, session_id: str, pid: int) -> None:
+    def __init__(self, session_id: str, pid: int, ring: EventRing) -> None:
         self._session_id = session_id
         self._pid = pid
+        self._ring = ring
         self._logged: set[str] = set()
+        self._told: ExitStatus | str | None = _NOT_TOLD
 
-    def changed(self, state: State, seconds: float, verdict: Verdict | None) -> None:
-        """Log a transition, ``seconds`` after the teardown began."""
+    # --- for the ring -----------------------------------------------------------------------------
+
+    def entered(self, before: State, state: State, reason: EndReason | None) -> None:
+        """Tell that the plan has begun, before its first step is delivered."""
+        if state in _ENDING and before not in _ENDING:
+            self._ring.add(EventKind.ENDING, self._session_id, _NOW_ENDING, reason)
+
+    def exited(self, status: ExitStatus | None, state: State) -> None:
+        """Tell that the leader is dead; once, and again if its status has become known."""
+        if status != self._told:
+            self._told = status
+            now = "stuck" if state is State.STUCK else "ending"
+            changes: dict[str, object] = {"status": now, **_exit(status)}
+            self._ring.add(EventKind.EXITED, self._session_id, changes)
+
+    def stuck(self, verdict: Verdict | None) -> None:
+        """Tell that the kill bound has passed."""
+        self._ring.add(EventKind.STUCK, self._session_id, {"status": "stuck"}, verdict)
+
+    def ended(self, verdict: Verdict | None, ended_at: float) -> None:
+        """Tell that the session is over."""
+        changes: dict[str, object] = {
+            "status": "ended",
+            "is_alive": False,
+            "ended_at": ended_at,
+        }
+        self._ring.add(EventKind.ENDED, self._session_id, changes, verdict)
+
+    # --- for the log, and for both ----------------------------------------------------------------
+
+    def changed(self, state: State, now: float, report: Report, verdict: Verdict | None) -> None:
+        """Log a transition, and the cause of the end."""
         level = logging.WARNING if state is State.STUCK else logging.INFO
         if log.wanted(level):
-            fields: dict[str, object] = {}
+            fields: dict[str, object] = {"reason": report.reason and report.reason.value}
             if verdict is not None and state in (State.STUCK, State.ENDED):
-                fields = {"outcome": verdict.outcome.value, "empty": verdict.empty}
-            self._log(level, f"session.{state}", state, ms=_ms(seconds), **fields)
+                fields |= {
+                    "outcome": verdict.outcome.value,
+                    "empty": verdict.empty,
+                    "usage": verdict.usage.known(),
+                }
+            self._log(level, f"session.{state}", state, ms=_ms(now - report.began), **fields)
 
     def delivered(self, state: State, delivery: StepDelivery, began: float) -> None:
-        """Log that a step has been delivered, or has failed."""
+        """Tell that a step has been delivered, or has failed."""
         level = logging.INFO if delivery.error is None else logging.WARNING
+        record = delivery.record(began)
+        self._ring.add(EventKind.DELIVERY, self._session_id, details=record)
         if log.wanted(level):
-            self._delivery(level, state, delivery.record(began), delivery.step)
+            self._delivery(level, state, record, delivery.step)
 
     def killed(self, state: State, kills: KillRounds, began: float) -> None:
-        """Log the first round of SIGKILL."""
+        """Tell of the first round of SIGKILL."""
+        record = kills.record(began)
+        self._ring.add(EventKind.DELIVERY, self._session_id, details=record)
         if log.wanted(logging.INFO):
-            self._delivery(logging.INFO, state, kills.record(began), None)
+            self._delivery(logging.INFO, state, record, None)
 
     def failed(self, state: State, error: Exception) -> str:
         """Log an error of ptykill's own, each different one once; return it as text."""
@@ -76,6 +126,14 @@ class SessionEvents:
             state=state.value,
             **fields,
         )
+
+
+def _exit(status: ExitStatus | None) -> dict[str, object]:
+    """Return the fields of a record that follow from the leader's status."""
+    if status is None:
+        return {"exit_code": None}
+    killed = {"oom_killed": True} if status.oom_killed else {}
+    return {"exit_code": status.shell_code, **killed}
 
 
 def _ms(seconds: float) -> float:

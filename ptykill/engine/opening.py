@@ -11,9 +11,11 @@ import trio
 
 from ptykill import log
 from ptykill.engine.supervisor import Supervisor
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.options import Options
 from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Tier
+from ptykill.rules.window_size import WindowPolicy
 from ptykill.system import containment as tiers
 
 __all__ = ["open_supervisor", "open_with"]
@@ -29,6 +31,11 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
     backlog: int = 1 << 20,
     keep_seconds: float = 300.0,
     keep_records: int = 256,
+    window_size: WindowPolicy | str = WindowPolicy.LATEST,
+    deadlines: Deadlines | None = None,
+    memory_max: int | None = None,
+    pids_max: int | None = None,
+    cpu_max: float | None = None,
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Open a supervisor. The end of the block ends every session, also after an error or a cancel.
 
@@ -41,10 +48,17 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
     do with members when a leader ends by itself; ``backlog`` how many bytes of output are kept for
     a slow receiver. Records of ended sessions are kept for ``keep_seconds``, and at most
     ``keep_records`` of them; fewer if their commands and environments take more than 16 MiB. All
-    records together hold 32 MiB of output, of the sessions that ended last.
+    records together hold 32 MiB of output, of the sessions that ended last. ``window_size`` says
+    which size a window gets that several attachments see (`Attachment.resize`): ``"latest"`` is
+    that of the attachment that has typed or changed its size last, ``"smallest"`` the least rows
+    and the least columns of all. ``deadlines`` end sessions whose end is not requested
+    (`Deadlines`); None means that there are none.
+
+    ``memory_max``, ``pids_max`` and ``cpu_max`` are the limits of each session as a whole
+    (`Attributes`): a spawn can ask for less, and not for more.
 
     Raises `PlanError` and `InvalidArgument` at once, and `ContainmentUnavailable` when the block is
-    entered.
+    entered: `LimitsUnavailable` if sessions can't have these limits here.
     """
     return open_with(
         Options.of(
@@ -56,6 +70,11 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
             backlog=backlog,
             keep_seconds=keep_seconds,
             keep_records=keep_records,
+            window_size=window_size,
+            deadlines=deadlines,
+            memory_max=memory_max,
+            pids_max=pids_max,
+            cpu_max=cpu_max,
         )
     )
 
@@ -65,7 +84,7 @@ def open_supervisor(  # noqa: PLR0913 - all have their defaults
 async def open_with(options: Options) -> AsyncIterator[Supervisor]:
     """Open a supervisor with options that were checked before."""
     named = options.containment
-    tier = await tiers.open_tier(named) if isinstance(named, str) else named
+    tier = await tiers.open_tier(named, options.caps) if isinstance(named, str) else named
     owner = os.getpid()
     failure: BaseException | None = None
     interrupt: KeyboardInterrupt | None = None

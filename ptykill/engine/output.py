@@ -11,14 +11,17 @@ reads, and the oldest bytes are dropped instead.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import trio
 
 from ptykill.errors import AttachmentDropped
 from ptykill.rules.backlog import Backlog
+from ptykill.rules.replay import Beginning, ReplayStart, read_replay
 
-__all__ = ["CHUNK", "Output", "Reader"]
+__all__ = ["CHUNK", "Output", "Piece", "Reader"]
 
 CHUNK = 65_536
 """Bytes that are received at a time unless more are asked for."""
@@ -26,21 +29,42 @@ _EXHAUSTED = 0.001
 """Seconds that count as zero: the difference of two floats is seldom exactly zero."""
 
 
+class Piece(NamedTuple):
+    """Some output, and the offset at which it begins.
+
+    The offset is None for the modes before a replay, which are no output of the program's.
+    """
+
+    data: bytes
+    offset: int | None
+
+
+def _ignore(_change: int, _count: int) -> None:
+    """Do nothing."""
+
+
 class Output:
     """Keeps the newest ``limit`` bytes of one terminal's output.
 
     It keeps more while an attachment has not received them. ``bytes_dropped`` counts the bytes that
-    were dropped before any receiver had got them.
+    were dropped before any receiver had got them. ``on_change`` is called with 1 when an
+    attachment is added, and with -1 when one is gone, and with the number of all.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_change: Callable[[int, int], object] = _ignore) -> None:
         self.ended: bool = False
         self.bytes_dropped: int = 0
+        self.put_at: float | None = None
+        """When output was last added, in seconds since the epoch; None if never."""
         self.kept: Backlog = Backlog()
         self.readers: list[Reader] = []
+        self.on_readers: Callable[[int], object] | None = None
+        """Called with the number of attachments when it has changed."""
+        self._replay = ReplayStart()
         self._limit = limit
         self._flowing = False
         self._at_end: Callable[[], object] | None = None
+        self._on_change: Callable[[int, int], object] = on_change
         self._received = 0
         """The offset up to which all bytes were received, or dropped."""
         self._news = trio.Event()
@@ -51,10 +75,17 @@ class Output:
         """The offset at which the newest output begins: what an attachment receives first."""
         return max(self.kept.start, self.kept.end - self._limit)
 
+    def begin(self, since: int | None) -> Beginning:
+        """Return where an attachment begins that has the output up to ``since``."""
+        if since is None or since < self.kept.start:
+            return self._replay.begin(self.kept)
+        return Beginning(since, b"")
+
     def put(self, data: bytes) -> None:
         """Add some output."""
         if self.ended:
             return
+        self.put_at = time.time()
         self.kept.put(data)
         if self._flowing:
             self._let_all_skip()
@@ -88,6 +119,7 @@ class Output:
         """Drop the output that is not pending for an attachment."""
         self._limit = 0
         self.trim()
+        self._replay.forget()
 
     async def paced(self) -> None:
         """Wait while an attachment is at its limit; drop it when its ``stall_timeout`` is over."""
@@ -96,7 +128,7 @@ class Output:
             if not late:
                 return
             starved = any(each.starved for each in self.readers)
-            stalling = [each for each in late if starved or not each.begun]
+            stalling = [each for each in late if starved or not (each.begun and each.may_stall)]
             began = trio.current_time()
             with trio.move_on_after(min((each.stall_left for each in stalling), default=math.inf)):
                 await self._moved.wait()
@@ -118,9 +150,17 @@ class Output:
             return b""
         return self.read(max(self._received, self.kept.start), most)
 
-    def read(self, offset: int, most: int) -> bytes:
-        """Return kept output from an offset on, and note that it has been received."""
-        data = self.kept.read(offset, most)
+    @property
+    def received(self) -> int:
+        """The offset up to which somebody has received all output that was kept."""
+        return self._received
+
+    def read(self, offset: int, most: int, start: int = 0, answered: int = 0) -> bytes:
+        """Return kept output from an offset on, and note that it has been received.
+
+        From ``start`` to ``answered`` queries are left out.
+        """
+        data = read_replay(self.kept, offset, most, start, answered)
         self._received = max(self._received, offset + len(data))
         return data
 
@@ -138,21 +178,36 @@ class Output:
         self._moved.set()
         self._moved = trio.Event()
 
-    def attach(self, limit: int, stall_timeout: float) -> Reader:
-        """Add an attachment, which receives the kept output first."""
-        reader = Reader(self, limit, stall_timeout)
+    def attach(
+        self,
+        limit: int,
+        stall_timeout: float,
+        since: int | None = None,
+        *,
+        may_stall: bool = True,
+    ) -> Reader:
+        """Add an attachment, which receives the kept output first, from the offset ``since`` on."""
+        reader = Reader(self, limit, stall_timeout, since, may_stall=may_stall)
         self.readers.append(reader)
+        self._count_readers(1)
         return reader
 
     def detach(self, reader: Reader) -> None:
         """Remove an attachment."""
         self.readers.remove(reader)
+        self._count_readers(-1)
         self.trim()
         self.wake()
         self.moved()
 
+    def _count_readers(self, change: int) -> None:
+        self._on_change(change, len(self.readers))
+        if self.on_readers is not None:
+            self.on_readers(len(self.readers))
+
     def trim(self) -> None:
         """Drop output that is neither among the newest nor pending for an attachment."""
+        self._replay.advance(self.kept, self.newest)
         needed = min((each.position for each in self.readers), default=self.kept.end)
         before = min(needed, self.newest)
         if before > self.kept.start:
@@ -174,20 +229,38 @@ class Output:
 class Reader:
     """The position of one attachment in the output. Made by `Output.attach`.
 
-    ``begun`` is whether `receive` was called, ``position`` the offset of the next byte to receive.
-    It may stop the program's writes for ``stall_left`` seconds more.
+    ``begun`` is whether `receive` was called, ``start`` the offset at which it begins, ``position``
+    that of the next byte to receive. ``missing`` counts the bytes that it does not get. It may stop
+    the program's writes for ``stall_left`` seconds more, or for any time if it is the only one and
+    ``may_stall`` is true.
     """
 
-    def __init__(self, output: Output, limit: int, stall_timeout: float) -> None:
+    def __init__(
+        self,
+        output: Output,
+        limit: int,
+        stall_timeout: float,
+        since: int | None,
+        *,
+        may_stall: bool,
+    ) -> None:
+        self.may_stall: bool = may_stall
         self.begun: bool = False
-        self.position: int = output.newest
+        start, modes = output.begin(since)
+        self.start: int = start
+        self._modes = modes
+        self.position: int = self.start
+        self.missing: int = self.start - (since or 0)
         self.stall_left: float = stall_timeout
         self.dropped: bool = False
         self.detached: trio.Event = trio.Event()
         self._output = output
         self._limit = limit
         self._stall_timeout = stall_timeout
+        self._when_detached: Callable[[], object] | None = None
         self._since = output.kept.end
+        self._answered = output.received
+        """The offset up to which queries are left out: somebody has received, and answered them."""
         self._waiting = False
 
     @property
@@ -205,29 +278,35 @@ class Reader:
         """Whether it is at its limit; bytes that were kept before it attached do not count."""
         return self._output.kept.end - max(self.position, self._since) >= self._limit
 
-    async def receive(self, most: int) -> bytes:
-        """Wait for output, and return some; ``b""`` at its end, and once it is closed.
+    async def receive(self, most: int) -> Piece:
+        """Wait for output, and return some; no data at its end, and once it is closed.
 
         Raises `AttachmentDropped`.
         """
         self.begun = True
-        while not self.detached.is_set() and not self.pending and not self._output.ended:
+        while not (self.detached.is_set() or self._modes or self.pending or self._output.ended):
             await self._wait()
         if self.dropped:
             msg = "too slow: the attachment has stopped the program's writes for too long"
             raise AttachmentDropped(msg)
+        at = self.position
         if self.detached.is_set():
-            return b""
-        data = self._output.read(self.position, most)
+            return Piece(b"", at)
+        if self._modes:
+            modes, self._modes = self._modes[:most], self._modes[most:]
+            return Piece(modes, None)
+        data = self._output.read(at, most, self.start, self._answered)
         self.position += len(data)
         if not self.pending:
             self.stall_left = self._stall_timeout
         self._output.moved()
-        return data
+        return Piece(data, at)
 
     def skip(self) -> None:
         """Skip the oldest pending bytes, down to its limit."""
-        self.position = max(self.position, self._output.kept.end - self._limit)
+        skipped = max(0, self._output.kept.end - self._limit - self.position)
+        self.position += skipped
+        self.missing += skipped
 
     def drop(self) -> None:
         """Detach it for being too slow: `receive` raises from now on."""
@@ -235,11 +314,17 @@ class Reader:
             self.dropped = True
             self.close()
 
+    def call_when_detached(self, function: Callable[[], object]) -> None:
+        """Call a function when it is detached, for whatever reason. There can be one."""
+        self._when_detached = function
+
     def close(self) -> None:
         """Detach it. May be called again."""
         if not self.detached.is_set():
             self.detached.set()
             self._output.detach(self)
+            if self._when_detached is not None:
+                self._when_detached()
 
     async def _wait(self) -> None:
         self._waiting = True

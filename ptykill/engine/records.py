@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import trio
@@ -32,10 +32,12 @@ MOST_OUTPUT = 32 << 20
 class Records:
     """Keeps ended sessions, in the order in which they ended.
 
-    ``seconds`` is how long one is kept, ``count`` how many are kept.
+    ``seconds`` is how long one is kept, ``count`` how many are kept. ``on_drop`` is called with
+    each session whose record is dropped.
     """
 
-    def __init__(self, seconds: float, count: int) -> None:
+    def __init__(self, seconds: float, count: int, on_drop: Callable[[Session], None]) -> None:
+        self._on_drop = on_drop
         self._seconds = seconds
         self._count = count
         self._kept: dict[str, tuple[Session, float, int]] = {}
@@ -94,10 +96,11 @@ class Records:
 
     def _drop_oldest(self) -> None:
         session_id = next(iter(self._kept))
-        _, _, size = self._kept.pop(session_id)
+        session, _, size = self._kept.pop(session_id)
         self._bytes -= size
         _, held = self._outputs.pop(session_id, (None, 0))
         self._output_bytes -= held
+        self._on_drop(session)
 
 
 def _size(command: Command) -> int:

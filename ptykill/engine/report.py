@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 from ptykill.engine.deliveries import KillRounds, StepDelivery
 from ptykill.rules.protocols import Containment
-from ptykill.rules.verdict import Caveat, ExitStatus, Outcome, Survivor, Verdict
+from ptykill.rules.usage import Usage
+from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Outcome, Survivor, Verdict
 
 __all__ = ["Report"]
+
+T = TypeVar("T")
+
+_DEADLINES = (EndReason.LIFETIME, EndReason.IDLE, EndReason.DETACHED)
 
 
 class Report:
@@ -17,7 +24,8 @@ class Report:
     ``began`` is when the end was requested, or the leader exited; ``kill_began`` when SIGKILL was
     first due: times of trio's clock. ``empty`` is set once no process of the session is left.
     ``unproven`` is set if none is found, but that proves nothing. ``failure`` is an error of
-    ptykill's own since the last look for members that succeeded.
+    ptykill's own since the last look for members that succeeded. ``reason`` is the first cause of
+    the end, None while there is none.
     """
 
     __slots__ = (
@@ -30,6 +38,7 @@ class Report:
         "failure",
         "kill_began",
         "kills",
+        "reason",
         "unproven",
     )
 
@@ -41,9 +50,14 @@ class Report:
         self.empty: bool = False
         self.unproven: bool = False
         self.exit_status: ExitStatus | None = None
+        self.reason: EndReason | None = None
         self.failure: str | None = None
         self._session_id = session_id
         self._containment = containment
+
+    def because(self, reason: EndReason) -> None:
+        """Note a cause of the end, unless there was one before."""
+        self.reason = self.reason or reason
 
     @property
     def ended_by_itself(self) -> bool:
@@ -57,16 +71,25 @@ class Report:
         killed = self.kills is not None and self.kills.record(self.began).reached
         if killed or self._containment.killed:
             return Outcome.KILLED
-        return Outcome.GRACEFUL if self.deliveries else Outcome.EXITED
+        # A keeper that has ended it by a deadline does not say what it has delivered.
+        asked = self.deliveries or self.reason in _DEADLINES
+        return Outcome.GRACEFUL if asked else Outcome.EXITED
 
     def verdict(
         self,
         outcome: Outcome,
-        caveats: frozenset[Caveat],
-        survivors: tuple[Survivor, ...],
+        survivors: tuple[Survivor, ...] | None,
         now: float,
+        fail: Callable[[Exception], None],
     ) -> Verdict:
-        """Return the verdict as of now."""
+        """Return the verdict as of now. With None as survivors, the containment is asked for them.
+
+        ``fail`` records an error of the containment; the verdict then has a caveat.
+        """
+        caveats = _ask(self._containment.caveats, fail) or frozenset()
+        if survivors is None:
+            survivors = _ask(self._containment.survivors, fail) or ()
+        usage = _ask(self._containment.usage, fail) or Usage()
         began, kill_began = min(self.began, now), min(self.kill_began, now)
         failure = self.failure
         deliveries = [delivery.record(began) for delivery in self.deliveries]
@@ -87,4 +110,15 @@ class Report:
             took=now - began,
             grace=kill_began - began,
             kill=now - kill_began,
+            reason=self.reason or EndReason.REQUESTED,
+            usage=usage,
         )
+
+
+def _ask(question: Callable[[], T], fail: Callable[[Exception], None]) -> T | None:
+    """Ask the containment; return None if it fails."""
+    try:
+        return question()
+    except Exception as error:  # noqa: BLE001 - there has to be a verdict
+        fail(error)
+        return None

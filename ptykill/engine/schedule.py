@@ -81,6 +81,12 @@ class Schedule:
         """Start the wait of a step: the next step is due after it."""
         self._set_due(min(now + wait, self.grace_until), now)
 
+    def wait_for_kill(self, grace: float, now: float) -> None:
+        """Wait for SIGKILL alone, which follows after ``grace``: the keeper delivers the steps."""
+        self.start_grace(grace, now)
+        self._set_due(self.grace_until, now)
+        self.apply()
+
     def end_wait(self, now: float) -> None:
         """End the wait of a step that has failed: the next one is due now."""
         self._set_due(now, now)

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Self
 
 import trio
 
 from ptykill.engine.attachment import Attachment
 from ptykill.engine.caller import current_call
+from ptykill.engine.deadlines import SessionDeadlines
 from ptykill.engine.drain import Drain
-from ptykill.engine.driver import Driver, Shared
+from ptykill.engine.driver import Driver
+from ptykill.engine.event_ring import EventRing
+from ptykill.engine.members import interrupt, list_members, signal_members
 from ptykill.engine.output import CHUNK, Output
 from ptykill.engine.settings import Settings
+from ptykill.engine.shared import Shared
 from ptykill.engine.watcher import Watcher
+from ptykill.engine.window import Viewer, Window
 from ptykill.errors import SessionEnded
 from ptykill.rules import validate
-from ptykill.rules.command import Command, check_size
+from ptykill.rules.command import Command
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.lifecycle import State
+from ptykill.rules.member import Member
+from ptykill.rules.naming import Naming
 from ptykill.rules.plan import KILL_NOW, Plan
-from ptykill.rules.protocols import Spawned
-from ptykill.rules.verdict import ExitStatus, Verdict
+from ptykill.rules.protocols import Signalled, Spawned
+from ptykill.rules.session_event import EventKind
+from ptykill.rules.steps import Reach
+from ptykill.rules.usage import Usage
+from ptykill.rules.verdict import EndReason, ExitStatus, Verdict
+from ptykill.rules.window_size import Size
 
 __all__ = ["Session", "abandon", "spawn_number"]
 
@@ -33,8 +46,8 @@ class Session:
     """One terminal session. Made by `Supervisor.spawn`; an async context manager that ends it.
 
     ``id`` is a random text that fits in a URL; ``command`` is the command that was spawned;
-    ``created_at`` is the time of that, in seconds since the epoch; ``rows`` and ``cols`` are the
-    size of its window.
+    ``created_at`` is the time of that, in seconds since the epoch. ``name``, ``labels`` and
+    ``key`` are those of its spawn.
     """
 
     def __init__(  # noqa: PLR0913 - made in one place
@@ -45,19 +58,22 @@ class Session:
         spawned: Spawned,
         settings: Settings,
         *,
+        naming: Naming,
         on_end: Callable[[Session, Output], None],
         shared: Shared,
     ) -> None:
         self.id: Final = session_id
         self._number = number
         self.command: Final = command
-        self.rows: int = command.rows
-        self.cols: int = command.cols
+        self.name: Final = naming.name
+        self.labels: Final = naming.labels
+        self.key: Final = naming.key
         self.created_at: Final = time.time()
-        self._made_in = current_call.get()
+        self._typed_at: float | None = None
+        self._claims = [current_call.get()]
         self._plan = settings.plan
-        self._end_requested = False
-        self._output = Output(settings.backlog)
+        self._ring = shared.ring
+        self._output = Output(settings.backlog, partial(_tell_clients, self._ring, session_id))
         self._driver = Driver(
             session_id,
             *spawned,
@@ -67,7 +83,17 @@ class Session:
             lambda: on_end(self, self._output),
             shared,
         )
-        drain = Drain(session_id, self._driver.terminal, self._output)
+        driver = self._driver  # Not the session: a cycle would keep an ended one in memory.
+        self._deadlines = SessionDeadlines(settings, driver, self._output, shared.deadlines)
+        self._window = Window(
+            driver.terminal,
+            settings.window_size,
+            Size(command.rows, command.cols),
+            lambda: driver.terminal.open and not driver.over.is_set(),
+            shared.start_soon,
+            partial(_tell_size, self._ring, session_id),
+        )
+        drain = Drain(session_id, self._driver.terminal, self._output, self._deadlines.touch)
         watcher = Watcher(self._driver, drain.finish, shared.cleanup, shared.on_closed)
         shared.start_soon(watcher.run)
         shared.start_soon(drain.run)
@@ -80,6 +106,16 @@ class Session:
     def pid(self) -> int:
         """The session leader's pid."""
         return self._driver.pid
+
+    @property
+    def rows(self) -> int:
+        """The height of the window, in characters."""
+        return self._window.size.rows
+
+    @property
+    def cols(self) -> int:
+        """The width of the window, in characters."""
+        return self._window.size.cols
 
     @property
     def state(self) -> State:
@@ -106,15 +142,62 @@ class Session:
         """The verdict, once there is one."""
         return self._driver.verdict
 
+    def usage(self) -> Usage:
+        """Return what the session has used until now, or until its end, as far as it is known."""
+        verdict = self._driver.verdict
+        if verdict is not None and self._driver.over.is_set():
+            return verdict.usage
+        return self._driver.containment.usage()
+
+    @property
+    def output_offset(self) -> int:
+        """How many bytes the terminal has put out so far: the offset of the next one."""
+        return self._output.kept.end
+
     @property
     def bytes_dropped(self) -> int:
         """How many bytes of output were dropped before they were received."""
         return self._output.bytes_dropped
 
     @property
+    def attached(self) -> int:
+        """How many attachments there are."""
+        return len(self._output.readers)
+
+    @property
+    def last_input_at(self) -> float | None:
+        """When input was last typed by `send`, in seconds since the epoch; None if never."""
+        return self._typed_at
+
+    @property
+    def last_output_at(self) -> float | None:
+        """When the terminal last gave output, in seconds since the epoch; None if never."""
+        return self._output.put_at
+
+    @property
     def end_requested(self) -> bool:
         """True if the end was requested while the leader lived; False if that ended by itself."""
-        return self._end_requested
+        return self.end_reason not in (None, EndReason.EXITED)
+
+    @property
+    def end_reason(self) -> EndReason | None:
+        """The first cause of the session's end; None while there is none."""
+        return self._driver.report.reason
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The deadlines in force, or those that were, once the session is being ended."""
+        return self._deadlines.deadlines
+
+    def set_deadlines(self, deadlines: Deadlines) -> None:
+        """Replace all deadlines; `Deadlines()` removes them.
+
+        They count from when they would have counted before: ``lifetime`` from the spawn, ``idle``
+        from the last activity, ``detached`` from the last detach. One that has passed ends the
+        session at once. Raises `InvalidArgument`, and `SessionEnded` if the session is over or is
+        being ended.
+        """
+        self._deadlines.change(validate.instance("deadlines", deadlines, Deadlines))
 
     async def send(self, data: bytes) -> None:
         """Type ``data`` into the terminal; wait while the program does not read.
@@ -126,6 +209,8 @@ class Session:
         if self.exited:
             msg = "the session's leader has exited"
             raise SessionEnded(msg)
+        self._typed_at = time.time()
+        self._deadlines.touch()
         await self._driver.terminal.send_all(typed)
 
     async def keep_at_end(self) -> None:
@@ -149,32 +234,79 @@ class Session:
         await trio.lowlevel.checkpoint()
         return await self._output.receive(most)
 
-    def attach(self, limit: int = 1 << 20, stall_timeout: float = 1.0) -> Attachment:
+    def attach(
+        self,
+        limit: int = 1 << 20,
+        stall_timeout: float = 1.0,
+        *,
+        since: int | None = None,
+        may_stall: bool = True,
+    ) -> Attachment:
         """Attach: receive all output of the terminal from now on. Several may be attached.
 
-        The newest output that is kept comes first, whether or not others have received it. An
+        The newest output that is kept comes first, whether or not others have received it.
+        ``since`` is the offset to go on from, that is the ``offset`` of an earlier attachment: how
+        many bytes of the output were received before. If output from there on is kept no more, it
+        begins as without ``since``, and ``Attachment.missing`` is the size of the gap. An
         attachment with ``limit`` bytes of later output pending stops the program's writes, as a
         terminal does. A single attachment may do so for any time. While another one waits for
         output, it may do so for ``stall_timeout`` seconds in all until it has caught up; then it is
         dropped. An attachment that has never called `receive` is dropped after as many seconds,
-        even if it is the only one. No attachment stops the writes of a session that is being ended.
-        Raises `InvalidArgument`.
+        even if it is the only one; so is one with ``may_stall`` False, for a user who may see the
+        session and not hold it up. No attachment stops the writes of a session that is being ended.
+        Raises `InvalidArgument`, and `InvalidOffset` for a ``since`` that is not from 0 to
+        ``output_offset``.
         """
-        checked = validate.seconds("stall_timeout", stall_timeout)
-        return Attachment(self._output.attach(validate.whole("limit", limit, 1), checked))
+        validate.whole("limit", limit, 1)
+        validate.seconds("stall_timeout", stall_timeout)
+        validate.true_or_false("may_stall", may_stall)
+        if since is not None:
+            validate.offset("since", since, self.output_offset)
+        reader = self._output.attach(limit, stall_timeout, since, may_stall=may_stall)
+        return Attachment(reader, Viewer(self._window))
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH.
 
+        A dimension of 0 stays as it is. The size holds until an attachment tells another one
+        (`Attachment.resize`), or, with the ``window_size`` ``"latest"``, until one types.
         Raises `InvalidArgument`, and `SessionEnded` once the session is over, its terminal was hung
         up, or can't be resized any more. The record then keeps the last size.
         """
-        check_size(rows, cols)
-        if self._driver.over.is_set() or not self._driver.terminal.open:
-            msg = "the session has no terminal any more"
-            raise SessionEnded(msg)
-        self._driver.terminal.resize(rows, cols)
-        self.rows, self.cols = rows, cols
+        self._window.resize(rows, cols)
+
+    async def members(self) -> tuple[Member, ...]:
+        """List the members that there are now, the oldest first; none once the session is over.
+
+        A process that ends meanwhile may be left out; a stranger never gets in. The containment
+        says who is found (`containment.md`). Takes at most half a second longer than the system
+        calls: a process can delay the reading of its command line, and is then listed by its name.
+        Raises OSError if the host has no descriptor left.
+        """
+        return await list_members(self._driver)
+
+    def signal(self, name: str, reach: Reach | str = Reach.FOREGROUND) -> Signalled:
+        """Send a signal, such as ``"INT"``, without ending the session; return whom it reached.
+
+        ``name`` may begin with ``SIG``; ``reach`` is as in a plan. Exactly this signal is sent: a
+        stopped process acts on it when it gets a ``"CONT"``. The state changes when a process has
+        ended, never because a signal was sent; a kill in progress goes on. The processes for which
+        the kernel refused the signal are in ``refused``: that is no error, nor is a reach without
+        processes. Raises `InvalidArgument`, and `SessionEnded` once the session is over.
+        """
+        return signal_members(self._driver, name, reach)
+
+    def interrupt(self) -> None:
+        """Do what Ctrl-C does in the terminal's present mode. Never waits.
+
+        Where a key interrupts (ISIG, and VINTR is set: termios(3)), whichever key that is, the
+        foreground process group gets SIGINT, and input that waits to be read is discarded. In raw
+        mode the program gets the byte 0x03 to read: an editor, a program at the other end of ssh.
+        Raises `SessionEnded` once the leader has exited or the terminal was hung up, and
+        `InputFull` if a program in raw mode has left so much unread that nothing can be typed.
+        """
+        interrupt(self._driver)
+        self._typed_at = time.time()
 
     async def wait(self) -> Verdict:
         """Wait until the session is over, and return its verdict.
@@ -213,7 +345,6 @@ class Session:
         """Request the end as `terminate` does, without waiting for it."""
         chosen = self._plan if plan is None else Plan.of(plan)
         self._driver.request(chosen if grace is None else chosen.with_grace(grace))
-        self._end_requested = self._end_requested or not self.exited
         self._output.flow()  # A clean-up that writes must not wait for a slow receiver.
 
     async def kill(self) -> Verdict:
@@ -234,6 +365,17 @@ class Session:
         bound = trio.current_time() + self._plan.longest + _SLACK
         with trio.CancelScope(shield=True, deadline=bound):
             await self.terminate()
+
+
+def _tell_clients(ring: EventRing, session_id: str, change: int, count: int) -> None:
+    """Tell how many are attached. It refers to no session: that would be a reference cycle."""
+    kind = EventKind.ATTACHED if change > 0 else EventKind.DETACHED
+    ring.add(kind, session_id, {"client_count": count})
+
+
+def _tell_size(ring: EventRing, session_id: str, size: Size) -> None:
+    """Tell the new size of the window."""
+    ring.add(EventKind.RESIZED, session_id, {"rows": size.rows, "cols": size.cols})
 
 
 def spawn_number(session: Session) -> int:

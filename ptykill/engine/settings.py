@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from ptykill.engine.signallers import StandardSignaller
+from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
-from ptykill.rules.command import Attributes
+from ptykill.rules.command import Attributes, capped
+from ptykill.rules.deadlines import Deadlines
+from ptykill.rules.limits import SessionLimits
 from ptykill.rules.options import Options, check_signaller
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.protocols import Signaller
+from ptykill.rules.window_size import WindowPolicy
 
-__all__ = ["Settings", "SpawnOptions"]
+__all__ = ["Settings", "SpawnOptions", "check_open"]
 
 
 class SpawnOptions(TypedDict, total=False):
@@ -30,6 +34,10 @@ class SpawnOptions(TypedDict, total=False):
     plan: Plan | str | None
     leftovers: Leftovers | str | None
     signaller: Signaller | None
+    name: str | None
+    labels: Mapping[str, str] | None
+    key: str | None
+    deadlines: Deadlines | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,9 @@ class Settings:
     leftovers: Leftovers
     signaller: Signaller
     backlog: int
+    window_size: WindowPolicy
+    deadlines: Deadlines
+    caps: SessionLimits
 
     @classmethod
     def defaults(cls, options: Options) -> Settings:
@@ -49,7 +60,18 @@ class Settings:
             leftovers=options.leftovers,
             signaller=options.signaller or StandardSignaller(),
             backlog=options.backlog,
+            window_size=options.window_size,
+            deadlines=options.deadlines or Deadlines(),
+            caps=options.caps,
         )
+
+    def capped(self, attributes: Attributes | None) -> Attributes:
+        """Return the attributes of a session, with the caps as its limits where it has none.
+
+        Raises `InvalidArgument`, and `LimitAboveCap` for a limit above its cap.
+        """
+        asked = Attributes() if attributes is None else attributes
+        return capped(validate.instance("attributes", asked, Attributes), self.caps)
 
     def having(
         self,
@@ -57,6 +79,7 @@ class Settings:
         plan: Plan | str | None,
         leftovers: Leftovers | str | None,
         signaller: Signaller | None,
+        deadlines: Deadlines | None,
     ) -> Settings:
         """Return these settings with those that are not None in their place.
 
@@ -70,4 +93,19 @@ class Settings:
             else validate.member("leftovers", leftovers, Leftovers),
             signaller=signaller or self.signaller,
             backlog=self.backlog,
+            window_size=self.window_size,
+            deadlines=self.deadlines
+            if deadlines is None
+            else validate.instance("deadlines", deadlines, Deadlines),
+            caps=self.caps,
         )
+
+
+def check_open(stdin: int | None) -> None:
+    """Raise `InvalidArgument` for a descriptor that is not open."""
+    if stdin is not None:
+        try:
+            os.fstat(stdin)
+        except OSError:
+            msg = f"stdin is not an open descriptor: {stdin!r}"
+            raise InvalidArgument(msg) from None

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
-import logging
-import math
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import trio
 
-from ptykill import log
 from ptykill.engine.cleanup import DeferredCleanup
-from ptykill.engine.driver import Shared
+from ptykill.engine.deadline_timer import DeadlineTimer
+from ptykill.engine.event_ring import EventReader, EventRing
+from ptykill.engine.keys import Keys, digest
+from ptykill.engine.names import Names
 from ptykill.engine.output import Output
+from ptykill.engine.record import record_of
 from ptykill.engine.records import Records
 from ptykill.engine.session import Session, abandon, spawn_number
-from ptykill.engine.settings import Settings
+from ptykill.engine.settings import Settings, check_open
+from ptykill.engine.shared import Shared
+from ptykill.engine.spawner import Spawner
 from ptykill.engine.tasks import run_contained, run_restarted
 from ptykill.engine.timer import PreciseTimer
+from ptykill.engine.unwatched import end_unwatched
 from ptykill.errors import (
     InvalidArgument,
     SessionNotFound,
-    SpawnError,
     SupervisorClosed,
     TooManySessions,
 )
+from ptykill.rules import validate
 from ptykill.rules.command import Attributes, Command
+from ptykill.rules.deadlines import Deadlines
+from ptykill.rules.naming import Naming, Selector
 from ptykill.rules.options import Options
 from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
-from ptykill.rules.protocols import Handover, Signaller, Spawned, Tier
+from ptykill.rules.protocols import Handover, Signaller, Tier
+from ptykill.rules.session_event import EventKind, SessionEvent
 from ptykill.rules.verdict import Verdict
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "events_after"]
 
 _SLACK = 1.0
 """Seconds that `Supervisor.close` may outlast the longest of its plans."""
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EAGAIN, errno.ENOMEM)
-"""The errors of the kernel for a lack of descriptors, terminals, processes or memory."""
-_SETTLE = 0.05
-"""Seconds from a spawn to preparing the next: the new program starts up first."""
 _PAUSE = 0.001
 """Seconds between two checks of a condition that has no event."""
 
@@ -51,22 +53,31 @@ class Supervisor:
     """Spawns, finds and ends the sessions of one program. Made by `open_supervisor`."""
 
     def __init__(self, nursery: trio.Nursery, tier: Tier, options: Options) -> None:
-        self._tier = tier
         self._defaults = Settings.defaults(options)
         self._max_sessions = options.max_sessions
         self._live: dict[str, Session] = {}
-        self._records = Records(options.keep_seconds, options.keep_records)
+        self._records = Records(options.keep_seconds, options.keep_records, self._forget)
+        self._names = Names()
+        self._keys = Keys()
         self._numbers = itertools.count(1)
         self._nursery = nursery
-        self._changed = trio.lowlevel.ParkingLot()
+        cleanup = DeferredCleanup()
+        self._spawner = Spawner(tier, cleanup)
+        self._ring = EventRing(lambda: tuple(map(record_of, self.sessions)))
         self._shared = Shared(
-            self._start_soon, PreciseTimer(), DeferredCleanup(), self._changed.unpark
+            start_soon=self._start_soon,
+            timer=PreciseTimer(),
+            cleanup=cleanup,
+            ring=self._ring,
+            on_closed=self._spawner.prepare_soon,
+            deadlines=DeadlineTimer(),
         )
         for helper in (
             self._shared.timer.run,
-            self._shared.cleanup.run,
+            cleanup.run,
+            self._shared.deadlines.run,
             self._records.run,
-            self._stay_ready,
+            self._spawner.stay_ready,
         ):
             nursery.start_soon(run_restarted, helper)
         self._spawning = 0
@@ -79,12 +90,14 @@ class Supervisor:
 
     def __repr__(self) -> str:
         closed = ", closed" if self._closed else ""
-        return f"<Supervisor, {self._tier.name} containment, {len(self._live)} live{closed}>"
+        return (
+            f"<Supervisor, {self._spawner.containment} containment, {len(self._live)} live{closed}>"
+        )
 
     @property
     def containment(self) -> str:
         """The name of the containment in force."""
-        return self._tier.name
+        return self._spawner.containment
 
     @property
     def closed(self) -> bool:
@@ -95,6 +108,11 @@ class Supervisor:
     def plan(self) -> Plan:
         """The default plan of the sessions."""
         return self._defaults.plan
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The default deadlines of the sessions."""
+        return self._defaults.deadlines
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -117,6 +135,10 @@ class Supervisor:
         plan: Plan | str | None = None,
         leftovers: Leftovers | str | None = None,
         signaller: Signaller | None = None,
+        deadlines: Deadlines | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> Session:
         """Start a program on a terminal of its own, and return its session, running.
 
@@ -128,9 +150,18 @@ class Supervisor:
         file, that the program gets as its descriptor 0 in place of the terminal; it still has the
         terminal as 1 and 2 and as ``/dev/tty``, and the caller's own descriptor stays open.
         ``attributes`` are its user, limits and so on, the host's if left out. ``plan``,
-        ``leftovers`` and ``signaller`` default to the supervisor's. Raises `SpawnError`,
-        `TooManySessions`, `InvalidArgument` or `SupervisorClosed`, and then leaves no process
-        behind.
+        ``leftovers``, ``signaller`` and ``deadlines`` default to the supervisor's; `Deadlines()`
+        means no deadlines.
+
+        `find` finds the session by ``name`` and ``labels``. A name has up to 63 letters, digits,
+        dots, dashes and underscores, and no two live sessions have the same one. A session has up
+        to 16 labels, each with a value of up to 63 printable characters. ``key`` is an idempotency
+        key of up to 255 printable ASCII characters: a spawn that is repeated with it returns the
+        session of the first one, also while that is being spawned, and after its end, as long as
+        its record is kept.
+
+        Raises `SpawnError`, `TooManySessions`, `NameTaken`, `KeyReused`, `LimitsUnavailable`,
+        `InvalidArgument` or `SupervisorClosed`, and then leaves no process behind.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         checked = Command(
@@ -140,41 +171,55 @@ class Supervisor:
             rows,
             cols,
             echo,
-            Attributes() if attributes is None else attributes,
+            self._defaults.capped(attributes),
             stdin,
         )
-        _check_open(stdin)
-        settings = self._defaults.having(plan=plan, leftovers=leftovers, signaller=signaller)
+        check_open(stdin)
+        settings = self._defaults.having(
+            plan=plan, leftovers=leftovers, signaller=signaller, deadlines=deadlines
+        )
+        naming = Naming.of(name, labels, key)
+        if naming.key is None:
+            return await self._spawn(checked, settings, naming)
+        spawn = partial(self._spawn, checked, settings, naming)
+        return await self._keys.once(naming.key, digest(checked, settings, naming), spawn)
+
+    async def _spawn(self, command: Command, settings: Settings, naming: Naming) -> Session:
+        """Spawn a session of checked values. Raises as `spawn` does."""
         if self._closed:
             msg = "the supervisor is closed, or closing"
             raise SupervisorClosed(msg)
         if len(self._live) + self._spawning >= self._max_sessions:
             msg = f"there are {self._max_sessions} live sessions, and no more are allowed"
             raise TooManySessions(msg)
-        self._spawning += 1
-        try:
-            spawned = await self._spawn_in_tier(
-                checked, Handover(settings.plan, settings.leftovers)
-            )
-        finally:
-            self._spawning -= 1
-        if self._left:  # The spawn took longer than `close`.
-            await _end_unwatched(spawned)
-            msg = "the supervisor was closed meanwhile"
-            raise SupervisorClosed(msg)
+        with self._names.reserved(naming.name):
+            self._spawning += 1
+            try:
+                spawned = await self._spawner.spawn(
+                    command,
+                    Handover(settings.plan, settings.leftovers, deadlines=settings.deadlines),
+                )
+            finally:
+                self._spawning -= 1
+            if self._left:  # The spawn took longer than `close`.
+                await end_unwatched(spawned)
+                msg = "the supervisor was closed meanwhile"
+                raise SupervisorClosed(msg)
         # No await from here on: a cancel would leave a running session that is not watched.
         session = Session(
             secrets.token_hex(16),
             next(self._numbers),
-            checked,
+            command,
             spawned,
             settings,
+            naming=naming,
             on_end=self._keep_record,
             shared=self._shared,
         )
         self._longest = max(self._longest, settings.plan.longest)
         self._live[session.id] = session
-        self._changed.unpark()
+        self._ring.add(EventKind.CREATED, session.id, record_of(session))
+        self._spawner.prepare_soon()
         return session
 
     def get(self, session_id: str) -> Session:
@@ -183,6 +228,51 @@ class Supervisor:
         if session is None:
             raise SessionNotFound(session_id)
         return session
+
+    def find(
+        self, *, labels: Mapping[str, str | None] | None = None, name: str | None = None
+    ) -> tuple[Session, ...]:
+        """Return the sessions with this name and all these labels, live and ended, oldest first.
+
+        A label's value None stands for any value. Raises `InvalidArgument`.
+        """
+        selector = Selector.of(labels, name)
+        return tuple(each for each in self.sessions if selector.matches(each.name, each.labels))
+
+    def events(self, since: str | None = None) -> AsyncIterator[SessionEvent]:
+        """Return an async iterator of all that happens to the sessions, until `close` is done.
+
+        The first event is a reset, with the records of all sessions as they are when it is read.
+        ``since`` is the id of an event: if those after it are kept, they come instead. A reader
+        that is so slow that events are no longer kept gets a reset, too. Raises `InvalidArgument`.
+        """
+        return EventReader(self._ring, None if since is None else validate.text("since", since))
+
+    @property
+    def last_event_id(self) -> str:
+        """The id of the newest event: what `sessions` shows is what has happened up to it."""
+        return self._ring.last_id
+
+    async def terminate_matching(
+        self,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        name: str | None = None,
+        grace: float | None = None,
+        plan: Plan | str | None = None,
+    ) -> tuple[Verdict, ...]:
+        """End all sessions that `find` finds now, at the same time; return a verdict for each.
+
+        Each is ended as by `terminate`; an ended one has its verdict already. Raises
+        `InvalidArgument` if neither a label nor a name is given, and as `terminate` does.
+        """
+        if not Selector.of(labels, name):
+            msg = "give a label or a name: `close` ends all sessions"
+            raise InvalidArgument(msg)
+        found = self.find(labels=labels, name=name)
+        for session in found:
+            session.request_end(grace=grace, plan=plan)
+        return tuple([await session.settled() for session in found])
 
     async def terminate(
         self, session_id: str, *, grace: float | None = None, plan: Plan | str | None = None
@@ -226,60 +316,26 @@ class Supervisor:
         self._left = True
         for session in list(self._live.values()):
             abandon(session)
+        self._ring.close()
 
     def _start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         """Start a task whose failure is logged, and ends neither the supervisor nor sessions."""
         self._nursery.start_soon(run_contained, task, *args)
 
-    async def _spawn_in_tier(self, command: Command, handover: Handover) -> Spawned:
-        try:
-            return await self._tier.spawn(command, handover)
-        except SpawnError as error:
-            # Ended sessions hold descriptors and processes until the next cleanup.
-            if error.errno not in _EXHAUSTED or not await self._shared.cleanup.run_now():
-                raise
-        return await self._tier.spawn(command, handover)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _stay_ready(self) -> None:
-        """Prepare the next spawn after a session has started or ended, while the loop is idle."""
-        while True:
-            again: float | None = None
-            await trio.sleep(_SETTLE)
-            await self._shared.cleanup.wait_idle()
-            try:
-                again = self._tier.prepare()
-            except Exception as error:  # noqa: BLE001 - a spawn works without it
-                log.event(logging.WARNING, "supervisor.unprepared", exc_info=error)
-            with trio.move_on_after(math.inf if again is None else again):
-                await self._changed.park()
-
     def _keep_record(self, session: Session, output: Output) -> None:
         self._live.pop(session.id, None)
+        self._names.free(session.name)
         self._records.keep(session, output)
 
-
-async def _end_unwatched(spawned: Spawned) -> None:
-    """End a session that can no longer be watched; shielded, and bounded in time."""
-    containment = spawned.containment
-    with trio.move_on_after(_SLACK, shield=True):
-        while True:
-            with suppress(OSError):  # Tried again until the bound.
-                containment.kill()
-                await containment.wait_exited()
-                if not containment.members_left():
-                    break
-            await trio.sleep(_PAUSE)
-    for give_back in containment.reap, spawned.terminal.hang_up, containment.close:
-        with suppress(OSError):
-            give_back()
+    def _forget(self, session: Session) -> None:
+        self._keys.forget(session)
+        self._ring.add(EventKind.DROPPED, session.id)
 
 
-def _check_open(stdin: int | None) -> None:
-    """Raise `InvalidArgument` for a descriptor that is not open."""
-    if stdin is not None:
-        try:
-            os.fstat(stdin)
-        except OSError:
-            msg = f"stdin is not an open descriptor: {stdin!r}"
-            raise InvalidArgument(msg) from None
+async def events_after(supervisor: Supervisor, since: str | None) -> list[SessionEvent]:
+    """Wait for events after the one with this id, and return some; none if the supervisor closes.
+
+    Return a reset alone if events after it are missing. Cancelling this loses none.
+    """
+    ring = supervisor._ring  # noqa: SLF001 - as if it were a method
+    return await ring.after(ring.position(since))

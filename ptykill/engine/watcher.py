@@ -13,7 +13,7 @@ import trio
 from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.engine.driver import Driver
 from ptykill.rules.lifecycle import Event, State
-from ptykill.rules.verdict import Caveat
+from ptykill.rules.verdict import Caveat, EndReason
 
 __all__ = ["Watcher"]
 
@@ -120,6 +120,8 @@ class Watcher:
         driver = self._driver
         report, containment = driver.report, driver.containment
         if not driver.exited.is_set():
+            ending = containment.ending()
+            report.because(EndReason.EXITED if ending is None else ending.reason)
             now = trio.current_time()
             report.began = min(report.began, now)
             driver.exited.set()
@@ -130,6 +132,7 @@ class Watcher:
         if left:
             self._on_exit()
             report.exit_status = containment.exit_status()
+            driver.note_exit()
             driver.handle(Event.MEMBERS_FOUND, trio.current_time())
         else:
             report.unproven = Caveat.UNPROVEN in containment.caveats()

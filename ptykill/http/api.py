@@ -21,36 +21,70 @@ import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from ptykill import log
-from ptykill.errors import InvalidArgument, InvalidGrace, PtykillError
-from ptykill.http import limits, openapi, schema
+from ptykill.errors import InvalidArgument, PtykillError
+from ptykill.http import (
+    limits,
+    openapi,
+    process_schema,
+    query,
+    schema,
+    session_record,
+    token_bodies,
+)
 from ptykill.http.auth import BearerKey, HostRules
-from ptykill.http.messages import Headers, Request, Response, error_response, json_response
-from ptykill.http.operations import Attach, Get, Kill, List, Operation
+from ptykill.http.kill_answers import answer_kill, answer_kills
+from ptykill.http.messages import Request, Response, error_response, json_response
+from ptykill.http.operations import (
+    Attach,
+    Events,
+    Get,
+    Interrupt,
+    Kill,
+    KillMatching,
+    List,
+    ListProcesses,
+    Operation,
+    RevokeToken,
+)
 from ptykill.rules import validate
-from ptykill.rules.verdict import Caveat, Survivor, Verdict
+from ptykill.rules.verdict import Verdict
 
-__all__ = ["DEFAULT_PREFIX", "Api", "Result"]
+__all__ = ["DEFAULT_PREFIX", "NO_STREAM", "Api", "Result"]
 
 DEFAULT_PREFIX = "/api/v1/pty"
-Result = Verdict | schema.SessionRecord | schema.Sessions | schema.Created | None
+Result = (
+    Verdict
+    | tuple[Verdict, ...]
+    | session_record.SessionRecord
+    | session_record.Sessions
+    | schema.Created
+    | process_schema.Processes
+    | process_schema.Reached
+    | token_bodies.IssuedToken
+    | None
+)
 """The result of an operation."""
 
-_SECONDS = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-"""The syntax of a grace. Python's float() takes more: nan, inf, 1_0, spaces, other digits."""
-_DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.ASCII)
 
 
+_PARTS = ("resize", "deadlines", "ws", "processes", "signal", "interrupt", "tokens")
+"""The last words of paths below a session's."""
+
+
 class _Resource(NamedTuple):
-    """What a path names: a session, "" for all of them, and a part of it (``resize``, ``ws``)."""
+    """What a path names: a session, "" for all, and a part (``resize``, ``ws``, ``events``).
+
+    ``item`` is one of those that the part has: a token's id.
+    """
 
     session_id: str
     part: str = ""
+    item: str = ""
 
 
 class Api:
@@ -112,7 +146,9 @@ class Api:
                 f"this path takes {' and '.join(allowed)}",
                 (b"allow", ", ".join(allowed).encode("ascii")),
             )
-        if request.method == "POST" and not _is_json(request):
+        # wsgiref gives a request without a type one of its own, and an interrupt has no body.
+        typed = request.method == "POST" and resource.part != "interrupt"
+        if typed and not _is_json(request):
             return error_response(415, "UNSUPPORTED_MEDIA_TYPE", "a body is application/json")
         length = _length(request)
         return None if length is None or length <= self.body_limit else self.too_long(request)
@@ -126,12 +162,15 @@ class Api:
     def read(self, request: Request) -> Operation | Response:
         """Return the operation that a request asks for, or the response that refuses it.
 
-        Never raises.
+        Never raises. It refuses to stream events: that needs `read_admitted`.
         """
         refusal = self.refuse(request)
-        return self.read_admitted(request) if refusal is None else refusal
+        if refusal is not None:
+            return refusal
+        asked = self.read_admitted(request)
+        return NO_STREAM if isinstance(asked, Events) else asked
 
-    def read_admitted(self, request: Request) -> Operation | Response:
+    def read_admitted(self, request: Request) -> Operation | Events | Response:
         """Do as `read`, for a request for which `refuse` has returned None already."""
         if len(request.body) > self.body_limit:
             return self.too_long(request)
@@ -153,18 +192,26 @@ class Api:
         if refusal is not None:
             return refusal
         tokens = [value.decode("latin-1") for value in request.header(b"x-pty-token")]
-        tokens += _values(request.query, "token")
+        tokens += query.values(request.query, "token")
         # A client may send the token in the header and in the query: one of the public ones does.
-        return Attach(resource.session_id, tokens[0] if len(set(tokens)) == 1 else "")
+        token = tokens[0] if len(set(tokens)) == 1 else ""
+        try:
+            since, client = query.offset(request.query), query.client(request.query)
+            return Attach(resource.session_id, token, since, client)
+        except InvalidArgument as error:
+            return self.fail(error)
 
     def answer(self, result: Result) -> Response:
         """Return the response for the result of an operation."""
         match result:
             case Verdict():
-                return _answer_kill(result)
+                return answer_kill(result)
+            case tuple():
+                return answer_kills(result)
             case None:
                 return Response(204)
-        status = 201 if isinstance(result, schema.Created) else 200
+        created = isinstance(result, schema.Created | token_bodies.IssuedToken)
+        status = 201 if created else 200
         return json_response(status, msgspec.to_builtins(result))
 
     def fail(self, error: Exception) -> Response:
@@ -176,39 +223,53 @@ class Api:
 
     # --- reading requests -------------------------------------------------------------------------
 
-    def _resource(self, path: str) -> _Resource | None:
+    def _resource(self, path: str) -> _Resource | None:  # noqa: PLR0911 - one for each form
         if path == self.prefix or (not self.prefix and path == "/"):
             return _Resource("")
         if not path.startswith(f"{self.prefix}/"):
             return None
         match path[len(self.prefix) + 1 :].split("/"):
+            case ["events"]:  # No id: these have 32 hexadecimal digits.
+                return _Resource("", "events")
             case [str(name)] if name:
                 return _Resource(name)
-            case [str(name), ("resize" | "ws") as part] if name:
+            case [str(name), str(part)] if name and part in _PARTS:
                 return _Resource(name, part)
+            case [str(name), "tokens", str(token_id)] if name and token_id:
+                return _Resource(name, "token", token_id)
         return None
 
     def _methods(self, resource: _Resource) -> tuple[str, ...]:
         match resource:
+            case _Resource(_, "events"):
+                return ("GET",)
             case _Resource("", _):
-                return ("GET", "POST") if self._spawning else ("GET",)
-            case _Resource(_, "resize"):
+                return ("GET", "POST", "DELETE") if self._spawning else ("GET", "DELETE")
+            case _Resource(_, "resize" | "deadlines" | "signal" | "interrupt" | "tokens"):
                 return ("POST",)
-            case _Resource(_, "ws"):
+            case _Resource(_, "token"):
+                return ("DELETE",)
+            case _Resource(_, "ws" | "processes"):
                 return ("GET",)
         return ("GET", "DELETE")
 
-    def _operation(self, request: Request, resource: _Resource) -> Operation | Response:
+    def _operation(self, request: Request, resource: _Resource) -> Operation | Events | Response:
         if request.method == "POST":
             return self._reading(request, resource)
-        match request.method, resource:
-            case "DELETE", _:
-                return Kill(resource.session_id, self._grace(request.query))
-            case _, _Resource("", _):
-                after = _number(request.query, "after", 0, sys.maxsize)
-                limit = _number(request.query, "limit", 1, schema.MOST_LISTED)
-                return List(after or 0, limit or schema.MOST_LISTED)
-            case _, _Resource(_, "ws"):
+        if request.method == "DELETE":
+            return self._deleting(request, resource)
+        match resource:
+            case _Resource(_, "events"):
+                seen = request.header(b"last-event-id")
+                return Events(seen[0].decode("latin-1") if seen else None)
+            case _Resource("", _):
+                after = query.number(request.query, "after", 0, sys.maxsize)
+                limit = query.number(request.query, "limit", 1, session_record.MOST_LISTED)
+                selector = query.selector(request.query)
+                return List(after or 0, limit or session_record.MOST_LISTED, selector)
+            case _Resource(_, "ws"):
+                query.offset(request.query)  # A wrong one is an error here, too.
+                query.client(request.query)
                 return error_response(
                     426,
                     "UPGRADE_REQUIRED",
@@ -217,30 +278,48 @@ class Api:
                     (b"connection", b"upgrade"),
                 )
             case _:
-                return Get(resource.session_id)
+                ask = ListProcesses if resource.part == "processes" else Get
+                return ask(resource.session_id)
 
     def _reading(self, request: Request, resource: _Resource) -> Operation:
-        """Read an operation that has a body."""
-        if resource.part == "resize":
-            return schema.read_resize(request.body, resource.session_id)
-        return schema.read_create(request.body)
+        """Read an operation that may have a body."""
+        match resource:
+            case _Resource(session_id, "resize"):
+                return schema.read_resize(request.body, session_id)
+            case _Resource(session_id, "deadlines"):
+                return schema.read_deadlines(request.body, session_id)
+            case _Resource(session_id, "signal"):
+                return process_schema.read_signal(request.body, session_id)
+            case _Resource(session_id, "interrupt"):
+                return Interrupt(session_id)
+            case _Resource(session_id, "tokens"):
+                return token_bodies.read_token(request.body, session_id)
+        keys = request.header(b"idempotency-key")
+        if len(keys) > 1:
+            msg = "Idempotency-Key is given more than once"
+            raise InvalidArgument(msg)
+        return schema.read_create(request.body, keys[0].decode("latin-1") if keys else None)
+
+    def _deleting(self, request: Request, resource: _Resource) -> Operation:
+        match resource:
+            case _Resource("", _):
+                return self._kill_matching(request.query)
+            case _Resource(session_id, "token", token_id):
+                return RevokeToken(session_id, token_id)
+        return Kill(resource.session_id, query.grace(request.query, self._grace_cap))
+
+    def _kill_matching(self, asked: str) -> KillMatching:
+        # A misspelled filter must not end more sessions than were meant.
+        query.check_known(asked, "label", "name", "grace")
+        selector = query.selector(asked)
+        if not selector:
+            msg = "give a label or a name: this would end all sessions"
+            raise InvalidArgument(msg)
+        return KillMatching(selector, query.grace(asked, self._grace_cap))
 
     @property
     def _limit(self) -> str:
         return f"a body is at most {self.body_limit} bytes"
-
-    def _grace(self, query: str) -> float | None:
-        """Return the grace in a query, None if there is none; ignore other parameters."""
-        graces = _values(query, "grace")
-        if not graces:
-            return None
-        if len(graces) > 1:
-            msg = "grace is given more than once"
-            raise InvalidGrace(msg)
-        if not _SECONDS.fullmatch(graces[0]) or not float(graces[0]) <= self._grace_cap:
-            msg = f"grace is a number of seconds from 0 to {self._grace_cap:g}"
-            raise InvalidGrace(msg)
-        return float(graces[0])
 
 
 def _is_json(request: Request) -> bool:
@@ -256,57 +335,8 @@ def _length(request: Request) -> int | None:
     return None
 
 
-_NOTHING_HERE = error_response(404, "NOT_FOUND", "there is no such path")
-
-
-def _values(query: str, name: str) -> list[str]:
-    return [value for each, value in parse_qsl(query, keep_blank_values=True) if each == name]
-
-
-def _number(query: str, name: str, least: int, most: int) -> int | None:
-    """Return the number in a query's parameter, None if there is none. Raises `InvalidArgument`."""
-    values = _values(query, name)
-    if not values:
-        return None
-    if len(values) > 1 or not _DIGITS.fullmatch(values[0]) or not least <= int(values[0]) <= most:
-        msg = f"{name} is a number from {least} to {most}"
-        raise InvalidArgument(msg)
-    return int(values[0])
-
-
-# --- the response to a kill -----------------------------------------------------------------------
-
-_CODES = (
-    ("not permitted", "KILL_NOT_PERMITTED"),
-    ("uninterruptible", "KILL_UNINTERRUPTIBLE"),
-    ("traces it", "LEADER_TRACED"),
+NO_STREAM = error_response(
+    501, "EVENTS_NOT_OFFERED", "this server can't stream events: mount the API in an ASGI server"
 )
-"""Words in `Survivor.why`, and their error code; the first that fits any survivor is taken."""
-
-
-def _answer_kill(verdict: Verdict) -> Response:
-    """Answer 204 if, and only if, no process of the session is left."""
-    caveats = _caveats(verdict)
-    if verdict.empty:
-        parts = (("hup", verdict.grace), ("kill", verdict.kill), ("total", verdict.took))
-        timing = ", ".join(f"{name};dur={1000 * seconds:.3f}" for name, seconds in parts)
-        return Response(204, ((b"server-timing", timing.encode("ascii")), *caveats))
-    survivors = verdict.survivors
-    whys = [survivor.why for survivor in survivors]
-    codes = (code for words, code in _CODES if any(words in why for why in whys))
-    left = "; ".join(map(_description, survivors)) or "its processes could not be listed"
-    unproven = Caveat.UNPROVEN in verdict.caveats and not survivors
-    if unproven:
-        left = "its keeper was killed; no process of it is found, but its end can't be proved"
-    code = next(codes, "SESSION_UNPROVEN" if unproven else "SESSION_NOT_EMPTY")
-    return error_response(500, code, f"the session is not over: {left}", *caveats)
-
-
-def _caveats(verdict: Verdict) -> Headers:
-    """Return the header that lists the verdict's caveats, if it has any."""
-    caveats = ", ".join(sorted(verdict.caveats))
-    return ((b"ptykill-caveats", caveats.encode("ascii")),) if caveats else ()
-
-
-def _description(survivor: Survivor) -> str:
-    return f"pid {survivor.pid} ({survivor.name}, state {survivor.state}): {survivor.why}"
+"""The response to a request for events where there is only one response to a request."""
+_NOTHING_HERE = error_response(404, "NOT_FOUND", "there is no such path")

@@ -16,15 +16,19 @@ from ptykill.embedding.host import Host
 from ptykill.embedding.loops import in_this_loop, time_limit
 from ptykill.engine.session import Session
 from ptykill.engine.supervisor import Supervisor
+from ptykill.errors import SupervisorClosed
 from ptykill.http import limits
 from ptykill.http.api import Api
 from ptykill.http.asgi_types import Receive, Scope, Send
 from ptykill.http.conversation import batch_sender, run_conversation
 from ptykill.http.disconnect import watch_disconnect
+from ptykill.http.event_stream import send_events
 from ptykill.http.limits import BodyBudget, BodyShare, TooManyBodies
 from ptykill.http.messages import Request, Response, error_response
-from ptykill.http.operations import Attach, Create, Operation
-from ptykill.http.perform import SAME_USER, Owner, Performed, Tokens, find, perform
+from ptykill.http.operations import Attach, Create, Events, Operation
+from ptykill.http.perform import SAME_USER, Owner, Performed, find, perform
+from ptykill.http.tokens import Access, Admission, Tokens
+from ptykill.rules import validate
 
 __all__ = ["Application", "path_below", "send_response"]
 
@@ -42,15 +46,21 @@ class Application:
         self._target = target
         self._tokens = Tokens()
         self._bodies = BodyBudget()
+        self._streams = limits.event_streams(limits.connections())
+        """How many more clients may stream events."""
 
-    async def issue_token(self, session_id: str) -> str:
-        """Return the token that lets a client attach to a session which you have spawned yourself.
-
-        Raises `SessionNotFound`.
-        """
+    async def issue_token(
+        self, session_id: str, access: str = "write", expires_in: float | None = None
+    ) -> str:
+        """Return a token that lets a client attach to a session (`AsgiApp.issue_token`)."""
+        right = validate.member("access", access, Access)
+        seconds = math.inf if expires_in is None else validate.seconds("expires_in", expires_in)
 
         async def issue(supervisor: Supervisor) -> str:
-            return self._tokens.issue(supervisor.get(session_id))
+            session = supervisor.get(session_id)
+            if right is Access.WRITE and seconds == math.inf:
+                return self._tokens.first(session).token
+            return self._tokens.issue(session, right, seconds).token
 
         return await self._run(issue)
 
@@ -73,7 +83,7 @@ class Application:
         request = _request(scope, self._api.prefix)
         # Check the key before the body is received: a body takes memory and time.
         response = self._api.refuse(request)
-        create: Create | None = None
+        later: Create | Events | None = None
         unread = _has_body(request, scope)
         if response is None:
             unread = True
@@ -84,8 +94,8 @@ class Application:
                         return  # The client has disconnected before it sent the whole body.
                     unread = False
                     asked = self._api.read_admitted(dataclasses.replace(request, body=body))
-                    if isinstance(asked, Create):
-                        create = asked
+                    if isinstance(asked, Create | Events):
+                        later = asked
                     else:
                         # The client may disconnect meanwhile, which is not checked: a teardown goes
                         # on without it, in the supervisor's own task. So does this wait, unless the
@@ -97,8 +107,9 @@ class Application:
                 response = _NO_ROOM
             except TimeoutError:
                 response = _TOO_LATE
-        if create is not None:
-            await self._serve_create(create, receive, send)
+        if later is not None:
+            serve = self._serve_create if isinstance(later, Create) else self._serve_events
+            await serve(later, receive, send)  # type: ignore[arg-type]
             return
         assert response is not None
         if unread and response.status in _ABOUT_BODIES:
@@ -116,42 +127,61 @@ class Application:
 
         No other client has the session's id and token.
         """
-        created: Session | None = None
+        performed: Performed | None = None
         sent = False
         try:
             async with watch_disconnect(receive) as left:
-                response, created = await self._respond(asked)
+                response, performed = await self._respond(asked)
                 gone = await left()
             if not gone:
                 await send_response(response, send)
                 sent = True
         finally:
-            if created is not None and not sent:
-                self._end_undelivered(created)
+            if performed is not None and performed.created is not None and not sent:
+                self._end_undelivered(performed.created, performed.call)
+
+    async def _serve_events(self, asked: Events, receive: Receive, send: Send) -> None:
+        """Stream events; refuse it if too many clients have a stream already."""
+        if self._streams <= 0:
+            await send_response(_TOO_MANY_STREAMS, send)
+            return
+        if isinstance(self._target, Host):
+            receive, send = in_this_loop(receive), in_this_loop(send)
+
+        async def stream(supervisor: Supervisor) -> None:
+            await send_events(supervisor, asked.since, receive, send)
+
+        self._streams -= 1
+        try:
+            await self._run(stream)
+        except SupervisorClosed:
+            pass  # The connection ends with the sessions.
+        finally:
+            self._streams += 1
 
     async def respond(self, request: Request) -> Response:
         """Return the response to a request of any server. Never raises for what a client sends."""
         response, _ = await self._respond(self._api.read(request))
         return response
 
-    async def _respond(self, asked: Operation | Response) -> tuple[Response, Session | None]:
-        """Return the response to a request, and the session that it has created, if any."""
+    async def _respond(self, asked: Operation | Response) -> tuple[Response, Performed | None]:
+        """Return the response to a request, and what was done, if that has not failed."""
         if isinstance(asked, Response):
             return asked, None
         try:
             performed = await self._run(partial(self._perform, asked))
         except Exception as error:  # noqa: BLE001 - the client gets an answer to any error
             return self._api.fail(error), None
-        return self._api.answer(performed.result), performed.created
+        return self._api.answer(performed.result), performed
 
     async def _perform(self, operation: Operation, supervisor: Supervisor) -> Performed:
         return await perform(supervisor, operation, self._tokens, self._owner)
 
-    def _end_undelivered(self, session: Session) -> None:
+    def _end_undelivered(self, session: Session, call: object) -> None:
         if isinstance(self._target, Host):
-            self._target.call_soon(end_undelivered, session)
+            self._target.call_soon(end_undelivered, session, call)
         else:
-            end_undelivered(session)
+            end_undelivered(session, call)
 
     # --- WebSockets -------------------------------------------------------------------------------
 
@@ -165,16 +195,17 @@ class Application:
         if isinstance(found, Response):
             await _deny(found, scope, send)
             return
-        await send({"type": "websocket.accept"})
+        assert isinstance(asked, Attach)
+        headers = [(b"x-pty-access", found.grant.access.value.encode("ascii"))]
+        await send({"type": "websocket.accept", "headers": headers})
         if isinstance(self._target, Host):
-            await self._target.acall(
-                run_conversation, found, in_this_loop(receive), in_this_loop(batch_sender(send))
-            )
+            there = in_this_loop(receive), in_this_loop(batch_sender(send))
+            await self._target.acall(run_conversation, found, *there, asked.since)
         else:
-            await run_conversation(found, receive, batch_sender(send))
+            await run_conversation(found, receive, batch_sender(send), asked.since)
 
-    async def _find(self, asked: Attach) -> Session:
-        async def found(supervisor: Supervisor) -> Session:
+    async def _find(self, asked: Attach) -> Admission:
+        async def found(supervisor: Supervisor) -> Admission:
             return find(supervisor, asked, self._tokens)
 
         return await self._run(found)
@@ -238,6 +269,7 @@ class _TooLong(Exception):
 
 
 _NO_ROOM = error_response(503, "TOO_MANY_BODIES", "too many bodies are arriving; nothing was done")
+_TOO_MANY_STREAMS = error_response(503, "TOO_MANY_STREAMS", "too many clients are streaming events")
 _ABOUT_BODIES = (400, 413, 415, 503)
 """Statuses of requests that have the key, and are refused for their body."""
 _TOO_LATE = error_response(408, "BODY_TIMEOUT", "the body did not arrive in time")

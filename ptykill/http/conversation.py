@@ -15,12 +15,13 @@ from typing import NamedTuple, TypeAlias
 import trio
 
 from ptykill import log
-from ptykill.engine.attachment import Attachment
-from ptykill.engine.session import Session
+from ptykill.engine.attachment import Attachment, receive_piece
 from ptykill.errors import AttachmentDropped, SessionEnded
 from ptykill.http import frames, schema
 from ptykill.http.asgi_types import Message, Receive, Send
 from ptykill.http.input_queue import InputQueue
+from ptykill.http.output_encoder import OutputEncoder
+from ptykill.http.tokens import Access, Admission
 
 __all__ = ["SILENT", "SendSome", "batch_sender", "run_conversation"]
 
@@ -65,15 +66,18 @@ def batch_sender(send: Send) -> SendSome:
     return send_some
 
 
-async def run_conversation(session: Session, receive: Receive, send: SendSome) -> None:
+async def run_conversation(
+    admission: Admission, receive: Receive, send: SendSome, since: int | None = None
+) -> None:
     """Relay input and output until the client disconnects, or the leader is dead and all is sent.
 
+    ``since`` is the offset from which the client goes on; if it gives one it is told offsets.
     Input that the client has sent before is still written to the terminal, if the program reads it.
     """
-    typed = InputQueue(session)
+    typed = InputQueue(admission.session)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(typed.run)
-        if await _Conversation(session, typed, receive, send).hold():
+        if await _Conversation(admission, typed, receive, send, since).hold():
             await _wait_close(receive)
         await typed.finish()
         nursery.cancel_scope.cancel()
@@ -83,17 +87,28 @@ class _Conversation:
     """One client that is attached to a session."""
 
     def __init__(
-        self, session: Session, typed: InputQueue, receive: Receive, send: SendSome
+        self,
+        admission: Admission,
+        typed: InputQueue,
+        receive: Receive,
+        send: SendSome,
+        since: int | None,
     ) -> None:
-        self._session = session
+        self._session = admission.session
+        self._grant = admission.grant
+        self._client = admission.client
+        self._writes = admission.grant.access is Access.WRITE
         self._typed = typed
         self._receive = receive
         self._send = send
-        self._attachment: Attachment = session.attach(_HELD_BACK)
+        self._attachment: Attachment = self._session.attach(
+            _HELD_BACK, since=since, may_stall=self._writes
+        )
+        self._encoder = OutputEncoder(since)
         self._close: _Close | None = None
         self._ready = trio.Event()
         self._silent = trio.Event()
-        self._receiving = trio.CancelScope()
+        self._receiving = trio.CancelScope(deadline=admission.grant.ends_at)
         self._output_scope = trio.CancelScope()
         self._all = trio.CancelScope()
         self._sending = trio.CancelScope()
@@ -102,7 +117,7 @@ class _Conversation:
 
     async def hold(self) -> bool:
         """Relay input and output; return whether a close was sent, which the client must answer."""
-        with self._attachment, self._all:
+        with self._grant.attached(self._client, self._refuse), self._attachment, self._all:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_dropped)
                 nursery.start_soon(self._send_output)
@@ -121,6 +136,10 @@ class _Conversation:
         """End the conversation with this code and reason; a second call changes neither."""
         self._close = self._close or _Close(code, reason)
         self._receiving.cancel()
+
+    def _refuse(self, reason: str) -> None:
+        """End the conversation of a client that has lost its right."""
+        self._end(1008, reason)
 
     def _drop_client(self, reason: str) -> None:
         self._log_drop(1013, reason)
@@ -141,15 +160,15 @@ class _Conversation:
         """Carry out the client's messages, until it disconnects or the conversation ends.
 
         Input is queued and written by another task, so that a close or a resize behind it takes
-        effect at once. Only if the queue is full, receiving waits until the program reads.
+        effect at once. Only if the queue is full, receiving waits until the program reads. A client
+        that may only read has its input and sizes ignored.
         """
         with self._receiving:
             while True:
                 message = await self._receive()
                 self._sending.deadline = trio.current_time() + _SILENCE  # The client lives.
                 if message["type"] == "websocket.disconnect":
-                    if (message.get("code"), message.get("reason")) == (1013, SILENT):
-                        self._log_drop(1013, SILENT)  # Found by `ptykill serve`, by its PINGs.
+                    self._note_disconnect(message)
                     return
                 data = message.get("bytes")
                 try:
@@ -160,16 +179,25 @@ class _Conversation:
                     self._end(bad.code, bad.reason)
                     return
                 match frame:
+                    case frames.Input() | frames.Resized() if not self._writes:
+                        pass  # A terminal sends answers and sizes that nobody has asked it for.
                     case frames.Input(data):
+                        self._attachment.typed(data)
                         self._typed.put(data)
                         if not await self._typed.has_room():
                             self._drop_client("the program does not read what is typed")
                             return
                     case frames.Resized(rows, cols):
                         with suppress(SessionEnded):  # It has come too late.
-                            self._session.resize(*schema.size_within(rows, cols))
+                            self._attachment.resize(*schema.size_within(rows, cols))
                     case frames.Ready():
                         self._ready.set()
+        if self._receiving.cancelled_caught:
+            self._refuse("the token has expired")  # Unless it was ended for another reason.
+
+    def _note_disconnect(self, message: Message) -> None:
+        if (message.get("code"), message.get("reason")) == (1013, SILENT):
+            self._log_drop(1013, SILENT)  # Found by `ptykill serve`, by its PINGs.
 
     # --- to the client ----------------------------------------------------------------------------
 
@@ -178,8 +206,10 @@ class _Conversation:
         with self._output_scope:
             await self._ready.wait()
             try:
-                while output := await self._attachment.receive(_AT_ONCE):
-                    await self._send_messages(*map(_binary, frames.output_frames(output)))
+                begin = self._encoder.begin(self._attachment.start)
+                await self._send_messages(*map(_binary, begin))
+                while (piece := await receive_piece(self._attachment, _AT_ONCE)).data:
+                    await self._send_messages(*map(_binary, self._encoder.encode(piece)))
                 if self._close is None:  # The output has ended before the conversation.
                     await self._send_exit()
             except AttachmentDropped:

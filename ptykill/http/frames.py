@@ -4,6 +4,9 @@ A frame is a binary message: an opcode of one byte, then its data.
 
 client to server   0x00 input · 0x01 columns, rows (big-endian u16) · 0x02 ready
 server to client   0x00 output · 0x03 exit code (big-endian i32)
+                   0x04 offset, missing (big-endian u64) · 0x05 output without an offset
+
+The server sends 0x04 and 0x05 only to a client that attaches with an offset (``?from=``).
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ __all__ = [
     "BadFrame",
     "Exit",
     "Frame",
+    "Gap",
     "Input",
+    "Output",
     "Ready",
     "Resized",
     "exit_frame",
+    "gap_frame",
     "input_frame",
     "output_frames",
     "read_from_client",
@@ -64,6 +70,22 @@ class Exit:
     code: int | None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Output:
+    """Output; ``counted`` is whether it takes up offsets, which prepended modes do not."""
+
+    data: bytes
+    counted: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gap:
+    """The next output begins at ``offset``; ``missing`` bytes before it are not sent."""
+
+    offset: int
+    missing: int
+
+
 # --- the server's end -----------------------------------------------------------------------------
 
 
@@ -93,11 +115,17 @@ def read_from_client(message: bytes | str) -> Frame:
     raise BadFrame(1008, "an unknown opcode" if message else "an empty frame")
 
 
-def output_frames(data: bytes) -> Iterator[bytes]:
+def output_frames(data: bytes, *, counted: bool = True) -> Iterator[bytes]:
     """Encode output as frames that are no longer than `LARGEST`."""
     step = LARGEST - 1
+    opcode = b"\x00" if counted else b"\x05"
     for start in range(0, len(data), step):
-        yield b"\x00" + data[start : start + step]
+        yield opcode + data[start : start + step]
+
+
+def gap_frame(offset: int, missing: int) -> bytes:
+    """Encode the offset of the next output, and the number of bytes that are missing before it."""
+    return struct.pack(">BQQ", 4, offset, missing)
 
 
 def exit_frame(code: int | None) -> bytes:
@@ -121,17 +149,19 @@ def resize_frame(rows: int, cols: int) -> bytes:
     return struct.pack(">BHH", 1, cols, rows)
 
 
-def read_from_server(message: bytes | str) -> bytes | Exit:
-    """Decode a server's message: return output, or an `Exit`.
+def read_from_server(message: bytes | str) -> Output | Exit | Gap:
+    """Decode a server's message.
 
     An unknown frame is returned as empty output: a newer server may send more kinds.
     """
     if isinstance(message, str):
-        return b""
+        return Output(b"")
     match message[:1]:
-        case b"\x00":
-            return message[1:]
+        case b"\x00" | b"\x05":
+            return Output(message[1:], counted=message[0] == 0)
         case b"\x03" if len(message) == 5:
             (code,) = struct.unpack(">i", message[1:])
             return Exit(None if code == -1 else code)
-    return b""
+        case b"\x04" if len(message) == 17:
+            return Gap(*struct.unpack(">QQ", message[1:]))
+    return Output(b"")

@@ -28,6 +28,7 @@ __all__ = [
     "BodyShare",
     "TooManyBodies",
     "connections",
+    "event_streams",
     "websockets",
 ]
 
@@ -60,6 +61,9 @@ CONNECTIONS = 1024
 _FEWEST = 8
 _FOR_REQUESTS = 4
 """One connection in so many is reserved for requests: WebSockets last long, and would take all."""
+
+_FOR_EVENTS = 8
+"""One connection in so many may stream events, which lasts as long as that of a WebSocket."""
 
 
 class TooManyBodies(Exception):
@@ -107,6 +111,11 @@ def connections() -> int:
     if soft == resource.RLIM_INFINITY:
         return CONNECTIONS
     return max(_FEWEST, min(CONNECTIONS, soft // 2 - 32))
+
+
+def event_streams(most: int) -> int:
+    """Return how many of ``most`` connections may stream events, besides the WebSockets."""
+    return max(1, most // _FOR_EVENTS)
 
 
 def websockets(most: int) -> int:

@@ -37,10 +37,15 @@ class AsgiApp(Protocol):
     async def respond(self, request: Request) -> Response:
         """Answer a request for a server without ASGI, from asyncio or trio."""
 
-    async def issue_token(self, session_id: str) -> str:
-        """Return the token that lets a client attach to a session which you have spawned yourself.
+    async def issue_token(
+        self, session_id: str, access: str = "write", expires_in: float | None = None
+    ) -> str:
+        """Return a token that lets a client attach to a session, which you may have spawned.
 
-        Raises `SessionNotFound`.
+        ``access`` is ``"write"``, or ``"read"`` for a client that may only see the output.
+        ``expires_in`` is in seconds; None is as long as the session's record is kept. The token
+        with ``"write"`` and None is the same at each call. Raises `SessionNotFound`,
+        `InvalidArgument`, and `TooManyTokens` beyond 256 tokens of a session.
         """
 
 

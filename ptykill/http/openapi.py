@@ -3,136 +3,118 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
-from ptykill.http.schema import (
-    MOST_LISTED,
-    CreateBody,
-    Created,
-    Error,
-    ResizeBody,
-    SessionRecord,
-    Sessions,
-)
+from ptykill.http.deadline_routes import DEADLINE_ROUTES
+from ptykill.http.deadline_schema import DeadlinesBody
+from ptykill.http.ends_schema import Ends, FailedEnds
+from ptykill.http.error_codes import CODES
+from ptykill.http.event_routes import EVENT_ROUTES
+from ptykill.http.event_schema import Event
+from ptykill.http.process_routes import PROCESS_ROUTES
+from ptykill.http.process_schema import Processes, ProcessRecord, Reached, SignalBody
+from ptykill.http.routes import BODILESS, BODY, FAILED, FOUND, PLACE, SESSION, Answer, Route
+from ptykill.http.schema import CreateBody, Created, Error, ResizeBody
+from ptykill.http.session_record import MOST_LISTED, SessionRecord, Sessions
+from ptykill.http.token_bodies import IssuedToken, TokenBody
+from ptykill.http.token_routes import CLIENT, TOKEN, TOKEN_ROUTES
+from ptykill.http.usage import SessionUsage
+from ptykill.rules.naming import LONGEST_KEY, LONGEST_NAME
 
 __all__ = ["CODES", "document"]
 
-_TYPES = (CreateBody, Created, Error, ResizeBody, SessionRecord, Sessions)
+_TYPES = (
+    CreateBody,
+    Created,
+    DeadlinesBody,
+    Ends,
+    Error,
+    Event,
+    FailedEnds,
+    ProcessRecord,
+    Processes,
+    Reached,
+    ResizeBody,
+    SessionRecord,
+    IssuedToken,
+    SessionUsage,
+    Sessions,
+    SignalBody,
+    TokenBody,
+)
 
 
-class _Answer(NamedTuple):
-    about: str
-    body: type[msgspec.Struct] | None = None
-
-
-class _Route(NamedTuple):
-    method: str
-    path: str
-    name: str
-    about: str
-    answers: Mapping[int, _Answer]
-    errors: Sequence[str] = ()
-    body: type[msgspec.Struct] | None = None
-    parameters: Sequence[Mapping[str, Any]] = ()
-
-
-CODES: Mapping[str, tuple[int, str]] = {
-    "INVALID_REQUEST": (
-        400,
-        (
-            "The body is not JSON, lacks a field, has a field of a wrong type, is longer than"
-            " 1 MiB, or has a NUL; or `limit` or `after` is not a number, or out of range."
-        ),
-    ),
-    "INVALID_GRACE": (400, "`grace` is not a number from 0 to its maximum, or is given twice."),
-    "COMMAND_NOT_FOUND": (400, "There is no such command."),
-    "COMMAND_NOT_EXECUTABLE": (400, "The command can't be executed."),
-    "COMMAND_TOO_LONG": (
-        400,
-        "The arguments and the environment are longer than the kernel takes.",
-    ),
-    "WORKING_DIR_NOT_FOUND": (400, "There is no such working directory."),
-    "WORKING_DIR_NOT_ACCESSIBLE": (400, "The working directory may not be entered."),
-    "UNAUTHORIZED": (401, "The key is missing or wrong."),
-    "HOST_NOT_ALLOWED": (403, "The `Host` header is not allowed."),
-    "ORIGIN_NOT_ALLOWED": (403, "The `Origin` header is not allowed."),
-    "INVALID_TOKEN": (403, "The token is missing, or not the session's."),
-    "NOT_FOUND": (404, "There is no such path."),
-    "SESSION_NOT_FOUND": (404, "No session has had this id, or its record has been dropped."),
-    "METHOD_NOT_ALLOWED": (405, "The path does not have this method; `Allow` names those it has."),
-    "BODY_TIMEOUT": (408, "The body did not arrive within 20 s."),
-    "SESSION_ENDED": (409, "The session is over: it has no terminal whose size could be set."),
-    "BODY_TOO_LARGE": (413, "A request that needs no body has one longer than 1 MiB."),
-    "UNSUPPORTED_MEDIA_TYPE": (415, "The `Content-Type` is not JSON."),
-    "UPGRADE_REQUIRED": (426, "This path takes WebSockets only."),
-    "TOO_MANY_SESSIONS": (429, "The limit of live sessions is reached."),
-    "KILL_NOT_PERMITTED": (500, "The daemon may not signal a survivor."),
-    "KILL_UNINTERRUPTIBLE": (500, "A survivor is in uninterruptible sleep."),
-    "LEADER_TRACED": (500, "The leader is dead, and a tracer keeps it from being reaped."),
-    "SESSION_UNPROVEN": (
-        500,
-        "The session's keeper was killed. No process of it is found, but its end can't be proved.",
-    ),
-    "SESSION_NOT_EMPTY": (500, "Processes of the session are left, for another reason."),
-    "SPAWN_FAILED": (500, "The program could not be started, which is not the request's fault."),
-    "INTERPRETER_PATCHED": (500, "The server runs on gevent or eventlet, which ptykill refuses."),
-    "INTERNAL_ERROR": (500, "An error in ptykill or its host; the log has the details."),
-    "SHUTTING_DOWN": (503, "The server is stopping; nothing was started."),
-    "TOO_MANY_BODIES": (503, "The server is receiving bodies of 16 MiB in all; nothing was done."),
-}
-"""Every error code: its status, and its meaning."""
-
-_PLACE = ("HOST_NOT_ALLOWED", "ORIGIN_NOT_ALLOWED", "UNAUTHORIZED")
-_FOUND = (*_PLACE, "SESSION_NOT_FOUND")
-_RECEIVED = ("BODY_TIMEOUT", "TOO_MANY_BODIES")
-_BODY = ("INVALID_REQUEST", "UNSUPPORTED_MEDIA_TYPE", *_RECEIVED)
-_FAILED = ("INTERPRETER_PATCHED", "INTERNAL_ERROR")
-_BODILESS = ("BODY_TOO_LARGE", *_RECEIVED, *_FAILED)
-_SESSION = {
-    "name": "session_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string"},
-    "description": "The session's id, as returned by create.",
-}
-_TOKEN = {
-    "name": "X-PTY-Token",
+_KEY = {
+    "name": "Idempotency-Key",
     "in": "header",
-    "schema": {"type": "string"},
-    "description": "The session's token, as returned by create; `?token=` works as well.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+    "description": "Not in Tensorlake's API. Creates with the same key start one program, and get"
+    " the same answer, as long as the session's record is kept.",
+}
+_SELECTOR = (
+    {
+        "name": "label",
+        "in": "query",
+        "schema": {"type": "array", "items": {"type": "string"}},
+        "description": "Not in Tensorlake's API. `KEY=VALUE`, or `KEY` for any value; if repeated,"
+        " a session needs all of them.",
+    },
+    {
+        "name": "name",
+        "in": "query",
+        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
+        "description": "Not in Tensorlake's API. The name, as in the create.",
+    },
+)
+_FROM = {
+    "name": "from",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "Not in Tensorlake's API. The offset in the session's output to go on from: how"
+    " many bytes of it the client has received; 0 if none. The client then also gets frames 0x04:"
+    " before the first output, and at each gap, the offset of the next output, and the number of"
+    " bytes that are missing before it (big-endian u64 each). Each byte of 0x00 counts as one."
+    " Frames 0x05 are output that does not count: the modes in force where a cut replay begins.",
 }
 _ROUTES = (
-    _Route(
+    Route(
         "post",
         "",
         "create",
         "Start a program on a terminal of its own.",
-        {201: _Answer("The program runs.", Created)},
+        {201: Answer("The program runs.", Created)},
         (
-            *_PLACE,
-            *_BODY,
+            *PLACE,
+            *BODY,
+            "INVALID_DEADLINE",
             "COMMAND_NOT_FOUND",
             "COMMAND_NOT_EXECUTABLE",
             "COMMAND_TOO_LONG",
             "WORKING_DIR_NOT_FOUND",
             "WORKING_DIR_NOT_ACCESSIBLE",
+            "NAME_TAKEN",
+            "KEY_REUSED",
+            "LIMIT_NOT_PERMITTED",
+            "LIMIT_ABOVE_CAP",
+            "LIMITS_UNAVAILABLE",
             "TOO_MANY_SESSIONS",
             "SPAWN_FAILED",
-            *_FAILED,
+            *FAILED,
             "SHUTTING_DOWN",
         ),
         CreateBody,
+        parameters=(_KEY,),
     ),
-    _Route(
+    Route(
         "get",
         "",
         "list",
         "Show all sessions, the oldest first.",
-        {200: _Answer("The sessions, or the first `limit` of them.", Sessions)},
-        (*_PLACE, "INVALID_REQUEST", *_BODILESS),
+        {200: Answer("The sessions, or the first `limit` of them.", Sessions)},
+        (*PLACE, "INVALID_REQUEST", *BODILESS),
         parameters=(
             {
                 "name": "limit",
@@ -146,62 +128,85 @@ _ROUTES = (
                 "schema": {"type": "integer", "minimum": 0},
                 "description": "The `next` of the list before.",
             },
+            *_SELECTOR,
         ),
     ),
-    _Route(
+    Route(
+        "delete",
+        "",
+        "kill_matching",
+        "End all sessions that match, at the same time. Not in Tensorlake's API. Each is ended as"
+        " by a DELETE of its own. At least one `label` or a `name` is needed; other parameters are"
+        " refused.",
+        {200: Answer("No process of any of these sessions is left.", Ends)},
+        (*PLACE, "INVALID_REQUEST", "INVALID_GRACE", "SESSIONS_NOT_EMPTY", *BODILESS),
+        parameters=_SELECTOR,
+    ),
+    Route(
         "get",
         "/{session_id}",
         "get",
         "Show a session, live or ended.",
-        {200: _Answer("The session.", SessionRecord)},
-        (*_FOUND, *_BODILESS),
-        parameters=(_SESSION,),
+        {200: Answer("The session.", SessionRecord)},
+        (*FOUND, *BODILESS),
+        parameters=(SESSION,),
     ),
-    _Route(
+    Route(
         "delete",
         "/{session_id}",
         "kill",
         "End a session: SIGHUP to its processes, a grace, SIGKILL to the survivors. The answer"
         " comes when the session is over, and 204 means that no process of it is left.",
         {
-            204: _Answer(
+            204: Answer(
                 "The session is over. `Server-Timing` has the times that this took, and"
                 " `Ptykill-Caveats` what could not be known, if anything."
             )
         },
         (
-            *_FOUND,
+            *FOUND,
             "INVALID_GRACE",
             "KILL_NOT_PERMITTED",
             "KILL_UNINTERRUPTIBLE",
             "LEADER_TRACED",
             "SESSION_UNPROVEN",
             "SESSION_NOT_EMPTY",
-            *_BODILESS,
+            *BODILESS,
         ),
-        parameters=(_SESSION,),
+        parameters=(SESSION,),
     ),
-    _Route(
+    Route(
         "post",
         "/{session_id}/resize",
         "resize",
         "Set the size of the terminal's window; its foreground processes get SIGWINCH.",
-        {204: _Answer("Done.")},
-        (*_FOUND, *_BODY, "SESSION_ENDED", *_FAILED),
+        {204: Answer("Done.")},
+        (*FOUND, *BODY, "SESSION_ENDED", *FAILED),
         ResizeBody,
-        parameters=(_SESSION,),
+        parameters=(SESSION,),
     ),
-    _Route(
+    Route(
         "get",
         "/{session_id}/ws",
         "attach",
         "Attach by a WebSocket. Frames are binary, and begin with an opcode. To the server: 0x00"
         " input, 0x01 columns and rows (big-endian u16), 0x02 ready for output. To the client: 0x00"
         " output, 0x03 the exit code (big-endian i32), then a close.",
-        {101: _Answer("Attached.")},
-        (*_FOUND, "INVALID_TOKEN", "UPGRADE_REQUIRED", *_BODILESS),
-        parameters=(_SESSION, _TOKEN),
+        {101: Answer("Attached.")},
+        (
+            *FOUND,
+            "INVALID_OFFSET",
+            "INVALID_REQUEST",
+            "INVALID_TOKEN",
+            "UPGRADE_REQUIRED",
+            *BODILESS,
+        ),
+        parameters=(SESSION, TOKEN, _FROM, CLIENT),
     ),
+    *DEADLINE_ROUTES,
+    *EVENT_ROUTES,
+    *PROCESS_ROUTES,
+    *TOKEN_ROUTES,
 )
 
 
@@ -214,14 +219,15 @@ def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> 
     for route in _ROUTES:
         if spawning or route.name != "create":
             paths.setdefault(f"{prefix}{route.path}" or "/", {})[route.method] = _operation(route)
-    paths[f"{prefix}/{{session_id}}"]["delete"]["parameters"].append(
-        {
-            "name": "grace",
-            "in": "query",
-            "schema": {"type": "number", "minimum": 0, "maximum": grace_cap},
-            "description": "Seconds until SIGKILL; the plan's if left out.",
-        }
-    )
+    for path in f"{prefix}" or "/", f"{prefix}/{{session_id}}":
+        paths[path]["delete"]["parameters"].append(
+            {
+                "name": "grace",
+                "in": "query",
+                "schema": {"type": "number", "minimum": 0, "maximum": grace_cap},
+                "description": "Seconds until SIGKILL; the plan's if left out.",
+            }
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -245,10 +251,10 @@ def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> 
     }
 
 
-def _operation(route: _Route) -> dict[str, Any]:
+def _operation(route: Route) -> dict[str, Any]:
     answers = {str(status): _response(answer) for status, answer in route.answers.items()}
     answers |= {
-        str(status): _response(_Answer("\n".join(lines), Error))
+        str(status): _response(Answer("\n".join(lines), _error_body(route, status)))
         for status, lines in _failures(route.errors)
     }
     operation: dict[str, Any] = {
@@ -262,11 +268,15 @@ def _operation(route: _Route) -> dict[str, Any]:
         session = {"session_id": "$response.body#/session_id"}
         operation["responses"]["201"]["links"] = {
             name: {"operationId": f"sandbox_pty_{name}", "parameters": session}
-            for name in ("get", "resize", "attach", "kill")
+            for name in ("get", "resize", "set_deadlines", "attach", "kill")
         }
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": _json(route.body)}
     return operation
+
+
+def _error_body(route: Route, status: int) -> type[msgspec.Struct]:
+    return FailedEnds if (route.name, status) == ("kill_matching", 500) else Error
 
 
 def _failures(codes: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -276,10 +286,10 @@ def _failures(codes: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
         yield status, [f"- `{code}`: {CODES[code][1]}" for code in group]
 
 
-def _response(answer: _Answer) -> dict[str, Any]:
+def _response(answer: Answer) -> dict[str, Any]:
     response: dict[str, Any] = {"description": answer.about}
     if answer.body is not None:
-        response["content"] = _json(answer.body)
+        response["content"] = {answer.kind: _json(answer.body)["application/json"]}
     return response
 
 

@@ -6,7 +6,28 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TypeAlias
 
-__all__ = ["Attach", "Create", "Get", "Kill", "List", "Operation", "Resize"]
+from ptykill.http.tokens import Access
+from ptykill.rules.deadlines import Deadlines
+from ptykill.rules.naming import Selector
+from ptykill.rules.steps import Reach
+
+__all__ = [
+    "Attach",
+    "Create",
+    "Events",
+    "Get",
+    "Interrupt",
+    "IssueToken",
+    "Kill",
+    "KillMatching",
+    "List",
+    "ListProcesses",
+    "Operation",
+    "Resize",
+    "RevokeToken",
+    "SetDeadlines",
+    "SignalProcesses",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,6 +35,14 @@ class Kill:
     """End a session; ``grace`` in seconds, None for that of the session's plan."""
 
     session_id: str
+    grace: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KillMatching:
+    """End all sessions that are selected; ``grace`` as in `Kill`."""
+
+    selector: Selector
     grace: float | None = None
 
 
@@ -26,10 +55,11 @@ class Get:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class List:
-    """Show the oldest ``limit`` sessions of those with a spawn number above ``after``."""
+    """Show the oldest ``limit`` selected sessions of those with a spawn number above ``after``."""
 
     after: int = 0
     limit: int = 1000
+    selector: Selector = dataclasses.field(default_factory=Selector)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,11 +71,18 @@ class Create:
     working_dir: str | None = None
     rows: int = 24
     cols: int = 80
+    name: str | None = None
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    key: str | None = None
+    memory_max: int | None = None
+    pids_max: int | None = None
+    cpu_max: float | None = None
+    deadlines: Deadlines = dataclasses.field(default_factory=Deadlines)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resize:
-    """Set the size of a session's window, in characters."""
+    """Set the size of a session's window, in characters; 0 leaves a dimension as it is."""
 
     session_id: str
     rows: int
@@ -53,12 +90,87 @@ class Resize:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ListProcesses:
+    """List the processes of a session."""
+
+    session_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignalProcesses:
+    """Send a signal to processes of a session."""
+
+    session_id: str
+    name: str
+    reach: Reach
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Do what Ctrl-C does in a session's terminal."""
+
+    session_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SetDeadlines:
+    """Replace the deadlines of a session; None stands for the supervisor's."""
+
+    session_id: str
+    deadlines: Deadlines
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IssueToken:
+    """Issue a token of a session, valid for ``expires_in`` seconds."""
+
+    session_id: str
+    access: Access
+    expires_in: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RevokeToken:
+    """End a token of a session, and detach its clients."""
+
+    session_id: str
+    token_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Attach:
-    """Attach a WebSocket to a session; ``token`` is the one that its create returned."""
+    """Attach a WebSocket to a session; ``token`` is one of the session's (`Tokens`).
+
+    ``since`` is the offset in the output to go on from; None for a client that does not give one.
+    ``client`` is the name that a client has given itself; an older connection with the same one is
+    closed.
+    """
 
     session_id: str
     token: str = dataclasses.field(repr=False)
+    since: int | None = None
+    client: str | None = None
 
 
-Operation: TypeAlias = Kill | Get | List | Create | Resize
-"""The operations with one response each; `Attach` has a conversation instead."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Events:
+    """Send all events after the one with the id ``since``; None begins with a reset."""
+
+    since: str | None = None
+
+
+Operation: TypeAlias = (
+    Kill
+    | KillMatching
+    | Get
+    | List
+    | Create
+    | Resize
+    | SetDeadlines
+    | ListProcesses
+    | SignalProcesses
+    | Interrupt
+    | IssueToken
+    | RevokeToken
+)
+"""The operations with one response each; `Attach` has a conversation instead, `Events` a stream."""

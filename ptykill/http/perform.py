@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-import hmac
 import os
-import secrets
 from collections.abc import Mapping
 from typing import NamedTuple, assert_never
-from weakref import WeakKeyDictionary
 
+from ptykill.engine.caller import current_call
 from ptykill.engine.session import Session, spawn_number
 from ptykill.engine.supervisor import Supervisor
-from ptykill.errors import InvalidToken
-from ptykill.http import schema
+from ptykill.http import process_schema, schema, session_record, token_bodies
 from ptykill.http.api import Result
-from ptykill.http.operations import Attach, Create, Get, Kill, List, Operation, Resize
+from ptykill.http.operations import (
+    Attach,
+    Create,
+    Get,
+    Interrupt,
+    IssueToken,
+    Kill,
+    KillMatching,
+    List,
+    ListProcesses,
+    Operation,
+    Resize,
+    RevokeToken,
+    SetDeadlines,
+    SignalProcesses,
+)
+from ptykill.http.tokens import Admission, Tokens
+from ptykill.rules import validate
 from ptykill.rules.command import Attributes
 from ptykill.system.pty.environment import inherited
 
-__all__ = ["SAME_USER", "Owner", "Performed", "Tokens", "find", "perform"]
+__all__ = ["SAME_USER", "Owner", "Performed", "find", "perform"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,38 +56,18 @@ SAME_USER = Owner()
 class Performed(NamedTuple):
     """The result of an operation; ``created`` is the session that it has created, if any.
 
+    ``call`` is the call of a `Host` that has created it (`ptykill.engine.caller`).
+
     It is a tuple because `ptykill.embedding.call.Call` looks for sessions in tuples: it kills a
     session that could not be returned, because its caller was cancelled.
     """
 
     result: Result
     created: Session | None = None
+    call: object = None
 
 
-class Tokens:
-    """Issues and checks the token of each session; only the client that creates a session gets it.
-
-    A token is freed together with its session's record.
-    """
-
-    def __init__(self) -> None:
-        self._tokens: WeakKeyDictionary[Session, str] = WeakKeyDictionary()
-
-    def issue(self, session: Session) -> str:
-        """Return the token of a session (256 random bits): the same one at each call."""
-        return self._tokens.setdefault(session, secrets.token_urlsafe(32))
-
-    def check(self, session: Session, token: str) -> None:
-        """Raise `InvalidToken` unless this is the session's token; compare in constant time.
-
-        No client can attach to a session without a token, which was not created over HTTP.
-        """
-        right = self._tokens.get(session, secrets.token_urlsafe(32))
-        if not hmac.compare_digest(token.encode("utf-8", "replace"), right.encode("ascii")):
-            raise InvalidToken("the session's token is missing or wrong")
-
-
-async def perform(
+async def perform(  # noqa: PLR0911 - one for each kind of operation
     supervisor: Supervisor, operation: Operation, tokens: Tokens, owner: Owner = SAME_USER
 ) -> Performed:
     """Carry out an operation, in the supervisor's own trio run. Raises what the supervisor does.
@@ -83,14 +77,24 @@ async def perform(
     match operation:
         case Kill(session_id, grace):
             return Performed(await supervisor.terminate(session_id, grace=grace))
+        case KillMatching(selector, grace):
+            return Performed(
+                await supervisor.terminate_matching(
+                    labels=selector.labels, name=selector.name, grace=grace
+                )
+            )
         case Get(session_id):
-            return Performed(schema.record_of(supervisor.get(session_id)))
-        case List(after, limit):
-            wanted = [each for each in supervisor.sessions if spawn_number(each) > after]
-            return Performed(schema.page_of(wanted, limit))
-        case Resize(session_id, rows, cols):
-            supervisor.get(session_id).resize(rows, cols)
-            return Performed(None)
+            return Performed(session_record.record_with_usage(supervisor.get(session_id)))
+        case List(after, limit, selector):
+            found = supervisor.find(labels=selector.labels, name=selector.name)
+            wanted = [each for each in found if spawn_number(each) > after]
+            return Performed(session_record.page_of(wanted, limit, supervisor.last_event_id))
+        case Resize() | SetDeadlines() | ListProcesses() | SignalProcesses() | Interrupt():
+            return Performed(await _act_on(supervisor, operation))
+        case IssueToken() | RevokeToken():
+            return Performed(
+                _change_tokens(supervisor.get(operation.session_id), operation, tokens)
+            )
         case Create():
             session = await supervisor.spawn(
                 operation.command,
@@ -98,10 +102,57 @@ async def perform(
                 cwd=owner.working_dir if operation.working_dir is None else operation.working_dir,
                 rows=operation.rows,
                 cols=operation.cols,
-                attributes=owner.attributes,
+                name=operation.name,
+                labels=operation.labels,
+                key=operation.key,
+                attributes=_attributes(operation, owner),
+                deadlines=operation.deadlines.within(supervisor.deadlines),
             )
-            return Performed(schema.Created(session.id, tokens.issue(session)), session)
+            created = schema.Created(session.id, tokens.first(session).token)
+            return Performed(created, session, current_call.get())
     assert_never(operation)
+
+
+def _attributes(asked: Create, owner: Owner) -> Attributes:
+    """Return the attributes of a session: the owner's, and the limits that the client asks for."""
+    return dataclasses.replace(
+        owner.attributes or Attributes(),
+        memory_max=asked.memory_max,
+        pids_max=asked.pids_max,
+        cpu_max=asked.cpu_max,
+    )
+
+
+async def _act_on(
+    supervisor: Supervisor,
+    operation: Resize | SetDeadlines | ListProcesses | SignalProcesses | Interrupt,
+) -> Result:
+    """Carry out what leaves a session as it is, and return the result."""
+    session = supervisor.get(operation.session_id)
+    match operation:
+        case SetDeadlines():
+            session.set_deadlines(operation.deadlines.within(supervisor.deadlines))
+        case Resize():
+            session.resize(operation.rows, operation.cols)
+        case Interrupt():
+            session.interrupt()
+        case ListProcesses():
+            return process_schema.processes_of(await session.members())
+        case SignalProcesses():
+            return process_schema.reached_by(session.signal(operation.name, operation.reach))
+    return None
+
+
+def _change_tokens(
+    session: Session, operation: IssueToken | RevokeToken, tokens: Tokens
+) -> token_bodies.IssuedToken | None:
+    """Carry out an operation on a session's tokens."""
+    match operation:
+        case IssueToken(_, access, expires_in):
+            return token_bodies.issued(tokens.issue(session, access, expires_in))
+        case RevokeToken(_, token_id):
+            tokens.revoke(session, token_id)
+    return None
 
 
 def _environment(asked: Create, owner: Owner) -> dict[str, str]:
@@ -123,8 +174,13 @@ def _environment(asked: Create, owner: Owner) -> dict[str, str]:
     }
 
 
-def find(supervisor: Supervisor, asked: Attach, tokens: Tokens) -> Session:
-    """Return the session to attach to. Raises `SessionNotFound` and `InvalidToken`."""
+def find(supervisor: Supervisor, asked: Attach, tokens: Tokens) -> Admission:
+    """Return the session to attach to, and the client's right.
+
+    Raises `SessionNotFound`, `InvalidToken`, and `InvalidOffset` for one beyond the output.
+    """
     session = supervisor.get(asked.session_id)
-    tokens.check(session, asked.token)
-    return session
+    grant = tokens.check(session, asked.token)
+    if asked.since is not None:
+        validate.offset("from", asked.since, session.output_offset)
+    return Admission(session, grant, asked.client)

@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
 from ptykill.embedding.host import Host
-from ptykill.http.api import Api
+from ptykill.http.api import NO_STREAM, Api
 from ptykill.http.messages import Request, Response
-from ptykill.http.operations import Operation
-from ptykill.http.perform import Performed, Tokens, perform
+from ptykill.http.operations import Events, Operation
+from ptykill.http.perform import Performed, perform
+from ptykill.http.tokens import Tokens
 
 __all__ = ["Application"]
 
@@ -57,6 +58,8 @@ class Application:
         asked = self._api.read_admitted(dataclasses.replace(request, body=body))
         if isinstance(asked, Response):
             return asked
+        if isinstance(asked, Events):  # It would occupy a thread of the server for hours.
+            return NO_STREAM
         try:
             # WSGI does not report that a client has disconnected.
             return self._api.answer(self._host.call(self._perform, asked).result)

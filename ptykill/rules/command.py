@@ -9,12 +9,21 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
+from ptykill.rules.limits import SessionLimits
 
-__all__ = ["Attributes", "Command", "as_bytes", "check_size"]
+__all__ = [
+    "LARGEST_SIZE",
+    "Attributes",
+    "Command",
+    "as_bytes",
+    "capped",
+    "check_size",
+    "limits_of",
+]
 
 _LARGEST_ID = 2**32 - 2
 """The largest uid or gid; the number above it means "leave it as it is" (setresuid(2))."""
-_LARGEST_SIZE = 65_535
+LARGEST_SIZE = 65_535
 """The most rows or columns of a window: they are unsigned short (struct winsize, tty_ioctl(4))."""
 _LARGEST_DESCRIPTOR = 2**31 - 1
 """The largest descriptor that fits an int of C."""
@@ -31,6 +40,11 @@ class Attributes:
     if its parent dies (prctl(2), PR_SET_PDEATHSIG); the parent is the keeper, if there is one.
     Without a ``death_signal``, the host or the warden kills the leader when its keeper is lost.
 
+    ``memory_max`` (bytes), ``pids_max`` (processes and threads) and ``cpu_max`` (processors, 1.5
+    for example) limit all processes of the session together, and not only the leader: memory.max,
+    pids.max and cpu.max of its cgroup (the kernel's cgroup-v2.rst). They need the ``cgroup``
+    containment and those controllers; where one is missing, the spawn raises `LimitsUnavailable`.
+
     If the kernel does not permit the host to set an attribute, the spawn raises `SpawnError` with
     the stage ``"user"`` or ``"limits"``. Raises `InvalidArgument` for an invalid value.
     """
@@ -42,6 +56,9 @@ class Attributes:
     limits: Mapping[str, tuple[int, int]] | None = None
     nice: int | None = None
     death_signal: str | None = None
+    memory_max: int | None = None
+    pids_max: int | None = None
+    cpu_max: float | None = None
 
     def __post_init__(self) -> None:
         if (self.uid is None) != (self.gid is None) or (self.uid is None and self.groups):
@@ -61,6 +78,20 @@ class Attributes:
             object.__setattr__(self, "limits", _limits(self.limits))
         if self.death_signal is not None:
             object.__setattr__(self, "death_signal", validate.signal_name(self.death_signal))
+        object.__setattr__(self, "cpu_max", limits_of(self).cpu_max)
+
+
+def limits_of(attributes: Attributes) -> SessionLimits:
+    """Return the limits of the session as a whole."""
+    return SessionLimits(attributes.memory_max, attributes.pids_max, attributes.cpu_max)
+
+
+def capped(attributes: Attributes, caps: SessionLimits) -> Attributes:
+    """Return attributes with the caps as limits where they have none. Raises `LimitAboveCap`."""
+    if not caps:
+        return attributes
+    limits = limits_of(attributes).within(caps)
+    return dataclasses.replace(attributes, **dataclasses.asdict(limits))
 
 
 def _all(values: object, name: str) -> tuple[object, ...]:
@@ -150,8 +181,8 @@ def _variables(env: object) -> dict[str, str]:
 
 def check_size(rows: object, cols: object) -> None:
     """Raise `InvalidArgument` for an invalid size of a window (struct winsize, tty_ioctl(4))."""
-    validate.whole("rows", rows, 1, _LARGEST_SIZE)
-    validate.whole("cols", cols, 1, _LARGEST_SIZE)
+    validate.whole("rows", rows, 1, LARGEST_SIZE)
+    validate.whole("cols", cols, 1, LARGEST_SIZE)
 
 
 def _check_text(text: str) -> None:

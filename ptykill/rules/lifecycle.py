@@ -63,6 +63,8 @@ class Event(enum.StrEnum):
     SPARE_REQUESTED = "spare requested"
     RETRY_DUE = "retry due"
     """The pause since the last SIGKILL is over, and the session is not empty."""
+    END_BEGUN = "end begun"
+    """The session's keeper has begun to end it, because the host had missed a deadline."""
     KILL_BOUND_PASSED = "kill bound passed"
     SESSION_EMPTY = "session empty"
 
@@ -93,12 +95,14 @@ TABLE: dict[State, dict[Event, Row]] = {
     State.RUNNING: {
         _E.STOP_REQUESTED: Row(_S.STOPPING, (_A.DELIVER,)),
         _E.KILL_REQUESTED: Row(_S.KILLING, (_A.KILL,)),
+        _E.END_BEGUN: Row(_S.STOPPING),
         _E.LEADER_EXITED: Row(_S.SWEEPING),
     },
     State.SWEEPING: {
         _E.STOP_REQUESTED: Row(_S.STOPPING, (_A.DELIVER,)),
         _E.KILL_REQUESTED: Row(_S.KILLING, (_A.KILL,)),
         _E.SPARE_REQUESTED: Row(_S.ENDED, (_A.FINISH,)),
+        _E.END_BEGUN: Row(_S.STOPPING),
         _E.SESSION_EMPTY: Row(_S.ENDED, (_A.FINISH,)),
     },
     State.STOPPING: {
@@ -176,6 +180,8 @@ class Machine:
         """Apply an event, and return the actions for it, in order. Raises `LifecycleError`."""
         if event is Event.MEMBERS_FOUND and self.state is State.SWEEPING:
             event = _LEFTOVERS[self._leftovers]
+        if event is Event.END_BEGUN:
+            self._next = len(self.plan.steps)  # The keeper delivers them.
         if self._next == len(self.plan.steps):
             if event in (Event.STEP_DUE, Event.DELIVERY_FAILED):
                 event = Event.GRACE_EXPIRED

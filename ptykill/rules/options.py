@@ -7,8 +7,11 @@ from typing import TypedDict, Unpack
 
 from ptykill.errors import InvalidArgument
 from ptykill.rules import validate
+from ptykill.rules.deadlines import Deadlines
+from ptykill.rules.limits import SessionLimits
 from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
 from ptykill.rules.protocols import Signaller, Tier
+from ptykill.rules.window_size import WindowPolicy
 
 __all__ = [
     "STRONGEST_FIRST",
@@ -33,6 +36,11 @@ class SupervisorOptions(TypedDict, total=False):
     backlog: int
     keep_seconds: float
     keep_records: int
+    window_size: WindowPolicy | str
+    deadlines: Deadlines | None
+    memory_max: int | None
+    pids_max: int | None
+    cpu_max: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,11 @@ class Options:
     backlog: int = 1 << 20
     keep_seconds: float = 300.0
     keep_records: int = 256
+    window_size: WindowPolicy = WindowPolicy.LATEST
+    deadlines: Deadlines | None = None
+    memory_max: int | None = None
+    pids_max: int | None = None
+    cpu_max: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plan", Plan.of(self.plan))
@@ -60,6 +73,16 @@ class Options:
             self, "keep_seconds", validate.seconds("keep_seconds", self.keep_seconds)
         )
         validate.whole("keep_records", self.keep_records, 0)
+        window_size = validate.member("window_size", self.window_size, WindowPolicy)
+        object.__setattr__(self, "window_size", window_size)
+        if self.deadlines is not None:
+            validate.instance("deadlines", self.deadlines, Deadlines)
+        object.__setattr__(self, "cpu_max", self.caps.cpu_max)
+
+    @property
+    def caps(self) -> SessionLimits:
+        """The limits of each session, which a spawn can lower."""
+        return SessionLimits(self.memory_max, self.pids_max, self.cpu_max)
 
     @classmethod
     def of(cls, **options: Unpack[SupervisorOptions]) -> Options:

@@ -8,12 +8,17 @@ from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
 from ptykill.rules.command import Command
+from ptykill.rules.deadlines import Deadlines, Elapsed
+from ptykill.rules.member import Member
 from ptykill.rules.plan import Leftovers, Plan
+from ptykill.rules.processor_time import ProcessorTime
 from ptykill.rules.steps import Reach, Step
-from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
+from ptykill.rules.usage import Usage
+from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Survivor
 
 __all__ = [
     "Containment",
+    "Ending",
     "Handover",
     "Signalled",
     "Signaller",
@@ -33,6 +38,17 @@ class Signalled:
 
     reached: set[int] = dataclasses.field(default_factory=set)
     refused: set[int] = dataclasses.field(default_factory=set)
+
+
+class Ending(NamedTuple):
+    """A keeper ends its session because a deadline has passed, and the host had not done so.
+
+    ``killed`` is whether it has sent SIGKILL; if not, that is due in ``grace`` seconds.
+    """
+
+    reason: EndReason
+    grace: float
+    killed: bool
 
 
 class Target(Protocol):
@@ -110,8 +126,38 @@ class Containment(Protocol):
         Called some milliseconds after `signal` or `kill` unless the leader has exited by then.
         """
 
+    def signal_now(self, name: str, reach: Reach) -> Signalled:
+        """Send exactly this signal, without a SIGCONT after it, to the present members.
+
+        Unlike `signal`, it has been sent to all of them on return. It does not touch a signal that
+        waits for `finish_signal`.
+        """
+
+    async def list_members(self) -> tuple[Member, ...]:
+        """Describe the present members, zombies too, the oldest first; none at the end.
+
+        What a process keeps from being read in time is left out of its description. Raises OSError
+        if no descriptor is left.
+        """
+
     def hand_over(self, handover: Handover) -> None:
         """Give the session's keeper, if it has one, the rest of the plan, in case the host dies."""
+
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Give the session's keeper, if it has one, the deadlines, in case the host is stopped.
+
+        Called when the deadlines have changed, and now and then while the session is active. The
+        `Handover` of the spawn has the first ones.
+        """
+
+    def ending(self) -> Ending | None:
+        """Return whether the session's keeper ends the session because of a deadline."""
+
+    def processor_time(self) -> ProcessorTime:
+        """Return the processor time that the members have used since the session's start.
+
+        Called seldom, and only for sessions with an idle deadline.
+        """
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every present member, in the same way."""
@@ -141,6 +187,9 @@ class Containment(Protocol):
     def killed(self) -> bool:
         """Whether a member was sent SIGKILL though `kill` had not been called."""
 
+    def usage(self) -> Usage:
+        """Return what the session has used until now, or until its end, as far as it is known."""
+
     def caveats(self) -> frozenset[Caveat]:
         """Return what this containment could not know about this session.
 
@@ -167,6 +216,12 @@ class Terminal(Protocol):
     async def send_all(self, data: bytes) -> None:
         """Type all of ``data``; wait while the program does not read. Raises `SessionEnded`."""
 
+    def interrupt(self) -> bool:
+        """Do what the interrupt key does now; False if SIGINT has to be sent. Never waits.
+
+        Raises `SessionEnded`, and `InputFull` if a program does not read.
+        """
+
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH."""
 
@@ -184,7 +239,8 @@ class Handover(NamedTuple):
     """The rest of a session's plan, which a keeper carries out if the host dies.
 
     ``steps`` is how many steps of the plan have been delivered. The next is due in ``due`` seconds,
-    and SIGKILL at the latest in ``grace`` seconds.
+    and SIGKILL at the latest in ``grace`` seconds. ``deadlines`` are those of a session that is
+    spawned; later changes go through `Containment.set_deadlines`.
     """
 
     plan: Plan
@@ -192,6 +248,7 @@ class Handover(NamedTuple):
     steps: int = 0
     due: float = 0.0
     grace: float = math.inf
+    deadlines: Deadlines = Deadlines()
 
 
 class Spawned(NamedTuple):
@@ -211,7 +268,8 @@ class Tier(Protocol):
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then leaves no process or descriptor behind.
 
-        A checkpoint if it returns.
+        Raises `LimitsUnavailable` for limits of the whole session that it can't enforce. A
+        checkpoint if it returns.
         """
 
     def prepare(self) -> float | None:

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
-from ptykill.errors import InvalidArgument, InvalidGrace
+from ptykill.errors import InvalidArgument, InvalidGrace, InvalidOffset
 
 __all__ = [
     "LONGEST_WAIT",
@@ -24,6 +24,8 @@ __all__ = [
     "instance",
     "mapping",
     "member",
+    "number",
+    "offset",
     "path",
     "seconds",
     "signal_name",
@@ -53,6 +55,17 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
     return value
 
 
+def number(name: str, value: object, least: float, most: float) -> float:
+    """Return a number from ``least`` to ``most`` as a float; True and False are none."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not least <= value <= most  # also true for nan
+    ):
+        raise InvalidArgument(_wrong(name, f"a number from {least:g} to {most:g}", value))
+    return float(value)
+
+
 def seconds(name: str, value: object) -> float:
     """Return a time of 0 seconds or more, `math.inf` included, as a float."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
@@ -73,6 +86,14 @@ def grace(value: object, name: str = "a grace") -> float:
         span = f"a number of seconds from 0 to {LONGEST_WAIT:.0f}"
         raise InvalidGrace(_wrong(name, span, value))
     return float(value)
+
+
+def offset(name: str, value: object, end: int) -> int:
+    """Return an offset in an output that ends at ``end``. Raises `InvalidOffset`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= end:
+        span = f"an offset from 0 to {end}, the end of the output"
+        raise InvalidOffset(_wrong(name, span, value))
+    return value
 
 
 def true_or_false(name: str, value: object) -> bool:

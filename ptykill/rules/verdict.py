@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-__all__ = ["Caveat", "Delivery", "ExitStatus", "Outcome", "Survivor", "Verdict"]
+from ptykill.rules.usage import NOTHING_KNOWN, Usage
+
+__all__ = ["Caveat", "Delivery", "EndReason", "ExitStatus", "Outcome", "Survivor", "Verdict"]
 
 
 class Outcome(enum.StrEnum):
@@ -24,6 +26,21 @@ class Outcome(enum.StrEnum):
     no longer watched."""
     STUCK = "stuck"
     """It has not ended: a process outlived the kill bound."""
+
+
+class EndReason(enum.StrEnum):
+    """Why a session has ended, or is being ended: the first cause of its end."""
+
+    EXITED = "exited"
+    """Its leader has exited, and nobody had asked for the end."""
+    REQUESTED = "requested"
+    """The end was requested."""
+    LIFETIME = "lifetime"
+    """Its lifetime has passed (`Deadlines`)."""
+    IDLE = "idle"
+    """It has been idle for too long."""
+    DETACHED = "detached"
+    """No client has been attached for too long."""
 
 
 class Caveat(enum.StrEnum):
@@ -112,7 +129,9 @@ class Verdict:
     verdict is neither true nor false, and ``if verdict:`` raises TypeError. ``exit_status`` is the
     leader's, None if it can't be known. ``took`` is the time (seconds) from the request, or the
     leader's own exit, to the verdict; ``grace`` is the part of it before SIGKILL, ``kill`` the part
-    after. ``containment`` is the name of the tier, ``caveats`` what it can't know.
+    after. ``containment`` is the name of the tier, ``caveats`` what it can't know. ``reason`` is
+    the first cause of the end. ``usage`` is what the session has used, as far as that
+    is known.
     """
 
     session_id: str
@@ -127,6 +146,8 @@ class Verdict:
     took: float
     grace: float
     kill: float
+    reason: EndReason = EndReason.REQUESTED
+    usage: Usage = NOTHING_KNOWN
 
     def __bool__(self) -> bool:
         """Raise TypeError: any object is true by default, also a verdict that is not empty."""

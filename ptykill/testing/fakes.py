@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 import trio
 
 from ptykill.errors import SessionEnded
+from ptykill.rules import member as rules_member
 from ptykill.rules.command import Command
-from ptykill.rules.protocols import Handover, Signalled, Spawned
+from ptykill.rules.deadlines import Deadlines, Elapsed
+from ptykill.rules.processor_time import ProcessorTime
+from ptykill.rules.protocols import Ending, Handover, Signalled, Spawned
 from ptykill.rules.steps import Reach
+from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 
 __all__ = ["FakeContainment", "FakeTerminal", "FakeTier", "Member"]
@@ -96,14 +101,29 @@ class FakeContainment:
         self.terminal: FakeTerminal = FakeTerminal(self)
         self.reaped: bool = False
         self.closed: bool = False
+        self.now_used: Usage = Usage()
+        """What `usage` returns."""
         self.handovers: list[Handover] = []
         """What was handed over to it, in order."""
+        self.deadlines: list[tuple[Deadlines, Elapsed]] = []
+        """The deadlines that it was given, and how long ago their events were, in order."""
+        self.keeper_ends: Ending | None = None
+        """What its keeper says, if a test sets it."""
+        self.used: float = 0.0
+        """The processor time (seconds) of all members; a test raises it."""
+        self.looks: int = 0
+        """How often its processor time was asked for."""
         self._dies = {id(each): trio.current_time() + each.lives for each in (leader, *members)}
         self._changed = trio.Event()
+        self._started = time.time()
         self._found: list[Member] = []
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal to the members within reach; each dies of it after its time."""
+        return self.signal_now(name, reach)
+
+    def signal_now(self, name: str, reach: Reach) -> Signalled:
+        """Do as `signal`: neither sends a SIGCONT."""
         within = [] if reach is Reach.ESCAPED else [self.leader]
         if reach in (Reach.SESSION, Reach.ESCAPED, Reach.ALL):
             outside = reach is Reach.ESCAPED
@@ -121,12 +141,45 @@ class FakeContainment:
                 self._die(member, takes, name)
         return signalled
 
+    async def list_members(self) -> tuple[rules_member.Member, ...]:
+        """Describe the members that live; only the leader is in the foreground."""
+        await trio.lowlevel.checkpoint()
+        return tuple(
+            rules_member.Member(
+                pid=self._pid_of(each),
+                parent=self.pid if each is not self.leader else 1,
+                state="S",
+                started_at=self._started,
+                command="fake",
+                user="fake",
+                cpu_seconds=0.0,
+                memory=0,
+                foreground=each is self.leader,
+                escaped=each.escaped,
+            )
+            for each in (self.leader, *self.members)
+            if self.alive(each)
+        )
+
     def kill(self) -> Signalled:
         """Send SIGKILL to all."""
         return self.signal("KILL", Reach.ALL)
 
     def finish_signal(self) -> None:
         """Do nothing: `signal` is never unfinished."""
+
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Remember the deadlines."""
+        self.deadlines.append((deadlines, elapsed))
+
+    def ending(self) -> Ending | None:
+        """Return ``keeper_ends``."""
+        return self.keeper_ends
+
+    def processor_time(self) -> ProcessorTime:
+        """Return ``used``, as the time of all members together."""
+        self.looks += 1
+        return ProcessorTime(round(self.used * 1_000_000))
 
     def hand_over(self, handover: Handover) -> None:
         """Remember the handover."""
@@ -167,6 +220,10 @@ class FakeContainment:
             for member in (self.leader, *self.members)
             if self.alive(member)
         )
+
+    def usage(self) -> Usage:
+        """Return ``now_used``."""
+        return self.now_used
 
     def caveats(self) -> frozenset[Caveat]:
         """Return none: nothing is hidden here."""
@@ -212,13 +269,14 @@ class FakeTerminal:
     """A fake terminal. Follows `protocols.Terminal`.
 
     ``typed`` is the input so far, ``size`` the rows and columns. A test calls `write` as the
-    program would.
+    program would, and sets ``interrupts`` to False for one that reads Ctrl-C as a key.
     """
 
     def __init__(self, containment: FakeContainment) -> None:
         self.typed: bytes = b""
         self.size: tuple[int, int] | None = None
         self.open: bool = True
+        self.interrupts: bool = True
         self._containment = containment
         self._output = b""
         self._changed = trio.Event()
@@ -247,6 +305,17 @@ class FakeTerminal:
             msg = "the terminal has been hung up"
             raise SessionEnded(msg)
         self.typed += data
+
+    def interrupt(self) -> bool:
+        """Send SIGINT to the foreground, as the interrupt key does, or type Ctrl-C."""
+        if not self.open:
+            msg = "the terminal has been hung up"
+            raise SessionEnded(msg)
+        if self.interrupts:
+            self._containment.signal("INT", Reach.FOREGROUND)
+        else:
+            self.typed += b"\x03"
+        return True
 
     def resize(self, rows: int, cols: int) -> None:
         """Record the size."""

@@ -59,9 +59,8 @@ class Process(NamedTuple):
 
 def look_up(pid: int) -> Process | None:
     """Return what the process table says of a process; None if there is none."""
-    try:
-        head, _, tail = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
-    except OSError:
+    head, _, tail = _content(f"/proc/{pid}/stat").decode(errors="replace").rpartition(")")
+    if not tail:
         return None
     fields = tail.split()
     parent, group, session, terminal, foreground = map(int, fields[1:6])
@@ -80,8 +79,7 @@ def look_up(pid: int) -> Process | None:
 
 def every_process() -> list[Process]:
     """Return the whole process table."""
-    found = (look_up(int(each.name)) for each in Path("/proc").iterdir() if each.name.isdigit())
-    return [process for process in found if process is not None]
+    return [found for pid in _every_pid() if (found := look_up(pid)) is not None]
 
 
 def session_members(sid: int) -> list[Process]:
@@ -109,11 +107,9 @@ def spawned(pid: int) -> list[Process]:
 def marked(mark: str) -> list[Process]:
     """Return the living processes that carry a mark, without this process."""
     word = mark.encode()
-    return [
-        each
-        for each in every_process()
-        if each.alive and each.pid != os.getpid() and word in _environment_and_arguments(each)
-    ]
+    pids = [each for each in _every_pid() if word in _environment_and_arguments(each)]
+    found = [each for pid in pids if (each := look_up(pid)) is not None]
+    return [each for each in found if each.alive and each.pid != os.getpid()]
 
 
 def left(mark: str, within: float = 2.0) -> list[str]:
@@ -129,18 +125,40 @@ def our_own(process: Process) -> bool:
     return process.name.startswith("ptykill-")
 
 
-def _environment_and_arguments(process: Process) -> bytes:
-    home = Path(f"/proc/{process.pid}")
-    folders = [home]
-    if process.state == "Z":
+def _environment_and_arguments(pid: int) -> bytes:
+    home = f"/proc/{pid}"
+    data = _content(f"{home}/environ") + _content(f"{home}/cmdline")
+    if not data:
         # A main thread that has exited has no environment in /proc; its living threads have it.
         with contextlib.suppress(OSError):
-            folders = [*(home / "task").iterdir()]
+            for thread in os.listdir(f"{home}/task"):
+                task = f"{home}/task/{thread}"
+                data += _content(f"{task}/environ") + _content(f"{task}/cmdline")
+    return data
+
+
+def _every_pid() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _content(path: str) -> bytes:
+    """Read a file of /proc; empty if it is not there, or not for us.
+
+    Tests read the whole process table often. With a `Path` for each file, that took six times as
+    long, and a tenth of the processor time of all tests.
+    """
     data = b""
-    for folder in folders:
-        for file in "environ", "cmdline":
-            with contextlib.suppress(OSError):
-                data += (folder / file).read_bytes()
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return data
+    try:
+        while part := os.read(file, 65_536):
+            data += part
+    except OSError:  # ESRCH: the process has just ended.
+        return data
+    finally:
+        os.close(file)
     return data
 
 
@@ -171,7 +189,7 @@ def kill_marked(mark: str, within: float = 5.0) -> list[Process]:
         for each in found:
             with contextlib.suppress(OSError), Observer([each.pid]) as observer:
                 # The pid may have been reused between the look and the pidfd.
-                if mark.encode() in _environment_and_arguments(each):
+                if mark.encode() in _environment_and_arguments(each.pid):
                     observer.kill()
                     observer.wait(1)
     return found

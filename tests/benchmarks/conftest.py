@@ -13,7 +13,7 @@ sys.path.append(str(TOP))
 
 
 @pytest.fixture
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have hosts import the benchmarks of the checkout, and the ptykill that is installed."""
     (tmp_path / "benchmarks").symlink_to(TOP / "benchmarks")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -49,7 +49,7 @@ def note(event: str, arguments: tuple[object, ...]) -> None:
 
 
 def slept() -> int:
-    """Return how often this process has gone to sleep by itself."""
+    """Return how many voluntary context switches this process has made."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 

@@ -1,4 +1,4 @@
-"""Beside the C program that asks the kernel and nobody else, in one run, with generous bounds."""
+"""Each tier beside the C program with the necessary system calls, with generous bounds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ print(json.dumps({"best": best, "dead": dead, "remarks": hosts.remarks}))
 """
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("installed")
 def test_an_ordinary_kill_is_near_the_floor() -> None:
     """No tier takes a multiple of what it did, and an observer sees everybody dead."""
     if shutil.which("cc") is None:

@@ -53,7 +53,7 @@ def test_a_row_has_rates_times_processor_time_and_ratios() -> None:
 
 
 def test_an_idle_turn_and_stolen_time_become_remarks() -> None:
-    """What the machine does by itself is told, and is in no row."""
+    """The load of the machine itself is reported, and is in no row."""
     idle = Load(0, 1000 * MS, MachineTime(30 * MS, 20 * MS, 0))
     table = loads({C: load(1, 1000, 1, [1]), OURS: load(1, 1000, 1, [1]), IDLE: idle}).table()
     assert [row[0] for row in table.rows] == [C, OURS]

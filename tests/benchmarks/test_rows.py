@@ -20,7 +20,7 @@ from benchmarks.systems.floor import FLOOR, VERIFIED
 from ptykill.system.containment import why_not
 from tests.benchmarks.sleeper import session
 
-pytestmark = pytest.mark.usefixtures("alone")
+pytestmark = pytest.mark.usefixtures("installed")
 
 SECONDS = 60.0
 """Bounds a case, if its rounds do not."""
@@ -140,7 +140,7 @@ def test_another_installation_is_named() -> None:
 
 
 def test_what_is_held_after_a_burst() -> None:
-    """Each session has had a keeper, and the sessions are gone when they are said to be."""
+    """Each session has had a keeper, and has ended when the row says so."""
     result = pools.pool(Limits(1, 0.5, largest=4))
     assert result.problems == []
     assert isinstance(result, pools.Pools)
@@ -165,7 +165,7 @@ def test_what_idle_sessions_hold(monkeypatch: pytest.MonkeyPatch) -> None:
         kept = name != "ptykill, session"
         assert figures[name]["processes"] == kept
         assert (figures[name]["warden MiB"] > 0) == kept
-        assert figures[name]["their MiB"] >= figures[name]["warden MiB"]
+        assert figures[name]["helper MiB"] >= figures[name]["warden MiB"]
         assert figures[name]["host MiB"] > 1
 
 

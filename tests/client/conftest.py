@@ -1,4 +1,4 @@
-"""A daemon for clients, seats at terminals, and a home where tokens are remembered."""
+"""Fixtures: a daemon, clients at terminals, and a folder for the clients' tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK = ("--plan", "HUP@session 500ms, KILL 15s")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return where the state of clients goes: nothing is remembered there yet."""
+    """Return the folder of the clients' state, which is empty."""
     state = tmp_path / "run"
     state.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(state))
@@ -74,7 +74,7 @@ def on_a_socket(tmp_path: Path) -> Iterator[Cli]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Terminal]]:
-    """Return what starts a command at a terminal, as `Terminal` does."""
+    """Return a function that starts a command at a terminal, as `Terminal` does."""
     terminals: list[Terminal] = []
 
     def start(*arguments: str, cli: Cli | None = None, **options: Any) -> Terminal:  # noqa: ANN401 - those of Terminal

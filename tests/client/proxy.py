@@ -11,7 +11,7 @@ _AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset (socket(7)).
 
 
 class Proxy:
-    """Passes bytes on to a port of loopback; ``open`` cleared, it keeps them."""
+    """Forwards bytes to a port of loopback; while ``open`` is cleared, it holds them back."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -40,7 +40,7 @@ class Proxy:
         self.cut()
 
     def accept_again(self) -> None:
-        """Accept connections once more, at the same port."""
+        """Accept connections again, at the same port."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self._start(self._accept)
 

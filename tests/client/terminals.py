@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 TIMEOUT = 100.0
-"""Seconds that a busy machine may take for what is due at once."""
+"""Time-out for events that are due at once, on a busy machine, in seconds."""
 
 PTYKILL = (sys.executable, "-m", "ptykill")
 
@@ -51,12 +51,12 @@ while True:
 os.tcsetpgrp(0, os.getpgrp())
 print(f"status {os.waitstatus_to_exitcode(status)}.", flush=True)
 """
-"""A shell that tells when its one job is stopped or ends, and never sets the terminal's modes. bash
-restores them when a job stops, and would hide that the job has not."""
+"""A shell that reports when its one job stops or ends, and never sets the terminal's modes. bash
+restores them when a job stops, and so would hide a job that did not."""
 
 
 class Terminal:
-    """One command at a terminal of its own. ``before`` are the terminal's modes, to be restored.
+    """One command at a terminal of its own. ``before`` has the modes to which it must be restored.
 
     With ``script``, it is a shell script, in which ``"$@"`` is ``ptykill``.
     With ``plain``, `SHELL` starts ``ptykill``. ``first`` is code that runs before the command does.
@@ -98,7 +98,7 @@ class Terminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
     def read_until(self, text: str) -> str:
-        """Wait until a text is shown, and return all that was shown up to its end."""
+        """Wait until the terminal shows a text; return the output up to the end of the text."""
         until = time.monotonic() + TIMEOUT
         while text not in self.seen:
             assert time.monotonic() < until, self.seen
@@ -118,7 +118,7 @@ class Terminal:
 
     @property
     def raw(self) -> bool:
-        """Whether keys are sent as they are, and not shown."""
+        """Whether the terminal is in raw mode: no line editing and no echo."""
         return not self.modes[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
 
     @property
@@ -128,7 +128,7 @@ class Terminal:
 
     @property
     def restored(self) -> bool:
-        """Whether the terminal is as it was, and does not fail whoever writes to it."""
+        """Whether the terminal's modes are restored, and writing to it does not fail."""
         flags = fcntl.fcntl(self.slave, fcntl.F_GETFL)
         return self.modes == self.before and not flags & os.O_NONBLOCK
 
@@ -139,8 +139,8 @@ class Terminal:
         os.close(self.master)
         os.close(self.slave)
 
-    def _look(self, patience: float) -> bool:
-        if not select.select([self.master], [], [], patience)[0]:
+    def _look(self, timeout: float) -> bool:
+        if not select.select([self.master], [], [], timeout)[0]:
             return False
         self.seen += os.read(self.master, 65_536).decode(errors="replace")
         return True
@@ -155,7 +155,7 @@ class Cli:
     def ask(
         self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command, with pipes, and return what came of it."""
+        """Run a command with pipes, and return the completed process."""
         return ask(*arguments, stdin=stdin, env={**self.env, **(env or {})})
 
     def new(self, program: str) -> str:
@@ -163,7 +163,7 @@ class Cli:
         return self.ask("new", "-d", "--", "sh", "-c", program).stdout.strip()
 
     def get(self, session_id: str) -> dict[str, Any]:
-        """Return one session as it is listed."""
+        """Return a session's entry in the list."""
         sessions = json.loads(self.ask("list", "--json").stdout)["sessions"]
         found: dict[str, Any] = next(each for each in sessions if each["session_id"] == session_id)
         return found
@@ -172,7 +172,7 @@ class Cli:
 def ask(
     *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``ptykill``, with pipes, and return what came of it; never with a traceback."""
+    """Run ``ptykill`` with pipes; return the completed process, without a traceback."""
     done = subprocess.run(
         [sys.executable, "-m", "ptykill", *arguments],
         input=stdin,
@@ -187,7 +187,7 @@ def ask(
 
 
 def eventually(seen: Callable[[], object]) -> None:
-    """Wait until a function returns something true."""
+    """Wait until a function returns a true value."""
     until = time.monotonic() + TIMEOUT
     while not seen():
         assert time.monotonic() < until

@@ -1,4 +1,4 @@
-"""A clean-up that prints has its grace, whoever has stopped to read, or sends signals twice."""
+"""A clean-up that prints has its grace, also without a reader and with repeated signals."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Start: TypeAlias = Callable[..., Terminal]
 
 @pytest.fixture
 def done(tmp_path: Path) -> Path:
-    """Return the file that a clean-up writes when it has come to its end."""
+    """Return the path of a file that a clean-up writes when it is finished."""
     return tmp_path / "done"
 
 
 @pytest.fixture
 def command(done: Path) -> list[str]:
-    """Return a command that prints all along, and in its clean-up, which takes half a second."""
+    """Return a command that prints always, also in its clean-up, which takes half a second."""
     loop = "while :; do echo tick; sleep 0.02; done"
     clean = f"echo cleaning; sleep 0.4; echo cleaned; sleep 0.1; echo done >{done}; exit 0"
     return ["run", "--grace", "30", "--", "sh", "-c", f"trap '{clean}' HUP; echo ready; {loop}"]
@@ -32,7 +32,7 @@ def command(done: Path) -> list[str]:
 
 @pytest.fixture
 def piped(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
-    """Run it and a ``cat`` that it is piped into, in one process group."""
+    """Run it with its output piped into a ``cat``, both in one process group."""
     run = subprocess.Popen(
         [*PTYKILL, *command],
         stdin=subprocess.DEVNULL,
@@ -55,7 +55,7 @@ def piped(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], subproc
 
 
 def ended(run: subprocess.Popen[bytes], done: Path) -> int:
-    """Return how it has ended; the clean-up had its time."""
+    """Return the exit status; check that the clean-up was finished."""
     status = run.wait(TIMEOUT)
     assert cast(IO[bytes], run.stderr).read() == b""
     assert done.exists()
@@ -66,7 +66,7 @@ def ended(run: subprocess.Popen[bytes], done: Path) -> int:
 def test_a_signal_to_the_whole_pipeline(
     piped: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]], done: Path, name: str
 ) -> None:
-    """That the reader has gone too is no second signal."""
+    """The reader's death does not count as a second signal."""
     number = signal.Signals[f"SIG{name}"]
     os.killpg(piped[0].pid, number)
     assert ended(piped[0], done) == number
@@ -75,7 +75,7 @@ def test_a_signal_to_the_whole_pipeline(
 def test_a_reader_that_goes_first(
     piped: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]], done: Path
 ) -> None:
-    """The signal that comes after it is the first, and the one that it dies of."""
+    """A signal after the reader's exit counts as the first one, and ends the command."""
     run, cat = piped
     cat.kill()
     cat.wait()
@@ -86,7 +86,7 @@ def test_a_reader_that_goes_first(
 def test_a_reader_that_goes(
     piped: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]], done: Path
 ) -> None:
-    """Without any signal it ends as others do that nobody reads."""
+    """Without a signal, it dies of SIGPIPE."""
     run, cat = piped
     cat.kill()
     assert ended(run, done) == signal.SIGPIPE
@@ -98,7 +98,7 @@ def test_signals_that_are_sent_twice(
     done: Path,
     names: tuple[str, str],
 ) -> None:
-    """A closed window hangs up twice, systemd hangs up too, and timeout(1) terminates twice."""
+    """A closed window sends SIGHUP twice, systemd SIGHUP too, timeout(1) SIGTERM twice."""
     run, _ = piped
     for name in names:
         run.send_signal(signal.Signals[f"SIG{name}"])
@@ -106,7 +106,7 @@ def test_signals_that_are_sent_twice(
 
 
 def test_a_window_that_is_closed(command: list[str], done: Path) -> None:
-    """The terminal can't be written any more, and the shell hangs up as well."""
+    """Writes to the terminal fail then, and the shell sends SIGHUP as well."""
     terminal = Terminal(*command)
     try:
         terminal.read_until("ready")

@@ -20,7 +20,7 @@ DEAF = "trap '' HUP; echo ready; while :; do sleep 1; done"
 
 
 def test_sessions_are_started_listed_and_killed(cli: Cli) -> None:
-    """Each command does its part, and says so, a line for each session."""
+    """Each command prints a line for each session."""
     first, second = cli.new(STAYS), cli.new("exit 3")
     lines = cli.ask("list").stdout.splitlines()
     assert lines[0].split("\t") == ["id", "pid", "size", "age", "state", "command"]
@@ -39,7 +39,7 @@ def test_sessions_are_started_listed_and_killed(cli: Cli) -> None:
 
 
 def test_for_programs(cli: Cli) -> None:
-    """With ``--json`` the answers are JSON, and nothing else."""
+    """With ``--json`` the output is only JSON."""
     created = json.loads(cli.ask("new", "--json", "sleep", "1000").stdout)
     assert set(created) == {"session_id", "token"}
     session_id = created["session_id"]
@@ -55,7 +55,7 @@ def test_for_programs(cli: Cli) -> None:
 
 
 def test_an_unknown_id_is_told_and_the_others_are_ended(cli: Cli) -> None:
-    """One that is not there does not keep the others from their end."""
+    """An unknown id is reported, and the other sessions are ended."""
     session_id = cli.new(STAYS)
     done = cli.ask("kill", "nowhere", session_id)
     assert done.returncode == 1
@@ -64,7 +64,7 @@ def test_an_unknown_id_is_told_and_the_others_are_ended(cli: Cli) -> None:
 
 
 def test_all_of_them_by_the_grace(cli: Cli) -> None:
-    """``--all`` ends all that live, and ``--grace`` says when SIGKILL is due."""
+    """``--all`` ends all live sessions, and ``--grace`` is the time until SIGKILL."""
     sessions = [cli.new(DEAF) for _ in range(3)]
     assert cli.ask("kill", "--all", "--grace", "0").returncode == 0
     assert {cli.get(each)["exit_code"] for each in sessions} <= {129, 137}
@@ -73,7 +73,7 @@ def test_all_of_them_by_the_grace(cli: Cli) -> None:
 
 
 def test_what_a_session_gets(cli: Cli, tmp_path: Path) -> None:
-    """Its variables and its working directory are those given; options after it are its own."""
+    """It has the given variables and directory; options after the command are the command's."""
     token = json.loads(
         cli.ask(
             "new",
@@ -93,14 +93,14 @@ def test_what_a_session_gets(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_command_that_is_not_there(cli: Cli) -> None:
-    """The daemon's sentence is told."""
+    """The client prints the daemon's error."""
     done = cli.ask("new", "-d", "there-is-no-such-command")
     assert done.returncode == 1
     assert done.stderr.startswith("ptykill: exec failed: No such file or directory")
 
 
 def test_what_a_command_line_holds_is_not_acted_upon(cli: Cli) -> None:
-    """A session's command line may hold an escape sequence, which a list shows as text."""
+    """A list shows escape sequences in a session's command line as text."""
     cli.new("sleep 1000 # \x1b]0;title\x07\n")
     listed = cli.ask("list").stdout
     assert "\x1b" not in listed
@@ -111,7 +111,7 @@ def test_what_a_command_line_holds_is_not_acted_upon(cli: Cli) -> None:
 
 
 def test_tokens_are_remembered_privately(cli: Cli, home: Path) -> None:
-    """The file and its folder are for their owner alone; a token goes with its session."""
+    """Only their owner may read the file and its folder; a token is removed with its session."""
     session_id = cli.new(STAYS)
     assert home.stat().st_mode & 0o777 == 0o700
     assert {each.stat().st_mode & 0o777 for each in home.iterdir()} == {0o600}
@@ -121,7 +121,7 @@ def test_tokens_are_remembered_privately(cli: Cli, home: Path) -> None:
 
 
 def test_a_home_that_can_not_be_written_is_told(cli: Cli, tmp_path: Path) -> None:
-    """The session is started none the less."""
+    """The session is started all the same."""
     (tmp_path / "file").touch()
     done = cli.ask("new", "-d", "true", env={"XDG_RUNTIME_DIR": str(tmp_path / "file")})
     assert done.returncode == 0
@@ -133,7 +133,7 @@ def test_a_home_that_can_not_be_written_is_told(cli: Cli, tmp_path: Path) -> Non
 
 
 def test_no_daemon_is_one_sentence() -> None:
-    """Nobody listens there, or there is no such socket: status 1, and what to do."""
+    """If no daemon listens there: status 1, and a sentence that says what to do."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     for url in (f"http://127.0.0.1:{port}", "unix:/no/such/socket"):
@@ -150,7 +150,7 @@ def test_no_daemon_is_one_sentence() -> None:
 
 
 def test_something_else_is_no_daemon() -> None:
-    """What is no URL of a daemon is told."""
+    """A URL that can't be a daemon's is an error of one line."""
     for url in ("nonsense", "ftp://host", "http://", "http://host:port", "http://[", "unix:"):
         done = ask("list", "--url", url)
         assert done.returncode == 1
@@ -158,7 +158,7 @@ def test_something_else_is_no_daemon() -> None:
 
 
 def test_the_key_is_wanted_and_never_shown(cli: Cli, tmp_path: Path) -> None:
-    """A key that is missing or wrong is told with where to put it; the right one may be a file."""
+    """Errors about a key say where to put it and never show it; a key may be in a file."""
     file = tmp_path / "key"
     for key in ("", "another-key", "two words", "\u00fc\u00e4"):
         done = cli.ask("list", env={"PTYKILL_API_KEY": key})
@@ -173,7 +173,7 @@ def test_the_key_is_wanted_and_never_shown(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_usage() -> None:
-    """What can't be meant is status 2."""
+    """Wrong usage exits with status 2."""
     for arguments in (["kill"], ["attach"], ["attach", "--detach-key", "f1", "x"], ["run"]):
         assert CliRunner().invoke(main, arguments).exit_code == 2
 
@@ -188,7 +188,7 @@ def test_a_table_for_a_person(cli: Cli, start: Callable[..., Terminal]) -> None:
 
 
 async def test_a_session_is_shown_and_resized(cli: Cli) -> None:
-    """What the commands are made of is there for programs too."""
+    """`DaemonClient` can show and resize a session."""
     async with DaemonClient(cli.env["PTYKILL_URL"], KEY) as daemon:
         created = await daemon.create(["sleep", "1000"], size=(30, 90))
         await daemon.resize(created.session_id, 40, 120)

@@ -1,4 +1,4 @@
-"""Standard descriptors that are closed, non-blocking or full, and what is told of them."""
+"""Standard descriptors that are closed, non-blocking or full, and the errors about them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"])
 def test_closed_descriptors_are_opened_before_anything_else(closed: str) -> None:
-    """Neither does a socket of our own get their numbers, nor is there a traceback."""
+    """No socket of ptykill's gets their numbers, and there is no traceback."""
     done = shell(f'"$@" run -- sh -c "echo hello; exit 3" {closed}; echo "status $?"')
     assert done.stdout.splitlines()[-1] == "status 3"
     assert "Traceback" not in done.stderr
@@ -50,7 +50,7 @@ def test_closed_descriptors_are_opened_before_anything_else(closed: str) -> None
 
 @pytest.mark.parametrize("command", ["doctor --json", "list"])
 def test_other_commands_run_without_descriptors(command: str) -> None:
-    """They end as they do with all of them."""
+    """They exit with the same status as with all descriptors."""
     done = shell(f'"$@" {command} >&2; one=$?; "$@" {command} 0<&- 1>&- 2>&-; echo "$one $?"')
     one, other = done.stdout.split()
     assert one == other
@@ -60,7 +60,7 @@ def test_other_commands_run_without_descriptors(command: str) -> None:
 
 
 def test_what_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
-    """All bytes go through a non-blocking pipe, and it is still one afterwards."""
+    """All bytes go through a non-blocking pipe, which stays non-blocking."""
     source, sink = pipe
     given = os.urandom(1_000_000)
     writer = threading.Thread(target=write_all, args=(sink, given))
@@ -74,7 +74,7 @@ def test_what_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
 
 
 def received(source: int, process: subprocess.Popen[bytes]) -> bytes:
-    """Return all that a process writes to a pipe; slowly at first, so that the pipe is full."""
+    """Return all output of a process; read slowly at first, so that the pipe is full."""
     got = b""
     while True:
         if len(got) < 1000:
@@ -106,7 +106,7 @@ def test_output_that_does_not_block_is_all_there(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_input_that_does_not_block_is_all_there(kind: str) -> None:
-    """Standard input may be non-blocking, and come late."""
+    """Standard input may be non-blocking, and its data may come late."""
     if kind == "pipe":
         source, sink = os.pipe()
     else:
@@ -146,7 +146,7 @@ def test_input_that_does_not_block_is_all_there(kind: str) -> None:
 def test_an_error_is_told_as_what_it_is(
     script: str, status: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sentence says it, and the exit status is not that of something else."""
+    """A sentence reports the error, and the exit status is the right one."""
     monkeypatch.chdir(tmp_path)
     done = shell(f"{script}; echo status $? >&2")
     assert done.stderr.splitlines() == ([told] if told else []) + [f"status {status}"]
@@ -164,7 +164,7 @@ def test_a_command_is_ended_whose_output_can_not_be_written(tmp_path: Path) -> N
 
 
 def test_what_is_piped_in_is_data() -> None:
-    """Long lines, control characters, and what is no text, all of it arrives."""
+    """Long lines, control characters and bytes that are no text all arrive."""
     for given in (
         b"x" * 100_000 + b"\n",
         b"x" * 4_096,
@@ -198,7 +198,7 @@ def test_what_is_piped_in_is_data() -> None:
 def test_the_end_of_a_pipe_stays_an_end(
     script: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For every reader, however many there are, and whatever they read it from."""
+    """Every reader gets it, however many there are, also from ``/dev/tty``."""
     monkeypatch.chdir(tmp_path)
     done = shell(f'P="$*"; ptykill() {{ $P "$@"; }}; {script}')
     assert done.stdout.replace("\r", "").rstrip("\n") == shown
@@ -206,7 +206,7 @@ def test_the_end_of_a_pipe_stays_an_end(
 
 
 def test_a_password_that_nobody_types() -> None:
-    """A program that asks for one at its terminal is told that nobody is there."""
+    """A program that asks for one at its terminal reads an end of input."""
     ask = "import getpass; getpass.getpass(); getpass.getpass()"
     done = shell(f"echo secret | \"$@\" run -- python3 -c '{ask}'; echo ${{PIPESTATUS[1]}}")
     assert "EOFError" in done.stdout

@@ -21,19 +21,19 @@ CTRL_BRACKET = b"\x1d"
     ],
 )
 def test_keys_have_names(text: str, byte: bytes | None) -> None:
-    """A key is named as people name it."""
+    """Keys have the usual names, such as ``ctrl-]``."""
     assert detach_key.parse(text) == byte
 
 
 @pytest.mark.parametrize("text", ["", "a", "ctrl-", "ctrl-1", "f1", "^^^"])
 def test_what_is_no_key_is_refused(text: str) -> None:
-    """A key that no terminal sends as one byte is none."""
+    """A key that no terminal sends as one byte is refused."""
     with pytest.raises(ValueError, match="detach key"):
         detach_key.parse(text)
 
 
 def typed(*chunks: bytes, key: bytes | None = CTRL_BRACKET) -> tuple[bytes, bool]:
-    """Return what goes to the program, and whether the key was pressed."""
+    """Return the input for the program, and whether the detach key was pressed."""
     watch, sent = detach_key.DetachKeyFilter(key), b""
     for chunk in chunks:
         before, pressed = watch.before_key(chunk)
@@ -44,7 +44,7 @@ def typed(*chunks: bytes, key: bytes | None = CTRL_BRACKET) -> tuple[bytes, bool
 
 
 def test_what_is_typed_before_the_key_is_typed() -> None:
-    """What comes after the key is not."""
+    """Input before the key goes to the program; input after it does not."""
     assert typed(b"ab\x1dcd") == (b"ab", True)
     assert typed(b"abcd") == (b"abcd", False)
     assert typed(b"ab\x1dcd", key=None) == (b"ab\x1dcd", False)
@@ -64,7 +64,7 @@ def test_what_is_typed_before_the_key_is_typed() -> None:
     ],
 )
 def test_the_key_in_other_encodings(sequence: bytes) -> None:
-    """A program may have asked for any of them; the key is found wherever reads are cut."""
+    """The key is found in each encoding that a program may request, wherever reads are cut."""
     assert typed(b"ab" + sequence + b"cd") == (b"ab", True)
     for cut in range(3, len(sequence)):
         assert typed(b"ab" + sequence[:cut], sequence[cut:]) == (b"ab", True), cut
@@ -88,7 +88,7 @@ def test_the_key_in_other_encodings(sequence: bytes) -> None:
     ],
 )
 def test_other_keys_are_the_programs(sequence: bytes) -> None:
-    """All of their bytes go to the program, in whatever pieces they come."""
+    """All bytes of other keys go to the program, in whatever pieces they come."""
     assert typed(sequence) == (sequence, False)
     assert typed(*(bytes([each]) for each in sequence)) == (sequence, False)
 
@@ -100,7 +100,7 @@ def test_an_escape_is_not_held_back() -> None:
 
 
 def test_letters_and_keys_with_shift() -> None:
-    """A letter is meant without Shift; some of the others can be typed only with it."""
+    """A letter is without Shift; some other keys can be typed only with it."""
     assert typed(b"\x1b[97;5u", key=b"\x01") == (b"", True)
     assert typed(b"\x1b[97;6u", key=b"\x01")[1] is False
     assert typed(b"\x1b[45:95;6u", key=b"\x1f") == (b"", True)

@@ -20,7 +20,7 @@ Start: TypeAlias = Callable[..., Terminal]
 def test_in_the_background_a_signal_ends_it(
     start: Start, tostop: str, by: str, tmp_path: Path
 ) -> None:
-    """It is not stopped there, by whomever it was put there: a shell, or timeout(1)."""
+    """A background job, of a shell or of timeout(1), is not stopped, and a signal ends it."""
     run = f'"$@" run -- sh -c "echo one; touch {tmp_path}/up; cat; sleep 99"'
     up = f"until [ -e {tmp_path}/up ]; do sleep 0.05; done; sleep 0.3"
     if by == "timeout":
@@ -36,7 +36,7 @@ def test_in_the_background_a_signal_ends_it(
 
 
 def test_in_the_background_it_leaves_the_terminal_alone(start: Start) -> None:
-    """What is typed goes to the job in the foreground, and its output goes where it should."""
+    """Input goes to the job in the foreground, and output to the terminal."""
     script = (
         'set -m; "$@" run -- sh -c "echo ready; read word; echo heard \\$word" & '
         'read line; echo "line $line"; fg >/dev/null; echo "status $?"'
@@ -55,7 +55,7 @@ def test_in_the_background_it_leaves_the_terminal_alone(start: Start) -> None:
 
 
 def test_in_the_background_under_tostop_output_waits(start: Start, tmp_path: Path) -> None:
-    """A job that may not write there in the background does so once it is in the foreground."""
+    """A job that may not write in the background does so once it is in the foreground."""
     terminal = start(
         script=f'stty tostop; set -m; "$@" run -- sh -c "echo held; touch {tmp_path}/up; read x" &'
         f" until [ -e {tmp_path}/up ]; do sleep 0.05; done; sleep 0.5;"
@@ -72,7 +72,7 @@ def test_in_the_background_under_tostop_output_waits(start: Start, tmp_path: Pat
 @pytest.mark.parametrize("command", ["run", "attach"])
 @pytest.mark.parametrize("name", ["TSTP", "STOP"])
 def test_it_is_stopped_and_continued(start: Start, cli: Cli, name: str, command: str) -> None:
-    """A shell has its terminal meanwhile; continued in the foreground, it is raw again."""
+    """The shell has the terminal meanwhile; a job continued in the foreground sets raw mode."""
     program = "echo ready; read word; echo heard $word; exit 5"
     session = f"attach {cli.new(program)}" if command == "attach" else f"run -- sh -c '{program}'"
     script = (
@@ -134,7 +134,7 @@ def test_a_stop_restores_the_terminal_first(start: Start, cli: Cli, command: str
 @pytest.mark.parametrize("command", ["run", "attach"])
 @pytest.mark.parametrize("name", ["SIGTTIN", "SIGTTOU"])
 def test_the_terminals_turns_stop_nobody(start: Start, cli: Cli, name: str, command: str) -> None:
-    """The kernel sends these if another job gets the terminal between a look and a read or write.
+    """SIGTTIN and SIGTTOU do not stop it. They come if another job gets the terminal in between.
 
     A process that they stopped could not be ended by SIGTERM.
     """
@@ -149,7 +149,7 @@ def test_the_terminals_turns_stop_nobody(start: Start, cli: Cli, name: str, comm
 
 
 def test_without_input_the_terminal_keeps_its_mode(start: Start) -> None:
-    """Nothing is read there, so Ctrl-C is the terminal's own, and ends it."""
+    """Without input, raw mode is not set, so Ctrl-C sends SIGINT, which ends the command."""
     terminal = start("run", "-n", "--", "sh", "-c", "cat; echo over; sleep 99")
     terminal.type("for the shell\n")
     terminal.read_until("over")

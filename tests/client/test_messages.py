@@ -1,4 +1,4 @@
-"""What is told never cancels what is done, and no locale makes it fail."""
+"""Output errors never cancel kills, and no locale makes a command fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEAF = "trap '' HUP; echo ready; while :; do sleep 1; done"
 
 @pytest.fixture
 def many(cli: Cli) -> list[str]:
-    """Return the ids of many sessions."""
+    """Return the ids of twelve new sessions."""
     code = (
         "import sys, trio\n"
         "from ptykill.cli.client.daemon_client import DaemonClient\n"
@@ -65,12 +65,12 @@ def shell(cli: Cli, script: str, env: Mapping[str, str] | None = None) -> tuple[
 
 
 def alive(cli: Cli) -> list[str]:
-    """Return the ids of the sessions that are not over."""
+    """Return the ids of the sessions that have not ended."""
     sessions = json.loads(cli.ask("list", "--json").stdout)["sessions"]
     return [each["session_id"] for each in sessions if each["is_alive"]]
 
 
-# --- what can't be told ---------------------------------------------------------------------------
+# --- output errors --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def alive(cli: Cli) -> list[str]:
 def test_all_are_killed_though_nobody_is_told(
     cli: Cli, many: list[str], script: str, told: str
 ) -> None:
-    """The exit status says what became of the sessions, and one sentence what was not written."""
+    """The exit status is about the sessions; one sentence reports that output was not written."""
     assert len(many) == 12
     out, err = shell(cli, script)
     assert alive(cli) == []
@@ -96,7 +96,7 @@ def test_all_are_killed_though_nobody_is_told(
 
 @contextmanager
 def full_pipe() -> Iterator[tuple[int, int]]:
-    """Return the two ends of a pipe that takes no more."""
+    """Return the two ends of a full pipe."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.write(writer, b"\n" * 4096)
@@ -105,7 +105,7 @@ def full_pipe() -> Iterator[tuple[int, int]]:
 
 
 def test_a_reader_that_does_not_read_holds_no_kill_up(cli: Cli) -> None:
-    """All are killed while what is told of them waits, and nothing of that is lost."""
+    """All are killed while the output waits, and no line of it is lost."""
     sessions = {cli.new("sleep 1000") for _ in range(3)}
     with full_pipe() as (reader, writer):
         command = [sys.executable, "-m", "ptykill", "kill", "--all"]
@@ -120,7 +120,7 @@ def test_a_reader_that_does_not_read_holds_no_kill_up(cli: Cli) -> None:
 
 
 def test_what_is_listed_or_started_is_told_or_fails(cli: Cli) -> None:
-    """A command that is there to write something does not succeed without."""
+    """`list` and `new` fail if their output can't be written."""
     out, err = shell(cli, "ptykill list >/dev/full; echo $?")
     assert (out, len(err.splitlines())) == ("1\n", 1)
     out, err = shell(cli, "ptykill new -d sleep 1000 >/dev/full; echo $?")
@@ -132,7 +132,7 @@ def test_what_is_listed_or_started_is_told_or_fails(cli: Cli) -> None:
 
 
 def test_standard_output_may_be_non_blocking(cli: Cli) -> None:
-    """Somebody else's O_NONBLOCK on a shared pipe is waited out."""
+    """A pipe on which another process has set O_NONBLOCK is waited for."""
     session_id = cli.new("exit 0")
     with full_pipe() as (reader, writer):
         os.set_blocking(writer, False)
@@ -148,11 +148,12 @@ def test_standard_output_may_be_non_blocking(cli: Cli) -> None:
 
 
 def test_ctrl_c_is_one_sentence() -> None:
-    """A daemon that does not answer is waited for until then, and a shell sees the status 130."""
+    """Ctrl-C ends the wait for a daemon that does not answer; a shell sees the status 130."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         for command, told in (
-            (["kill", "x"], "interrupted: 0 of 1 sessions are known to be over"),
+            (["kill", "x"], "interrupted: the end of no session was requested"),
+            (["kill", "0" * 32], "interrupted: 0 of 1 sessions are known to be over"),
             (["list"], "interrupted"),
             (["attach", "--token", "x", "y"], ""),
         ):
@@ -177,7 +178,7 @@ def test_ctrl_c_is_one_sentence() -> None:
 
 
 def test_no_locale_makes_a_command_fail(cli: Cli) -> None:
-    """What the encoding lacks is escaped in what is told, and sent as UTF-8."""
+    """Characters that the encoding lacks are escaped in messages, and sent as UTF-8."""
     out, err = shell(
         cli,
         "id=$(ptykill new -d --env 'NAME=\u00fc' -- sh -c 'printf %s \"$NAME$1\"; exit 3' sh"
@@ -232,6 +233,6 @@ def test_a_daemon_in_the_c_locale_takes_any_text(in_the_c_locale: Cli, tmp_path:
 
 
 def test_help_is_told_in_any_encoding() -> None:
-    """Nothing in it has to be escaped."""
+    """The help has no character that an encoding lacks."""
     for command in ([], ["new"], ["attach"], ["list"], ["kill"], ["run"], ["serve"]):
         assert CliRunner().invoke(main, [*command, "--help"]).output.isascii()

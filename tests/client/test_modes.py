@@ -1,4 +1,4 @@
-"""What a session switches on the terminal, and how a client turns it back."""
+"""The modes that a session sets on the terminal, and how a client resets them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SWITCHES = {
     b"\x1b[48;2;0;0;0m": b"",
     b"\x1b[4:3m": b"",
 }
-"""What a program writes, and what undoes it; a reset of colours follows each."""
+"""A program's output, and the sequence that undoes it; a reset of colours follows each."""
 
 PRIVATE = (
     *(1, 5, 6, 9, 47, 66, 69, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016),
@@ -77,11 +77,11 @@ PLAIN = (
     b"\x1b[6n\x1b[c\x1b[?u\x1b[>q\x1b[?4m\x1b[18t\x1b[>4n\x1b[?2026$p\x1b(B\x1b)0",
     "\u00e4\u4e2d\U0001f600".encode(),
 )
-"""Output after which there is nothing to undo."""
+"""Output after which no mode has to be reset."""
 
 
 def seen(output: bytes, cuts: Iterator[int] | None = None) -> Modes:
-    """Return what follows output that came in one piece, or in those that are given."""
+    """Return the reset sequence after output that came in one piece, or in the given pieces."""
     modes, at = Modes(), 0
     for size in cuts or iter(()):
         modes.feed(output[at : at + size])
@@ -94,7 +94,7 @@ def seen(output: bytes, cuts: Iterator[int] | None = None) -> Modes:
 
 @pytest.mark.parametrize(("switch", "undone"), SWITCHES.items(), ids=repr)
 def test_what_is_switched_is_turned_back(switch: bytes, undone: bytes) -> None:
-    """Each by its own sequence, once, wherever the output was cut."""
+    """Each mode is reset by its own sequence, once, wherever the output was cut."""
     for size in range(1, len(switch) + 5):
         modes = seen(b"x" + switch + b"y", iter([size, 1, 1, 2]))
         assert modes.undo() == undone + b"\x1b[0m"
@@ -103,26 +103,26 @@ def test_what_is_switched_is_turned_back(switch: bytes, undone: bytes) -> None:
 
 @pytest.mark.parametrize("number", PRIVATE)
 def test_each_private_mode_is_turned_off(number: int) -> None:
-    """A program that leaves the mouse, the paste or another screen on does not leave it to us."""
+    """Mouse, bracketed paste, the alternate screen and other private modes are turned off."""
     assert seen(b"\x1b[?%dh" % number).undo() == b"\x1b[?%dl\x1b[0m" % number
     assert seen(b"\x1b[?%dh\x1b[?%dl" % (number, number)).undo() == b""
 
 
 @pytest.mark.parametrize("number", [2, 4, 20])
 def test_each_mode_without_a_question_mark_is_turned_off(number: int) -> None:
-    """A locked keyboard, insertion, and a line feed that also returns."""
+    """A locked keyboard, insert mode, and line feed/new line mode (LNM) are turned off."""
     assert seen(b"\x1b[%dh" % number).undo() == b"\x1b[%dl\x1b[0m" % number
 
 
 def test_stacks_are_popped_as_deep_as_terminals_have_them() -> None:
-    """A program that pushes for ever makes the undoing no longer."""
+    """The reset has a bounded length, however often a program pushes."""
     assert seen(b"\x1b[>1u" * 1000).undo() == b"\x1b[<64u\x1b[0m"
     assert seen(b"\x1b[22;0t" * 1000).undo() == b"\x1b[23;0t" * 64 + b"\x1b[0m"
 
 
 @pytest.mark.parametrize("output", PLAIN, ids=repr)
 def test_nothing_is_undone_where_nothing_was_done(output: bytes) -> None:
-    """A terminal that is as it should be is not written to."""
+    """Nothing is written to a terminal whose modes are not set."""
     for size in range(1, max(len(output), 2)):
         modes = Modes()
         for start in range(0, len(output), size):
@@ -137,13 +137,13 @@ def test_each_screen_has_key_flags_of_its_own() -> None:
 
 
 def test_a_string_that_is_not_finished_swallows_nothing() -> None:
-    """One detaches in the midst of a title, and what undoes the rest is not part of it."""
+    """After a detach in the middle of a title, the reset does not become part of the title."""
     for string in (b"\x1b]0;half a tit", b"\x1bPq#0", b"\x1b_Gi=1;AAAA"):
         assert seen(b"\x1b[?25l" + string).undo() == b"\x18\x1b\\\x1b[?25h\x1b[0m"
 
 
 def test_long_strings_are_not_kept() -> None:
-    """An image of many megabytes is a string as well."""
+    """A control string may be an image of many megabytes."""
     modes, image = Modes(), b"A" * 65_536
     modes.feed(b"\x1b_G")
     tracemalloc.start()
@@ -157,13 +157,13 @@ def test_long_strings_are_not_kept() -> None:
 
 
 def test_a_long_sequence_is_not_kept() -> None:
-    """None that matters is so long; were it kept, each piece would be searched from its start."""
+    """No known sequence is that long; each piece would be searched from its start."""
     assert seen(b"\x1b[" + b"4;" * 100 + b"4h", iter([202])).undo() == b"\x1b[4l\x1b[0m"
     assert seen(b"\x1b[" + b"4;" * 150 + b"4h", iter([302])).undo() == b""
 
 
 def test_any_output_in_any_pieces() -> None:
-    """Pieces make no difference, and after what undoes it nothing is left to undo."""
+    """The cuts make no difference, and the reset leaves no mode to reset."""
     chance = random.Random(15)
     parts = [*SWITCHES, *SWITCHES.values(), *PLAIN, b"\x1b", b"\x1b[", b"\x18", b"\x1b]0;x", b";5m"]
     for _ in range(300):
@@ -193,7 +193,7 @@ FLAGS = (
 
 @pytest.fixture
 def tmux(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Return what asks a tmux server of our own."""
+    """Return a function that sends commands to a tmux server of the test's own."""
     if shutil.which("tmux") is None:
         pytest.skip("there is no tmux")
 
@@ -213,7 +213,7 @@ def tmux(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 def test_a_real_terminal_is_as_it_was(cli: Cli, tmux: Callable[..., str], tmp_path: Path) -> None:
-    """The terminal of tmux tells its modes: none of them is another after detaching than before."""
+    """The terminal of tmux reports its modes: after detaching all are as before."""
     switches = b"".join(each for each in SWITCHES if b"\x1b(0" not in each and each != b"\x0e")
     switches += b"\x1b[?1000;1006h\x1b[?66hswitched"
     (tmp_path / "switches").write_bytes(switches)

@@ -16,19 +16,25 @@ from ptykill.http import frames
 
 
 def test_both_ends_have_the_same_frames() -> None:
-    """What one end writes the other reads."""
+    """Each end reads the frames that the other writes."""
     assert frames.read_from_client(frames.input_frame(b"abc")) == frames.Input(b"abc")
     assert frames.read_from_client(frames.resize_frame(40, 120)) == frames.Resized(40, 120)
     assert frames.read_from_client(frames.READY) == frames.Ready()
-    assert [frames.read_from_server(each) for each in frames.output_frames(b"abc")] == [b"abc"]
+    (sent,) = frames.output_frames(b"abc")
+    assert frames.read_from_server(sent) == frames.Output(b"abc")
+    (sent,) = frames.output_frames(b"abc", counted=False)
+    assert frames.read_from_server(sent) == frames.Output(b"abc", counted=False)
+    assert frames.read_from_server(frames.gap_frame(7 << 32, 6 << 32)) == frames.Gap(
+        7 << 32, 6 << 32
+    )
     assert frames.read_from_server(frames.exit_frame(137)) == frames.Exit(137)
     assert frames.read_from_server(frames.exit_frame(None)) == frames.Exit(None)
-    for unknown in (b"", b"\x09new", "text", b"\x03"):
-        assert frames.read_from_server(unknown) == b""
+    for unknown in (b"", b"\x09new", "text", b"\x03", b"\x04short"):
+        assert frames.read_from_server(unknown) == frames.Output(b"")
 
 
 def test_tokens_are_pruned(home: Path) -> None:
-    """The newest are kept."""
+    """Only the newest tokens are kept."""
     for number in range(300):
         tokens.remember(f"id-{number}", f"token-{number}")
     assert len(json.loads((home / "tokens").read_text())) == 256
@@ -41,7 +47,7 @@ def test_tokens_are_pruned(home: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "not json", "[1]", "null", '"text"', "\x00"])
 def test_a_broken_file_of_tokens_is_none(home: Path, text: str) -> None:
-    """It holds nothing up, and is made anew."""
+    """A file that can't be read counts as empty, and is replaced."""
     home.mkdir()
     (home / "tokens").write_text(text)
     assert tokens.find("id") is None
@@ -50,7 +56,7 @@ def test_a_broken_file_of_tokens_is_none(home: Path, text: str) -> None:
 
 
 def test_tokens_without_a_runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are in the user's state, then."""
+    """Tokens are in the user's state folder then."""
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -68,13 +74,13 @@ def test_tokens_without_a_runtime_folder(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 async def test_where_the_daemon_is(url: str, path: str, authority: str) -> None:
-    """A URL has the path of the API, or none."""
+    """A URL may have the path of the API; the default is added otherwise."""
     async with DaemonClient(url, "key") as daemon:
         assert (daemon.path, daemon.authority) == (path, authority)
 
 
 async def test_the_error_of_another_server() -> None:
-    """What is no answer of ours is told as such."""
+    """An answer of another server is reported as that."""
     async with DaemonClient("http://host", None) as daemon:
         for body in (b"<html>", b"[]", b"null", b'{"error": 1}'):
             assert "no ptykill" in str(daemon.refusal(502, body))
@@ -95,7 +101,7 @@ def terminal() -> Iterator[tuple[int, int]]:
 async def test_what_can_not_be_opened_anew_is_read_by_threads(
     terminal: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A terminal of another user's, or one without a name, does as well."""
+    """A terminal that can't be opened by its name, such as another user's, is read by threads."""
     master, slave = terminal
     monkeypatch.setattr(local_terminal, "_reopen", lambda fd, flags: None)
     with local_terminal.open_local_terminal(slave, slave) as local:
@@ -107,7 +113,7 @@ async def test_what_can_not_be_opened_anew_is_read_by_threads(
 
 
 async def test_an_error_in_raw_mode(terminal: tuple[int, int]) -> None:
-    """Whatever is raised there, the terminal is as it was."""
+    """Raw mode is left after any exception."""
     _, slave = terminal
     before = termios.tcgetattr(slave)
     inside = []

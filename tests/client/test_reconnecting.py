@@ -1,4 +1,4 @@
-"""A connection that is lost: ``ptykill attach`` notices, says so, and comes back."""
+"""A lost connection: ``ptykill attach`` notices it, says so, and connects again."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def through(proxy: Proxy) -> Cli:
 
 
 def setting(**numbers: float) -> str:
-    """Return code that has a client wait for other times than a person's."""
+    """Return code that sets a client's time-outs."""
     where = {"SILENCE_TIMEOUT": "websocket", "NO_LISTENER_TIMEOUT": "attach"}
     return "".join(
         f"import ptykill.cli.client.{where[name]} as m; m.{name} = {number};"
@@ -60,7 +60,7 @@ def setting(**numbers: float) -> str:
 
 
 def test_a_connection_that_stalls(cli: Cli, proxy: Proxy, start: Start) -> None:
-    """Silence is noticed and told, and with the same token the session goes on, as does typing."""
+    """`attach` reports the silence and connects again with the same token; typing goes on too."""
     session_id = cli.new(STAYS)
     terminal = start("attach", session_id, cli=through(proxy), first=setting(SILENCE_TIMEOUT=3))
     terminal.read_until("ready\r\n")
@@ -77,8 +77,22 @@ def test_a_connection_that_stalls(cli: Cli, proxy: Proxy, start: Start) -> None:
     assert terminal.restored
 
 
+def test_output_has_no_gap_and_no_repeat(cli: Cli, proxy: Proxy, start: Start) -> None:
+    """Over connections that are lost, each byte of the session's output is written once."""
+    session_id = cli.new("echo ready; while read line; do echo heard $line; done")
+    terminal = start("attach", session_id, cli=through(proxy))
+    seen = terminal.read_until("ready\r\n")
+    for number in range(3):
+        proxy.cut()
+        seen += terminal.read_until(BACK)
+        terminal.type(f"{number}\r")
+        seen += terminal.read_until(f"heard {number}\r\n")
+    assert [seen.count(each) for each in ("ready", "heard 0", "heard 2")] == [1, 1, 1]
+    assert "missing" not in seen
+
+
 async def test_a_silent_session_is_not_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that sends no PING has to answer ours."""
+    """A server that sends no PING has to answer the client's, and is then not lost."""
     monkeypatch.setattr(websocket, "SILENCE_TIMEOUT", 1.5)
     heard: list[str | bytes] = []
 
@@ -102,7 +116,7 @@ async def test_a_silent_session_is_not_a_lost_one(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_session_that_ends_meanwhile(cli: Cli, proxy: Proxy, start: Start) -> None:
-    """Its exit status is told all the same, once there is a connection again."""
+    """Its exit status is reported after the reconnect."""
     session_id = cli.new(STAYS)
     terminal = start(
         "attach", session_id, cli=through(proxy), first=setting(NO_LISTENER_TIMEOUT=TIMEOUT)
@@ -118,7 +132,7 @@ def test_a_session_that_ends_meanwhile(cli: Cli, proxy: Proxy, start: Start) -> 
 
 
 def test_a_session_that_nobody_knows_any_more(cli: Cli, proxy: Proxy, start: Start) -> None:
-    """Another daemon answers there: the session is over, and how it ended can't be known."""
+    """If another daemon answers, the session is over and its exit status can't be known."""
     session_id = cli.new(STAYS)
     terminal = start("attach", session_id, cli=through(proxy))
     terminal.read_until("ready\r\n")
@@ -133,7 +147,7 @@ def test_a_session_that_nobody_knows_any_more(cli: Cli, proxy: Proxy, start: Sta
 
 @pytest.mark.parametrize("key", ["\x03", "\x1d"])
 def test_giving_up(cli: Cli, proxy: Proxy, start: Start, key: str) -> None:
-    """Ctrl-C, or the key that detaches, ends the waiting; the session goes on."""
+    """Ctrl-C or the detach key ends the wait for a connection; the session goes on."""
     session_id = cli.new(STAYS)
     terminal = start(
         "attach", session_id, cli=through(proxy), first=setting(NO_LISTENER_TIMEOUT=TIMEOUT)
@@ -149,7 +163,7 @@ def test_giving_up(cli: Cli, proxy: Proxy, start: Start, key: str) -> None:
 
 
 def test_input_that_may_be_lost_is_told(cli: Cli, proxy: Proxy) -> None:
-    """What comes from a pipe has no gaps: if it is cut in the midst of it, that is an error."""
+    """If the connection is lost in the middle of piped input, that is an error."""
     session_id = cli.new(STAYS)
     process = subprocess.Popen(
         [sys.executable, "-m", "ptykill", "attach", session_id],
@@ -168,7 +182,7 @@ def test_input_that_may_be_lost_is_told(cli: Cli, proxy: Proxy) -> None:
 
 
 async def test_what_is_typed_waits_for_a_connection() -> None:
-    """What one connection did not take is there for the next; too much has to wait."""
+    """Input that one connection did not accept goes to the next; too much input has to wait."""
     typed = InputQueue()
     await typed.put(b"one")
     assert await anext(aiter(typed)) == b"one"  # And the connection breaks.

@@ -1,4 +1,4 @@
-"""``ptykill run``: one command, at a terminal and between pipes, and nothing of it left behind."""
+"""``ptykill run``: one command, at a terminal and between pipes; no process of it is left."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def left(mark: str) -> list[processes.Process]:
-    """Return what lives of a test's sessions; a keeper that has done may take a moment to go."""
+    """Return the living processes of a test's sessions; a keeper may take a moment to exit."""
     return [each for each in processes.marked(mark) if not processes.our_own(each)]
 
 
@@ -58,19 +58,19 @@ def left(mark: str) -> list[processes.Process]:
     ],
 )
 def test_the_exit_status_is_the_commands(command: list[str], status: int) -> None:
-    """It is the code, 128 and the signal, or that of a shell which could not run it."""
+    """It is the code, 128 plus the signal, or a shell's for a command that can't be run."""
     assert ask("run", *command).returncode == status
 
 
 @pytest.mark.parametrize("options", [["--plan", "HUP@nobody 2s, KILL"], ["--grace", "-1"]])
 def test_a_plan_that_can_not_be_read_is_told(options: list[str]) -> None:
-    """Nothing is run then."""
+    """An invalid plan is reported, and no command is run."""
     assert ask("run", *options, "true").returncode == 2
 
 
 @pytest.mark.parametrize("containment", ["session", "keeper"])
 def test_the_containment_is_the_one_asked_for(containment: str) -> None:
-    """Each of them can be had by its name."""
+    """``--containment`` takes each containment by its name."""
     assert ask("run", "--containment", containment, "--", "sh", "-c", "exit 3").returncode == 3
 
 
@@ -78,7 +78,7 @@ def test_the_containment_is_the_one_asked_for(containment: str) -> None:
 
 
 def test_a_pipe_is_typed_and_its_end_is_the_end_of_input() -> None:
-    """What comes from a pipe is what a reader gets, with or without a line's end at the end.
+    """A reader gets exactly the bytes of the pipe, with or without a newline at the end.
 
     And it is not shown as if it had been typed.
     """
@@ -94,7 +94,7 @@ def test_a_pipe_is_typed_and_its_end_is_the_end_of_input() -> None:
 
 
 def test_all_output_comes_through_a_slow_pipe() -> None:
-    """A program waits for its reader, however slow that is; nothing is lost."""
+    """A program waits for its reader, however slow; no output is lost."""
     script = "\"$@\" </dev/null | (sleep 3; tr -d '\\r' | cksum); seq 400000 | cksum"
     command = [sys.executable, "-m", "ptykill", "run", "seq", "400000"]
     done = subprocess.run(
@@ -109,7 +109,7 @@ def test_all_output_comes_through_a_slow_pipe() -> None:
 
 
 def test_nobody_reads() -> None:
-    """A command whose reader has gone is ended, and this process dies of SIGPIPE, as others do."""
+    """If the reader of its output exits, the command is ended, and ptykill dies of SIGPIPE."""
     script = '"$@" </dev/null | head -n 1; echo ${PIPESTATUS[0]}'
     command = [sys.executable, "-m", "ptykill", "run", "yes"]
     done = subprocess.run(
@@ -123,7 +123,7 @@ def test_nobody_reads() -> None:
 
 
 def test_standard_input_may_be_closed() -> None:
-    """As it is for some that are started by a daemon."""
+    """Standard input may be closed, as for programs that some daemons start."""
     script = '"$@" <&-; echo $?'
     command = [sys.executable, "-m", "ptykill", "run", "sh", "-c", "exit 3"]
     done = subprocess.run(
@@ -140,7 +140,7 @@ def test_standard_input_may_be_closed() -> None:
 
 
 def test_what_it_leaves_behind_is_ended(mark: str) -> None:
-    """Jobs, daemons and those that are deaf end with the command, before this process does."""
+    """Jobs, daemons and deaf processes are ended when the command exits, before ptykill exits."""
     leftovers = (
         "sleep 1000 &",
         "setsid sleep 1000 &",
@@ -157,7 +157,7 @@ def test_what_it_leaves_behind_is_ended(mark: str) -> None:
 @pytest.mark.skipif(why_not("cgroup") is not None, reason="no cgroup can be made here")
 @pytest.mark.parametrize("command", [("run", "true"), ("run", "-v", "true"), ("doctor", "--json")])
 def test_log_events_are_for_those_who_ask(command: tuple[str, ...]) -> None:
-    """What a killed host has left is cleaned up, and only ``--verbose`` has the warning."""
+    """A killed host's cgroup is recovered; only with ``--verbose`` the warning is shown."""
     place = cgroup_place.own_cgroup()
     assert place is not None
     left = made_by_the_dead(place)
@@ -172,7 +172,7 @@ def test_log_events_are_for_those_who_ask(command: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "QUIT"])
 def test_a_signal_ends_the_session_by_the_plan(mark: str, name: str) -> None:
-    """It has ended, by force if need be, before this process dies of that signal."""
+    """The session is ended, by SIGKILL if necessary, before ptykill dies of that signal."""
     process = start(*QUICK, "sh", "-c", f"setsid sleep 1000 & {DEAF}")
     process.send_signal(signal.Signals[f"SIG{name}"])
     _, told = process.communicate(timeout=TIMEOUT)
@@ -182,7 +182,7 @@ def test_a_signal_ends_the_session_by_the_plan(mark: str, name: str) -> None:
 
 
 def test_the_plan_is_polite() -> None:
-    """A command that cleans up has its grace to do so, and what it says then is told."""
+    """A command that cleans up has its grace, and its output then is shown."""
     process = start(
         "sh", "-c", "trap 'echo cleaned; exit 0' HUP; echo ready; while :; do sleep 0.1; done"
     )
@@ -193,18 +193,18 @@ def test_the_plan_is_polite() -> None:
 
 
 def test_a_second_signal_kills(mark: str) -> None:
-    """Whoever does not want to wait for the grace sends a signal again."""
+    """A second signal ends the grace."""
     process = start("--grace", "600", "sh", "-c", DEAF)
     process.terminate()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=TIMEOUT)
-    # Which of them came first is not told, if they have come at once.
+    # If both come at once, the kernel does not say which was first.
     assert process.returncode in (-signal.SIGTERM, -signal.SIGINT)
     assert left(mark) == []
 
 
 def test_a_hangup_that_is_ignored_stays_so() -> None:
-    """Under nohup(1) a hangup does not end it."""
+    """Under nohup(1) SIGHUP does not end it."""
     process = start("sh", "-c", "echo ready; read line; exit 4")
     process.communicate("\n", timeout=TIMEOUT)
     assert process.returncode == 4
@@ -222,7 +222,7 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
 
 
 def test_its_own_death_leaves_nothing(mark: str) -> None:
-    """Though this process is killed, its session is ended."""
+    """If ptykill is killed, its session is ended."""
     process = start(*QUICK, "sh", "-c", f"setsid sleep 1000 & {DEAF}")
     process.kill()
     process.communicate(timeout=TIMEOUT)
@@ -233,7 +233,7 @@ def test_its_own_death_leaves_nothing(mark: str) -> None:
 
 
 def test_at_a_terminal(start: Start) -> None:
-    """The command has its size, takes every key, and the terminal is as it was afterwards."""
+    """The command has the terminal's size and gets every key; the modes are restored."""
     terminal = start("run", "sh", "-c", f"stty size; {CATCHES}", rows=30)
     assert "30 80" in terminal.read_until("ready\r\n")
     assert terminal.raw
@@ -244,7 +244,7 @@ def test_at_a_terminal(start: Start) -> None:
 
 
 def test_the_window_is_followed(start: Start) -> None:
-    """When the window changes its size, so does the command's."""
+    """The command's terminal follows the window's size."""
     terminal = start(
         "run", "sh", "-c", "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
     )
@@ -257,7 +257,7 @@ def test_the_window_is_followed(start: Start) -> None:
 
 
 def test_a_stuck_terminal_holds_nothing_up(start: Start, mark: str) -> None:
-    """Though nobody reads the terminal, a signal ends the session, and then this process."""
+    """A signal ends the session, and then ptykill, although nobody reads the terminal."""
     terminal = start("run", *QUICK, "yes")
     terminal.read_until("y\r\n")
     terminal.process.terminate()
@@ -297,7 +297,7 @@ WEB = {"asyncio", "concurrent.futures", "ptykill.http", "ptykill.embedding.host"
     ],
 )
 def test_a_command_imports_what_it_needs(arguments: tuple[str, ...], needless: set[str]) -> None:
-    """Imports are most of the time in which a command starts."""
+    """A command imports only its own modules: imports are most of its start-up time."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Ctrl-C while a command starts: it dies of SIGINT, and says a sentence or nothing."""
+"""Ctrl-C while a command starts: it dies of SIGINT, and prints at most a sentence."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ COMMANDS = {
 
 
 def interrupted(at: int, *arguments: str) -> tuple[int, str]:
-    """Send SIGINT as a command begins its ``at``-th import; return its status and its stderr."""
+    """Send SIGINT as a command begins its ``at``-th import; return its status and stderr."""
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(at), *arguments],
         stdin=subprocess.DEVNULL,
@@ -65,7 +65,7 @@ def interrupted(at: int, *arguments: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_interrupted_start(command: str) -> None:
-    """At whichever import Ctrl-C comes, the shell sees the status 130, and nobody a traceback."""
+    """Ctrl-C at any import: the process dies of SIGINT, without a traceback."""
     arguments = COMMANDS[command]
     imported = int(interrupted(0, *arguments)[1].rpartition("imported ")[2])
     for at in [1 + each * imported // POINTS for each in range(POINTS)]:
@@ -75,7 +75,7 @@ def test_an_interrupted_start(command: str) -> None:
 
 
 def test_an_interrupt_once_it_has_started() -> None:
-    """When there may be sessions, they are ended in order, and a sentence is said."""
+    """Once there may be sessions, they are ended, and a sentence is printed."""
     assert interrupted(-1, "doctor", "--json") == (
         -signal.SIGINT,
         "ptykill: interrupted\n",
@@ -83,7 +83,7 @@ def test_an_interrupt_once_it_has_started() -> None:
 
 
 def test_an_interrupt_that_is_ignored_stays_so() -> None:
-    """As a shell has it for what it starts in the background."""
+    """SIGINT stays ignored, as a shell sets it for background commands."""
     command = [sys.executable, "-c", INTERRUPTED, "5", "run", "--", "sh", "-c", "exit 7"]
     script = "trap '' INT; exec \"$@\""
     done = subprocess.run(

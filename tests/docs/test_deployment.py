@@ -45,7 +45,7 @@ def test_systemd_finds_nothing_amiss(tmp_path: Path) -> None:
 
 @pytest.fixture
 def authority() -> trustme.CA:
-    """Return who signs the certificate of the page's nginx."""
+    """Return the authority that signs the certificate of the page's nginx."""
     return trustme.CA()
 
 

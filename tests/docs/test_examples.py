@@ -41,7 +41,9 @@ def running(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 def client(port: int) -> httpx.Client:
     """Return a client of a server on a port."""
-    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT, trust_env=False)
+    return httpx.Client(
+        base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT, trust_env=False, verify=False
+    )
 
 
 def test_the_fastapi_daemon(mark: str) -> None:

@@ -28,7 +28,7 @@ def test_generated_parts_are_what_the_code_says() -> None:
 
 
 def test_a_difference_is_found_and_written_away(tmp_path: Path) -> None:
-    """``--check`` tells of what is not as in the code, and changes nothing; a run mends it."""
+    """``--check`` reports the parts that differ, and changes nothing; a run writes them."""
     docs = tmp_path / "docs"
     shutil.copytree(TOP / "docs", docs, ignore=shutil.ignore_patterns("_*", "__pycache__"))
     page, picture = docs / "lifecycle.md", docs / "lifecycle.svg"

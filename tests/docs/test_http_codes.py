@@ -29,9 +29,11 @@ _SPAWN_TABLE = re.findall(
     re.MULTILINE,
 )
 _SPAWNING = {
-    (status, code) for code, status, stage, _ in _SPAWN_TABLE if stage in {"chdir", "exec", "any"}
+    (status, code)
+    for code, status, stage, _ in _SPAWN_TABLE
+    if stage in {"limits", "chdir", "exec", "any"}
 }
-"""What a create may be answered; its bodies have neither users nor limits."""
+"""What a create may be answered; its bodies have no users."""
 
 _ALL = "http://here/s"
 Ask = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
@@ -49,6 +51,7 @@ ASKED: dict[str, Ask] = {
     "HOST_NOT_ALLOWED": lambda client, _: client.get(_ALL, headers={"Host": "evil.example"}),
     "ORIGIN_NOT_ALLOWED": lambda client, _: client.get(_ALL, headers={"Origin": "http://evil"}),
     "INVALID_GRACE": lambda client, one: client.delete(one, params={"grace": "61"}),
+    "INVALID_DEADLINE": lambda client, one: client.post(f"{one}/deadlines", json={"idle": 0}),
     "UNAUTHORIZED": lambda client, _: client.get(_ALL, headers={"Authorization": "Bearer x"}),
     "NOT_FOUND": lambda client, one: client.get(f"{one}/x/y"),
     "SESSION_NOT_FOUND": lambda client, _: client.get(f"{_ALL}/another"),
@@ -57,6 +60,8 @@ ASKED: dict[str, Ask] = {
     "BODY_TOO_LARGE": lambda client, _: client.request("GET", _ALL, content=bytes((1 << 20) + 1)),
     "BODY_TIMEOUT": lambda client, _: client.post(_ALL, content=_stalled()),
     "TOO_MANY_BODIES": lambda client, _: _crowded(client),
+    "LIMIT_ABOVE_CAP": lambda client, _: client.post(_ALL, json={"command": "x", "pids_max": 9}),
+    "TOO_MANY_STREAMS": lambda client, _: _streamed(client),
     "TOO_MANY_SESSIONS": lambda client, _: client.post(_ALL, json={"command": "x"}),
 }
 SURVIVED = {
@@ -69,7 +74,14 @@ SURVIVED = {
 FAILED: dict[str, Exception] = {
     "INTERPRETER_PATCHED": ptykill.InterpreterPatched("gevent"),
     "INTERNAL_ERROR": ZeroDivisionError(),
+    "LIMITS_UNAVAILABLE": ptykill.LimitsUnavailable(["memory"], "found in a v1 hierarchy"),
+    "NAME_TAKEN": ptykill.NameTaken("build"),
+    "KEY_REUSED": ptykill.KeyReused("8e03978e"),
+    "INVALID_OFFSET": ptykill.InvalidOffset("from is beyond the output"),
+    "INPUT_FULL": ptykill.InputFull("the program does not read"),
     "INVALID_TOKEN": ptykill.InvalidToken("the token is wrong"),
+    "TOKEN_NOT_FOUND": ptykill.TokenNotFound("no such token"),
+    "TOO_MANY_TOKENS": ptykill.TooManyTokens("256 tokens"),
     "SHUTTING_DOWN": ptykill.SupervisorClosed("the supervisor is closed"),
 }
 
@@ -84,17 +96,26 @@ async def _crowded(client: httpx.AsyncClient) -> httpx.Response:
     return await client.post(_ALL, json={"command": "x"})
 
 
+async def _streamed(client: httpx.AsyncClient) -> httpx.Response:
+    cast(Any, client)._transport.app._streams = 0
+    return await client.get(f"{_ALL}/events")
+
+
 def test_the_table_is_complete() -> None:
     """Every code that is provoked below is in the table, once, and no other is."""
     spawning = [code for _, code in _SPAWNING]
-    assert sorted(code for _, code in _TABLE) == sorted([*ASKED, *SURVIVED, *FAILED, *spawning])
+    assert sorted(code for _, code in _TABLE) == sorted(
+        [*ASKED, *SURVIVED, "SESSIONS_NOT_EMPTY", "EVENTS_NOT_OFFERED", *FAILED, *spawning]
+    )
     assert set(_TABLE) >= _SPAWNING
 
 
 @pytest.mark.parametrize("code", ASKED)
 async def test_requests_are_answered_so(code: str, autojump_clock: trio.testing.MockClock) -> None:
     """A request that can't be served has the code and the status of the table."""
-    async with ptykill.open_supervisor(containment=FakeTier(), max_sessions=1) as supervisor:
+    async with ptykill.open_supervisor(
+        containment=FakeTier(), max_sessions=1, pids_max=8
+    ) as supervisor:
         session = await supervisor.spawn(["x"])
         app = ptykill.asgi_app(supervisor, key="k", prefix="/s", spawning=True, hosts=["here"])
         async with _client(app, key="k") as client:
@@ -127,6 +148,7 @@ def test_survivors_are_answered_so(code: str) -> None:
         kill=0.0,
     )
     _check(Api(key=None).answer(verdict), code)
+    _check(Api(key=None).answer((verdict,)), "SESSIONS_NOT_EMPTY")
 
 
 @pytest.mark.parametrize("code", FAILED)
@@ -156,7 +178,7 @@ async def test_failed_creates_are_answered_so(
 
 
 async def test_spared_leftovers_are_no_204(autojump_clock: trio.testing.MockClock) -> None:
-    """A session that has ended and is not empty is told as that."""
+    """A session that has ended and is not empty has an error code of its own."""
     tier = FakeTier(Member(lives=1.0), [Member()])
     async with ptykill.open_supervisor(containment=tier, leftovers="spare") as supervisor:
         session = await supervisor.spawn(["x"])

@@ -92,7 +92,7 @@ def test_doctests_hold(page: Path) -> None:
 
 @pytest.fixture
 def port(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """Run the daemon as the tutorial tells a reader to do, but on a free port."""
+    """Run the daemon by the tutorial's command, on a free port."""
     (script,) = [each.text for each in _ALL if each.kind == "sh" and each.text.endswith(_SERVE)]
     script = script.removesuffix(_SERVE) + '\necho "$PTYKILL_API_KEY"; exec ptykill serve --port 0'
     with subprocess.Popen(

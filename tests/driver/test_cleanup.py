@@ -155,7 +155,7 @@ async def test_a_record_holds_nothing_of_the_caller_s(
 async def test_what_is_over_is_left_to_no_collector(
     autojump_clock: trio.testing.MockClock, *, asked: bool
 ) -> None:
-    """A session is gone with its record, since nothing that it consists of refers to it."""
+    """A session is freed with its record, since no reference cycle has it."""
     gc.collect()
     gc.disable()
     try:

@@ -38,7 +38,7 @@ def on_virtual_clock(main: Callable[[], Awaitable[None]]) -> None:
 
 
 async def test_a_polite_session_ends_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    """Nobody waits for the grace when every process has died."""
+    """The grace ends when every process has died."""
     async with ptykill.open_supervisor(containment=FakeTier(POLITE)) as supervisor:
         session = await supervisor.spawn(["x"])
         verdict = await session.terminate()

@@ -116,7 +116,9 @@ async def test_closing_an_attachment_ends_its_own_wait(faked: FakedSession) -> N
             attachment.close()
 
 
-async def test_wait_detached_tells_a_close_from_a_drop(faked: FakedSession) -> None:
+async def test_wait_detached_tells_a_close_from_a_drop(
+    faked: FakedSession, autojump_clock: MockClock
+) -> None:
     """It returns False for an attachment that was closed, and an end does not detach one."""
     with faked.session.attach() as attachment:
         await faked.session.kill()

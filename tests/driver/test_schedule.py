@@ -1,4 +1,4 @@
-"""The schedule of one teardown, without a loop or a clock: what is due when, and each wake-up."""
+"""The schedule of one teardown, without a loop or a clock: the due times and wake-ups."""
 
 from __future__ import annotations
 

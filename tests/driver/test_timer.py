@@ -1,4 +1,4 @@
-"""The precise timer calls what is due in its own task; without one, deadlines have to do."""
+"""The precise timer calls its callbacks in its own task; without timerfd there is none."""
 
 from __future__ import annotations
 

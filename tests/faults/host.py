@@ -1,7 +1,7 @@
 """A host that stops before each phase of its life, so that a fault can be set for that phase.
 
-It writes one JSON line for each thing that happens, and goes on from a ``gate`` when it is told to
-by a line of input. Started by `trial`.
+It writes one JSON line for each event, and waits at each ``gate`` for a line of input. Started by
+`trial`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def helpers(name: str) -> list[int]:
 
 
 def told_of(verdict: ptykill.Verdict, began: float) -> dict[str, object]:
-    """Return what is to be judged of a verdict."""
+    """Return the parts of a verdict that the trial judges."""
     return {
         "outcome": verdict.outcome.value,
         "empty": verdict.empty,
@@ -74,7 +74,7 @@ def _descriptors() -> int:
 
 
 class Life:
-    """What such a host does in its life."""
+    """The phases of such a host."""
 
     def __init__(self, tier: str, mark: str) -> None:
         self.host = ptykill.Host(containment=tier, plan=PLAN)
@@ -129,7 +129,7 @@ class Life:
         return {leader.parent} & set(helpers("keeper")) if leader else set()
 
     def gate(self, phase: str, keepers: set[int]) -> None:
-        """Wait for the fault of this phase, with whom it may be for."""
+        """Report the processes that the fault may be for, and wait until it is set."""
         wardens = helpers("warden")
         gate(
             phase,
@@ -144,7 +144,7 @@ class Life:
         return self.host.spawn(["sh", "-c", STUBBORN], env=env)
 
     def spawn_at_last(self) -> ptykill.Session:
-        """Start the session that is tested; a second time if the first try fails."""
+        """Start the session that is tested; try again if the first try fails."""
         began = time.monotonic()
         try:
             session = self.spawn("tested")
@@ -157,7 +157,7 @@ class Life:
         return session
 
     def use(self, session: ptykill.Session) -> None:
-        """Talk to the session, and let some time pass."""
+        """Type into the session, resize it, and let some time pass."""
         for act in self.type_in, self.resize:
             try:
                 self.host.call(act, session)
@@ -177,7 +177,7 @@ class Life:
         session.resize(30, 100)
 
     def kill(self, session: ptykill.Session) -> None:
-        """End the session, and again if that did not do it."""
+        """End the session; try again if it has not ended."""
         for attempt in range(2):
             began = time.monotonic()
             verdict = self.host.terminate(session.id)
@@ -191,7 +191,7 @@ class Life:
         began = time.monotonic()
         try:
             another = self.spawn("another")
-            # Ready, or else its escapee may escape the session containment, which says so.
+            # Wait until it is ready: before that, the session containment may not know its escapee.
             self.host.call(another.receive)
             verdict = self.host.terminate(another.id, grace=0)
         except (ptykill.PtykillError, OSError) as error:

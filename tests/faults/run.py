@@ -55,7 +55,7 @@ def main(*words: str) -> int:
 
 
 def _one_by_one(fault: Fault, most: int) -> list[tuple[Fault, Result]]:
-    """Have the first such call fail, in another trial the second, and so on while there are any."""
+    """Have the first such call fail, in another trial the second, until there is no such call."""
     done: list[tuple[Fault, Result]] = []
     while len(done) < most and (not done or done[-1][1].hit):
         each = fault if not done else fault._replace(when=str(len(done) + 1))

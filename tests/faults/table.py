@@ -1,4 +1,4 @@
-"""Which calls of which process may fail, and how; and the most telling of all these faults."""
+"""The system calls that may fail, by process, with their errors; and the faults of the suite."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CALLS = {
     ),
     "warden": ("poll", "recvmsg", "sendto", "read", "close", "waitid", "kill", "openat", "clone"),
 }
-"""The calls of each process that matter, by their names on x86-64."""
+"""The calls of each process that may fail, by their names on x86-64."""
 
 ERRORS = {
     "pread64": ("EIO", "ENOMEM"),
@@ -113,4 +113,4 @@ SHORT = [
     cgroup keeper kill openat ENOMEM
     """.strip().splitlines()
 ]
-"""Each was seen to go wrong once, or stands for a kind; together they take half a minute."""
+"""Each has once found a defect, or stands for a kind; together they take half a minute."""

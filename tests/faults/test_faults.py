@@ -1,4 +1,4 @@
-"""One failing system call gives no session up: the most telling rows of the table."""
+"""A session is ended although one system call fails: the faults of the suite."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TRIES = 20
 @pytest.mark.skipif(REASON is not None, reason=str(REASON))
 @pytest.mark.parametrize("fault", SHORT, ids=str)
 def test_one_failing_call_gives_no_session_up(fault: Fault) -> None:
-    """The session ends as it should, others and the next go on, and nothing is left."""
+    """The session ends, other sessions and the next spawn work, and no process is left."""
     for _ in range(TRIES):
         result = run(fault)
         assert result.wrong == []
         if result.hit:
             return
-    pytest.fail("the call that was to fail was not made: the row tells nothing")
+    pytest.fail("the call that was to fail was not made: the row tests nothing")

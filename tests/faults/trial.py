@@ -1,4 +1,4 @@
-"""One trial: a host with one system call that fails once, and what came of it, seen from outside.
+"""One trial: one system call of a host fails once, and the result is judged from outside.
 
 strace(1) makes the call fail: ``-e inject=CALL:error=ERROR:when=N``. It is attached to one thread
 (the host's trio thread, the warden, or a keeper) for one phase of the host's life (`host`).
@@ -26,19 +26,19 @@ from tests.faults import host as host_program
 __all__ = ["Fault", "Result", "run", "unavailable"]
 
 _TIMEOUT = 100.0
-"""Seconds after which a trial hangs: more than a spawn and a kill may take together."""
+"""Seconds after which a trial counts as hung: more than a spawn and a kill may take."""
 _BOUND = 5.15 + 3.0
 """Seconds that a kill may take: the plan's, and what a slow machine may need."""
 _SPAWN_BOUND = 30.0
 _COMPILED = str(Path(tempfile.gettempdir(), "ptykill-faults-compiled"))
 _MEMBERS = 3
-"""So many processes has a session that nobody has touched: see `host.STUBBORN`."""
+"""The number of processes of a session that was not ended: see `host.STUBBORN`."""
 _GONE = 5.0
-"""Seconds in which those are gone that a keeper or a warden has still to end."""
+"""Time-out for processes that a keeper or a warden has still to end, in seconds."""
 
 
 class Fault(NamedTuple):
-    """Which call fails, how, of which process, in which phase, and which one of them (from 1)."""
+    """The call that fails: its error, process, phase, and number in that phase (from 1)."""
 
     tier: str
     process: str
@@ -53,7 +53,7 @@ class Fault(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Whether the fault happened, and what is wrong with what came of it."""
+    """Whether the fault happened, and what is wrong with the result."""
 
     hit: bool
     wrong: list[str]
@@ -110,7 +110,7 @@ class _Injector:
 
 
 def run(fault: Fault) -> Result:
-    """Have a host live with this fault, and judge what came of it."""
+    """Run a host with this fault, and judge the result."""
     mark = secrets.token_hex(16)
     program = [sys.executable, host_program.__file__, fault.tier, mark]
     trial = _Trial(fault, mark)
@@ -174,7 +174,7 @@ class _Trial:
             self.hit |= injector is not None and injector.hit
 
     def _judge(self, line: dict[str, Any]) -> None:
-        """Look at what the host says, and at what is so."""
+        """Compare an event that the host reports with the process table."""
         judge = getattr(self, f"_judge_{line['what']}", None)
         if judge is not None:
             judge(line)
@@ -216,7 +216,7 @@ class _Trial:
         return processes.names(processes.marked(f"{self.mark}-{whose}"))
 
     def note_stderr(self, text: str) -> None:
-        """Look at what was logged."""
+        """Check the host's log."""
         # trio ends its run when its own wake-up socket fails. ptykill has none in the session tier.
         of_trio = "_entry_queue.py" in text or self.fault[0::3] == ("session", "sendto")
         self._trio_ended = of_trio and "TrioInternalError" in text
@@ -230,7 +230,7 @@ class _Trial:
             self.wrong.append(text[-1500:])
 
     def judge_end(self) -> None:
-        """See whether it came to its end, and nothing is left of any session."""
+        """Check that the host exited normally, and no process of any session is left."""
         if "done" not in {line["what"] for line in self.lines} and not self._trio_ended:
             self.wrong.append(f"died after {self.lines[-1:]}")
         until = time.monotonic() + _GONE

@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ptykill
-from ptykill import Caveat, Outcome, Survivor, Verdict
+from ptykill import Caveat, Deadlines, Outcome, Survivor, Verdict
 from ptykill.http.api import Api
 from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS, HostRules
+from ptykill.http.deadline_schema import DeadlinesBody
 from ptykill.http.messages import Headers, Request, Response
-from ptykill.http.operations import Attach, Create, Get, Kill, List, Resize
-from ptykill.http.schema import Created, SessionRecord, Sessions
+from ptykill.http.operations import Attach, Create, Get, Kill, List, Resize, SetDeadlines
+from ptykill.http.schema import Created
+from ptykill.http.session_record import SessionRecord, Sessions
 
 KEY = "k" * 32
 BEARER: Headers = ((b"authorization", b"Bearer " + KEY.encode()),)
@@ -89,6 +91,14 @@ def create(**fields: object) -> object:
         (request("DELETE", f"{PREFIX}/abc", "x=1&grace=0&x=2"), Kill("abc", 0.0)),
         (request("POST", body=b'{"command": "bash"}'), Create(("bash",))),
         (request("POST", f"{PREFIX}/abc/resize", body=SIZE), Resize("abc", 40, 120)),
+        (
+            request("POST", f"{PREFIX}/abc/deadlines", body=b'{"idle": 60, "lifetime": null}'),
+            SetDeadlines("abc", Deadlines(idle=60)),
+        ),
+        (
+            request("POST", body=b'{"command": "sh", "deadlines": {"detached": 1.5}}'),
+            Create(("sh",), deadlines=Deadlines(detached=1.5)),
+        ),
     ],
 )
 def test_requests_become_operations(asked: Request, operation: object) -> None:
@@ -139,8 +149,8 @@ def test_unknown_paths_are_not_found(path: str, method: str) -> None:
 @pytest.mark.parametrize(
     ("path", "spawning", "method", "allow"),
     [
-        (PREFIX, True, "DELETE", b"GET, POST"),
-        (PREFIX, False, "POST", b"GET"),
+        (PREFIX, True, "PUT", b"GET, POST, DELETE"),
+        (PREFIX, False, "POST", b"GET, DELETE"),
         (f"{PREFIX}/abc", True, "POST", b"GET, DELETE"),
         (f"{PREFIX}/abc", True, "delete", b"GET, DELETE"),
         (f"{PREFIX}/abc", True, "OPTIONS", b"GET, DELETE"),
@@ -496,7 +506,7 @@ def test_reads_all_of_a_create() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "given_"),
-    [((0, 0), (1, 1)), ((-5, -5), (1, 1)), ((501, 1001), (500, 1000)), ((10**30, 2), (500, 2))],
+    [((0, 0), (24, 80)), ((-5, -5), (1, 1)), ((501, 1001), (500, 1000)), ((10**30, 2), (500, 2))],
 )
 def test_sizes_are_clamped(asked: tuple[int, int], given_: tuple[int, int]) -> None:
     """A size out of range is clamped, not refused."""
@@ -632,6 +642,8 @@ def test_an_unproven_end_is_reported() -> None:
 def test_records_and_tokens_are_returned() -> None:
     """A session, a list and a create are answered with the documented fields."""
     record = SessionRecord(
+        end_reason=None,
+        deadlines=DeadlinesBody(),
         session_id="s",
         pid=7,
         command="ls",
@@ -642,6 +654,12 @@ def test_records_and_tokens_are_returned() -> None:
         ended_at=None,
         exit_code=None,
         is_alive=True,
+        status="running",
+        client_count=2,
+        name="build",
+        labels={"team": "ci"},
+        last_input_at=None,
+        last_output_at=3,
     )
     told = json.loads(api.answer(record).body)
     assert told.pop("args") == ["\udcff"]
@@ -655,6 +673,14 @@ def test_records_and_tokens_are_returned() -> None:
         "ended_at": None,
         "exit_code": None,
         "is_alive": True,
+        "status": "running",
+        "client_count": 2,
+        "name": "build",
+        "labels": {"team": "ci"},
+        "last_input_at": None,
+        "last_output_at": 3,
+        "end_reason": None,
+        "deadlines": {"lifetime": None, "idle": None, "detached": None},
     }
     assert json.loads(api.answer(Sessions([record])).body) == {
         "sessions": [{**told, "args": ["\udcff"]}]

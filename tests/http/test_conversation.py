@@ -14,6 +14,7 @@ import ptykill
 from ptykill.http import frames
 from ptykill.http.asgi_types import Message
 from ptykill.http.conversation import batch_sender, run_conversation
+from ptykill.http.tokens import Access, Admission, Tokens
 from ptykill.testing import FakeTier
 
 MINUTE = 60.0
@@ -48,8 +49,13 @@ class Client:
         self.told.append(message)
 
 
+def admitted(session: ptykill.Session, access: Access = Access.WRITE) -> Admission:
+    """Return a client's right to attach."""
+    return Admission(session, Tokens().issue(session, access))
+
+
 @pytest.fixture
-async def stage(autojump_clock: MockClock) -> AsyncIterator[tuple[ptykill.Session, FakeTier]]:
+async def spawned(autojump_clock: MockClock) -> AsyncIterator[tuple[ptykill.Session, FakeTier]]:
     """Spawn one session, whose terminal is the tier's."""
     tier = FakeTier()
     async with ptykill.open_supervisor(containment=tier) as supervisor:
@@ -57,17 +63,17 @@ async def stage(autojump_clock: MockClock) -> AsyncIterator[tuple[ptykill.Sessio
 
 
 async def test_a_dead_client_is_detached(
-    stage: tuple[ptykill.Session, FakeTier],
+    spawned: tuple[ptykill.Session, FakeTier],
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """After a minute in which it reads and sends nothing; its output is kept."""
-    session, tier = stage
+    session, tier = spawned
     client = Client(takes=3)
     client.say(frames.READY)
     tier.spawned[0].terminal.write(b"x" * 500_000)
     began = trio.current_time()
-    await run_conversation(session, client.receive, batch_sender(client.send))
+    await run_conversation(admitted(session), client.receive, batch_sender(client.send))
     assert trio.current_time() - began == pytest.approx(MINUTE, abs=3)
     assert "code=1006 reason='silent'" in caplog.text
     with session.attach() as attachment:
@@ -75,17 +81,19 @@ async def test_a_dead_client_is_detached(
 
 
 async def test_a_client_that_sends_lives(
-    stage: tuple[ptykill.Session, FakeTier],
+    spawned: tuple[ptykill.Session, FakeTier],
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It stays attached as long as it sends, though it reads nothing, and may disconnect."""
-    session, tier = stage
+    session, tier = spawned
     client = Client(takes=3)
     client.say(frames.READY)
     tier.spawned[0].terminal.write(b"x" * 500_000)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_conversation, session, client.receive, batch_sender(client.send))
+        nursery.start_soon(
+            run_conversation, admitted(session), client.receive, batch_sender(client.send)
+        )
         for _ in range(10):
             await trio.sleep(0.9 * MINUTE)
             client.say(frames.input_frame(b"y"))
@@ -96,14 +104,16 @@ async def test_a_client_that_sends_lives(
 
 
 async def test_a_client_without_output_stays_attached(
-    stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+    spawned: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
     """If both sides are silent, only the server can find a dead client, by its PINGs."""
-    session, tier = stage
+    session, tier = spawned
     client = Client()
     client.say(frames.READY)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_conversation, session, client.receive, batch_sender(client.send))
+        nursery.start_soon(
+            run_conversation, admitted(session), client.receive, batch_sender(client.send)
+        )
         await trio.sleep(1000 * MINUTE)
         tier.spawned[0].exit()
     exit_frame = {"type": "websocket.send", "bytes": struct.pack(">Bi", 3, 0)}
@@ -114,10 +124,10 @@ async def test_a_client_without_output_stays_attached(
 
 
 async def test_a_dropped_client_gets_the_close_after_the_current_frame(
-    stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+    spawned: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
     """If it reads within a minute, while the others go on; no frame is cut off in its middle."""
-    session, tier = stage
+    session, tier = spawned
     took = trio.Event()
     client = Client(takes=0)
 
@@ -128,7 +138,9 @@ async def test_a_dropped_client_gets_the_close_after_the_current_frame(
     client.say(frames.READY)
     with session.attach() as other:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_conversation, session, client.receive, batch_sender(send_late))
+            nursery.start_soon(
+                run_conversation, admitted(session), client.receive, batch_sender(send_late)
+            )
             await wait_all_tasks_blocked()
             received = 0
             while received < FLOOD:
@@ -143,15 +155,17 @@ async def test_a_dropped_client_gets_the_close_after_the_current_frame(
 
 
 async def test_a_dropped_client_that_reads_nothing(
-    stage: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+    spawned: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
 ) -> None:
     """It can't get the close; after a minute it is detached."""
-    session, tier = stage
+    session, tier = spawned
     client = Client(takes=0)
     client.say(frames.READY)
     with session.attach() as other:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_conversation, session, client.receive, batch_sender(client.send))
+            nursery.start_soon(
+                run_conversation, admitted(session), client.receive, batch_sender(client.send)
+            )
             await wait_all_tasks_blocked()
             began = trio.current_time()
             received = 0
@@ -164,10 +178,10 @@ async def test_a_dropped_client_that_reads_nothing(
 
 
 async def test_pending_output_is_sent_in_few_calls(
-    stage: tuple[ptykill.Session, FakeTier],
+    spawned: tuple[ptykill.Session, FakeTier],
 ) -> None:
     """Each call may switch to another thread and back; a frame has the largest size."""
-    session, tier = stage
+    session, tier = spawned
     client = Client()
     sent: list[int] = []
 
@@ -179,7 +193,7 @@ async def test_pending_output_is_sent_in_few_calls(
     tier.spawned[0].terminal.write(b"x" * 200_000)
     await wait_all_tasks_blocked()
     tier.spawned[0].exit()
-    await run_conversation(session, client.receive, send_some)
+    await run_conversation(admitted(session), client.receive, send_some)
     assert sent == [7, 1, 1]  # The output, the exit frame, the close.
     assert max(len(each["bytes"]) for each in client.told[:-1]) == frames.LARGEST
 
@@ -192,3 +206,28 @@ async def test_a_slow_client_has_a_time_out_for_each_frame(monkeypatch: pytest.M
     monkeypatch.setattr("ptykill.http.conversation._BATCH_SECONDS", 0.0)
     assert await batch_sender(client.send)(*messages) == 1
     assert len(client.told) == 4
+
+
+async def test_a_client_that_may_only_read_holds_nothing_up(
+    spawned: tuple[ptykill.Session, FakeTier],
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is dropped after a second, though it is the only one; one that may type is not."""
+    session, tier = spawned
+    for access, dropped in (Access.WRITE, False), (Access.READ, True):
+        client = Client(takes=3)
+        client.say(frames.READY)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                run_conversation,
+                admitted(session, access),
+                client.receive,
+                batch_sender(client.send),
+            )
+            await wait_all_tasks_blocked()
+            tier.spawned[0].terminal.write(b"x" * FLOOD)
+            await trio.sleep(10)
+            assert ("too slow" in caplog.text) is dropped
+            client.takes = math.inf
+            client.leave()

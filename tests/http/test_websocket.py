@@ -369,7 +369,7 @@ def dropped(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 def assert_told(caplog: pytest.LogCaptureFixture, why: str) -> None:
-    """See that the log tells once of a client that was let go, with the code that it was told."""
+    """Check that the log has one event for a dropped client, with the code of its close."""
     (record,) = dropped(caplog)
     assert f"code=1013 reason={why!r}" in record.getMessage()
 
@@ -493,14 +493,15 @@ def test_a_bad_frame_amid_much_output(seat: Seat, caplog: pytest.LogCaptureFixtu
     assert [each for each in caplog.records if each.levelname == "ERROR"] == []
 
 
-def test_a_size_of_nothing_is_clamped(seat: Seat) -> None:
-    """A client without a window sends 0 x 0, which is valid."""
+def test_a_size_of_nothing_is_ignored(seat: Seat) -> None:
+    """A client without a window sends 0 x 0, which is valid; and one of the two may be known."""
     session, token = seat.create("read x; stty size")
     with seat.server.attached(session, token) as socket:
         socket.send(READY)
         socket.send(b"\x01\0\0\0\0")
+        socket.send(b"\x01" + struct.pack(">HH", 0, 40))
         socket.send(b"\x00\n")
-        assert b"1 1" in rest(socket)[0]
+        assert b"40 80" in rest(socket)[0]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``pytest tests/mount --write-table`` writes what it sees into the page about mounting."""
+"""``pytest tests/mount --write-table`` writes its results into the page about mounting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def seen(request: pytest.FixtureRequest) -> Iterator[Seen]:
-    """Return what collects the cells of the table."""
+    """Return the collector of the table's cells."""
     seen = Seen()
     yield seen
     # The option is there only where this folder was named to pytest.

@@ -1,4 +1,4 @@
-"""The pairs of a framework and a server that are driven, and how each server is started.
+"""The pairs of a framework and a server that are tested, and how each server is started.
 
 The apps are the files that the page about mounting shows; only their grace is made shorter.
 """
@@ -12,20 +12,20 @@ __all__ = ["PAIRS", "Pair"]
 
 
 class Pair(NamedTuple):
-    """A framework on a server, and what it can do there."""
+    """A framework on a server, and its abilities there."""
 
     framework: str
     server: str
     app: str
     """The file in ``docs/mounting``, without its suffix."""
     command: tuple[str, ...]
-    """What starts the server, from a module's name on; ``{port}`` is to be filled in."""
+    """The server's command line, from a module's name on; ``{port}`` is replaced."""
     talks: bool = True
-    """Whether it carries WebSockets, and one that is opened gets to the worker with the session."""
+    """Whether it serves WebSockets, and one reaches the worker that has the session."""
 
     @property
     def worker(self) -> bool:
-        """Whether the app is in another process than the one that was started."""
+        """Whether the app runs in another process than the one that was started."""
         return "workers" in self.server or self.server.startswith(("hypercorn", "granian", "gun"))
 
     def __str__(self) -> str:

@@ -24,7 +24,7 @@ from tests.waiting import TIMEOUT, free_port, listens, wait_until
 __all__ = ["GRACE", "Client", "Server", "Session", "serving"]
 
 GRACE = 0.3
-"""Seconds that a session has; the apps of the page give it two."""
+"""Seconds of grace for a session; the apps of the page have two."""
 _KEY = "key-for-tests"
 _PREFIX = "/api/v1/pty"
 _DEAF = """
@@ -35,7 +35,7 @@ until [ -e daemon ]; do sleep 0.05; done
 : > ready
 while :; do sleep 0.05; done
 """
-"""It tells of a SIGHUP and goes on, and so does the daemon that it has."""
+"""It records a SIGHUP and goes on. Its daemon ignores SIGHUP."""
 
 
 class Server:
@@ -55,7 +55,7 @@ class Server:
         return folder
 
     def signal(self, number: signal.Signals, done: Callable[[], bool]) -> dict[str, float]:
-        """Send a signal; return after how many seconds it had exited, and something was so."""
+        """Send a signal; return the seconds until the server exited, and until ``done``."""
         began = time.monotonic()
         self.process.send_signal(number)
         seconds: dict[str, float] = {}
@@ -70,7 +70,7 @@ class Server:
 
 
 class Client:
-    """A client with one connection, and so of one worker, if there are several."""
+    """A client with one connection, and so with one worker, if there are several."""
 
     def __init__(self, server: Server) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
@@ -93,14 +93,14 @@ class Client:
         self.connection.request(method, path, content, headers)
 
     def answer(self) -> str:
-        """Return the status of the answer to what was sent last, or that there is none."""
+        """Return the status of the answer to the last request, or that there is none."""
         try:
             return str(self.connection.getresponse().status)
         except (http.client.HTTPException, OSError):
             return "cut off"
 
     def start(self) -> Session:
-        """Start a session that does not end of SIGHUP, and wait until it runs."""
+        """Start a session that ignores SIGHUP, and wait until it runs."""
         folder = self._server.folder()
         command = {"command": "sh", "args": ["-c", _DEAF], "working_dir": str(folder)}
         status, body = self.ask("POST", _PREFIX, command)
@@ -143,7 +143,7 @@ class Session:
 
 
 def app_of(pair: Pair) -> str:
-    """Return the app that the page shows, but in more of a hurry."""
+    """Return the app that the page shows, with a shorter grace."""
     app = TOP / "docs" / "mounting" / f"{pair.app}.py"
     text = app.read_text(encoding="utf-8")
     assert "2s, KILL" in text

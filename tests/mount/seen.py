@@ -1,4 +1,4 @@
-"""What was seen of each pair, and the table of it in the page about mounting."""
+"""The results of each pair, and their table in the page about mounting."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _HEAD = {
 
 
 class Seen:
-    """Collects what the tests see."""
+    """Collects the tests' results."""
 
     def __init__(self) -> None:
         self._cells: dict[Pair, dict[str, str]] = {}
 
     def note(self, pair: Pair, **cells: str) -> None:
-        """Keep what is to stand in a pair's row."""
+        """Record a cell of a pair's row."""
         self._cells.setdefault(pair, {}).update(cells)
 
     def write(self, page: Path = PAGE) -> None:
-        """Write the table into the page. Raises LookupError if something has not been seen."""
+        """Write the table into the page. Raises LookupError if a cell is missing."""
         lines = [[*_HEAD.values()], ["---"] * len(_HEAD)]
         for pair in PAIRS:
             cells = {

@@ -1,4 +1,4 @@
-"""What the page says of all servers: none cancels a handler whose client has gone."""
+"""No server cancels a handler whose client has disconnected, as the page says."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _PAIRS = [
 
 @pytest.mark.parametrize("pair", _PAIRS, ids=str)
 def test_a_handler_goes_on_when_its_client_has_gone(pair: Pair, tmp_path: Path, mark: str) -> None:
-    """It runs to its end, whatever has become of who asked."""
+    """A handler runs to its end, although its client has disconnected."""
     (tmp_path / "probe.py").write_text(PROBE)
     text = _OTHERS.get(pair.framework, "from probe import app\n")
     with serving(pair, tmp_path, mark, text) as server:

@@ -1,4 +1,4 @@
-"""Every framework of the page about mounting, on real servers: what was promised is kept there."""
+"""Every framework of the page about mounting, on real servers, keeps the promises."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ every_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
 
 @every_pair
 def test_sessions_end(pair: Pair, seen: Seen, tmp_path: Path, mark: str) -> None:
-    """They end when a client says so, when it goes away meanwhile, and when the server stops."""
+    """Sessions end by a DELETE, also if its client disconnects, and when the server stops."""
     with serving(pair, tmp_path, mark) as server:
         with Client(server) as client:
             assert client.ask("GET", "/") in {(200, b"the site"), (200, b'"the site"')}
@@ -40,7 +40,7 @@ def test_sessions_end(pair: Pair, seen: Seen, tmp_path: Path, mark: str) -> None
 
 
 def _killed(client: Client) -> None:
-    """Check that 204 is told when, and only when, everybody is dead."""
+    """Check that the answer is 204, and that all processes are dead by then."""
     session = client.start()
     with processes.observe_session(session.pid) as observer:
         assert len(observer) >= 2
@@ -50,7 +50,7 @@ def _killed(client: Client) -> None:
 
 
 def _talked_to(client: Client) -> None:
-    """Check that what is typed gets there, and what is written comes back."""
+    """Check that input reaches the program, and output the client."""
     session = client.start()
     with session.attached() as socket:
         socket.send(b"\x02")
@@ -62,7 +62,7 @@ def _talked_to(client: Client) -> None:
 
 
 def _hear(socket: ClientConnection, wanted: bytes | None) -> bytes:
-    """Receive until something has been heard, or to the end."""
+    """Receive until the data has come, or to the end."""
     heard = b""
     try:
         while wanted is None or wanted not in heard:
@@ -75,7 +75,7 @@ def _hear(socket: ClientConnection, wanted: bytes | None) -> bytes:
 
 
 def _dropped(server: Server, seen: Seen, pair: Pair) -> None:
-    """Check that a client which goes away in the middle of a DELETE changes nothing."""
+    """Check that a client that disconnects during a DELETE does not stop the kill."""
     with Client(server) as client:
         session = client.start()
         with processes.observe_session(session.pid) as observer:
@@ -90,7 +90,7 @@ def _dropped(server: Server, seen: Seen, pair: Pair) -> None:
 
 
 def _stopped(server: Server, seen: Seen, pair: Pair) -> None:
-    """Check that SIGTERM ends every session, and the server, whatever its clients are at."""
+    """Check that SIGTERM ends every session and the server, also with clients attached."""
     with Client(server) as idle, Client(server) as killing:
         session = idle.start()
         with session.attached() if pair.talks else nullcontext() as socket:
@@ -118,7 +118,7 @@ def _stop(server: Server, session: Session, killing: Client, seen: Seen, pair: P
 def test_a_server_that_is_killed_leaves_nobody(
     pair: Pair, seen: Seen, tmp_path: Path, mark: str
 ) -> None:
-    """SIGKILL to all processes of the server: its sessions are over when their grace is."""
+    """After SIGKILL to all processes of the server, its sessions end within their grace."""
     with serving(pair, tmp_path, mark) as server, Client(server) as client:
         session = client.start()
         with processes.observe_session(session.pid) as observer:
@@ -127,13 +127,13 @@ def test_a_server_that_is_killed_leaves_nobody(
             wait_until(lambda: observer.survivors() == [])
             took = time.monotonic() - began
     assert processes.left(mark, TIMEOUT) == []
-    assert took < GRACE + 1 + 10  # On a machine that has better things to do.
+    assert took < GRACE + 1 + 10  # The machine may be busy.
     seen.note(pair, killed=f"dead after {took:.1f} s")
 
 
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if "workers" in pair.server], ids=str)
 def test_sessions_are_known_to_their_worker_alone(pair: Pair, tmp_path: Path, mark: str) -> None:
-    """Of several workers, one has the session; what gets to another is 404 there."""
+    """Of several workers, one has the session; the others answer 404."""
     with serving(pair, tmp_path, mark) as server, Client(server) as client:
         session = client.start()
 
@@ -146,7 +146,7 @@ def test_sessions_are_known_to_their_worker_alone(pair: Pair, tmp_path: Path, ma
 
 
 def test_under_gevent_there_are_no_sessions(tmp_path: Path, mark: str) -> None:
-    """What can't be promised is refused with a code, and the rest of the site is served."""
+    """The API answers with an error code, and the rest of the site is served."""
     serve = ("gunicorn", "-k", "gevent", "-b", "127.0.0.1:{port}", "flask_app:app")
     pair = Pair("Flask", "gunicorn, gevent", "flask_app", serve, talks=False)
     with serving(pair, tmp_path, mark) as server, Client(server) as client:
@@ -159,9 +159,9 @@ def test_under_gevent_there_are_no_sessions(tmp_path: Path, mark: str) -> None:
 def test_a_main_process_that_is_killed(
     pair: Pair, seen: Seen, tmp_path: Path, mark: str, request: pytest.FixtureRequest
 ) -> None:
-    """What becomes of the workers of a main process is their server's affair: it is looked at."""
+    """The sessions after the death of the main process, which depends on the server: recorded."""
     if not request.config.getoption("--write-table", default=False):
-        pytest.skip("only looked at for the table")
+        pytest.skip("only recorded for the table")
     with serving(pair, tmp_path, mark) as server:
         with Client(server) as client:
             session = client.start()
@@ -177,12 +177,12 @@ def test_a_main_process_that_is_killed(
 
 
 def test_the_table_has_the_pairs_that_are_tested() -> None:
-    """The page lists these, and no others."""
+    """The page lists exactly the tested pairs."""
     assert rows() == [(pair.framework, pair.server) for pair in PAIRS]
 
 
 def test_every_app_of_the_page_is_run() -> None:
-    """The page shows the files that the servers above run, each of them, and no others."""
+    """The page shows exactly the apps that the servers run."""
     shown = re.findall(
         r"^```\{literalinclude\} mounting/(\w+)\.py$", PAGE.read_text(), re.MULTILINE
     )

@@ -33,12 +33,18 @@ REFUSED = {
         Event.RETRY_DUE,
         Event.KILL_BOUND_PASSED,
     },
-    State.STOPPING: {Event.SPARE_REQUESTED, Event.RETRY_DUE, Event.KILL_BOUND_PASSED},
+    State.STOPPING: {
+        Event.SPARE_REQUESTED,
+        Event.RETRY_DUE,
+        Event.END_BEGUN,
+        Event.KILL_BOUND_PASSED,
+    },
     State.KILLING: {
         Event.STEP_DUE,
         Event.DELIVERY_FAILED,
         Event.GRACE_EXPIRED,
         Event.SPARE_REQUESTED,
+        Event.END_BEGUN,
     },
     State.STUCK: {
         Event.STEP_DUE,
@@ -46,6 +52,7 @@ REFUSED = {
         Event.GRACE_EXPIRED,
         Event.SPARE_REQUESTED,
         Event.KILL_BOUND_PASSED,
+        Event.END_BEGUN,
     },
     State.ENDED: set(Event) - {Event.STOP_REQUESTED, Event.KILL_REQUESTED},
 }

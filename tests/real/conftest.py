@@ -1,4 +1,4 @@
-"""Supervisors, and the two ways in which each platform-dependent part can be done."""
+"""Fixtures: supervisors, and both implementations of each platform-dependent part."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from ptykill.system.containment.portable_table import PortableTable
 from ptykill.system.kernel import posix_spawn, syscalls
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
-"""A short grace, and a bound that no machine is too slow for."""
+"""A short grace, and a bound that is long enough for a slow machine."""
 BEFORE = int(os.environ.get("PTYKILL_TEST_SESSIONS_BEFORE", "2"))
-"""So many sessions each supervisor has had before a test begins: keepers are used again."""
+"""The sessions that each supervisor has before a test, since keepers are used again."""
 
 
 @pytest.fixture
 async def supervisor(tier: str) -> AsyncIterator[Supervisor]:
-    """Open a supervisor, which is left when the test is over."""
+    """Open a supervisor, and leave its block after the test."""
     async with ptykill.open_supervisor(plan=PLAN, containment=tier) as supervisor:
         await have_sessions(supervisor)
         yield supervisor
 
 
 async def have_sessions(supervisor: Supervisor) -> None:
-    """Run some sessions to their ends, so that the next one's keeper has served before."""
+    """Run some sessions to their ends, so that the next session gets a used keeper."""
     for _ in range(BEFORE if supervisor.containment != "session" else 0):
         session = await supervisor.spawn(["true"])
         verdict = await session.wait()
         assert verdict.empty
-    supervisor._records._kept.clear()  # Tests ask which sessions there are.
+    supervisor._records._kept.clear()  # Tests read the list of sessions.
 
 
 @pytest.fixture(params=["native", "stub", "keeper", "cgroup"])
 def spawning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Take each way to spawn a leader in turn; those of the session tier first."""
+    """Each way to spawn a leader; those of the session tier first."""
     way: str = request.param
     if way == "stub":
         monkeypatch.setattr(posix_spawn, "available", lambda: False)
@@ -54,13 +54,13 @@ def spawning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def refused(*_: object) -> NoReturn:
-    """Be a system call that this system has not."""
+    """Raise the error of a system call that this system does not have."""
     raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 @pytest.fixture(params=["pidfd", "portable"])
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Take the kernel's newer ways and those of any POSIX system in turn."""
+    """The newer system calls of Linux, and the portable ones."""
     way: str = request.param
     if way == "portable":
         monkeypatch.setattr(syscalls, "pidfd_open", refused)

@@ -34,12 +34,19 @@ import trio.testing
 import ptykill
 from ptykill import Supervisor, Verdict
 from ptykill.rules.command import Command
-from ptykill.system.containment import STRONGEST_FIRST, leader, session_containment, why_not
+from ptykill.system.containment import (
+    STRONGEST_FIRST,
+    leader,
+    session_containment,
+    session_folders,
+    why_not,
+)
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.rights import Rights
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.keeper import NAME, run_keeper
-from ptykill.system.kernel import cgroup, cgroup_place, posix_spawn, syscalls
+from ptykill.system.kernel import cgroup, cgroup_place, posix_spawn, proc_folder, syscalls
+from ptykill.system.kernel import descendants as proc_descendants
 from ptykill.system.kernel.cgroup import Cgroup, new_path
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.proc_view import proc
@@ -263,7 +270,7 @@ def interrupted(way: str) -> dict[str, Any]:
     for number in range(20):
         timer = threading.Timer(0.01 + number * 0.0033, os.kill, (os.getpid(), signal.SIGINT))
         try:
-            timer.start()  # It may ring before this returns.
+            timer.start()  # The timer may fire before this returns.
             trio.run(main)
         except BaseException as error:  # noqa: BLE001 - told below
             raised.append(type(error).__name__)
@@ -308,7 +315,7 @@ async def whose_children_are_lost(way: str, how: str) -> list[dict[str, Any]]:
 
 
 def reap_everybody(over: threading.Event) -> None:
-    """Reap every child, as some libraries do."""
+    """Reap all children, as some libraries do."""
     while not over.is_set():
         try:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
@@ -355,7 +362,7 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
 
 
 async def that_hurries(way: str, folder: str) -> None:
-    """Make a session's end come earlier than by its plan; run until this process is killed."""
+    """Shorten the grace of a session's end; run until this process is killed."""
     os.chdir(folder)
     async with (
         ptykill.open_supervisor(
@@ -446,7 +453,7 @@ time.sleep(60)
 
 
 async def with_a_thief(way: str) -> dict[str, Any]:
-    """Run a member that tries to take the keeper's and warden's descriptors; then end it."""
+    """Run a member that tries to get the keeper's and warden's descriptors; then end it."""
     said = b""
     async with ptykill.open_supervisor(
         containment=choose_spawn(way), plan="HUP@all 30s, KILL"
@@ -473,7 +480,7 @@ async def that_would_be_root(way: str) -> list[object]:
 
 
 async def that_gives_up_its_rights(way: str) -> str:
-    """Become an ordinary user after a session, and spawn; return the users of the next one."""
+    """Become an ordinary user after a session; return the users of the next session."""
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         await (await supervisor.spawn(["true"], cwd="/")).wait()
         await trio.sleep(0.3)  # The next terminal and keeper are ready by now, and run as root.
@@ -494,7 +501,7 @@ SHOW = "umask; ulimit -Sn; ulimit -Hc; grep NoNewPrivs /proc/self/status; nice"
 
 
 def with_a_poor_keeper(what: str) -> list[str]:
-    """Act as a host without a warden, whose keeper lacks something; return its messages."""
+    """Act as a host whose keeper lacks something; return the keeper's messages."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     this, groups = os.pidfd_open(os.getpid()), None
     if what == "a way out":
@@ -506,14 +513,14 @@ def with_a_poor_keeper(what: str) -> list[str]:
         run_keeper(theirs, this, groups)
     theirs.close()
     said, path = [], None
-    if what in ("a rehearsal", "what is new"):
+    if what in ("a warm-up", "what is new"):
         said += watched(keeper)
     master, slave = os.openpty()
     here = os.open("/", os.O_RDONLY)
     command = Command(("sleep", "60" if what == "descriptors" else "0.3"), env={"PATH": os.defpath})
     wire.send(
         ours,
-        (wire.ORDER, order(command), None, wire.HANDOVER, "KILL", "kill", 0, 0.0, 0.0),
+        (wire.ORDER, order(command), None, None, None, wire.HANDOVER, "KILL", "kill", 0, 0.0, 0.0),
         [slave, here],
     )
     while "gone" not in said:
@@ -537,7 +544,7 @@ def lack(what: str) -> None:
     match what:
         case "a way out":
             cgroup.Cgroup.remove_process = _refused(errno.EBUSY)  # type: ignore[method-assign]
-        case "a rehearsal":
+        case "a warm-up":
             syscalls.pidfd_open = _refused(errno.EMFILE, syscalls.pidfd_open)
         case "descriptors":
             syscalls.pidfd_open = _refused(errno.EMFILE)
@@ -608,7 +615,7 @@ def ticks(pid: int) -> int:
 
 
 async def that_becomes_less(way: str, jail: str) -> dict[str, Any]:
-    """Give up privileges while the supervisor is open; return a session's and our own."""
+    """Drop privileges while the supervisor is open; return a session's and the host's."""
     said = []
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         for change in (
@@ -644,7 +651,7 @@ def owner(pid: int) -> int:
 
 
 async def with_a_fork(way: str, folder: str) -> None:
-    """Fork, which a host should not do: the child has copies of every socket and terminal."""
+    """Fork, so that a child has copies of every socket and terminal."""
     os.chdir(folder)
     async with ptykill.open_supervisor(
         plan="HUP@session 500ms, KILL 5s", containment=choose_spawn(way)
@@ -682,7 +689,7 @@ async def that_forks_and_goes_on(way: str) -> dict[str, Any]:
 
 
 def keepers_left() -> list[str]:
-    """Describe the keepers and wardens with our mark."""
+    """Describe the keepers and wardens that carry the test's mark."""
     marked = processes.marked(os.environ[processes.MARK])
     return [name for name in processes.names(marked) if "ptykill-" in name]
 
@@ -703,7 +710,7 @@ def that_is_a_subreaper(way: str) -> list[str]:
 
 
 async def that_closes_everything(way: str, folder: str) -> None:
-    """Close every descriptor, as a program does that becomes a daemon too late."""
+    """Close every descriptor, as a program that becomes a daemon does."""
     os.chdir(folder)
     async with ptykill.open_supervisor(
         plan="HUP@session 500ms, KILL 5s", containment=choose_spawn(way)
@@ -766,7 +773,7 @@ async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
 
 
 async def whose_keeper_is_lied_to(way: str, folder: str) -> dict[str, Any]:
-    """End a session that fakes /proc, so that this host's child seems the keeper's; as root."""
+    """End a session of root's that fakes /proc, so that a child of the host seems the keeper's."""
     stranger = subprocess.Popen(["sleep", "60"], process_group=0)  # noqa: ASYNC220 - it is quick
     lie = Path(folder) / "children"
     lie.write_text(f"{stranger.pid} ")
@@ -801,13 +808,13 @@ def that_kills_many(parent: str) -> list[int]:
     return statuses
 
 
-# --- strangers with the numbers of the dead -----------------------------------------------------
+# --- strangers with reused pids -----------------------------------------------------------------
 
 
 def arena(way: str, folder: str, how: str, seconds: str, smallest: str) -> dict[str, Any]:
-    """Be process 1 of a pid namespace in which a host ends sessions among strangers.
+    """Act as process 1 of a pid namespace in which a host ends sessions among strangers.
 
-    Numbers are few here, so that a stranger soon has the number of one who died. Every stranger
+    Pids are few here, so that a stranger soon has the pid of a dead process. Every stranger
     logs its start, its natural end, and each signal that it gets.
     """
     os.chdir(folder)
@@ -867,7 +874,7 @@ class Churner:
         os.write(self.log, f"{self.number}-{self.name} {what}\n".encode())
 
     def churn(self, until: float) -> NoReturn:
-        """Keep some strangers alive all the time."""
+        """Keep a number of strangers alive."""
         children: set[int] = set()
         for number in itertools.count():
             if time.monotonic() > until:
@@ -897,7 +904,7 @@ class Churner:
             children.discard(pid)
 
     def be_a_stranger(self, *, daemon: bool) -> NoReturn:
-        """Live for a moment, and log the natural end, which shows that no signal came."""
+        """Live for a moment, then log the end: that line shows that no signal came."""
         self.chance.seed(self.name)
         if daemon:
             os.setsid()
@@ -913,7 +920,7 @@ class Churner:
 
 
 def read_logs() -> dict[str, Any]:
-    """Return the strangers that were signalled, or did not come to their natural end."""
+    """Return the strangers that got a signal, or did not log their end."""
     started: set[str] = set()
     alive: set[str] = set()
     signalled = []
@@ -1087,6 +1094,68 @@ async def stolen_members(way: str, folder: str, who: str) -> dict[str, Any]:
     return verdicts
 
 
+async def replaced_members(way: str, folder: str, act: str) -> dict[str, Any]:
+    """Let a member die, and a stranger get its pid, just before the member would be opened."""
+    os.chdir(folder)
+    found = {}
+    async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
+        for kind in KINDS:
+            session = await supervisor.spawn(["sh", "-c", "sleep 60 & wait; exec sleep 60"])
+            while "sleep 60" not in {each.command for each in await session.members()}:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            await trio.sleep(
+                0.4
+            )  # Else the next keeper may be started meanwhile, and take the pid.
+            # A later pid is the last one given out, so the member's comes again when the kernel's
+            # count has come round.
+            subprocess.run(["true"], check=True)  # noqa: ASYNC221 - a host may block its loop
+            swap = _Swap(child_of(session.pid), kind)
+            with swap:
+                if act == "list":
+                    seen = {each.pid for each in await session.members()}
+                else:
+                    seen = session.signal("USR1", "escaped").reached
+                    seen |= session.signal("CONT", "all").reached
+            assert swap.stranger is not None
+            found[kind] = {
+                "opened": swap.opened,
+                "seen": swap.victim in seen,
+                "unharmed": swap.stranger.unharmed(),
+            }
+            await session.kill()
+    return found
+
+
+class _Swap:
+    """Puts a stranger in the place of a process when its pid is about to be opened."""
+
+    def __init__(self, victim: int, kind: str) -> None:
+        self.victim = victim
+        self.stranger: Stranger | None = None
+        self.opened = 0
+        self._kind = kind
+        self._real = syscalls.pidfd_open, proc_folder.open_folder
+
+    def __enter__(self) -> None:
+        pidfd_open, open_folder = self._real
+        syscalls.pidfd_open = lambda pid: pidfd_open(self._swapped(pid))
+        for module in proc_folder, proc_descendants, session_folders:
+            vars(module)["open_folder"] = lambda pid: open_folder(self._swapped(pid))
+
+    def __exit__(self, *_: object) -> None:
+        syscalls.pidfd_open = self._real[0]
+        for module in proc_folder, proc_descendants, session_folders:
+            vars(module)["open_folder"] = self._real[1]
+
+    def _swapped(self, pid: int) -> int:
+        if pid == self.victim:
+            self.opened += 1
+            if self.stranger is None:
+                die(pid)
+                self.stranger = Stranger(pid, self._kind)
+        return pid
+
+
 def _no() -> bool:
     return False
 
@@ -1109,7 +1178,7 @@ def descendants(pid: int) -> list[int]:
 
 
 async def be_busy(until: float) -> None:
-    """Block the event loop, so that it sees later what happens now."""
+    """Block the event loop, so that it sees the next events late."""
     while time.monotonic() < until:
         await trio.sleep(0.1)
         time.sleep(random.uniform(0, 0.4))  # noqa: ASYNC251 - a host may block its loop
@@ -1282,12 +1351,12 @@ for _ in $(seq 300); do (:); done
 echo on
 exec sleep 60
 """
-"""Has a hidden member of which no list tells: its parent is dead, and so many pids have been given
+"""Has a hidden member that no list shows: its parent is dead, and so many pids have been given
 out since that they are not looked at one by one (`LinuxTable`)."""
 
 
 async def hidden_orphan(supervisor: Supervisor) -> ptykill.Session:
-    """Spawn a session with such a member, and wait until it is in that state."""
+    """Spawn a session with such a member, and wait until its parent is dead."""
     session = await supervisor.spawn(["sh", "-c", HIDDEN_ORPHAN])
     said = b""
     with trio.fail_after(30):
@@ -1325,7 +1394,7 @@ async def allowed_no_descriptor(way: str) -> list[Any]:
 
 
 async def with_a_clock_beside(asked_at_once: str) -> dict[str, Any]:
-    """End sessions where processes are hidden; measure how long the event loop is blocked."""
+    """End sessions under hidepid; measure how long the event loop is blocked."""
     session_containment._PROBED_AT_ONCE = int(asked_at_once or session_containment._PROBED_AT_ONCE)
     longest = 0.0
     verdicts = []

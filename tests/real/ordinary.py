@@ -18,7 +18,7 @@ _NEWNS, _BIND, _REC, _PRIVATE = 0x20000, 4096, 16384, 1 << 18  # <sched.h>, <sys
 
 
 def main(*command: str) -> None:
-    """Become that user, and the command."""
+    """Become that user, and execute the command."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def checked(result: int) -> None:
@@ -39,7 +39,7 @@ def main(*command: str) -> None:
             checked(libc.mount(source, os.fsencode(path), None, _BIND | _REC, None))
             os.close(fd)
     os.chdir("/")
-    # What else root is to do in that namespace: it needs /proc until here.
+    # The rest of root's work in that namespace: it needs /proc until here.
     subprocess.run(["sh", "-c", os.environ.pop("PTYKILL_TEST_VIEW", ":")], check=True)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -48,7 +48,7 @@ def main(*command: str) -> None:
 
 
 def in_the_way() -> dict[Path, set[Path]]:
-    """Return the folders that others may not enter, and what is wanted below each of them."""
+    """Return the folders that others may not enter, and the paths needed below each."""
     found: dict[Path, set[Path]] = {}
     executable = Path(sys.executable).resolve()
     here = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def in_the_way() -> dict[Path, set[Path]]:
 
 @cache
 def ordinary_user() -> tuple[str, ...] | None:
-    """Return the words that run a command as an ordinary user; None if that can't be done."""
+    """Return the prefix that runs a command as an ordinary user; None if that can't be done."""
     if os.geteuid():
         return ()
     wrapper = (sys.executable, __file__)

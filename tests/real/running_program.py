@@ -1,4 +1,4 @@
-"""A program in a session of its own, in a folder of its own, and what can be seen of it."""
+"""A program in a session and a folder of its own, and its observable state."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ptykill.testing.processes import Process
 __all__ = ["SLACK", "TIMEOUT", "RunningProgram", "start", "until"]
 
 TIMEOUT = 100.0
-"""Seconds that anything may take on a slow machine before a test gives up on it."""
+"""Time-out for any event on a slow machine, in seconds."""
 SLACK = 15.0
-"""Seconds that an end may come later than it should, on a slow machine."""
+"""Seconds by which an end may be late on a slow machine."""
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
-    """Wait until something is the case, or fail saying what."""
+    """Wait until a condition is true; fail with its description."""
     with trio.move_on_after(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - other processes set no event
             await trio.sleep(0.005)
@@ -42,11 +42,11 @@ class RunningProgram:
         self.mark = mark
 
     def has(self, file: str) -> bool:
-        """Return whether the program has written that file."""
+        """Return whether the program has made that file."""
         return (self.folder / file).exists()
 
     def tell(self, file: str) -> None:
-        """Write a file that the program waits for."""
+        """Make a file that the program waits for."""
         (self.folder / file).touch()
 
     def marked(self) -> list[str]:
@@ -63,11 +63,11 @@ class RunningProgram:
         return -1 if leader is None else leader.foreground
 
     def observe(self) -> Observer:
-        """Observe all that are in the session now, or descend from its leader."""
+        """Observe all processes of the session, and all descendants of its leader."""
         return processes.observe_session(self.session.pid)
 
     async def ready(self) -> None:
-        """Wait until the program is as it is meant to be when its end comes."""
+        """Wait until the program is ready to be ended."""
         await until(lambda: self.has("ready"), f"{self.program.name} to be ready")
         if self.program.stops:
             await until(lambda: _state(self.leader()) == "T", f"{self.program.name} to stop")

@@ -1,4 +1,4 @@
-"""Which containment is taken, and what is said of those that are not."""
+"""The choice of the containment, and the reasons why others are not available."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from tests.real.running_program import TIMEOUT
 
 
 def without_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the cgroup hierarchy away."""
+    """Simulate a system without a cgroup hierarchy."""
     monkeypatch.setattr(cgroup_place, "own_cgroup", lambda: None)
 
 
 def without_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be a program that is no Python interpreter."""
+    """Simulate a program that has no Python interpreter."""
     without_cgroups(monkeypatch)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
 
 
 def with_a_broken_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have an interpreter that does not start."""
+    """Simulate an interpreter that does not start."""
     without_cgroups(monkeypatch)
     monkeypatch.setattr(sys, "executable", "/bin/false")
 
 
 def without_pidfds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be on a system that has no pidfds."""
+    """Simulate a system without pidfds."""
     without_cgroups(monkeypatch)
     monkeypatch.setattr(syscalls, "pidfd_open", refused)
 
@@ -63,9 +63,9 @@ async def test_what_can_not_be_had(
     reason: str,
     taken: str,
 ) -> None:
-    """What was asked for and can't be had is an error that says why; auto takes the next best.
+    """A named containment that is not available is an error with the reason; auto takes the next.
 
-    The doctor says the same, also where only the attempt tells what can't be had.
+    The doctor reports the same, also where only a trial shows what is not available.
     """
     lose(monkeypatch)
     with pytest.raises(
@@ -83,21 +83,21 @@ async def test_what_can_not_be_had(
 
 
 async def test_auto_takes_the_strongest() -> None:
-    """What auto takes is the first of those that can be had."""
+    """Auto takes the strongest containment that is available."""
     strongest = next(name for name in ("cgroup", "keeper", "session") if why_not(name) is None)
     async with ptykill.open_supervisor() as supervisor:
         assert supervisor.containment == strongest
 
 
 async def test_what_is_no_containment() -> None:
-    """A name that is none is refused."""
+    """An unknown name is refused."""
     with pytest.raises(InvalidArgument, match="auto, cgroup, keeper, session, not 'jail'"):
         async with ptykill.open_supervisor(containment="jail"):
             pytest.fail("it was opened")
 
 
 async def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The log has what was taken, and why nothing stronger was."""
+    """The log has the containment that was taken, and why no stronger one was."""
     caplog.set_level("INFO", "ptykill")
     async with ptykill.open_supervisor():
         pass
@@ -106,7 +106,7 @@ async def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture
 def parent() -> str:
-    """Return the folder in which cgroups can be made."""
+    """Return the folder in which this process can make cgroups."""
     parent = cgroup_place.own_cgroup()
     if parent is None or cgroup_place.why_unusable() is not None:
         pytest.skip("no cgroup can be made here")
@@ -127,14 +127,14 @@ def elsewhere(code: str, parent: str) -> str:
 
 
 def made_by_the_dead(parent: str) -> Path:
-    """Make a cgroup whose name says that it was made by a process that has died."""
+    """Make a cgroup whose name says that its maker has died."""
     left = Path(elsewhere("print(cgroup.new_path(sys.argv[1]))", parent))
     left.mkdir()
     return left
 
 
 def test_a_cgroup_left_by_the_dead_is_recovered(parent: str) -> None:
-    """A cgroup whose maker is dead is emptied and removed; that of a living one stays."""
+    """A cgroup whose maker is dead is emptied and removed; others stay."""
     left = made_by_the_dead(parent)
     (left / "below").mkdir()
     keeper = cgroup.Cgroup.create(parent)
@@ -153,7 +153,7 @@ def test_a_cgroup_left_by_the_dead_is_recovered(parent: str) -> None:
 def test_one_that_has_just_gone_keeps_no_other_from_being_recovered(
     parent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several hosts may recover what the dead have left, at once."""
+    """Several hosts may recover the same cgroups at the same time."""
     gone, left = made_by_the_dead(parent), made_by_the_dead(parent)
     gone.rmdir()
     monkeypatch.setattr(os, "listdir", lambda _: [gone.name, left.name])
@@ -162,7 +162,7 @@ def test_one_that_has_just_gone_keeps_no_other_from_being_recovered(
 
 
 def test_nobody_can_lock_us_out(parent: str) -> None:
-    """Anybody may lock a folder that they can read (flock(2)), and keeps nobody waiting by it."""
+    """A lock that another user takes on a cgroup's folder (flock(2)) delays no recovery."""
     left = made_by_the_dead(parent)
     folders = [os.open(path, os.O_RDONLY) for path in (parent, left)]
     try:
@@ -189,7 +189,7 @@ def test_nobody_can_lock_us_out(parent: str) -> None:
     ],
 )
 def test_whose_a_cgroup_is(parent: str, change: dict[str, str], left: bool) -> None:  # noqa: FBT001
-    """A number tells nothing without the start of who has it, and where numbers are other ones."""
+    """A cgroup's maker is known by pid, start time, and pid and time namespace together."""
     words = cgroup._NAME.fullmatch(Path(cgroup.new_path(parent)).name)
     assert words is not None
     name = "ptykill-{numbering}-{pid}-{start}-0123456789abcdef".format(**words.groupdict() | change)
@@ -197,7 +197,7 @@ def test_whose_a_cgroup_is(parent: str, change: dict[str, str], left: bool) -> N
 
 
 def test_a_probe_is_not_taken_for_left(parent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one host tries what it may do here, another one may look for what is left."""
+    """A cgroup that a host makes as a trial is not recovered by another host."""
 
     def recovering(path: str, *how: int) -> bytes:
         if path.endswith("cgroup.type"):
@@ -209,7 +209,7 @@ def test_a_probe_is_not_taken_for_left(parent: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_more_members_than_descriptors(mark: str, parent: str) -> None:
-    """However many are to be killed, and however few may be held, each gets its SIGKILL."""
+    """Each member gets SIGKILL, also if there are more members than descriptors."""
     assert run_host("that_kills_many", parent) == [-9] * 70
     assert processes.marked(mark) == []
 
@@ -242,14 +242,14 @@ def test_a_file_that_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_our_own_cgroup_is(
     monkeypatch: pytest.MonkeyPatch, own: str, mounts: str, place: str | None
 ) -> None:
-    """Wherever the hierarchy is mounted, and whatever part of it, our own place is found."""
+    """The host's own cgroup is found, wherever the hierarchy or a part of it is mounted."""
     files = {"self/cgroup": own, "self/mountinfo": mounts}
     monkeypatch.setattr(cgroup_place, "read_proc", lambda path, _: files[path].encode())
     assert cgroup_place.own_cgroup() == place
 
 
 def test_out_of_memory_kills_are_read_from_the_controller(tmp_path: Path) -> None:
-    """``memory.events`` says whether the kernel's killer was there; without it nobody does."""
+    """``memory.events`` shows a kill by the out-of-memory killer; without it none is reported."""
     group = cgroup.Cgroup(str(tmp_path))
     assert not group.oom()
     events = tmp_path / "memory.events"
@@ -263,14 +263,14 @@ def test_out_of_memory_kills_are_read_from_the_controller(tmp_path: Path) -> Non
 
 
 async def test_the_doctor_tries(tier: str) -> None:
-    """Each tier that can be had is seen to end a session, and what escaped from it."""
+    """The doctor tries each available tier with a session that has an escaped process."""
     trial = await try_tier(tier)
     assert (trial.lacking, trial.ended, trial.holds) == ("", True, tier != "session")
     assert min(trial.open, trial.spawn, trial.end) >= 0
 
 
 async def test_the_doctor_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that can't be had is told with its reason."""
+    """A tier that is not available is reported with the reason."""
     with_a_broken_interpreter(monkeypatch)
     assert "no cgroup v2" in (await try_tier("cgroup")).lacking
     assert "warden could not be started" in (await try_tier("keeper")).lacking
@@ -278,7 +278,7 @@ async def test_the_doctor_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_doctor_looks() -> None:
-    """It has something to say of each thing that containment stands on."""
+    """It has a finding for each kernel feature that containment needs."""
     found = {finding.what: finding.seen for finding in examine()}
     assert {"kernel", "python", "/proc", "last pid", "cgroup v2", "descriptors"} <= found.keys()
     assert all(found.values())
@@ -291,7 +291,7 @@ def doctor(*arguments: str, wrapper: tuple[str, ...] = ()) -> subprocess.Complet
 
 
 def test_the_doctor_for_programs(tier: str) -> None:
-    """JSON, and an exit status that says whether sessions are contained as well as required."""
+    """It prints JSON; the exit status says whether the required containment is available."""
     done = doctor("--json", "--require", tier)
     assert (done.returncode, done.stderr) == (0, "")
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -300,7 +300,7 @@ def test_the_doctor_for_programs(tier: str) -> None:
 
 
 def test_the_doctor_for_people() -> None:
-    """A table, and what auto takes."""
+    """It prints a table, and the tier that auto takes."""
     done = doctor("--require", "session")
     assert done.returncode == 0
     assert "auto takes" in done.stdout
@@ -308,7 +308,7 @@ def test_the_doctor_for_people() -> None:
 
 
 def test_the_doctor_of_an_ordinary_user(ordinary: tuple[str, ...]) -> None:
-    """Where a cgroup is required and can't be had, the exit status is 1, and the reason shown."""
+    """If a required cgroup is not available, the exit status is 1, and the reason is shown."""
     done = doctor("--require", "cgroup", "--json", wrapper=ordinary)
     assert done.returncode == 1
     (lacking,) = [

@@ -1,4 +1,4 @@
-"""A host that is killed leaves nothing behind: its keepers carry out the plan, and go."""
+"""A host that is killed leaves no process behind: its keepers carry out the plan, and exit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ptykill.testing import processes
 from tests.real import hosts
 
 GRACE, SLACK = 0.5, 1.0
-"""Seconds: the plan's grace, and what a slow machine may need on top of it."""
+"""Seconds: the plan's grace, and the extra time of a slow machine."""
 CRASHES = int(os.environ.get("PTYKILL_TEST_CRASHES", "12"))
 
 pytestmark = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
@@ -38,7 +38,7 @@ def host(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the host has got that far."""
+    """Wait until the host has made a file."""
     until = time.monotonic() + 30
     while not path.exists():
         assert process.poll() is None
@@ -47,7 +47,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def groups() -> set[Path]:
-    """Return the cgroups whose keepers are dead; those of others on this machine are alive."""
+    """Return the cgroups whose keepers are dead."""
     parent = cgroup_place.own_cgroup()
     found = [] if parent is None else Path(parent).glob("ptykill-*-*-*-*")
     return {each for each in found if not Path("/proc", each.name.split("-")[2]).exists()}
@@ -55,7 +55,7 @@ def groups() -> set[Path]:
 
 @pytest.mark.parametrize("seed", range(CRASHES))
 def test_killed_at_any_moment(mark: str, tier: str, tmp_path: Path, seed: int) -> None:
-    """Nobody is left after the grace and a second, and whoever was ready for it has cleaned up."""
+    """No process is left after the grace and a second; programs that were ready have cleaned up."""
     chance = random.Random(seed)
     before = groups()
     with host("that_crashes", tier, str(tmp_path), str(seed)) as process:
@@ -71,7 +71,7 @@ def test_killed_at_any_moment(mark: str, tier: str, tmp_path: Path, seed: int) -
 
 
 def test_killed_while_in_a_hurry(mark: str, tier: str, tmp_path: Path) -> None:
-    """Who was asked for sooner than the plan has it is killed as soon, without the host."""
+    """The keeper keeps a grace that was shortened by a request, without the host."""
     with host("that_hurries", tier, str(tmp_path)) as process:
         wait_for(tmp_path / "asked", process)
         process.send_signal(signal.SIGKILL)
@@ -80,7 +80,7 @@ def test_killed_while_in_a_hurry(mark: str, tier: str, tmp_path: Path) -> None:
 
 
 def test_killed_while_output_is_stopped(mark: str, tier: str, tmp_path: Path) -> None:
-    """After Ctrl-S, a clean-up that writes is not held up: the terminal is gone with the host."""
+    """A clean-up that writes after Ctrl-S does not block: the terminal was closed with the host."""
     with host("with_stopped_output", tier, str(tmp_path)) as process:
         wait_for(tmp_path / "stopped", process)
         process.send_signal(signal.SIGKILL)
@@ -93,7 +93,7 @@ def test_killed_while_output_is_stopped(mark: str, tier: str, tmp_path: Path) ->
 def test_killed_while_its_keepers_are_stopped(
     mark: str, tier: str, tmp_path: Path, *, late: bool
 ) -> None:
-    """The warden makes them go on, whenever they were stopped; the sessions are ended."""
+    """The warden sends stopped keepers SIGCONT, and the sessions are ended."""
     with host("that_hurries", tier, str(tmp_path)) as process:
         wait_for(tmp_path / "asked", process)
         found = processes.descendants(process.pid)
@@ -111,7 +111,7 @@ def test_killed_while_its_keepers_are_stopped(
 
 
 def test_killed_while_a_fork_lives(mark: str, tier: str, tmp_path: Path) -> None:
-    """A child that the host had forked holds its sockets, and its terminals, and does no harm."""
+    """A forked child that holds the host's sockets and terminals does not prevent the end."""
     with host("with_a_fork", tier, str(tmp_path)) as process:
         for name in "ready0", "forked":
             wait_for(tmp_path / name, process)
@@ -131,7 +131,7 @@ def test_killed_while_a_fork_lives(mark: str, tier: str, tmp_path: Path) -> None
 
 
 def test_a_host_that_closes_everything(mark: str, tier: str, tmp_path: Path) -> None:
-    """A host that has lost its sockets has lost its sessions: they are ended."""
+    """If a host closes its sockets, its keepers end its sessions."""
     with host("that_closes_everything", tier, str(tmp_path)) as process:
         wait_for(tmp_path / "forked", process)
         until = time.monotonic() + GRACE + SLACK

@@ -1,4 +1,4 @@
-"""The environment of a session that was given none: nothing untrue is handed on."""
+"""A session's default environment: the host's, without variables that would be wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 import ptykill
 from ptykill import Supervisor
 from ptykill.http.operations import Create
-from ptykill.http.perform import Tokens, perform
+from ptykill.http.perform import perform
+from ptykill.http.tokens import Tokens
 from ptykill.testing.processes import MARK
 
 OF_A_TERMINAL = {
@@ -28,7 +29,7 @@ OF_A_TERMINAL = {
 
 @pytest.fixture(autouse=True)
 def _in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the host be in a terminal of its own, in a multiplexer, in this directory."""
+    """Simulate a host in a terminal, in a multiplexer, in this directory."""
     for name, value in OF_A_TERMINAL.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("OURS", "ours")
@@ -37,7 +38,7 @@ def _in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def told(session: ptykill.Session) -> dict[str, str]:
-    """Return what env(1) says."""
+    """Return the environment that env(1) prints."""
     text = b""
     while more := await session.receive():
         text += more
@@ -47,7 +48,7 @@ async def told(session: ptykill.Session) -> dict[str, str]:
 async def spawned(
     supervisor: Supervisor, cwd: str | None = None, env: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the environment of a session of the library's."""
+    """Return the environment of a session that was spawned by the library."""
     return await told(await supervisor.spawn(["/usr/bin/env"], cwd=cwd, env=env))
 
 
@@ -60,7 +61,7 @@ async def created(supervisor: Supervisor, **asked: object) -> dict[str, str]:
 
 
 async def test_what_is_untrue_is_not_handed_on(supervisor: Supervisor) -> None:
-    """Everything but what tells of the host's own terminal."""
+    """All variables are inherited but those that describe the host's own terminal."""
     for environment in await spawned(supervisor), await created(supervisor):
         assert not environment.keys() & OF_A_TERMINAL.keys()
         assert environment["OURS"] == "ours"
@@ -68,7 +69,7 @@ async def test_what_is_untrue_is_not_handed_on(supervisor: Supervisor) -> None:
 
 
 async def test_what_is_given_is_taken_as_it_is(supervisor: Supervisor) -> None:
-    """A mapping replaces the environment, whatever is in it; over HTTP it is laid over ours."""
+    """A mapping replaces the environment; over HTTP it is added to the daemon's."""
     given = {**OF_A_TERMINAL, "PWD": "/nowhere", MARK: os.environ[MARK]}
     assert await spawned(supervisor, env=given) == given
     over = await created(supervisor, env=given)
@@ -79,7 +80,7 @@ async def test_what_is_given_is_taken_as_it_is(supervisor: Supervisor) -> None:
 async def test_the_directory_is_told_as_it_is(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PWD is the session's directory, by the name that was given, or is not there."""
+    """PWD is the session's directory as it was given, or is not set."""
     link = tmp_path / "link"
     link.symlink_to("/usr")
     for name, pwd in {str(link): str(link), "/usr/../usr": None, ".": None}.items():
@@ -96,14 +97,14 @@ async def test_the_directory_is_told_as_it_is(
 
 
 async def test_the_type_of_the_terminal(supervisor: Supervisor) -> None:
-    """The library's user has chosen the host's; clients over HTTP have their own."""
+    """TERM is the host's; over HTTP it is xterm-256color, unless the create has another."""
     assert (await spawned(supervisor))["TERM"] == "dumb"
     assert (await created(supervisor))["TERM"] == "xterm-256color"
     assert (await created(supervisor, env={"TERM": "vt100"}))["TERM"] == "vt100"
 
 
 async def test_a_directory_that_can_not_be(supervisor: Supervisor) -> None:
-    """It is refused as it would be without an environment to be made for it."""
+    """A directory that can't be entered is refused, as with a given environment."""
     for name in "/a\0b", "a\0b", "/no/such/folder", "":
         with pytest.raises((ptykill.SpawnError, ptykill.InvalidArgument)):
             await perform(supervisor, Create(("true",), working_dir=name), Tokens())

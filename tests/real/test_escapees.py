@@ -1,4 +1,4 @@
-"""What has left the session is asked to end as well, with the signal that a daemon expects."""
+"""Processes that have left the session get SIGTERM, which daemons expect, and clean up."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from ptykill.testing.adversaries import python
 from tests.real.running_program import TIMEOUT, start, until
 
 LONG = "HUP@session + TERM@escaped 30s, KILL 15s"
-"""The default plan, with a grace that no machine is too slow for."""
+"""The default plan, with a grace that is long enough for a slow machine."""
 ORPHANED = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
-"""Only these find a member that has no parent in the session any more."""
+"""Only these tiers find a member that has no parent in the session any more."""
 
 NOTES = """
+NAMES = {signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGTERM"}
+
 def noting(name, ready=None):
     # Note which signals come, and clean up on SIGTERM as a daemon does, or on SIGHUP in a session.
     def note(number, frame):
-        touch(name + signal.Signals(number).name)
+        touch(name + NAMES[number])
         if name == "daemon" and number == signal.SIGTERM or name != "daemon":
             time.sleep(0.05)
             touch("cleaned-" + name)
             os._exit(0)
-    for number in signal.SIGHUP, signal.SIGTERM:
+    for number in NAMES:
         signal.signal(number, note)
     if ready:
         touch(ready)
@@ -95,7 +97,7 @@ async def test_a_daemon_is_asked_with_sigterm(supervisor: Supervisor, tmp_path: 
 async def test_a_child_in_a_session_of_its_own_is_asked_with_sigterm(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    """Each containment finds it by its parent, which has not got SIGHUP before that."""
+    """Each containment finds it by its parent, before the parent gets SIGHUP."""
     running = await start(supervisor, CHILD, tmp_path, plan=LONG)
     verdict = await running.session.terminate()
     assert running.marked() == []
@@ -105,7 +107,7 @@ async def test_a_child_in_a_session_of_its_own_is_asked_with_sigterm(
 
 
 async def test_escapees_can_be_asked_alone(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A step for them alone leaves the session as it is."""
+    """A step for `escaped` does not signal the session."""
     plan = "TERM@escaped 30s, KILL 15s"
     running = await start(supervisor, CHILD, tmp_path, plan=plan)
     running.session.request_end()
@@ -118,7 +120,7 @@ async def test_escapees_can_be_asked_alone(supervisor: Supervisor, tmp_path: Pat
 
 @ORPHANED
 async def test_a_daemon_that_a_leader_left_is_asked(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A leader that ends by itself leaves its daemon to the plan, and that cleans up."""
+    """If the leader exits by itself, its daemon gets SIGTERM by the plan, and cleans up."""
     running = await start(supervisor, LEAVING, tmp_path, plan=LONG)
     running.tell("go")
     with trio.fail_after(TIMEOUT):

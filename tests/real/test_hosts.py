@@ -123,7 +123,7 @@ def test_a_keeper_without_a_pidfd_of_its_leader(mark: str) -> None:
 
 def test_a_keeper_that_can_not_warm_up(mark: str) -> None:
     """It still waits, without processor time, and starts a leader when it gets an order."""
-    assert run_host("with_a_poor_keeper", "a rehearsal") == ["started", "empty", "gone"]
+    assert run_host("with_a_poor_keeper", "a warm-up") == ["started", "empty", "gone"]
     assert processes.left(mark) == []
 
 
@@ -249,6 +249,19 @@ def test_strangers_with_the_numbers_of_members(tmp_path: Path, who: str, tier: s
     for verdict in verdicts.values():
         assert (verdict["outcome"], verdict["empty"]) == ("killed", True)
         assert verdict["status"] == [None, 9]
+
+
+@pytest.mark.parametrize("act", ["list", "signal"])
+def test_strangers_in_the_place_of_members(tmp_path: Path, act: str, tier: str) -> None:
+    """A stranger that gets a member's pid between the look and the opening is not taken for it."""
+    if tier == "cgroup":
+        pytest.skip("as the keeper's")
+    found = run_in_namespace("replaced_members", tier, str(tmp_path), act)
+    assert set(found) == set(UNHARMED)
+    for kind, seen in found.items():
+        assert seen["opened"], kind
+        assert not seen["seen"], kind
+        assert seen["unharmed"], kind
 
 
 @pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)

@@ -1,4 +1,4 @@
-"""The judge: it lets pass whom it should, and catches who lies."""
+"""The judge passes killers that end every process, and detects wrong claims."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptykill.testing.killers import KILLERS, Ptykill
 
 
 class Liar(Ptykill):
-    """Does nothing, and says that it is done."""
+    """Does nothing, and claims success."""
 
     def end(self, grace: float) -> bool:
         """Claim."""
@@ -24,7 +24,7 @@ class Liar(Ptykill):
 
 
 class Honest(Liar):
-    """Does nothing, and says so."""
+    """Does nothing, and claims no success."""
 
     def end(self, grace: float) -> bool:
         """Claim nothing."""
@@ -33,7 +33,7 @@ class Honest(Liar):
 
 
 class Hasty(Ptykill):
-    """Gives nobody the time to clean up."""
+    """Kills without a grace."""
 
     def end(self, grace: float) -> bool:
         """Kill at once."""
@@ -65,7 +65,7 @@ class Broken(Ptykill):
     ],
 )
 def test_judgements(killer: str, program: str, result: str) -> None:
-    """Each killer is judged by what it does, whatever it says."""
+    """Each killer is judged by the processes that live, whatever it claims."""
     name = killer if killer in KILLERS else f"{__file__}:{killer}"
     judgement = judge(name, find(program))
     assert (judgement.result, bool(judgement.survivors)) == (
@@ -75,7 +75,7 @@ def test_judgements(killer: str, program: str, result: str) -> None:
 
 
 def test_the_command() -> None:
-    """A line for each judgement, and an exit status that says whether all passed."""
+    """It prints a line for each judgement; the exit status says whether all passed."""
     command = [sys.executable, "-m", "ptykill.testing.judge", "--json", "--only", "polite"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     judgements = [json.loads(line) for line in done.stdout.splitlines()]
@@ -94,7 +94,7 @@ def test_every_adversary_is_told_apart() -> None:
 
 
 def test_the_checker_sees_who_wipes_its_environment(mark: str) -> None:
-    """Whoever carries the mark as an argument only is seen by it."""
+    """A process that has the mark only as an argument is found."""
     command = ["env", "-i", sys.executable, "-ISc", "import time; time.sleep(30)", mark]
     with subprocess.Popen(command) as process:
         assert [each.pid for each in processes.marked(mark)] == [process.pid]

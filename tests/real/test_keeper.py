@@ -83,7 +83,7 @@ def lives(pid: int) -> bool:
 
 
 def until_now(condition: Callable[[], object]) -> None:
-    """Wait, and block the event loop meanwhile."""
+    """Wait until a condition is true, and block the event loop meanwhile."""
     limit = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < limit
@@ -141,7 +141,7 @@ HELPED = python(
 async def test_members_started_while_others_are_signalled(
     supervisor: Supervisor, tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A helper that starts during the walk through the members gets no SIGHUP."""
+    """A process that is started during the walk through the members gets no SIGHUP."""
     del tier
     running = await start(supervisor, HELPED, tmp_path)
 
@@ -176,7 +176,7 @@ async def test_a_keeper_that_is_killed(supervisor: Supervisor, tmp_path: Path, t
 async def test_a_keeper_that_is_killed_during_the_grace(
     supervisor: Supervisor, tmp_path: Path, tier: str
 ) -> None:
-    """A caller that waits for the verdict gets it long before the end of the grace."""
+    """A caller that waits gets the verdict long before the end of the grace."""
     running = await start(supervisor, ESCAPEES, tmp_path)
     async with trio.open_nursery() as nursery:
         verdicts: list[Verdict] = []
@@ -246,7 +246,7 @@ async def test_a_keeper_that_is_stopped(
 
 
 async def test_a_full_socket(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The host does without a stopped keeper whose socket is full."""
+    """The host ends the session although the socket to its stopped keeper is full."""
     running = await start(supervisor, ESCAPEES, tmp_path)
     keeper = keeper_of(running)
     os.kill(keeper, signal.SIGSTOP)
@@ -274,7 +274,7 @@ async def test_a_warden_that_is_killed(supervisor: Supervisor, tmp_path: Path) -
 
 
 async def test_a_warden_that_is_stopped(supervisor: Supervisor, tmp_path: Path) -> None:
-    """It gets SIGCONT when it is needed, and when it has to exit."""
+    """A stopped warden gets SIGCONT when it is needed, and when it has to exit."""
     pid = warden()
     os.kill(pid, signal.SIGSTOP)
     for _ in range(3):
@@ -327,8 +327,8 @@ async def test_an_idle_keeper_that_is_killed(supervisor: Supervisor, tmp_path: P
         assert (await running.session.terminate(grace=TIMEOUT)).empty
 
 
-async def test_a_rehearsal_leaves_nothing(supervisor: Supervisor) -> None:
-    """The idle keeper has closed the descriptors of its warm-up."""
+async def test_a_warm_up_leaves_nothing(supervisor: Supervisor) -> None:
+    """An idle keeper has closed the descriptors of its warm-up."""
     await until(idle, "a warm keeper")
     held = [each for each in held_by(idle()) if each != os.devnull]
     assert len(held) == 5 + (supervisor.containment == "cgroup"), held
@@ -351,7 +351,7 @@ async def test_an_idle_keeper_that_is_stopped(supervisor: Supervisor, tmp_path: 
 
 SEIZE, INTERRUPT = (0x4206, 0), (0x4207, 0)
 SEIZE_FOR_VFORK, SEIZE_AFTER_VFORK = (0x4206, 4), (0x4206, 32)
-"""Requests of ptrace(2), and their options: to stop a caller of vfork(2), and its child, then; or
+"""Requests of ptrace(2), and their options: to stop a caller of vfork(2) and its child; or
 to stop it when its child has executed a program, and runs."""
 
 
@@ -625,7 +625,7 @@ async def test_a_keepers_pid_that_is_reused(
     until_now(lambda: processes.look_up(keeper) is None)
     live = containment._session
     assert isinstance(live, LiveKeeper)
-    assert list(live._members()) == []
+    assert list(live.members()) == []
     assert containment.survivors() == ()
     await trio.lowlevel.checkpoint()
     with trio.fail_after(TIMEOUT):

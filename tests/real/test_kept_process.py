@@ -1,4 +1,4 @@
-"""What a keeper does in a case that no session brings about: a system call fails at a bad time."""
+"""A keeper, when a system call fails at a time that no session can choose."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import socket
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from ptykill.system.keeper import keeper as keeper_module
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.keeper import Keeper
-from ptykill.system.keeper.warm_up import _HANDOVER, _ORDER
+from ptykill.system.keeper.stand_in import stand_in
+from ptykill.system.keeper.warm_up import _HANDOVER
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="keepers need Linux")
 
@@ -28,8 +28,8 @@ class Changed:
         self.deaths = deaths
         self.asked = 0
 
-    def renew(self) -> bool:
-        """Find a change."""
+    def renew(self, *, ahead: bool) -> bool:
+        """Report a change."""
         self.asked += 1
         return False
 
@@ -39,7 +39,7 @@ class Changed:
 
 @pytest.mark.parametrize("call", ["receive", "send"])
 def test_a_changed_keeper_refuses(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """It refuses an order, and says so, although a system call fails meanwhile."""
+    """It refuses an order, and reports that, although a system call fails meanwhile."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     deaths, writer = os.pipe()
     theirs.settimeout(0)
@@ -55,9 +55,9 @@ def test_a_changed_keeper_refuses(monkeypatch: pytest.MonkeyPatch, call: str) ->
             raise OSError(number, os.strerror(number))
         return original(*arguments)
 
-    with ours, Path(os.devnull).open("rb") as file:
-        order = wire.ORDER, {**_ORDER, "args": [b"true"]}, None, *_HANDOVER
-        wire.send(ours, order, [file.fileno(), file.fileno()])
+    with ours, stand_in() as (program, fds):
+        order = wire.ORDER, {**program, "args": [b"true"]}, None, None, None, *_HANDOVER
+        wire.send(ours, order, fds)
         monkeypatch.setattr(wire, call, fails_once)
         monkeypatch.setattr(keeper_module, "_CLOSE_TIMEOUT", 0.1)
         keeper.serve()

@@ -1,4 +1,4 @@
-"""Nothing of a session is left when `terminate` returns, and the verdict says how it went."""
+"""No process of a session is left when `terminate` returns, and the verdict is correct."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from ptykill import (
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.session_containment import SessionContainment
 from ptykill.system.containment.session_members import SessionMembers
+from ptykill.system.containment.session_signals import SessionSignals
 from ptykill.testing import processes
 from ptykill.testing.adversaries import (
     BASH,
@@ -43,11 +44,11 @@ from ptykill.testing.adversaries import (
 from tests.real.running_program import SLACK, TIMEOUT, RunningProgram, start, until
 
 TIER = frozenset({Caveat.SCANNED, Caveat.ESCAPEES_UNKNOWN})
-"""What the session containment may say of itself in a verdict; the second always."""
+"""The caveats of the session containment; the second is in every verdict."""
 
 
 async def ended(running: RunningProgram, **options: object) -> Verdict:
-    """End a session, and see for ourselves that nothing of it is left."""
+    """End a session, and check by an observer that no process of it is left."""
     with running.observe() as observer:
         assert len(observer) >= running.program.members
         verdict = await running.session.terminate(**options)  # type: ignore[arg-type]
@@ -64,7 +65,7 @@ def name_of(pid: int) -> str:
 
 
 def check_truth(verdict: Verdict, program: Program) -> None:
-    """Compare a verdict with what is known of the program."""
+    """Compare a verdict with the expected result of the program."""
     assert verdict.empty
     assert verdict.survivors == ()
     assert verdict.outcome is program.outcome
@@ -95,7 +96,7 @@ def check_truth(verdict: Verdict, program: Program) -> None:
 
 @pytest.mark.parametrize("program", [*PROGRAMS, *JOBS], ids=str)
 async def test_terminate(supervisor: Supervisor, tmp_path: Path, program: Program) -> None:
-    """Nothing survives, clean-up within the grace is honoured, and the verdict is true."""
+    """No process survives, a clean-up within the grace is finished, and the verdict is correct."""
     running = await start(supervisor, program, tmp_path)
     verdict = await ended(running, grace=program.grace)
     check_truth(verdict, program)
@@ -107,7 +108,7 @@ async def test_terminate(supervisor: Supervisor, tmp_path: Path, program: Progra
 @pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 @pytest.mark.parametrize("program", ESCAPING, ids=str)
 async def test_nothing_escapes(supervisor: Supervisor, tmp_path: Path, program: Program) -> None:
-    """Whoever leaves the session, and loses its parent, is ended with it."""
+    """A process that has left the session and lost its parent is ended with it."""
     if program.missing:
         pytest.skip(f"not installed: {', '.join(program.missing)}")
     running = await start(supervisor, program, tmp_path, plan=str(HANGUP_THEN_KILL))
@@ -118,7 +119,7 @@ async def test_nothing_escapes(supervisor: Supervisor, tmp_path: Path, program: 
 
 @pytest.mark.parametrize("program", [*PROGRAMS, *JOBS], ids=str)
 async def test_kill(supervisor: Supervisor, tmp_path: Path, program: Program) -> None:
-    """Nothing survives an immediate SIGKILL either."""
+    """No process survives an immediate SIGKILL."""
     running = await start(supervisor, program, tmp_path)
     verdict = await ended(running, plan=KILL_NOW)
     assert (verdict.outcome, verdict.empty) == (Outcome.KILLED, True)
@@ -144,7 +145,7 @@ PORTABLE = (
 @pytest.mark.parametrize("name", PORTABLE)
 @pytest.mark.parametrize("tier", ["session"], indirect=True)
 async def test_each_system(system: str, supervisor: Supervisor, tmp_path: Path, name: str) -> None:
-    """Nothing survives where there are no pidfds and no /proc either."""
+    """No process survives without pidfds and without /proc."""
     program = find(name)
     running = await start(supervisor, program, tmp_path)
     verdict = await ended(running, grace=program.grace)
@@ -159,7 +160,7 @@ async def test_each_system(system: str, supervisor: Supervisor, tmp_path: Path, 
 async def test_each_way_to_spawn(
     spawning: str, supervisor: Supervisor, tmp_path: Path, name: str
 ) -> None:
-    """A session is ended whichever way its leader was spawned."""
+    """Sessions are ended, with each way to spawn their leaders."""
     program = find(name)
     running = await start(supervisor, program, tmp_path)
     check_truth(await ended(running, grace=program.grace), program)
@@ -167,7 +168,7 @@ async def test_each_way_to_spawn(
 
 
 async def test_the_hangup_reaches_every_member_once(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The verdict counts the members that were hung up, each of which got one SIGHUP."""
+    """The verdict counts the members that got SIGHUP, and each got it once."""
     program = python(
         "counters",
         "five processes that write a line for each SIGHUP",
@@ -195,7 +196,7 @@ async def test_the_hangup_reaches_every_member_once(supervisor: Supervisor, tmp_
         nursery.start_soon(lambda: running.session.terminate(grace=3600))
         await until(lambda: len(record.read_text().split()) >= len(pids), "the hangups")
         await trio.sleep(0.1)
-        # Before the kill: when the leader dies of it, the kernel hangs the others up as well.
+        # Before the kill: when the leader dies of it, the kernel sends SIGHUP to the others too.
         heard = record.read_text().split()
         verdict = await ended(running, grace=0)
     assert sorted(heard) == sorted(map(str, pids))
@@ -203,7 +204,7 @@ async def test_the_hangup_reaches_every_member_once(supervisor: Supervisor, tmp_
 
 
 async def test_ctrl_z(supervisor: Supervisor, tmp_path: Path) -> None:
-    """Every kind of job at once, one of them stopped from the keyboard: all are dead at the end."""
+    """A shell with every kind of job, one of them stopped by Ctrl-Z: all are ended."""
     shell = Program(
         "bash", "an interactive bash", "", (BASH, "--norc", "--noprofile", "-i"), typed=":"
     )
@@ -230,13 +231,13 @@ async def test_ctrl_z(supervisor: Supervisor, tmp_path: Path) -> None:
     assert verdict.outcome is Outcome.KILLED
     assert verdict.exit_status == ExitStatus(signal=signal.SIGHUP)
     hangup, kill = verdict.deliveries
-    # With a keeper the shell is hung up first, and may have hung up its jobs before we do.
+    # With a keeper the shell gets SIGHUP first, and may send it to its jobs before ptykill does.
     assert hangup.reached >= (10 if verdict.containment == "session" else 1)
     assert kill.reached == 3  # The one under nohup, and the two that are deaf.
 
 
 async def test_foreground_child_outlives_its_shell(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A foreground program has its time to clean up although its shell died of the hangup."""
+    """A foreground program has its grace to clean up, although its shell has died of SIGHUP."""
     child = find("cleans up in half the grace")
     program = tmp_path / "child"
     program.mkdir()
@@ -257,7 +258,7 @@ async def test_foreground_child_outlives_its_shell(supervisor: Supervisor, tmp_p
 
 
 async def test_a_bystander_session_stays_untouched(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The session beside the one that is ended notices nothing of it."""
+    """A session beside the one that is ended gets no signal."""
     watchful = python(
         "bystander",
         "writes down every signal that it gets",
@@ -284,7 +285,7 @@ async def test_a_bystander_session_stays_untouched(supervisor: Supervisor, tmp_p
 async def test_leader_that_had_ended_before(
     supervisor: Supervisor, tmp_path: Path, program: Program
 ) -> None:
-    """What a leader leaves behind by ending on its own gets the plan, and the verdict says so."""
+    """Processes that a leader leaves when it exits by itself get the plan, as the verdict says."""
     running = await start(
         supervisor, program, tmp_path, plan=f"HUP@session {program.grace}s, KILL 15s"
     )
@@ -299,7 +300,7 @@ async def test_leader_that_had_ended_before(
 
 
 async def test_terminate_after_the_leader_has_ended(supervisor: Supervisor, tmp_path: Path) -> None:
-    """One who asks for the end when only leftovers live shortens their grace."""
+    """A request for the end, when only leftovers live, shortens their grace."""
     running = await start(
         supervisor, find("leaves a deaf child"), tmp_path, plan="HUP@session 60s, KILL 15s"
     )
@@ -356,7 +357,7 @@ TRACED_BY_ITS_PARENT = python(
 
 
 async def test_a_leader_traced_by_its_parent(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A leader that asks to be traced stops for its parent at each signal. That is no exit."""
+    """A leader that calls PTRACE_TRACEME stops at each signal. That is not taken for an exit."""
     running = await start(supervisor, TRACED_BY_ITS_PARENT, tmp_path)
     os.kill(running.session.pid, signal.SIGUSR1)
     await until(lambda: stopped(running), "it to stop")
@@ -369,14 +370,14 @@ async def test_a_leader_traced_by_its_parent(supervisor: Supervisor, tmp_path: P
 
 
 def stopped(running: RunningProgram) -> bool:
-    """Return whether the leader stands still for its tracer."""
+    """Return whether the leader is stopped by its tracer."""
     leader = running.leader()
     return leader is not None and leader.state == "t"
 
 
 @pytest.mark.parametrize("tier", ["session"], indirect=True)
 async def test_a_leader_held_by_a_hidden_tracer(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A leader that can't be reaped is reported within the bound, named, and watched until it can.
+    """A leader that can't be reaped is named in the verdict in time, and watched until it can.
 
     Its tracer has left the session and lost its parent: this containment can't know of it.
     """
@@ -402,7 +403,7 @@ async def test_a_leader_held_by_a_hidden_tracer(supervisor: Supervisor, tmp_path
 
 @pytest.mark.parametrize("tier", ["session"], indirect=True)
 async def test_what_left_the_session_unseen(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A daemon that left the session long ago is out of reach, and the verdict says it may be."""
+    """A daemon that left the session long ago is not ended, and the verdict has the caveat."""
     running = await start(supervisor, find("daemon"), tmp_path)
     verdict = await running.session.terminate(grace=TIMEOUT)
     assert Caveat.ESCAPEES_UNKNOWN in verdict.caveats
@@ -411,7 +412,7 @@ async def test_what_left_the_session_unseen(supervisor: Supervisor, tmp_path: Pa
 
 
 async def test_the_terminal_is_opened_again(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A leader that closes its terminal has not ended, and what it writes later is received."""
+    """A leader that closes its terminal has not ended, and its later output is received."""
     program = python(
         "comes back to its terminal",
         "closes its terminal and opens /dev/tty when it is told to",
@@ -436,7 +437,7 @@ async def test_the_terminal_is_opened_again(supervisor: Supervisor, tmp_path: Pa
 async def test_one_who_types_into_a_full_terminal_is_told(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    """Typing that waits for a program that does not read ends with the session."""
+    """A send that waits for a program that does not read fails when the session ends."""
     program = python(
         "does not read",
         "has its terminal in raw mode and never reads it",
@@ -468,7 +469,7 @@ async def test_one_who_types_into_a_full_terminal_is_told(
 
 
 async def test_chains_of_forks_slip_through_no_look(supervisor: Supervisor, tmp_path: Path) -> None:
-    """Sixty chains that move on every 5 ms, four at a time: none is called dead and goes on."""
+    """Sixty chains that fork every 5 ms, four at a time: no verdict is empty while one lives."""
     chain = find("fork chain")
 
     async def end_some(folder: Path) -> None:
@@ -478,7 +479,7 @@ async def test_chains_of_forks_slip_through_no_look(supervisor: Supervisor, tmp_
             running = await start(supervisor, chain, here)
             verdict = await running.session.terminate(grace=0.1)
             assert verdict.empty
-            for _ in range(5):  # A chain may slip through one of our own looks, too.
+            for _ in range(5):  # The test's own look may miss a chain, too.
                 await trio.sleep(0.003)
                 assert running.marked() == []
 
@@ -513,8 +514,8 @@ async def test_looks_go_on_between_the_rounds_of_sigkill(
 async def test_a_leader_wrongly_taken_for_childless(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    """It is reaped as if it were the only member; the others are found all the same."""
-    monkeypatch.setattr(SessionContainment, "_leader_is_childless", lambda _: True)
+    """It is reaped as if it were the only member, and the others are found all the same."""
+    monkeypatch.setattr(SessionSignals, "_leader_is_childless", lambda _: True)
     reaped_at: list[bool] = []
     emptied = SessionContainment._is_empty
 
@@ -527,14 +528,14 @@ async def test_a_leader_wrongly_taken_for_childless(
     running = await start(supervisor, find(program), tmp_path)
     verdict = await ended(running, grace=running.program.grace)
     check_truth(verdict, running.program)
-    if verdict.outcome is Outcome.KILLED:  # The shell hangs up the others itself.
+    if verdict.outcome is Outcome.KILLED:  # The shell sends SIGHUP to the others itself.
         assert verdict.deliveries[0].reached == running.program.members
     assert reaped_at[0] == (running.program.members == 1)
 
 
 @pytest.mark.parametrize("tier", ["session"], indirect=True)
 async def test_a_leader_whose_children_can_not_be_listed(supervisor: Supervisor) -> None:
-    """It is not killed as one that has none: its death would hide those that left the session."""
+    """It is not killed first: its death would hide children that have left the session."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     session = await supervisor.spawn(["sh", "-c", "setsid sh -c 'echo up; exec sleep 60' & wait"])
     containment = session._driver.containment
@@ -568,7 +569,7 @@ time.sleep(60)
 async def test_a_member_that_leaves_after_it_was_found(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is killed, though its parent was killed first, and it is in another session by then."""
+    """It is killed, although its parent was killed first and it has called setsid(2) since."""
     command = ["sh", "-c", '"$0" -c "$1" & wait', sys.executable, LEAVES]
     session = await supervisor.spawn(command, cwd=tmp_path)
     assert b"up" in await session.receive()
@@ -598,7 +599,7 @@ async def test_a_member_that_leaves_after_it_was_found(
 async def test_a_leader_that_others_have_just_reaped(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    """It has no children, and takes no signal: the others have theirs at once."""
+    """It has no children and gets no signal: the others are signalled at once."""
     running = await start(supervisor, find("bash with an orphan"), tmp_path)
     leader, containment = running.session.pid, running.session._driver.containment
     with running.observe() as observer:
@@ -615,7 +616,7 @@ async def test_a_leader_that_others_have_just_reaped(
 
 @pytest.mark.parametrize("stopped_by", ["a key", "a key in raw input", "the program"])
 async def test_output_is_resumed_for_a_clean_up(supervisor: Supervisor, stopped_by: str) -> None:
-    """Though Ctrl-S or tcflow(3) has stopped the output, a clean-up may write."""
+    """A clean-up can write, although Ctrl-S or tcflow(3) had stopped the output."""
     stops = {
         "a key": "",
         "a key in raw input": "m = tcgetattr(0); m[3] &= ~ICANON; tcsetattr(0, TCSANOW, m)",
@@ -634,7 +635,7 @@ async def test_output_is_resumed_for_a_clean_up(supervisor: Supervisor, stopped_
     flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK
     terminal = os.open(f"/proc/{session.pid}/fd/1", flags)
     try:
-        # Nobody can write to a terminal whose output is stopped (Linux pty_write_room).
+        # A terminal whose output is stopped takes no bytes (Linux pty_write_room).
         await until(lambda: not select.select([], [terminal], [], 0)[1], "the output to be stopped")
     finally:
         os.close(terminal)

@@ -1,4 +1,4 @@
-"""Sessions that attack their keeper and cgroup: no verdict is wrong, no stranger is signalled."""
+"""Sessions that attack their keeper or cgroup: no wrong verdict, no signal to a stranger."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_keeper_that_is_lied_to(tier: str, tmp_path: Path) -> None:
 
 
 def test_a_cgroup_that_cannot_be_read(tmp_path: Path) -> None:
-    """It counts as populated; one that has been removed does not."""
+    """A cgroup that can't be read counts as populated; one that was removed does not."""
     for name in "cgroup.events", "cgroup.procs":
         (tmp_path / name).mkdir()  # EISDIR, for root too.
     unreadable = cgroup.Cgroup(str(tmp_path))
@@ -155,7 +155,7 @@ async def test_a_warden_that_dies_with_the_question(
     dying: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that was asked whether orphans are left, and is killed before it answers, proves nothing.
+    """A warden that is killed before it answers about orphans proves nothing.
 
     A warden answers within a millisecond, so it gets the question too late here. ``dying`` is the
     time (seconds) from the close of its sockets to its death: until then the orphans are its own.
@@ -178,7 +178,7 @@ async def test_a_warden_that_dies_with_the_question(
     assert (verdict.empty, verdict.outcome) == (False, Outcome.UNPROVEN)
     assert verdict.caveats >= {Caveat.KEEPER_LOST, Caveat.UNPROVEN}
     left = processes.marked(running.mark)
-    assert len(left) <= (tier == "keeper")  # By a cgroup all are found.
+    assert len(left) <= (tier == "keeper")  # With a cgroup all are found.
     for survivor in left:
         processes.end(survivor.pid)
 

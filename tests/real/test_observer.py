@@ -1,4 +1,4 @@
-"""The observer of processes, and the view of the process table, that tests and the demo use."""
+"""The observer of processes and the process table of the tests and the demo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptykill.testing import processes
 from ptykill.testing.observer import Observer
 
 _TIMEOUT = 60.0
-"""Seconds that a busy machine may take for what is due at once."""
+"""Time-out for events that are due at once, on a busy machine, in seconds."""
 
 
 def sleeper() -> subprocess.Popen[bytes]:
@@ -41,7 +41,7 @@ def test_deaths_are_recorded_while_nobody_asks() -> None:
 
 
 def test_closing_kills_if_asked_to() -> None:
-    """Who is alive when the observer is closed is killed, unless it only looks."""
+    """Closing the observer kills the living processes, if ``kills`` is true."""
     with sleeper() as first, sleeper() as second:
         Observer([first.pid]).close()
         Observer([second.pid], records=False, kills=True).close()
@@ -51,7 +51,7 @@ def test_closing_kills_if_asked_to() -> None:
 
 
 def test_survivors_are_asked_for_anew() -> None:
-    """A death that was not recorded counts; a process that had gone is left out."""
+    """`survivors` asks the kernel: a death counts also if it was not recorded."""
     with sleeper() as gone:
         gone.kill()
     with sleeper() as program, Observer([program.pid, gone.pid]) as observer:
@@ -83,7 +83,7 @@ def test_an_interrupted_start_of_the_thread_can_be_closed(monkeypatch: pytest.Mo
     [("exit 3", "exit 3"), ("kill -KILL $$", "SIGKILL"), ("exit 0", "exit 0")],
 )
 def test_the_observer_tells_what_a_process_died_of(ending: str, cause: str) -> None:
-    """It is told after the process was reaped, too."""
+    """The cause of death is known, also after the process was reaped."""
     program = subprocess.Popen(["sh", "-c", f"read go; {ending}"], stdin=subprocess.PIPE)
     with Observer([program.pid]) as observer:
         assert observer.alive == [program.pid]
@@ -95,7 +95,7 @@ def test_the_observer_tells_what_a_process_died_of(ending: str, cause: str) -> N
 
 
 def test_the_observer_does_not_guess(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel does not tell what a reaped process died of, nor does the observer."""
+    """If the kernel does not report a reaped process's status, the cause is None."""
 
     def refuse(*_: object) -> None:
         raise OSError
@@ -111,7 +111,7 @@ def test_the_observer_does_not_guess(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_kill_marked_ends_all_that_carry_the_mark() -> None:
-    """Those with the mark, whatever follows it, and nobody else."""
+    """All processes with the mark are killed, whatever follows it, and no others."""
     commands = {"ours": "word.1", "ours too": "word", "another's": "other"}
     programs = {
         name: subprocess.Popen(["sleep", "60"], env={**os.environ, "PTYKILL_DEMO": value})

@@ -1,4 +1,4 @@
-"""A /proc that is not ours, or shows less than there is, and a /dev that lacks what spawns need."""
+"""A /proc of another namespace, or one that hides processes, and an incomplete /dev."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ VIEWS = {
 
 
 def shown(view: str, folder: Path) -> tuple[str, ...]:
-    """Return what runs a program in that view."""
+    """Return the prefix that runs a program with that /proc."""
     words = VIEWS[view]
     return (*words, str(folder)) if "sh" in words else words
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_strangers_with_the_numbers_of_another_namespace(tmp_path: Path, view: str) -> None:
-    """Whatever /proc shows, no stranger gets a signal, and nobody lives on in an empty session."""
+    """Whatever /proc shows, no stranger gets a signal, and no member of an empty session lives."""
     words = shown(view, tmp_path)
     answer = run_host("with_families", str(tmp_path), *words, wrapper=namespace())
     assert answer["unharmed"] == [True] * 16
@@ -67,7 +67,7 @@ def test_a_proc_that_is_not_ours_is_told(
     view: str,
     reason: str,
 ) -> None:
-    """Who may not mount a procfs of its own is refused by name, by auto and the doctor alike."""
+    """Without a procfs of its own namespace a host gets no containment, and the reason."""
     monkeypatch.setenv("PTYKILL_TEST_VIEW", view)
     answer = run_host("asked_for_its_tier", wrapper=(*words, *ordinary))
     assert (answer["auto"], answer["doctor"], answer["status"]) == ("", "", 1)
@@ -79,7 +79,7 @@ def test_a_proc_that_is_not_ours_is_told(
 
 
 def hiding(options: str) -> tuple[str, ...]:
-    """Return what runs a program where /proc is mounted with these options (proc(5))."""
+    """Return the prefix that runs a program with /proc mounted with these options (proc(5))."""
     hide = 'mount -t proc -o "$0" proc /proc || exit 77; exec "$@"'
     return ("unshare", "-m", "sh", "-c", hide, options)
 
@@ -96,7 +96,7 @@ SEEN = {
 @pytest.mark.parametrize("view", SEEN)
 @pytest.mark.parametrize("who", ["root", "ordinary"])
 def test_auto_and_the_doctor_agree(ordinary: tuple[str, ...], view: str, who: str) -> None:
-    """What auto takes is what the doctor says that it takes, and has seen work."""
+    """Auto takes the tier that the doctor reports and has tried."""
     words = SEEN[view]
     if who == "ordinary":
         words = (*words, *ordinary) if view != "a user namespace" else (*ordinary, *words)
@@ -110,7 +110,7 @@ def test_auto_and_the_doctor_agree(ordinary: tuple[str, ...], view: str, who: st
 def test_members_that_are_hidden(
     mark: str, ordinary: tuple[str, ...], level: str, way: str
 ) -> None:
-    """A member of which /proc tells nothing is ended if it may be, and never said to be gone."""
+    """A hidden member is ended if the host may signal it; otherwise the verdict is not empty."""
     verdicts = run_host(
         "with_unreadable_members", way, wrapper=(*hiding(f"hidepid={level}"), *ordinary)
     )
@@ -122,7 +122,7 @@ def test_members_that_are_hidden(
 
 
 HIDES = [
-    ("ordinary", "hidepid=1", False),  # It hides what is told of them, not that they are there.
+    ("ordinary", "hidepid=1", False),  # It hides the files of processes, not their pids.
     ("ordinary", "hidepid=2", True),
     ("root", "hidepid=2", False),
     ("ordinary", f"hidepid=2,gid={NOBODY}", False),
@@ -141,7 +141,7 @@ def test_a_member_that_no_list_shows(
     options: str,
     hides: bool,  # noqa: FBT001
 ) -> None:
-    """One that is hidden, and whose parent is dead, is found by its number, and ended."""
+    """A hidden member whose parent is dead is found by its session's number, and ended."""
     wrapper = (*hiding(options), *(ordinary if who == "ordinary" else ()))
     try:
         answer = run_host("with_a_hidden_orphan", wrapper=wrapper)
@@ -160,7 +160,7 @@ def test_a_member_that_no_list_shows(
 def test_a_look_for_hidden_members_lets_others_run(
     mark: str, ordinary: tuple[str, ...], asked_at_once: str
 ) -> None:
-    """However many numbers there are to ask about, the loop goes on, and the hidden are found."""
+    """The search through all pids does not block the loop, and finds hidden members."""
     # A new namespace has the most numbers that there can be, however few the machine has.
     hide = 'mount -t proc -o hidepid=2 proc /proc && "$@"; exit $?'
     wrapper = ("unshare", "-pfm", "--kill-child", "sh", "-c", hide, "sh", *ordinary)
@@ -173,7 +173,7 @@ def test_a_look_for_hidden_members_lets_others_run(
 
 @pytest.mark.parametrize(("way", "tier"), [("keeper", "keeper"), ("session", "session")])
 def test_children_in_another_namespace(mark: str, way: str, tier: str) -> None:
-    """A host whose children have other numbers than it knows gets no keeper, but the sessions."""
+    """A host whose children are in another pid namespace gets no keeper, only the session tier."""
     (answer,) = run_host("whose_children_are_elsewhere", way)
     if answer == "no namespace":
         pytest.skip("no pid namespace can be made here")
@@ -185,7 +185,7 @@ def test_children_in_another_namespace(mark: str, way: str, tier: str) -> None:
 
 
 def test_a_proc_that_is_covered_later(mark: str, tier: str) -> None:
-    """What is mounted over /proc while sessions run makes no difference to their end."""
+    """Sessions are ended although another file system is mounted over /proc meanwhile."""
     answer = run_host("whose_proc_is_covered", tier, wrapper=("unshare", "-m"))
     assert answer["empty"] == [True, True]
     assert processes.left(mark) == []
@@ -220,7 +220,7 @@ PTMX = {
 
 @pytest.mark.parametrize("dev", PTMX, ids=["missing", "empty", "alone"])
 def test_no_terminal_is_not_the_commands_fault(tier: str, dev: str) -> None:
-    """Where there is no pty to be had, the stage is the terminal, and the error says why."""
+    """Without a usable /dev/ptmx the error's stage is `terminal`, and it says what is missing."""
     wrapper = ("unshare", "-m", "sh", "-c", f'{dev} && exec "$@"', "sh")
     answer = run_host("with_a_bare_dev", tier, wrapper=wrapper)
     assert [each[:2] for each in answer] == [["terminal", "SPAWN_FAILED"]] * 2

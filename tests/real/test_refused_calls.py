@@ -1,4 +1,4 @@
-"""What is gone round when a system call is refused for good, where strace(1) need not be there."""
+"""System calls that a sandbox always refuses, and their replacements; without strace(1)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.real.conftest import PLAN
 
 
 def refused(*_: object, **__: object) -> NoReturn:
-    """Be a system call that a sandbox refuses."""
+    """Raise the error of a system call that a sandbox refuses."""
     raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 @pytest.fixture
 def victim() -> Iterator[Pidfd]:
-    """Hold a process that sleeps."""
+    """Run a process that sleeps."""
     with subprocess.Popen(["sleep", "60"]) as process:
         handle = open_pidfd(process.pid)
         assert handle is not None
@@ -42,7 +42,7 @@ def victim() -> Iterator[Pidfd]:
 
 
 def test_a_signal_goes_by_number(monkeypatch: pytest.MonkeyPatch, victim: Pidfd) -> None:
-    """kill(2) takes the place of pidfd_send_signal(2), since the number is the process's."""
+    """kill(2) replaces pidfd_send_signal(2) if the kernel confirms the pid."""
     monkeypatch.setattr(syscalls, "pidfd_send_signal", refused)
     assert victim.send(signal.SIGKILL)
     os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
@@ -52,7 +52,7 @@ def test_a_signal_goes_by_number(monkeypatch: pytest.MonkeyPatch, victim: Pidfd)
 def test_no_signal_goes_by_another_number(
     monkeypatch: pytest.MonkeyPatch, victim: Pidfd, wrong: int
 ) -> None:
-    """A number that the kernel does not confirm gets nothing."""
+    """No signal goes to a pid that the kernel does not confirm."""
     monkeypatch.setattr(syscalls, "pidfd_send_signal", refused)
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a stranger was signalled"))
     victim.pid = wrong
@@ -64,7 +64,7 @@ def test_no_signal_goes_by_another_number(
 def test_no_signal_goes_to_one_that_was_reaped(
     monkeypatch: pytest.MonkeyPatch, victim: Pidfd
 ) -> None:
-    """Its number may be anybody's."""
+    """No signal goes to the pid of a reaped process."""
     os.kill(victim.pid, signal.SIGKILL)
     os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
     os.waitpid(victim.pid, 0)
@@ -77,7 +77,7 @@ def test_no_signal_goes_to_one_that_was_reaped(
 def test_rights_that_can_not_be_asked_are_unknown_and_not_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Or else no warden would ever be usable."""
+    """Rights that can't be read do not count as changed: no warden would be usable then."""
     monkeypatch.setattr(resource, "getrlimit", refused)
     rights = Rights()
     assert rights.unchanged()
@@ -89,7 +89,7 @@ def test_rights_that_can_not_be_asked_are_unknown_and_not_changed(
 async def test_a_terminal_that_can_not_be_resized(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is our error that is raised, and the size stays as it was."""
+    """The error is ptykill's, and the size stays as it was."""
     session = await supervisor.spawn(["cat"])
 
     def fails(*_: object) -> NoReturn:
@@ -108,7 +108,7 @@ async def test_a_terminal_that_can_not_be_resized(
 async def test_a_helper_that_fails_ends_nobody(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, helper: type[Any]
 ) -> None:
-    """It is logged, and started again; a session is killed in time all the same."""
+    """A task that fails is logged and started again; sessions are killed in time all the same."""
     run, runs, again = helper.run, [], trio.Event()
 
     async def fails_once(self: object) -> None:
@@ -129,7 +129,7 @@ async def test_a_helper_that_fails_ends_nobody(
 
 
 async def test_the_reason_is_too_many_open_files(tier: str) -> None:
-    """However few descriptors are left: no spawn tells of another, and with some there is one."""
+    """With few descriptors left, a failed spawn names EMFILE and no other error."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[1]), before[1]))
     try:
@@ -143,7 +143,7 @@ async def test_the_reason_is_too_many_open_files(tier: str) -> None:
 
 
 async def use(supervisor: Supervisor, *, may_fail: bool = False) -> None:
-    """Have a session live and end; too many open files may prevent that."""
+    """Spawn and end a session; EMFILE may prevent that."""
     try:
         session = await supervisor.spawn(["true"])
     except ptykill.SpawnError as error:
@@ -154,7 +154,7 @@ async def use(supervisor: Supervisor, *, may_fail: bool = False) -> None:
 
 
 class all_but:  # noqa: N801 - it reads as a word
-    """Hold all the descriptors that there are, but so many."""
+    """Open all free descriptors but a number of them."""
 
     def __init__(self, left: int) -> None:
         self._left = left

@@ -1,4 +1,4 @@
-"""A keeper has one session after the other, unless one has changed what the next would have."""
+"""A keeper serves one session after another, unless one has changed the state of the keeper."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True),
     pytest.mark.skipif(
         sys.platform != "linux" or inherited_state() is None,
-        reason="keepers are used again where it can be told what they hand on",
+        reason="keepers are used again where the state that they hand on can be read",
     ),
 ]
 
@@ -57,7 +57,7 @@ CHANGES = {
     "its timers' slack": "open(f'/proc/{keeper}/timerslack_ns', 'w').write('123456')",
     "its core dumps": "open(f'/proc/{keeper}/coredump_filter', 'w').write('1')",
 }
-"""What a program can change in its keeper, whose child it is."""
+"""The state of its keeper that a program can change."""
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def keeper_of(session: Session) -> int:
 
 
 async def changed_by(supervisor: Supervisor, change: str) -> int:
-    """Run a program that changes something, and return the pid of its keeper."""
+    """Run a program that changes its keeper's state; return the keeper's pid."""
     session = await supervisor.spawn([sys.executable, "-c", f"input()\n{CALLS}{change}"])
     keeper = keeper_of(session)
     await session.send(b"\n")
@@ -98,7 +98,7 @@ async def changed_by(supervisor: Supervisor, change: str) -> int:
 
 
 async def test_sessions_share_a_keeper(supervisor: Supervisor) -> None:
-    """One after the other they have the same, also if they are killed."""
+    """Sessions that follow each other have the same keeper, also if they are killed."""
     keepers = set()
     for _ in range(5):
         keepers.add(await run(supervisor, "true"))
@@ -112,7 +112,7 @@ async def test_sessions_share_a_keeper(supervisor: Supervisor) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 async def test_changed_keepers_are_not_used_again(supervisor: Supervisor, change: str) -> None:
-    """What a session has changed in its keeper, the next one does not inherit."""
+    """A session does not inherit what the one before has changed in its keeper."""
     before = await seen_by_a_leader(supervisor)
     keeper = await changed_by(supervisor, CHANGES[change])
     for _ in range(3):
@@ -122,7 +122,7 @@ async def test_changed_keepers_are_not_used_again(supervisor: Supervisor, change
 
 
 async def seen_by_a_leader(supervisor: Supervisor) -> bytes:
-    """Return what a leader says that it has inherited."""
+    """Return the state that a leader reports to have inherited."""
     program = (
         "from ptykill.system.kernel.inheritance import inherited_state as state\n"
         "found = state()\n"
@@ -138,7 +138,7 @@ async def seen_by_a_leader(supervisor: Supervisor) -> bytes:
 
 
 async def test_after_a_second_round(supervisor: Supervisor) -> None:
-    """A keeper that had to be made to go on, to end its session, is not used again."""
+    """A keeper that needed SIGCONT to end its session is not used again."""
     session = await supervisor.spawn(["sleep", "60"])
     keeper = keeper_of(session)
     os.kill(keeper, signal.SIGSTOP)
@@ -148,7 +148,7 @@ async def test_after_a_second_round(supervisor: Supervisor) -> None:
 
 
 async def test_spared_processes_keep_their_keeper(supervisor: Supervisor) -> None:
-    """A keeper whose session was spared is the parent of those that are left, and nobody else's."""
+    """A keeper with spared processes gets no other session."""
     session = await supervisor.spawn(
         ["sh", "-c", "setsid sleep 60 & echo $!; read _"], leftovers=Leftovers.SPARE
     )
@@ -175,7 +175,7 @@ async def test_other_users(supervisor: Supervisor) -> None:
 
 
 async def test_masks_and_directories(supervisor: Supervisor, tmp_path: Path) -> None:
-    """Each session has the host's mask and directory at its own start."""
+    """Each session starts with the host's umask and directory at that moment."""
     mask = os.umask(0o027)
     try:
         await run(supervisor, "umask 777; cd /tmp; [ $(umask) = 0777 ]")
@@ -193,7 +193,7 @@ async def test_masks_and_directories(supervisor: Supervisor, tmp_path: Path) -> 
 async def test_masks_that_are_not_told(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the host's mask can't be told, a session has its keeper's own, not the last one's."""
+    """If the host's umask can't be read, a session has its keeper's, not the last session's."""
     own = os.umask(0o077)
     try:
         keeper = await run(supervisor, "[ $(umask) = 0077 ]")
@@ -223,7 +223,7 @@ async def test_masks_that_are_not_told(
 async def test_the_cgroup_is_as_new(
     supervisor: Supervisor, tier: str, setting: str | None, value: str | None
 ) -> None:
-    """A cgroup that is as it was made is used again; one in which anything was set is replaced."""
+    """An unchanged cgroup is used again; a changed one is replaced."""
     if tier != "cgroup" or os.geteuid() != 0:
         pytest.skip("a session can't write to its cgroup")
     keepers: dict[int, str] = {}
@@ -244,7 +244,7 @@ async def test_the_cgroup_is_as_new(
 
 
 def change(path: str, value: str | None) -> None:
-    """Write to a file of a cgroup, which is made if it is not there; None lets all others write."""
+    """Write to a file of a cgroup, made if need be; None gives all users write access to it."""
     Path(path).parent.mkdir(exist_ok=True)
     if value is None:
         Path(path).chmod(0o666)
@@ -262,7 +262,7 @@ def cgroup_of(pid: int) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_idle_keepers_that_are_hit(supervisor: Supervisor, number: signal.Signals) -> None:
-    """An idle keeper that is killed is replaced, and one that is stopped is made to go on."""
+    """An idle keeper that is killed is replaced; one that is stopped gets SIGCONT."""
     for _ in range(3):
         keeper = await run(supervisor, "true")
         os.kill(keeper, number)
@@ -270,7 +270,7 @@ async def test_idle_keepers_that_are_hit(supervisor: Supervisor, number: signal.
 
 
 async def test_more_dead_idle_keepers_than_tries(supervisor: Supervisor) -> None:
-    """A spawn works although all idle keepers are dead, however many they are."""
+    """A spawn works although all idle keepers are dead, and there are more than its tries."""
     sessions = [await supervisor.spawn(["sleep", "60"]) for _ in range(25)]
     keepers = [keeper_of(session) for session in sessions]
     async with trio.open_nursery() as nursery:
@@ -285,7 +285,7 @@ async def test_more_dead_idle_keepers_than_tries(supervisor: Supervisor) -> None
 async def test_idle_keepers_are_few(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a burst, one is left when nothing has been started for a while."""
+    """Some time after a burst of sessions, one idle keeper is left."""
     monkeypatch.setattr(keeper_supply, "_IDLE_TIME", 0.5)
     monkeypatch.setattr(keeper_supply, "_MOST_IDLE", 6)
     sessions = [await supervisor.spawn(["sleep", "60"]) for _ in range(9)]
@@ -302,7 +302,7 @@ async def test_idle_keepers_are_few(
 async def test_at_the_limit_of_processes(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Idle keepers exit if a session can't be started beside them."""
+    """Idle keepers exit if the limit of processes leaves no room for a session."""
     send_order = KeeperHandle.send_order
     sessions = [await supervisor.spawn(["sleep", "60"]) for _ in range(4)]
     keepers = [keeper_of(session) for session in sessions]
@@ -321,7 +321,7 @@ async def test_at_the_limit_of_processes(
 
 
 async def test_at_the_limit_of_descriptors(tier: str) -> None:
-    """Idle keepers give their descriptors to a session that has need of them."""
+    """Idle keepers exit if a session needs their descriptors."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (120, limits[1]))
     held: list[int] = []

@@ -1,4 +1,4 @@
-"""A spawn gives a session with a clean start, or an error with its reason and nothing left."""
+"""A spawn returns a session with clean state, or raises an error and leaves no process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tier(spawning: str) -> str:
 
 
 class Failure(NamedTuple):
-    """How a spawn has to fail."""
+    """The expected error of a spawn."""
 
     errno: int
     stage: str
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def refused(supervisor: Supervisor, command: list[str], cwd: Path | None = None) -> Failure:
-    """Spawn what can't be spawned, and see that nothing is left of the attempt."""
+    """Spawn a command that can't be run, and check that no process is left."""
     env = os.environ | {"PATH": f"{cwd}:{os.defpath}"}
     children = {each.pid for each in processes.spawned(os.getpid())}
     with pytest.raises(SpawnError) as caught:
@@ -115,7 +115,7 @@ async def test_a_script_that_names_no_interpreter(
 async def test_a_script_of_nothing(
     supervisor: Supervisor, folder: Path, attributes: Attributes
 ) -> None:
-    """An empty file that may be executed is a script of no commands."""
+    """An empty file with execute permission is a script without commands."""
     (folder / "empty").touch(0o755)
     session = await supervisor.spawn([str(folder / "empty")], attributes=attributes)
     verdict = await session.wait()
@@ -133,7 +133,7 @@ async def test_a_binary_that_can_not_be_run(
 
 
 async def test_too_long(supervisor: Supervisor, folder: Path) -> None:
-    """More arguments than the kernel takes are an error of the caller's."""
+    """More arguments than the kernel accepts are the caller's error (E2BIG)."""
     assert await refused(supervisor, ["true", *["x" * 100_000] * 100], folder) == TOO_LONG
 
 
@@ -152,7 +152,7 @@ async def test_working_directory(supervisor: Supervisor, folder: Path) -> None:
     ids=ascii,
 )
 async def test_what_is_no_command(supervisor: Supervisor, command: list[str]) -> None:
-    """An empty command, or a NUL byte in it, is refused before anything has happened."""
+    """An empty command, or one with a NUL byte, is refused before anything is started."""
     with pytest.raises(InvalidArgument) as caught:
         await supervisor.spawn(command)
     assert (caught.value.code, caught.value.status) == ("INVALID_REQUEST", 400)
@@ -182,7 +182,7 @@ async def test_what_is_no_command(supervisor: Supervisor, command: list[str]) ->
     ids=ascii,
 )
 async def test_what_is_no_option(supervisor: Supervisor, options: dict[str, object]) -> None:
-    """A name, a value or a size that can't be is refused before anything has happened."""
+    """An invalid name, value or size is refused before anything is started."""
     with pytest.raises(InvalidArgument):
         await supervisor.spawn(["true"], **options)  # type: ignore[arg-type]
     assert supervisor.sessions == ()
@@ -193,7 +193,7 @@ async def test_what_is_no_option(supervisor: Supervisor, options: dict[str, obje
 async def test_standard_input_of_its_own(
     supervisor: Supervisor, attributes: Attributes | None, size: int
 ) -> None:
-    """A program may have a pipe as its descriptor 0; its terminal is the rest, and /dev/tty."""
+    """A program may have a pipe as descriptor 0; 1, 2 and /dev/tty are its terminal."""
     source, sink = os.pipe()
     os.write(sink, b"a\3b\4c\n" + b"x" * 5000)
     os.close(sink)
@@ -215,7 +215,7 @@ async def test_standard_input_of_its_own(
 
 
 async def test_bytes_that_are_no_text(supervisor: Supervisor) -> None:
-    """A byte that no encoding has comes as a lone surrogate, and is that byte for the program."""
+    """A byte that is no text is given as a lone surrogate, and the program gets the byte."""
     script = "import os, sys; sys.exit(os.fsencode(sys.argv[1]) != b'\\xff\\xc3\\xa9')"
     session = await supervisor.spawn([sys.executable, "-c", script, "\udcff\xe9"])
     status = await session.wait_exited()
@@ -224,12 +224,12 @@ async def test_bytes_that_are_no_text(supervisor: Supervisor) -> None:
 
 
 async def test_looked_up_in_its_own_path(supervisor: Supervisor, folder: Path) -> None:
-    """The command is looked for in the PATH of its own environment, in the order given there."""
+    """The command is found by the PATH of its own environment, in that order."""
     for name in "first", "second":
         (folder / name).mkdir()
         (folder / name / "speak").touch(0o755)
         (folder / name / "speak").write_text(f"#!/bin/sh\necho {name}\n")
-    (folder / "first" / "speak").chmod(0o644)  # Passed over: it can't be run.
+    (folder / "first" / "speak").chmod(0o644)  # Skipped: it has no execute permission.
     session = await supervisor.spawn(
         ["speak"], env={"PATH": f"{folder}/none:{folder}/first:{folder}/second"}
     )
@@ -243,7 +243,7 @@ async def test_looked_up_in_its_own_path(supervisor: Supervisor, folder: Path) -
 def test_a_directory_that_is_out_of_bounds(
     spawning: str, tmp_path: Path, unprivileged: tuple[str, ...]
 ) -> None:
-    """An ordinary user's session can't be started in a directory that only others may enter."""
+    """A session can't start in a directory that its user may not enter."""
     if spawning == "cgroup":
         pytest.skip("an ordinary user has no cgroup")
     closed = tmp_path / "closed"
@@ -257,7 +257,7 @@ def test_a_directory_that_is_out_of_bounds(
 
 
 def test_a_host_under_nohup(spawning: str) -> None:
-    """Whatever its host ignores or blocks, a session starts with nothing ignored or blocked."""
+    """A session starts without ignored or blocked signals, whatever its host ignores or blocks."""
     host, session = run_host("under_nohup", spawning)
     # The two signals below SIGRTMIN are the C library's own.
     ours = ~(1 << 31 | 1 << 32)

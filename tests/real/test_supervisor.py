@@ -1,4 +1,4 @@
-"""However a supervisor is left, and whoever asks for an end: sessions end, once, and in time."""
+"""Sessions end once, and in time, however the supervisor's block is left."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_left_by_return(tmp_path: Path, tier: str) -> None:
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit, ExceptionGroup])
 async def test_left_by_exception(tmp_path: Path, tier: str, kind: type[BaseException]) -> None:
-    """The very exception that left the block is raised, when everything is dead."""
+    """The block's own exception is raised, after all processes are dead."""
     error = ExceptionGroup("two", [ValueError(), OSError()]) if kind is ExceptionGroup else kind()
     observers: list[Observer] = []
     with pytest.raises(kind) as caught:  # noqa: PT012
@@ -80,7 +80,7 @@ async def test_left_by_exception(tmp_path: Path, tier: str, kind: type[BaseExcep
 
 
 async def test_left_by_cancellation(tmp_path: Path, tier: str) -> None:
-    """A cancelled block gives its sessions their grace, and no more than their plans say."""
+    """A cancelled block gives its sessions their grace, and takes no longer than their plans."""
     began = trio.current_time()
     observers: list[Observer] = []
     with trio.CancelScope() as scope:
@@ -105,7 +105,7 @@ async def test_left_by_cancellation(tmp_path: Path, tier: str) -> None:
 
 
 async def test_a_session_is_a_block_too(supervisor: Supervisor, tmp_path: Path) -> None:
-    """Leaving a session's own block ends that session, and no other; cancelled or not."""
+    """Leaving a session's block ends that session only, also if it is cancelled."""
     beside = await start(supervisor, find("polite"), tmp_path)
     running = await start(
         supervisor, find("cleans up in half the grace"), tmp_path, plan="HUP@session 30s, KILL 15s"
@@ -122,7 +122,7 @@ async def test_a_session_is_a_block_too(supervisor: Supervisor, tmp_path: Path) 
 
 
 async def test_a_cancelled_caller(supervisor: Supervisor, tmp_path: Path) -> None:
-    """Cancelling the one who asked for the end leaves the teardown to go on."""
+    """The teardown goes on if the caller that requested it is cancelled."""
     running = await start(supervisor, find("deaf"), tmp_path)
     with running.observe() as observer:
         with trio.move_on_after(0.02):
@@ -136,7 +136,7 @@ async def test_a_cancelled_caller(supervisor: Supervisor, tmp_path: Path) -> Non
 
 
 async def test_a_caller_cancelled_before_it_asked(supervisor: Supervisor, tmp_path: Path) -> None:
-    """To ask is to be heard, even by one who is cancelled already."""
+    """`terminate` requests the end, even if its caller is already cancelled."""
     running = await start(supervisor, find("polite"), tmp_path)
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -145,7 +145,7 @@ async def test_a_caller_cancelled_before_it_asked(supervisor: Supervisor, tmp_pa
 
 
 async def test_many_callers(supervisor: Supervisor, tmp_path: Path) -> None:
-    """Twenty who ask at once get the same verdict of one teardown, and so does a late one."""
+    """Twenty callers at once, and a later one, get the same verdict of one teardown."""
     running = await start(supervisor, find("stopped and deaf leader"), tmp_path)
     verdicts: list[Verdict] = []
 
@@ -163,7 +163,7 @@ async def test_many_callers(supervisor: Supervisor, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hurry", [0.0, 0.1])
 async def test_hurried(supervisor: Supervisor, tmp_path: Path, hurry: float) -> None:
-    """A later caller with a smaller grace brings the kill nearer."""
+    """A later caller with a shorter grace makes the kill earlier."""
     running = await start(supervisor, find("deaf"), tmp_path)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: running.session.terminate(grace=3600))
@@ -174,7 +174,7 @@ async def test_hurried(supervisor: Supervisor, tmp_path: Path, hurry: float) -> 
 
 
 async def test_not_slowed_down(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A later caller with a longer grace does not put the kill off."""
+    """A later caller with a longer grace does not delay the kill."""
     running = await start(supervisor, find("deaf"), tmp_path)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: running.session.terminate(grace=0.1))
@@ -185,7 +185,7 @@ async def test_not_slowed_down(supervisor: Supervisor, tmp_path: Path) -> None:
 
 
 async def test_killed_during_the_grace(supervisor: Supervisor, tmp_path: Path) -> None:
-    """kill() cuts a grace short."""
+    """`kill` ends the grace."""
     running = await start(supervisor, find("cleans up for too long"), tmp_path)
     with running.observe() as observer:
         async with trio.open_nursery() as nursery:
@@ -199,7 +199,7 @@ async def test_killed_during_the_grace(supervisor: Supervisor, tmp_path: Path) -
 
 
 async def test_steps_in_their_order(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A plan of several steps is gone through until one of them is enough."""
+    """The steps of a plan are delivered in order, until the session has ended."""
     running = await start(supervisor, find("bash with a stopped job"), tmp_path)
     plan = '"exi" 50ms, TERM@leader 50ms, USR2@foreground 30s, HUP 30s, KILL 15s'
     with running.observe() as observer:
@@ -214,7 +214,7 @@ async def test_steps_in_their_order(supervisor: Supervisor, tmp_path: Path) -> N
 
 
 async def test_hangup_by_closing(supervisor: Supervisor, tmp_path: Path) -> None:
-    """Closing the terminal is a hangup as well."""
+    """The step ``hangup`` closes the terminal, which ends the session."""
     running = await start(supervisor, find("polite"), tmp_path)
     with running.observe() as observer:
         verdict = await running.session.terminate(plan="hangup 30s, KILL 15s")
@@ -225,7 +225,7 @@ async def test_hangup_by_closing(supervisor: Supervisor, tmp_path: Path) -> None
 
 
 async def test_asked_as_a_person_would(supervisor: Supervisor, tmp_path: Path) -> None:
-    """An idle shell goes away when Ctrl-D is typed."""
+    """An idle shell exits when Ctrl-D is typed."""
     running = await start(supervisor, find("bash with an orphan"), tmp_path)
     with running.observe() as observer:
         verdict = await running.session.terminate(
@@ -239,7 +239,7 @@ async def test_asked_as_a_person_would(supervisor: Supervisor, tmp_path: Path) -
 
 @pytest.mark.parametrize("policy", [Leftovers.HANGUP, Leftovers.KILL, Leftovers.SPARE])
 async def test_leftovers(supervisor: Supervisor, tmp_path: Path, policy: Leftovers) -> None:
-    """What a leader leaves behind is hung up, killed or spared, as the policy says."""
+    """Leftovers get SIGHUP, are killed, or are spared, by the policy."""
     running = await start(
         supervisor,
         find("leaves a polite child"),
@@ -273,7 +273,7 @@ async def test_leftovers(supervisor: Supervisor, tmp_path: Path, policy: Leftove
 
 
 async def test_one_that_ends_by_itself(supervisor: Supervisor) -> None:
-    """A program that leaves nobody behind ends its session, and nothing was delivered."""
+    """If a leader exits and leaves no process, its session ends without a delivery."""
     session = await supervisor.spawn(["sh", "-c", "exit 3"])
     verdict = await session.wait()
     assert (verdict.outcome, verdict.empty) == (Outcome.EXITED, True)
@@ -283,7 +283,7 @@ async def test_one_that_ends_by_itself(supervisor: Supervisor) -> None:
 
 
 async def test_status_of_a_signal(supervisor: Supervisor) -> None:
-    """A program that was ended by a signal of its own is reported with that."""
+    """The exit status has the signal of a program that a signal ended."""
     session = await supervisor.spawn(["sh", "-c", "ulimit -c 0; kill -SEGV $$"])
     status = await session.wait_exited()
     assert status == ExitStatus(signal=11)
@@ -291,7 +291,7 @@ async def test_status_of_a_signal(supervisor: Supervisor) -> None:
 
 
 async def test_session_limit(tmp_path: Path, tier: str) -> None:
-    """No more sessions live at once than are allowed; one that has ended makes room."""
+    """No more sessions live at once than `max_sessions`; an ended session does not count."""
     async with ptykill.open_supervisor(plan=QUICK, containment=tier, max_sessions=2) as supervisor:
         first = await start(supervisor, find("polite"), tmp_path)
         await start(supervisor, find("polite"), tmp_path)
@@ -305,7 +305,7 @@ async def test_session_limit(tmp_path: Path, tier: str) -> None:
 
 
 async def test_session_limit_under_concurrent_spawns(tier: str) -> None:
-    """Spawns that run at the same time can't pass the limit together."""
+    """Spawns that run at the same time can't exceed the limit together."""
     refused = []
     async with ptykill.open_supervisor(plan=QUICK, containment=tier, max_sessions=3) as supervisor:
 
@@ -323,7 +323,7 @@ async def test_session_limit_under_concurrent_spawns(tier: str) -> None:
 
 
 async def test_records(tmp_path: Path, tier: str) -> None:
-    """Ended sessions are known for a while, the newest of them; live ones always."""
+    """The newest ended sessions are kept as records; live sessions always are."""
     async with ptykill.open_supervisor(plan=QUICK, containment=tier, keep_records=2) as supervisor:
         live = await start(supervisor, find("polite"), tmp_path)
         ended = [await supervisor.spawn(["true"]) for _ in range(4)]
@@ -342,7 +342,7 @@ async def test_records(tmp_path: Path, tier: str) -> None:
 
 
 async def test_records_in_time(tier: str) -> None:
-    """A record that is older than it may be is dropped."""
+    """A record is dropped after its time."""
     async with ptykill.open_supervisor(
         plan=QUICK, containment=tier, keep_seconds=0.05
     ) as supervisor:
@@ -355,7 +355,7 @@ async def test_records_in_time(tier: str) -> None:
 
 
 async def test_ids(supervisor: Supervisor) -> None:
-    """Ids can't be guessed and fit into a URL."""
+    """Ids can't be guessed, and can be used in a URL."""
     ids = [(await supervisor.spawn(["true"])).id for _ in range(5)]
     assert len(set(ids)) == 5
     for each in ids:
@@ -365,7 +365,7 @@ async def test_ids(supervisor: Supervisor) -> None:
 
 
 async def test_bad_graces(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A grace or a plan that can't be is refused, and nothing has been signalled."""
+    """An invalid grace or plan is refused, and no signal is sent."""
     running = await start(supervisor, find("polite"), tmp_path)
     for grace in -1, float("nan"), float("inf"), 1e9, "1", True, None.__class__:
         with pytest.raises(InvalidGrace):
@@ -379,7 +379,7 @@ async def test_bad_graces(supervisor: Supervisor, tmp_path: Path) -> None:
 
 
 async def test_spawning_into_a_closed_supervisor(tmp_path: Path, tier: str) -> None:
-    """A supervisor that was left, or is being left, starts nothing any more."""
+    """A supervisor whose block is or was left refuses spawns."""
     async with ptykill.open_supervisor(plan=QUICK, containment=tier) as supervisor:
         await start(supervisor, find("deaf"), tmp_path)
         async with trio.open_nursery() as nursery:
@@ -392,7 +392,7 @@ async def test_spawning_into_a_closed_supervisor(tmp_path: Path, tier: str) -> N
 
 
 async def test_cancelled_spawns(spawning: str) -> None:
-    """A spawn that is cancelled at any moment leaves no process that the supervisor can't end."""
+    """A spawn that is cancelled at any moment leaves no process."""
     tier = spawning if spawning in ("keeper", "cgroup") else "session"
     before = {each.pid for each in processes.spawned(os.getpid())}
     async with ptykill.open_supervisor(

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("spawning")
 
 
 class Shell:
-    """An interactive bash that can be asked."""
+    """An interactive bash that runs command lines for a test."""
 
     def __init__(self, running: RunningProgram) -> None:
         self.session = running.session
@@ -26,7 +26,7 @@ class Shell:
         self._numbers = itertools.count()
 
     async def ask(self, line: str) -> str:
-        """Type a command line and return what it prints, standard input being the terminal."""
+        """Type a command line and return its output; its standard input is the terminal."""
         number = next(self._numbers)
         await self.session.send(f"{{ {line}\n}} >answer{number} 2>&1; : >done{number}\n".encode())
         await until(lambda: self.running.has(f"done{number}"), f"an answer to {line!r}")
@@ -61,7 +61,7 @@ async def shell(spawning: str, supervisor: Supervisor, tmp_path: Path) -> Shell:
 
 
 async def received(session: Session) -> bytes:
-    """Return all output until there is no more."""
+    """Return all output until its end."""
     data = b""
     while more := await session.receive():
         data += more
@@ -69,7 +69,7 @@ async def received(session: Session) -> bytes:
 
 
 async def test_controlling_terminal(shell: Shell) -> None:
-    """The leader leads its session and its group, which is in the foreground of a pts."""
+    """The leader leads its session and process group, which is in the foreground of a pty."""
     leader = shell.running.leader()
     assert leader is not None
     assert leader.pid == leader.group == leader.session == leader.foreground
@@ -88,7 +88,7 @@ async def test_device_tty(shell: Shell) -> None:
 
 
 async def test_size(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The window has the size that was asked for, and the new one after a change."""
+    """The terminal has the requested size, and the new one after a resize."""
     shell = Shell(await start(supervisor, bash_with("a size", ":"), tmp_path, rows=11, cols=222))
     assert await shell.ask("stty size") == "11 222"
     shell.session.resize(rows=33, cols=44)
@@ -98,7 +98,7 @@ async def test_size(supervisor: Supervisor, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("echo", [True, False])
 async def test_echo(supervisor: Supervisor, echo: bool) -> None:  # noqa: FBT001
-    """What is typed is shown, unless that was not wanted."""
+    """Input is echoed, unless ``echo`` is false."""
     session = await supervisor.spawn(["sh", "-c", "read line; echo heard $line"], echo=echo)
     await session.send(b"this\n")
     await session.wait()
@@ -159,7 +159,7 @@ async def test_job_control(shell: Shell) -> None:
 
 
 async def test_no_complaint_about_job_control(supervisor: Supervisor, tmp_path: Path) -> None:
-    """An interactive bash greets with its prompt alone."""
+    """An interactive bash prints only its prompt, and no complaint."""
     session = await supervisor.spawn(
         [BASH, "--norc", "--noprofile", "-i"], cwd=tmp_path, env={"PS1": "ready> ", "TERM": "dumb"}
     )
@@ -177,7 +177,7 @@ async def test_erasing_utf_8(supervisor: Supervisor, tmp_path: Path) -> None:
 
 
 async def test_environment_and_directory(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The program has the environment and the working directory that were given, no others."""
+    """The program has exactly the given environment and working directory."""
     env = {"PATH": os.defpath, "LETTERS": "äöü \udcff", "EMPTY": ""}
     session = await supervisor.spawn(["env", "-0"], env=env, cwd=tmp_path)
     output = (await received(session)).split(b"\0")
@@ -204,7 +204,7 @@ async def test_arguments(supervisor: Supervisor) -> None:
 
 
 async def test_no_descriptors_are_inherited(supervisor: Supervisor) -> None:
-    """A program has its terminal three times and nothing else, whatever the host has open."""
+    """A program has descriptors 0, 1 and 2, its terminal, and no others of the host's."""
     ours = os.pipe()
     high = os.dup2(ours[0], 200)
     for fd in (*ours, high):
@@ -224,7 +224,7 @@ async def test_no_descriptors_are_inherited(supervisor: Supervisor) -> None:
 
 
 async def test_fast_output_is_all_there(supervisor: Supervisor) -> None:
-    """What a command writes before it exits is received whole, and in order."""
+    """All output of a command is received, in order."""
     session = await supervisor.spawn(["seq", "50000"])
     lines = (await received(session)).split(b"\r\n")
     assert lines == [b"%d" % number for number in range(1, 50001)] + [b""]
@@ -232,7 +232,7 @@ async def test_fast_output_is_all_there(supervisor: Supervisor) -> None:
 
 
 async def test_short_output_is_never_lost(supervisor: Supervisor) -> None:
-    """A program may exit at once: its few words are received all the same."""
+    """The short output of a program that exits at once is received."""
     missing = 0
     for _ in range(40):
         session = await supervisor.spawn(["echo", "words"])
@@ -241,7 +241,7 @@ async def test_short_output_is_never_lost(supervisor: Supervisor) -> None:
 
 
 async def test_one_large_write(supervisor: Supervisor) -> None:
-    """300 kB written at once, by a program that exits right after, arrive whole."""
+    """A write of 300 kB arrives whole, although the program exits right after it."""
     session = await supervisor.spawn(["bash", "-c", "printf '%0300000d' 7; printf end"])
     output = await received(session)
     assert len(output) == 300_003
@@ -249,7 +249,7 @@ async def test_one_large_write(supervisor: Supervisor) -> None:
 
 
 async def test_output_that_nobody_receives(supervisor: Supervisor) -> None:
-    """A program is never held up by a receiver that is slow; the newest output is kept."""
+    """A program does not wait for a slow receiver; the newest output is kept."""
     session = await supervisor.spawn(["seq", "300000"])
     assert await session.wait_exited() is not None
     output = await received(session)
@@ -286,7 +286,7 @@ async def test_output_ends_with_the_leader(supervisor: Supervisor, tmp_path: Pat
 
 
 async def test_sending_to_the_dead(supervisor: Supervisor) -> None:
-    """What is typed after the end is refused, and says so."""
+    """`send` after the end raises `SessionEnded`."""
     session = await supervisor.spawn(["true"])
     await session.wait()
     with pytest.raises(SessionEnded) as caught:

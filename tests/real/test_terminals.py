@@ -1,4 +1,4 @@
-"""Terminals as commands want them."""
+"""Terminals: size, echo, errors, and the end of input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.real.hosts import open_descriptors
 
 
 async def test_it_is_as_the_command_wants_it() -> None:
-    """Its size and its echo are the command's."""
+    """A terminal has the command's size and echo."""
     terminal = open_terminal(Command(("x",), rows=7, cols=33, echo=False))
     assert os.get_terminal_size(terminal.slave) == (33, 7)
     assert not termios.tcgetattr(terminal.slave)[3] & termios.ECHO
@@ -31,7 +31,7 @@ async def test_it_is_as_the_command_wants_it() -> None:
 
 
 async def test_there_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error has the kernel's reason, and says that it was the terminal."""
+    """If no terminal can be opened, the error has the errno and the stage `terminal`."""
 
     def refuse() -> NoReturn:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -60,7 +60,7 @@ REFUSED: list[tuple[object, str, BaseException]] = [
 async def test_one_that_can_not_be_set_up_is_closed(
     monkeypatch: pytest.MonkeyPatch, module: object, name: str, refusal: BaseException
 ) -> None:
-    """One that refuses what a session needs is no session's, and neither of its ends stays open."""
+    """If a terminal can't be set up, both its ends are closed."""
 
     def refuse(*_: object) -> NoReturn:
         raise refusal
@@ -76,7 +76,7 @@ async def test_one_that_can_not_be_set_up_is_closed(
 
 
 async def test_a_terminal_that_nobody_types_at() -> None:
-    """Every reader of a line finds the end, after a flush too; a reader of keys finds nothing."""
+    """Each reader of a line gets the end of input, also after a flush; raw mode has none."""
     terminal = PtyTerminal.create()
 
     async def read() -> bytes:

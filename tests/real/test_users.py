@@ -36,7 +36,7 @@ def set_user_id() -> Iterator[Path]:
 
 @pytest.fixture
 def delegated() -> Iterator[tuple[str, ...]]:
-    """Return what runs a command in a cgroup that was given to the ordinary user."""
+    """Return the prefix that runs a command in a cgroup delegated to the ordinary user."""
     parent = cgroup_place.own_cgroup()
     if parent is None or cgroup_place.why_unusable() is not None:
         pytest.skip("no cgroup can be made here")
@@ -60,14 +60,14 @@ def delegated() -> Iterator[tuple[str, ...]]:
 def test_a_member_that_may_not_be_signalled(
     mark: str, ordinary: tuple[str, ...], set_user_id: Path, way: str
 ) -> None:
-    """It is named, in time, and nobody claims that the session is over."""
+    """It is named in the verdict, in time, and the verdict is not empty."""
     answer = run_host("with_a_foreign_member", way, str(set_user_id), wrapper=ordinary)
     (foreign,) = answer["foreign"]
     assert (answer["outcome"], answer["empty"]) == ("stuck", False)
     assert answer["survivors"] == [[foreign, "root", "not permitted to signal it"]]
     assert set(answer["refused"]) == {foreign}
     assert answer["took"] < 5
-    # Everybody else is dead, but for the keeper: it waits for that one.
+    # All others are dead but the keeper, which waits for that member.
     left = [each.pid for each in processes.marked(mark) if each.name != "ptykill-keeper"]
     assert left == [foreign]
     processes.end(foreign)
@@ -78,7 +78,7 @@ def test_a_member_that_may_not_be_signalled(
 
 
 def test_a_member_can_not_speak_for_its_keeper(mark: str, ordinary: tuple[str, ...]) -> None:
-    """A member may not take the keeper's socket; the host, of the same user, sees its members."""
+    """A member can't get the keeper's socket, although it has the same user."""
     answer = run_host("with_a_thief", "keeper", wrapper=ordinary)
     assert answer["said"] == ["refused"] * 4 + ["done"]
     assert (answer["outcome"], answer["empty"], answer["reached"]) == ("graceful", True, 2)
@@ -86,7 +86,7 @@ def test_a_member_can_not_speak_for_its_keeper(mark: str, ordinary: tuple[str, .
 
 
 def test_where_processes_are_hidden(mark: str, ordinary: tuple[str, ...]) -> None:
-    """Where /proc shows only what may be opened up, a keeper may be, so that its host sees it."""
+    """Under hidepid the host of a keeper still sees the keeper."""
     hide = 'mount -o remount,hidepid=2 /proc || exit 77; "$@"; exit $?'
     wrapper = ("unshare", "-pf", "--mount-proc", "--kill-child", "sh", "-c", hide, "sh")
     try:
@@ -113,7 +113,7 @@ def test_a_cgroup_needs_no_permission(
 
 
 def test_a_cgroup_of_an_ordinary_user(ordinary: tuple[str, ...]) -> None:
-    """Where nothing is delegated to it, an ordinary user is told so."""
+    """Without a delegated cgroup, an ordinary user gets an error with the reason."""
     with pytest.raises(AssertionError, match=r"ContainmentUnavailable.*no cgroup can be made"):
         run_host("with_a_foreign_member", "cgroup", "true", wrapper=ordinary)
 
@@ -132,7 +132,7 @@ async def said(supervisor: Supervisor, script: str, attributes: Attributes) -> l
 
 @ROOT_ONLY
 async def test_another_user(supervisor: Supervisor) -> None:
-    """The leader runs as whom it is told to, with those groups and no others."""
+    """The leader runs as the given user, with exactly the given groups."""
     script = "id -u; id -g; id -G; id -ru"
     attributes = Attributes(uid=1234, gid=2345)
     assert await said(supervisor, script, attributes) == ["1234", "2345", "2345", "1234"]
@@ -142,7 +142,7 @@ async def test_another_user(supervisor: Supervisor) -> None:
 
 @ROOT_ONLY
 async def test_a_session_of_another_user_ends(supervisor: Supervisor) -> None:
-    """Its user makes no difference to the end of a session, if the host may signal it."""
+    """A session of another user is ended, if the host may signal it."""
     session = await supervisor.spawn(
         ["sh", "-c", "sleep 60 & exec sleep 60"], attributes=Attributes(uid=1234, gid=2345)
     )
@@ -163,13 +163,13 @@ async def test_the_terminal_is_its_users(supervisor: Supervisor) -> None:
 
 @ROOT_ONLY
 async def test_a_terminal_is_no_later_users(supervisor: Supervisor) -> None:
-    """The next session's terminal is the host's again."""
+    """The terminal of the next session belongs to the host again."""
     await said(supervisor, "true", Attributes(uid=1234, gid=2345))
     assert await said(supervisor, 'stat -L -c %u "$(tty)"', Attributes()) == ["0"]
 
 
 async def test_limits_and_the_like(supervisor: Supervisor) -> None:
-    """Limits, niceness and the mask for new files are the leader's own."""
+    """The leader has the given limits, niceness and umask."""
     attributes = Attributes(limits={"NOFILE": (50, 60), "CORE": (0, 0)}, nice=7, umask=0o027)
     script = "ulimit -Sn; ulimit -Hn; ulimit -c; nice; umask"
     assert await said(supervisor, script, attributes) == ["50", "60", "0", "7", "0027"]
@@ -189,7 +189,7 @@ async def test_limits_and_the_like(supervisor: Supervisor) -> None:
 async def test_what_may_not_be_set(
     supervisor: Supervisor, attributes: Attributes, stage: str, code: str
 ) -> None:
-    """An attribute that the kernel refuses is an error that says which, and nothing is left."""
+    """An attribute that the kernel refuses is an error with the stage; no process is left."""
     with pytest.raises(SpawnError) as caught:
         await supervisor.spawn(["true"], attributes=attributes)
     assert (caught.value.stage, caught.value.code, caught.value.status) == (stage, code, 400)
@@ -199,7 +199,7 @@ async def test_what_may_not_be_set(
 
 @pytest.mark.parametrize("way", ["session", "keeper"])
 def test_an_ordinary_user_can_become_nobody_else(ordinary: tuple[str, ...], way: str) -> None:
-    """An ordinary user's host may not choose the leader's user."""
+    """An ordinary user's host can't choose another user for the leader."""
     answer = run_host("that_would_be_root", way, wrapper=ordinary)
     assert answer == ["user", "USER_NOT_PERMITTED", 400]
 
@@ -207,7 +207,7 @@ def test_an_ordinary_user_can_become_nobody_else(ordinary: tuple[str, ...], way:
 @ROOT_ONLY
 @pytest.mark.parametrize("way", ["session", "keeper"])
 def test_rights_that_were_given_up_are_not_handed_on(way: str) -> None:
-    """A host that is no longer root starts no root's session, whoever its warden is."""
+    """A host that is no longer root starts no session as root, although its warden is root's."""
     # The interpreter may be where only root can reach it: then there can be no other warden.
     assert run_host("that_gives_up_its_rights", way) in ("65534 65534", "keeper")
 
@@ -231,6 +231,6 @@ def test_rights_that_were_given_up_are_not_handed_on(way: str) -> None:
     ids=repr,
 )
 def test_what_is_no_attribute(options: dict[str, object]) -> None:
-    """What can't be is refused before anything is tried."""
+    """An invalid attribute is refused before anything is started."""
     with pytest.raises(InvalidArgument):
         Attributes(**options)  # type: ignore[arg-type]

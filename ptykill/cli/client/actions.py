@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import msgspec
-import trio
 
 from ptykill.cli.client import local_terminal, table, tokens
 from ptykill.cli.client.attach import attach as run_attached
 from ptykill.cli.client.attach_result import AttachResult, Detached, Ended, Lost, Signalled
-from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, Killed, read_key
+from ptykill.cli.client.attach_token import with_token
+from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, Killed
+from ptykill.cli.client.daemon_requests import DaemonOptions, with_daemon
 from ptykill.cli.client.fd_io import write_all
-from ptykill.cli.client.interrupt import interruptible
 from ptykill.cli.client.kill_requests import KillRequests
 from ptykill.cli.client.messages import (
     OUT,
@@ -28,31 +26,16 @@ from ptykill.cli.client.messages import (
     output_error_message,
     print_message,
     print_output,
-    printable,
 )
+from ptykill.cli.client.short_ids import full_id
 from ptykill.http.schema import Created
+from ptykill.http.session_record import SessionRecord
+from ptykill.rules.deadlines import Deadlines
 
 __all__ = ["DaemonOptions", "attach", "kill", "list_sessions", "new"]
 
-T = TypeVar("T")
-
 _UNKNOWN_STATUS = 255
 """The exit status for a session whose exit status can't be known."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class DaemonOptions:
-    """The options that every command has: the daemon's URL, and the file with its key.
-
-    ``key_file`` None takes the key from the environment.
-    """
-
-    url: str
-    key_file: Path | None
-
-    def daemon(self) -> DaemonClient:
-        """Return a client of the daemon. Raises `DaemonError`."""
-        return DaemonClient(self.url, read_key(self.key_file))
 
 
 def new(  # noqa: PLR0913 - the options of one command
@@ -64,15 +47,26 @@ def new(  # noqa: PLR0913 - the options of one command
     key: bytes | None,
     detached: bool,
     as_json: bool,
+    limits: Mapping[str, float | None],
+    deadlines: Deadlines,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Start a session, and attach to it unless ``detached`` or ``as_json``."""
 
     async def create(daemon: DaemonClient) -> Created:
         return await daemon.create(
-            command, env=env, working_dir=working_dir, size=local_terminal.window_size()
+            command,
+            env=env,
+            working_dir=working_dir,
+            size=local_terminal.window_size(),
+            limits=limits,
+            deadlines=deadlines,
+            name=name,
+            labels=labels,
         )
 
-    created = _with_daemon(options, create)
+    created = with_daemon(options, create)
     try:
         tokens.remember(created.session_id, created.token)
     except OSError as error:
@@ -82,7 +76,9 @@ def new(  # noqa: PLR0913 - the options of one command
     elif detached or not local_terminal.is_terminal():
         _print_created(created, created.session_id)
     else:
-        _attach_and_exit(options, created.session_id, created.token, key=key, redraw=False)
+        _attach_and_exit(
+            options, created.session_id, created.token, key=key, redraw=False, read_only=False
+        )
 
 
 def _print_created(created: Created, line: str) -> None:
@@ -94,18 +90,27 @@ def _print_created(created: Created, line: str) -> None:
 
 
 def attach(
-    options: DaemonOptions, session_id: str, token: str | None, *, key: bytes | None
+    options: DaemonOptions,
+    session_id: str,
+    token: str | None,
+    *,
+    key: bytes | None,
+    read_only: bool,
 ) -> None:
     """Attach to a session, and exit with its exit status."""
-    known = token or tokens.find(session_id)
-    if known is None:
-        fail(f"the token of {printable(session_id)} is not remembered here: give --token")
-    _attach_and_exit(options, session_id, known, key=key, redraw=True)
+    session_id = with_daemon(options, partial(full_id, session_id))
+    _attach_and_exit(options, session_id, token, key=key, redraw=True, read_only=read_only)
 
 
-def list_sessions(options: DaemonOptions, *, live: bool, as_json: bool) -> None:
-    """Print sessions, live and ended; only live ones if ``live``."""
-    known = _with_daemon(options, DaemonClient.list)
+def list_sessions(
+    options: DaemonOptions, labels: Sequence[str] = (), *, live: bool, as_json: bool
+) -> None:
+    """Print sessions, live and ended; only live ones if ``live``, only those with the labels."""
+
+    async def listed(daemon: DaemonClient) -> list[SessionRecord]:
+        return await daemon.list(labels)
+
+    known = with_daemon(options, listed)
     sessions = [each for each in known if each.is_alive or not live]
     if as_json:
         print_output(json.dumps({"sessions": msgspec.to_builtins(sessions)}))
@@ -113,9 +118,10 @@ def list_sessions(options: DaemonOptions, *, live: bool, as_json: bool) -> None:
         table.show(sessions)
 
 
-def kill(
+def kill(  # noqa: PLR0913 - the options of one command
     options: DaemonOptions,
     session_ids: Sequence[str],
+    labels: Sequence[str] = (),
     *,
     every: bool,
     grace: float | None,
@@ -127,7 +133,7 @@ def kill(
     """
     requests = KillRequests(grace, quiet=as_json)
     try:
-        _with_daemon(options, partial(requests.run, session_ids, every=every))
+        with_daemon(options, partial(requests.run, session_ids, every=every, labels=labels))
     except KeyboardInterrupt:
         exit_interrupted(requests.interrupted_message())
     error = requests.output_error
@@ -145,13 +151,26 @@ def kill(
 # --- attaching ------------------------------------------------------------------------------------
 
 
-def _attach_and_exit(
-    options: DaemonOptions, session_id: str, token: str, *, key: bytes | None, redraw: bool
+def _attach_and_exit(  # noqa: PLR0913 - two callers, by keyword
+    options: DaemonOptions,
+    session_id: str,
+    token: str | None,
+    *,
+    key: bytes | None,
+    redraw: bool,
+    read_only: bool,
 ) -> NoReturn:
-    async def run(daemon: DaemonClient) -> AttachResult:
-        return await run_attached(daemon, session_id, token, key=key, redraw=redraw)
+    """Attach, and exit with the session's exit status."""
 
-    match _with_daemon(options, run):
+    async def run(daemon: DaemonClient) -> AttachResult:
+        async def run_with(token: str) -> AttachResult:
+            return await run_attached(
+                daemon, session_id, token, key=key, redraw=redraw, read_only=read_only
+            )
+
+        return await with_token(daemon, session_id, token, run_with, read_only=read_only)
+
+    match with_daemon(options, run):
         case Ended(code, killed):
             with suppress(OSError):
                 tokens.forget(session_id)
@@ -179,23 +198,3 @@ def _as_json(session_id: str, outcome: Killed | DaemonError) -> dict[str, object
         }
     took = None if outcome.took is None else round(1000 * outcome.took, 3)
     return {"session_id": session_id, "ended": True, "took_ms": took}
-
-
-# --- requests -------------------------------------------------------------------------------------
-
-
-def _with_daemon(options: DaemonOptions, use: Callable[[DaemonClient], Awaitable[T]]) -> T:
-    """Call a function with the daemon. A `DaemonError` is one sentence and the exit status 1."""
-
-    async def main() -> T:
-        async with options.daemon() as daemon:
-            return await use(daemon)
-
-    try:
-        return trio.run(interruptible, main)
-    except DaemonError as error:
-        fail(str(error))
-    except BaseExceptionGroup as group:
-        if group.subgroup(KeyboardInterrupt) is None:
-            raise
-        raise KeyboardInterrupt from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import secrets
 import signal
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -13,10 +14,16 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from ptykill.cli.client import local_terminal
-from ptykill.cli.client.attach_result import AttachResult, Detached, Ended, Lost, Signalled
+from ptykill.cli.client.attach_result import (
+    AttachResult,
+    Detached,
+    Ended,
+    Lost,
+    Signalled,
+    io_failure,
+)
 from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, session_path
 from ptykill.cli.client.detach_key import DetachKeyFilter
-from ptykill.cli.client.fd_io import error_text
 from ptykill.cli.client.input_queue import LONGEST_LINE, InputQueue, LineLengths
 from ptykill.cli.client.local_terminal import LocalTerminal, open_local_terminal
 from ptykill.cli.client.messages import print_message_async
@@ -38,22 +45,31 @@ _RECONNECT_CODES: Final = (1006, 1012, 1013)
 _TEMPORARY_STATUSES: Final = (0, 429, 502, 503, 504)
 """Statuses of a daemon, or of a proxy before it, that may soon be better; 0 is no answer."""
 _CTRL_C: Final = b"\x03"
+_READ_ACCESS: Final = (b"x-pty-access", b"read")
+"""The header by which a daemon says that the token may only read."""
 _TOO_LONG: Final = (
     f"a line of the input is longer than {LONGEST_LINE} bytes:"
     " if the session reads lines, its terminal cuts it"
 )
 
 
-async def attach(
-    daemon: DaemonClient, session_id: str, token: str, *, key: bytes | None, redraw: bool
+async def attach(  # noqa: PLR0913 - two callers, by keyword
+    daemon: DaemonClient,
+    session_id: str,
+    token: str,
+    *,
+    key: bytes | None,
+    redraw: bool,
+    read_only: bool,
 ) -> AttachResult:
     """Attach until the session ends, the detach key is pressed, or a signal comes.
 
     Connects again when the connection is lost, within `RECONNECT_TIMEOUT`. The local terminal is in
     raw mode meanwhile, and restored when this returns or raises. ``key`` None is no detach key.
-    ``redraw`` makes a full-screen program draw again. Raises `DaemonError`.
+    ``redraw`` makes a full-screen program draw again. With ``read_only``, or a token that may only
+    read, neither input nor a size is sent. Raises `DaemonError`.
     """
-    conversation = _Conversation(daemon, session_id, token, key, redraw=redraw)
+    conversation = _Conversation(daemon, session_id, token, key, redraw=redraw, read_only=read_only)
     with local_terminal.receive_signals() as received:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(conversation.handle_signals, received)
@@ -68,15 +84,27 @@ class _Conversation:
     The first cause of its end is kept as the result; then everything else is cancelled.
     """
 
-    def __init__(
-        self, daemon: DaemonClient, session_id: str, token: str, key: bytes | None, *, redraw: bool
+    def __init__(  # noqa: PLR0913 - made in one place
+        self,
+        daemon: DaemonClient,
+        session_id: str,
+        token: str,
+        key: bytes | None,
+        *,
+        redraw: bool,
+        read_only: bool,
     ) -> None:
         self._daemon = daemon
-        self._resource = f"{daemon.path}{session_path(session_id)}/ws"
+        client = secrets.token_urlsafe(12)
+        # The name has the daemon close the connection that was lost, if that is not dead to it yet.
+        self._resource = f"{daemon.path}{session_path(session_id)}/ws?client={client}"
+        self._offset = 0
+        """The offset in the session's output up to which it was written, if the daemon tells it."""
         bearer = token.encode("utf-8", "surrogateescape")
         self._headers = [*daemon.headers.items(), (b"x-pty-token", bearer)]
         self._key = key
         self._redraw = redraw
+        self._read_only = read_only
         self._terminal: LocalTerminal | None = None
         """The local terminal, from the first connection until the end."""
         self._terminal_scope = ExitStack()
@@ -129,6 +157,9 @@ class _Conversation:
         """Use one connection after the other, until there is a result."""
 
         async def use(websocket: WebSocketConnection) -> None:
+            if not self._read_only and _READ_ACCESS in websocket.handshake_headers:
+                self._read_only = True
+                await print_message_async("the token may only read: no input is sent", raw=False)
             if self._terminal is None:
                 terminal = self._terminal = self._terminal_scope.enter_context(
                     open_local_terminal()
@@ -147,7 +178,8 @@ class _Conversation:
         while True:
             failure: DaemonError | None = None
             try:
-                await run_websocket(self._daemon, self._resource, self._headers, use)
+                resource = f"{self._resource}&from={self._offset}"
+                await run_websocket(self._daemon, resource, self._headers, use)
             except DaemonError as error:
                 failure = error
             if self._result is not None:
@@ -212,7 +244,7 @@ class _Conversation:
 
     async def _send_size(self, websocket: WebSocketConnection, terminal: LocalTerminal) -> None:
         size = terminal.size()
-        if size is not None:
+        if size is not None and not self._read_only:
             rows, cols = size
             if self._redraw and rows > 1:
                 # The kernel sends SIGWINCH only if the size is another one (tty_do_resize).
@@ -225,7 +257,8 @@ class _Conversation:
     async def _read_input(self, terminal: LocalTerminal) -> None:
         try:
             with self._reading_input:
-                await self._queue_input(terminal)
+                if terminal.interactive or not self._read_only:
+                    await self._queue_input(terminal)
         finally:
             self._input_done.set()
 
@@ -237,7 +270,7 @@ class _Conversation:
             try:
                 data = await terminal.receive()
             except OSError as error:
-                self._finish(_io_failure("input", error))
+                self._finish(io_failure("input", error))
                 return
             if not data:
                 break
@@ -245,7 +278,7 @@ class _Conversation:
                 lines = None  # Warn once.
                 await print_message_async(_TOO_LONG, raw=False)
             data, pressed = keys.before_key(data)
-            if terminal.interactive and self._connected_at is None:
+            if terminal.interactive and (self._connected_at is None or self._read_only):
                 pressed, data = pressed or _CTRL_C in data, b""
             await self._input.put(data)
             if pressed:
@@ -270,7 +303,7 @@ class _Conversation:
             self._resized = trio.Event()
             size = terminal.size()
             try:
-                if size is not None:
+                if size is not None and not self._read_only:
                     await websocket.send_message(frames.resize_frame(*size))
             except ConnectionClosed:
                 return
@@ -283,18 +316,22 @@ class _Conversation:
         try:
             # The daemon closes the connection after the exit message: wait a limited time for it.
             with trio.move_on_after(math.inf) as waiting:
+                counts = False
                 while True:
-                    message = frames.read_from_server(await websocket.get_message())
-                    if isinstance(message, frames.Exit):
-                        ended = message
-                        waiting.deadline = trio.current_time() + CLOSE_TIMEOUT
-                    elif message:
-                        await terminal.send(message)
+                    match frames.read_from_server(await websocket.get_message()):
+                        case frames.Exit() as ended:
+                            waiting.deadline = trio.current_time() + CLOSE_TIMEOUT
+                        case frames.Gap(offset, missing):
+                            await self._report_gap(missing, terminal)
+                            self._offset, counts = offset, True
+                        case frames.Output(data, counted) if data:
+                            await terminal.send(data)
+                            self._offset += len(data) if counts and counted else 0
         except BrokenPipeError:
             self._finish(Signalled(signal.SIGPIPE))
             return
         except OSError as error:
-            self._finish(_io_failure("output", error))
+            self._finish(io_failure("output", error))
             return
         except ConnectionClosed:
             pass
@@ -304,15 +341,14 @@ class _Conversation:
         elif closed is not None and closed.code not in _RECONNECT_CODES:
             self._finish(Lost(f"the daemon hung up: {closed.reason or closed.code}"))
 
+    async def _report_gap(self, missing: int, terminal: LocalTerminal) -> None:
+        """Report that output is missing which the daemon has dropped since it was connected."""
+        if missing and self._offset:
+            sentence = f"{missing} bytes of the session's output are missing"
+            await print_message_async(sentence, raw=terminal.interactive)
+
     def _finish(self, result: AttachResult | DaemonError) -> None:
         """End the conversation. The first result stays."""
         if self._result is None:
             self._result = result
         self._scope.cancel()
-
-
-def _io_failure(which: str, error: OSError) -> AttachResult:
-    """Return the result of a conversation whose standard input or output has failed."""
-    if error.errno == errno.EIO and local_terminal.is_terminal(1 if which == "output" else 0):
-        return Detached()  # The terminal was hung up.
-    return Lost(f"standard {which}: {error_text(error)}")

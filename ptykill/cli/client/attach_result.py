@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from typing import TypeAlias
 
-__all__ = ["AttachResult", "Detached", "Ended", "Lost", "Signalled"]
+from ptykill.cli.client.fd_io import error_text
+from ptykill.cli.client.local_terminal import is_terminal
+
+__all__ = ["AttachResult", "Detached", "Ended", "Lost", "Signalled", "io_failure"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,3 +43,10 @@ class Lost:
 
 
 AttachResult: TypeAlias = Ended | Detached | Signalled | Lost
+
+
+def io_failure(which: str, error: OSError) -> AttachResult:
+    """Return the result of a conversation whose standard input or output has failed."""
+    if error.errno == errno.EIO and is_terminal(1 if which == "output" else 0):
+        return Detached()  # The terminal was hung up.
+    return Lost(f"standard {which}: {error_text(error)}")

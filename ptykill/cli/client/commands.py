@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from ptykill.cli.client import detach_key
+from ptykill.cli.client.options import daemon_options, json_option
+from ptykill.cli.client.process_commands import interrupt, ps, signal
+from ptykill.cli.deadline_options import deadline_options
 from ptykill.cli.extras import import_extra
+from ptykill.cli.limit_options import limit_options
 from ptykill.errors import PtykillError
-from ptykill.rules.options import STRONGEST_FIRST
+from ptykill.rules.deadlines import Deadlines
+from ptykill.rules.options import STRONGEST_FIRST, Options
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 
 __all__ = ["COMMANDS"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _PROGRAM = {"allow_interspersed_args": False}
 """Options after the program's name belong to the program."""
-
-
-def _daemon_options(function: F) -> F:
-    """Add the options that say where the daemon is, and which key it wants."""
-    where = click.option(
-        "--url",
-        envvar="PTYKILL_URL",
-        default="http://127.0.0.1:8022",
-        show_default=True,
-        show_envvar=True,
-        help="The daemon's URL; unix:/path/to/socket for a UNIX socket.",
-    )
-    key = click.option(
-        "--key-file",
-        type=click.Path(path_type=Path),
-        help="A file with the daemon's key; without it, the key is taken from PTYKILL_API_KEY.",
-    )
-    return where(key(function))
 
 
 def _read_key(_context: click.Context, _parameter: click.Parameter, text: str) -> bytes | None:
@@ -58,13 +42,21 @@ _detach_key = click.option(
     callback=_read_key,
     help="The key that detaches: ctrl- and a character, or none.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+_label_filter = click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only sessions with this label, or KEY for any value; may be repeated.",
+)
 
 
 @click.command(context_settings=_PROGRAM)
-@_daemon_options
+@daemon_options
 @click.option(
-    "-d", "--detach", "detached", is_flag=True, help="Print the session's id; do not attach."
+    "-d", "--detach", "no_attach", is_flag=True, help="Print the session's id; do not attach."
 )
 @click.option(
     "--cwd", "working_dir", help="The command's working directory; by default the daemon's."
@@ -76,6 +68,16 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     metavar="NAME=VALUE",
     help="Set an environment variable for the command; may be repeated.",
 )
+@click.option("--name", help="A name for the session; no two live sessions have the same one.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Add a label, for list and kill; may be repeated.",
+)
+@limit_options
+@deadline_options("lifetime", "idle", "detached", note=" By default the daemon's.")
 @_detach_key
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the session's id and token; do not attach."
@@ -84,12 +86,16 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def new(  # noqa: PLR0913, PLR0917 - click gives each option
     url: str,
     key_file: Path | None,
-    detached: bool,  # noqa: FBT001 - as above
+    no_attach: bool,  # noqa: FBT001 - as above
     working_dir: str | None,
     variables: tuple[str, ...],
+    name: str | None,
+    labels: tuple[str, ...],
     key: bytes | None,
     as_json: bool,  # noqa: FBT001
     command: tuple[str, ...],
+    deadlines: Deadlines,
+    **limits: float | None,
 ) -> None:
     """Start COMMAND (by default your shell) in a session of a daemon, and attach to it.
 
@@ -98,14 +104,8 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     again. The token for that is kept in a file that only you can read, in $XDG_RUNTIME_DIR/ptykill
     or ~/.local/state/ptykill.
     """
-    env = {}
-    for each in variables:
-        name, equals, value = each.partition("=")
-        if not equals or not name:
-            message = f"not NAME=VALUE: {each!r}"
-            raise click.BadParameter(message, param_hint="--env")
-        env[name] = value
-    if not detached and not as_json and os.environ.get("TERM"):
+    env = _pairs(variables, "--env", "NAME=VALUE")
+    if not no_attach and not as_json and os.environ.get("TERM"):
         env.setdefault("TERM", os.environ["TERM"])  # The session is shown on this terminal.
     actions = import_extra("ptykill.cli.client.actions", "server")
     actions.new(
@@ -114,9 +114,27 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
         env={_as_text(name): _as_text(value) for name, value in env.items()},
         working_dir=None if working_dir is None else _as_text(working_dir),
         key=key,
-        detached=detached,
+        detached=no_attach,
         as_json=as_json,
+        limits=limits,
+        deadlines=deadlines,
+        name=None if name is None else _as_text(name),
+        labels={
+            _as_text(label): _as_text(value)
+            for label, value in _pairs(labels, "--label", "KEY=VALUE").items()
+        },
     )
+
+
+def _pairs(texts: tuple[str, ...], option: str, form: str) -> dict[str, str]:
+    pairs = {}
+    for each in texts:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            message = f"not {form}: {each!r}"
+            raise click.BadParameter(message, param_hint=option)
+        pairs[name] = value
+    return pairs
 
 
 def _as_text(argument: str) -> str:
@@ -137,50 +155,65 @@ def _as_text(argument: str) -> str:
 
 
 @click.command("list")
-@_daemon_options
+@daemon_options
 @click.option("--live", is_flag=True, help="List only sessions that have not ended.")
-@_json
-def list_(url: str, key_file: Path | None, *, live: bool, as_json: bool) -> None:
+@_label_filter
+@json_option
+def list_(
+    url: str, key_file: Path | None, labels: tuple[str, ...], *, live: bool, as_json: bool
+) -> None:
     """List the sessions of a daemon, live and ended, the oldest first.
 
     On a pipe or in a file each session is a line, with tabs between the columns.
     """
     actions = import_extra("ptykill.cli.client.actions", "server")
-    actions.list_sessions(actions.DaemonOptions(url, key_file), live=live, as_json=as_json)
+    wanted = [_as_text(each) for each in labels]
+    actions.list_sessions(actions.DaemonOptions(url, key_file), wanted, live=live, as_json=as_json)
 
 
 @click.command()
-@_daemon_options
+@daemon_options
 @click.option(
     "--token",
     envvar="PTYKILL_TOKEN",
     show_envvar=True,
-    help="The session's token; not needed if `ptykill new` started the session here.",
+    help="A token of the session; by default the one remembered here, or a new one.",
 )
+@click.option("--read-only", is_flag=True, help="Show the session; type nothing, set no size.")
 @_detach_key
 @click.argument("session_id", metavar="ID")
-def attach(
-    url: str, key_file: Path | None, token: str | None, key: bytes | None, session_id: str
+def attach(  # noqa: PLR0913 - click gives each option
+    url: str,
+    key_file: Path | None,
+    token: str | None,
+    key: bytes | None,
+    session_id: str,
+    *,
+    read_only: bool,
 ) -> None:
     """Attach this terminal to a session of a daemon. The exit status is the session's.
 
     Ctrl-] detaches, and the session goes on. If standard input is not a terminal, it is sent to the
-    session, and then the session's output is shown until the session ends.
+    session, and then the session's output is shown until the session ends. With --read-only, Ctrl-C
+    detaches too, and standard input is not sent.
     """
     actions = import_extra("ptykill.cli.client.actions", "server")
-    actions.attach(actions.DaemonOptions(url, key_file), session_id, token, key=key)
+    where = actions.DaemonOptions(url, key_file)
+    actions.attach(where, session_id, token, key=key, read_only=read_only)
 
 
 @click.command()
-@_daemon_options
+@daemon_options
 @click.option("--all", "every", is_flag=True, help="End all live sessions.")
+@_label_filter
 @click.option("--grace", type=float, help="Seconds until SIGKILL; by default the daemon's.")
-@_json
+@json_option
 @click.argument("session_ids", metavar="[ID]...", nargs=-1)
 def kill(  # noqa: PLR0913 - click gives each option
     url: str,
     key_file: Path | None,
     session_ids: tuple[str, ...],
+    labels: tuple[str, ...],
     *,
     every: bool,
     grace: float | None,
@@ -190,12 +223,20 @@ def kill(  # noqa: PLR0913 - click gives each option
 
     The exit status is 0 only if no process of any of them is left.
     """
-    if not session_ids and not every:
-        message = "which session? Give its ID, or --all"
+    if not session_ids and not every and not labels:
+        message = "which session? Give its ID, --label, or --all"
+        raise click.UsageError(message)
+    if every and labels:
+        message = "give --all or --label, not both"
         raise click.UsageError(message)
     actions = import_extra("ptykill.cli.client.actions", "server")
     actions.kill(
-        actions.DaemonOptions(url, key_file), session_ids, every=every, grace=grace, as_json=as_json
+        actions.DaemonOptions(url, key_file),
+        session_ids,
+        [_as_text(each) for each in labels],
+        every=every,
+        grace=grace,
+        as_json=as_json,
     )
 
 
@@ -211,6 +252,8 @@ def kill(  # noqa: PLR0913 - click gives each option
     type=click.Choice(("auto", *STRONGEST_FIRST)),
     help="How its processes are contained; auto takes the strongest that works here.",
 )
+@limit_options
+@deadline_options("lifetime", "idle")
 @click.option("-n", "--no-input", is_flag=True, help="Don't read standard input, like ssh -n.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the log on standard error.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -222,6 +265,8 @@ def run(  # noqa: PLR0913 - click gives each option
     *,
     no_input: bool,
     verbose: bool,
+    deadlines: Deadlines,
+    **limits: Any,  # noqa: ANN401 - options of `open_supervisor`, by their names
 ) -> None:
     """Run COMMAND on a terminal of its own, without a daemon, and leave no process of it behind.
 
@@ -229,20 +274,21 @@ def run(  # noqa: PLR0913 - click gives each option
     standard output and error, and as /dev/tty.
 
     The exit status is the command's: 128 plus the signal's number if a signal ended it. It is 127
-    if the command is not found, 126 if it can't be run, and 125 if something else failed or a
-    process is left. SIGTERM, SIGHUP, SIGQUIT or SIGINT end the session by the plan, and then this
-    process by the same signal; a second signal kills at once.
+    if the command is not found, 126 if it can't be run, 124 if a deadline has ended it, and 125 if
+    something else failed or a process is left. SIGTERM, SIGHUP, SIGQUIT or SIGINT end the session
+    by the plan, and then this process by the same signal; a second signal kills at once.
     """
     try:
         chosen = Plan.parse(plan)
         if grace is not None:
             chosen = chosen.with_grace(grace)
+        options = Options.of(plan=chosen, containment=containment, deadlines=deadlines, **limits)
     except PtykillError as error:
         raise click.UsageError(str(error)) from None
     import_extra("ptykill.cli.client.run", "server").run(
-        command, chosen, containment, no_input=no_input, verbose=verbose
+        command, options, no_input=no_input, verbose=verbose
     )
 
 
-COMMANDS = (new, list_, attach, kill, run)
-"""The commands of this file, to be added to ``ptykill``."""
+COMMANDS = (new, list_, attach, ps, signal, interrupt, kill, run)
+"""The commands of the client, to be added to ``ptykill``."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import msgspec
@@ -18,7 +19,11 @@ from msgspec import UNSET
 from ptykill.errors import InvalidArgument, PtykillError
 from ptykill.http.api import DEFAULT_PREFIX
 from ptykill.http.auth import checked_key
-from ptykill.http.schema import Created, SessionRecord, Sessions
+from ptykill.http.process_schema import Processes, Reached
+from ptykill.http.schema import Created
+from ptykill.http.session_record import SessionRecord, Sessions
+from ptykill.http.token_bodies import IssuedToken
+from ptykill.rules.deadlines import Deadlines
 
 __all__ = ["DaemonClient", "DaemonError", "Killed", "read_key", "session_path"]
 
@@ -111,31 +116,46 @@ class DaemonClient:
 
     # --- requests; each raises `DaemonError` ------------------------------------------------------
 
-    async def create(
+    async def create(  # noqa: PLR0913 - all but the command have their defaults
         self,
         command: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
         working_dir: str | None = None,
         size: tuple[int, int] | None = None,
+        limits: Mapping[str, float | None] | None = None,
+        deadlines: Deadlines | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Created:
-        """Start a session; ``size`` is rows and columns, None for the daemon's default."""
+        """Start a session; ``size`` is rows and columns, None for the daemon's default.
+
+        ``limits`` are those of the whole session, by the names of `Attributes`.
+        """
         body: dict[str, object] = {"command": command[0], "args": list(command[1:])}
         body |= {"env": dict(env or {}), "working_dir": working_dir}
+        body |= {"name": name, "labels": dict(labels or {})}
+        body |= limits or {}
+        if deadlines:
+            body["deadlines"] = dataclasses.asdict(deadlines)
         if size is not None:
             body |= {"rows": size[0], "cols": size[1]}
         return _decode(await self._request("POST", "", body), Created)
 
-    async def list(self) -> list[SessionRecord]:
-        """Return all sessions that the daemon knows, the oldest first."""
+    async def list(self, labels: Sequence[str] = ()) -> list[SessionRecord]:
+        """Return all sessions that the daemon knows, the oldest first.
+
+        With ``labels``, such as ``team=ci`` or ``team``, it returns those that have all of them.
+        """
         sessions: list[SessionRecord] = []
-        query = ""
+        wanted = urlencode([("label", each) for each in labels])
+        query = f"?{wanted}" if wanted else ""
         while True:
             page = _decode(await self._request("GET", query), Sessions)
             sessions += page.sessions
             if page.next is UNSET:
                 return sessions
-            query = f"?after={page.next}"
+            query = f"?after={page.next}&{wanted}"
 
     async def get(self, session_id: str) -> SessionRecord:
         """Return one session."""
@@ -146,6 +166,26 @@ class DaemonClient:
         await self._request(
             "POST", f"{session_path(session_id)}/resize", {"rows": rows, "cols": cols}
         )
+
+    async def issue_token(self, session_id: str, access: str) -> str:
+        """Return a new token of a session, for ``"read"`` or ``"write"``."""
+        path = f"{session_path(session_id)}/tokens"
+        answer = await self._request("POST", path, {"access": access})
+        return _decode(answer, IssuedToken).token
+
+    async def processes(self, session_id: str) -> Processes:
+        """List the processes of a session."""
+        path = f"{session_path(session_id)}/processes"
+        return _decode(await self._request("GET", path), Processes)
+
+    async def signal(self, session_id: str, name: str, reach: str) -> Reached:
+        """Send a signal to processes of a session."""
+        path = f"{session_path(session_id)}/signal"
+        return _decode(await self._request("POST", path, {"signal": name, "reach": reach}), Reached)
+
+    async def interrupt(self, session_id: str) -> None:
+        """Do what Ctrl-C does in a session's terminal."""
+        await self._request("POST", f"{session_path(session_id)}/interrupt")
 
     async def kill(self, session_id: str, grace: float | None = None) -> Killed:
         """End a session, and return when it has ended. Takes up to the length of the daemon's plan.

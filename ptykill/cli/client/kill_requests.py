@@ -11,6 +11,7 @@ from ptykill.cli.client import tokens
 from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, Killed
 from ptykill.cli.client.line_writer import LineWriter
 from ptykill.cli.client.messages import printable
+from ptykill.cli.client.short_ids import full_ids
 
 __all__ = ["KillRequests"]
 
@@ -27,11 +28,21 @@ class KillRequests:
         self._wanted: list[str] = []
         self._done: dict[str, Killed | DaemonError] = {}
 
-    async def run(self, session_ids: Sequence[str], daemon: DaemonClient, *, every: bool) -> None:
-        """End sessions; with ``every`` all live ones too. Raises `DaemonError` if none can be."""
-        self._wanted = list(dict.fromkeys(session_ids))
-        if every:
-            live = [each.session_id for each in await daemon.list() if each.is_alive]
+    async def run(
+        self,
+        session_ids: Sequence[str],
+        daemon: DaemonClient,
+        *,
+        every: bool,
+        labels: Sequence[str] = (),
+    ) -> None:
+        """End sessions; with ``every`` all live ones too, or those that have all ``labels``.
+
+        Raises `DaemonError` if none can be, or an id is ambiguous: then none is ended.
+        """
+        self._wanted = await full_ids(session_ids, daemon)
+        if every or labels:
+            live = [each.session_id for each in await daemon.list(labels) if each.is_alive]
             self._wanted += [each for each in live if each not in self._wanted]
         writer = LineWriter()
         async with trio.open_nursery() as writing:
@@ -47,6 +58,8 @@ class KillRequests:
 
     def interrupted_message(self) -> str:
         """Return what to print when Ctrl-C interrupts the command."""
+        if not self._wanted:
+            return "interrupted: the end of no session was requested"
         ended = sum(isinstance(each, Killed) for each in self._done.values())
         known = f"{ended} of {len(self._wanted)} sessions are known to be over"
         return f"interrupted: {known}; the daemon goes on ending the others"

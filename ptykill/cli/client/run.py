@@ -19,16 +19,20 @@ from ptykill.cli.client.fd_io import error_text, read_some, write_all
 from ptykill.cli.client.local_terminal import LocalTerminal, open_local_terminal
 from ptykill.cli.client.messages import fail, print_message
 from ptykill.engine.attachment import Attachment
-from ptykill.engine.opening import open_supervisor
+from ptykill.engine.opening import open_with
 from ptykill.engine.session import Session
 from ptykill.errors import PtykillError, SessionEnded
-from ptykill.rules.plan import KILL_NOW, Plan
-from ptykill.rules.verdict import Verdict
+from ptykill.rules.options import Options
+from ptykill.rules.plan import KILL_NOW
+from ptykill.rules.verdict import EndReason, Verdict
+from ptykill.system.containment.limits_place import leave_room
 
 __all__ = ["run"]
 
 _FAILED: Final = 125
 """The exit status if another part than the command failed, as of env(1), timeout(1), nohup(1)."""
+_DEADLINE_PASSED: Final = 124
+"""The exit status of a command that was ended by a deadline, as of timeout(1)."""
 
 _STATUSES: Final = {"COMMAND_NOT_FOUND": 127, "COMMAND_NOT_EXECUTABLE": 126}
 """The exit statuses for commands that could not be run: those of a shell."""
@@ -38,9 +42,7 @@ _SAME_REQUEST: Final = 0.5
 """Seconds within which two signals may be one request."""
 
 
-def run(
-    command: Sequence[str], plan: Plan, containment: str, *, no_input: bool, verbose: bool
-) -> NoReturn:
+def run(command: Sequence[str], options: Options, *, no_input: bool, verbose: bool) -> NoReturn:
     """Run a command in a session, and exit with its exit status once the session has ended.
 
     With ``no_input`` standard input is not read. With ``verbose`` the log is printed.
@@ -48,19 +50,31 @@ def run(
     if verbose:
         _print_log()
     try:
-        result = trio.run(_run, command, plan, containment, no_input)
+        if options.caps:
+            leave_room()
+        result = trio.run(_run, command, options, no_input)
     except PtykillError as error:
         fail(str(error), _STATUSES.get(error.code, _FAILED))
+    _report_and_exit(result)
+
+
+def _report_and_exit(result: _RunResult) -> NoReturn:
+    """Print what was wrong, and exit with the status for it."""
     verdict = result.verdict
     assert verdict is not None
     if not verdict.empty:
         print_message(f"not all of it could be ended: {_survivors(verdict)}")
     if result.failure is not None:
         print_message(result.failure)
+    passed = verdict.reason not in (EndReason.EXITED, EndReason.REQUESTED)
+    if passed:
+        print_message(f"it was ended by its deadline: {verdict.reason}")
     if result.signal is not None:
         local_terminal.die_of_signal(result.signal)
     if result.failure is not None or not verdict.empty:
         sys.exit(_FAILED)
+    if passed:
+        sys.exit(_DEADLINE_PASSED)
     if verdict.exit_status is None:
         fail("its exit status can't be known", _FAILED)
     sys.exit(verdict.exit_status.shell_code)
@@ -89,7 +103,7 @@ class _RunResult:
         self.failure: str | None = None
 
 
-async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: bool) -> _RunResult:  # noqa: FBT001 - trio.run takes no keywords
+async def _run(command: Sequence[str], options: Options, no_input: bool) -> _RunResult:  # noqa: FBT001 - trio.run takes no keywords
     """Run a command in a session, until the session or the plan has ended.
 
     Processes that the command leaves behind get the plan's grace. A signal to this process ends the
@@ -100,7 +114,7 @@ async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: b
         local_terminal.receive_signals() as received,
         _CommandInput(no_input=no_input) as command_input,
     ):
-        async with open_supervisor(plan=plan, containment=containment) as supervisor:
+        async with open_with(options) as supervisor:
             rows, cols = local_terminal.window_size() or (24, 80)
             session = await supervisor.spawn(
                 command,
@@ -114,6 +128,7 @@ async def _run(command: Sequence[str], plan: Plan, containment: str, no_input: b
             relay = _Relay(session, result, command_input)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(relay.handle_signals, received, nursery)
+                nursery.start_soon(relay.watch_deadlines)
                 await relay.run(nursery)
                 # The local terminal is restored by now: messages may be printed.
                 result.verdict = await session.terminate()
@@ -302,6 +317,12 @@ class _Relay:
         """End the session by its plan. A second call changes nothing."""
         self._session.request_end()
         nursery.start_soon(self._stop_output)
+
+    async def watch_deadlines(self) -> None:
+        """Stop writing output that is not read, if a deadline has ended the session."""
+        verdict = await self._session.wait()
+        if verdict.reason is not EndReason.EXITED:
+            await self._stop_output()
 
     async def _stop_output(self) -> None:
         """Stop writing output that is not read, some time after the session has ended."""

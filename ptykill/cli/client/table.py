@@ -1,4 +1,4 @@
-"""Print a table of sessions: aligned on a terminal, with tabs elsewhere."""
+"""Print tables: aligned on a terminal, with tabs elsewhere."""
 
 from __future__ import annotations
 
@@ -6,37 +6,52 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ptykill.cli.client.messages import print_output, printable
-from ptykill.http.schema import SessionRecord
+from ptykill.http.session_record import SessionRecord
 
-__all__ = ["show"]
+__all__ = ["age", "show", "show_rows"]
 
 _HEADS = ("id", "pid", "size", "age", "state", "command")
+_RIGHT = {"pid", "size", "age"}
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
 def show(sessions: Sequence[SessionRecord]) -> None:
-    """Print a table; if standard output is not a terminal, lines with tabs between columns."""
-    rows = [_row(session) for session in sessions]
+    """Print a table of sessions; those that have ended are dim."""
+    dim = {number for number, session in enumerate(sessions) if not session.is_alive}
+    show_rows(_HEADS, [_row(session) for session in sessions], _RIGHT, dim)
+
+
+def show_rows(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Container[str],
+    dim: Container[int] = (),
+) -> None:
+    """Print a table; if standard output is not a terminal, lines with tabs between columns.
+
+    The columns with the heads in ``right`` are aligned to the right. The last column may be folded.
+    ``dim`` has the numbers of rows that are dim.
+    """
     if not sys.stdout.isatty():
-        print_output("\n".join("\t".join(row) for row in (_HEADS, *rows)))
+        print_output("\n".join("\t".join(row) for row in (heads, *rows)))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for head in _HEADS:
+    for head in heads:
         table.add_column(
             head,
-            justify="right" if head in ("pid", "size", "age") else "left",
-            no_wrap=head != "command",
+            justify="right" if head in right else "left",
+            no_wrap=head != heads[-1],
             overflow="fold",
         )
-    for session, row in zip(sessions, rows, strict=True):
-        style = "" if session.is_alive else "dim"
+    for number, row in enumerate(rows):
+        style = "dim" if number in dim else ""
         table.add_row(*(Text(cell, style) for cell in row))
     console = Console()
     with console.capture() as capture:
@@ -49,13 +64,14 @@ def _row(session: SessionRecord) -> tuple[str, ...]:
         session.session_id,
         str(session.pid),
         f"{session.cols}x{session.rows}",
-        _age(time.time() - session.created_at / 1000),
+        age(time.time() - session.created_at / 1000),
         _state(session),
         printable(shlex.join([session.command, *session.args])),
     )
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
+    """Return a time in its largest unit: ``59s``, ``2h``."""
     for length, unit in _UNITS:
         if seconds >= length:
             return f"{seconds / length:.0f}{unit}"

@@ -1,7 +1,8 @@
 """Remember the tokens of sessions that this user has started, so that ``attach ID`` finds them.
 
-They are in one JSON file in ``$XDG_RUNTIME_DIR/ptykill`` or ``~/.local/state/ptykill``: folder
-0700, file 0600. The newest 256 are kept.
+A token that may only read is remembered beside the other one, under the session's id and
+``/read``. They are in one JSON file in ``$XDG_RUNTIME_DIR/ptykill`` or
+``~/.local/state/ptykill``: folder 0700, file 0600. The newest 256 are kept.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ def folder() -> Path:
     return Path(base) / "ptykill"
 
 
-def find(session_id: str) -> str | None:
+def find(session_id: str, *, read_only: bool = False) -> str | None:
     """Return the token of a session; None if it is not remembered."""
-    return _read(folder() / "tokens").get(session_id)
+    return _read(folder() / "tokens").get(_name(session_id, read_only=read_only))
 
 
-def remember(session_id: str, token: str) -> None:
+def remember(session_id: str, token: str, *, read_only: bool = False) -> None:
     """Remember a token. Raises OSError."""
 
     def add(tokens: dict[str, str]) -> None:
-        tokens[session_id] = token
+        tokens[_name(session_id, read_only=read_only)] = token
         for old in list(tokens)[:-_MAX_TOKENS]:  # The oldest come first.
             del tokens[old]
 
@@ -45,9 +46,19 @@ def remember(session_id: str, token: str) -> None:
 
 
 def forget(session_id: str) -> None:
-    """Forget the token of a session that has ended. Raises OSError."""
-    if find(session_id) is not None:
-        _change(lambda tokens: tokens.pop(session_id, None))
+    """Forget the tokens of a session that has ended. Raises OSError."""
+    names = {_name(session_id, read_only=read_only) for read_only in (False, True)}
+
+    def remove(tokens: dict[str, str]) -> None:
+        for name in names:
+            tokens.pop(name, None)
+
+    if names & _read(folder() / "tokens").keys():
+        _change(remove)
+
+
+def _name(session_id: str, *, read_only: bool) -> str:
+    return f"{session_id}/read" if read_only else session_id
 
 
 def _change(change: Callable[[dict[str, str]], object]) -> None:

@@ -20,8 +20,10 @@ from ptykill.engine.opening import open_supervisor
 from ptykill.errors import ContainmentUnavailable, PtykillError
 from ptykill.rules.plan import Plan
 from ptykill.system.containment import why_not
+from ptykill.system.containment.limits_place import why_no_limits
 from ptykill.system.kernel import cgroup_place
 from ptykill.system.kernel.last_pid import LastPid
+from ptykill.system.kernel.limited_cgroup import CONTROLLERS
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import read_file
 
@@ -68,6 +70,7 @@ def examine() -> Iterator[Finding]:
     yield _proc()
     yield _last_pid()
     yield _cgroups()
+    yield _session_limits()
     yield from _limits()
 
 
@@ -135,6 +138,17 @@ def _cgroups() -> Finding:
     memory = b"memory" in read_file(f"{place}/cgroup.subtree_control").split()
     oom = "reported" if memory else "not reported: the memory controller is not enabled below it"
     return Finding("cgroup v2", f"{place}; out-of-memory kills are {oom}")
+
+
+def _session_limits() -> Finding:
+    lacking = why_no_limits()
+    possible = [each for each in CONTROLLERS if each not in lacking]
+    seen = f"of {', '.join(possible)}" if possible else "none can be had"
+    reasons = {
+        why: ", ".join(name for name in lacking if lacking[name] == why) for why in lacking.values()
+    }
+    amiss = "; ".join(f"{names}: {why}" for why, names in reasons.items())
+    return Finding("limits of sessions", seen, amiss)
 
 
 def _limits() -> Iterator[Finding]:

@@ -34,7 +34,9 @@ from ptykill.errors import InvalidArgument, SupervisorClosed
 from ptykill.http.api import DEFAULT_PREFIX, Api
 from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
 from ptykill.http.daemon_app import DaemonApp
+from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
+from ptykill.system.containment.limits_place import leave_room
 
 __all__ = ["Settings", "serve"]
 
@@ -61,6 +63,11 @@ class Settings:
     plan: Plan = HANGUP_THEN_KILL
     max_sessions: int = 64
     containment: str = "auto"
+    window_size: str = "latest"
+    memory_max: int | None = None
+    pids_max: int | None = None
+    cpu_max: float | None = None
+    deadlines: Deadlines = dataclasses.field(default_factory=Deadlines)
     hosts: Sequence[str] | None = None
     origins: Sequence[str] = ()
     token_suffices: bool = False
@@ -75,6 +82,8 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
     bound.
     """
     separation.make_undumpable()  # Before there is a key in memory.
+    if (settings.memory_max, settings.pids_max, settings.cpu_max) != (None, None, None):
+        leave_room()
     owner = separation.owner_of(settings.user, settings.uid)
     made = secrets.token_urlsafe(32) if settings.key is None else None
     hosts = settings.hosts
@@ -114,7 +123,14 @@ async def _serve(
         if number != signal.SIGHUP or not ignored:  # nohup(1) ignores SIGHUP.
             loop.add_signal_handler(number, received.put_nowait, None)
     async with Host(
-        plan=settings.plan, max_sessions=settings.max_sessions, containment=settings.containment
+        plan=settings.plan,
+        max_sessions=settings.max_sessions,
+        containment=settings.containment,
+        window_size=settings.window_size,
+        memory_max=settings.memory_max,
+        pids_max=settings.pids_max,
+        cpu_max=settings.cpu_max,
+        deadlines=settings.deadlines,
     ) as host:
         server = Server(cast(Any, site(host)))
         greet()  # Signals are handled, and clients can connect by now.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from ptykill import log
-from ptykill.errors import ContainmentUnavailable
+from ptykill.errors import ContainmentUnavailable, LimitsUnavailable
+from ptykill.rules.limits import NO_LIMITS, SessionLimits
 from ptykill.rules.options import STRONGEST_FIRST, check_containment
 from ptykill.rules.protocols import Tier
 from ptykill.system.containment.keeper_tier import KeeperTier
@@ -17,16 +18,21 @@ from ptykill.system.kernel import cgroup_place
 __all__ = ["STRONGEST_FIRST", "open_tier", "why_not"]
 
 
-async def open_tier(name: str) -> Tier:
+async def open_tier(name: str, caps: SessionLimits = NO_LIMITS) -> Tier:
     """Open the tier of that name; ``"auto"`` opens the strongest that this machine offers.
 
-    Raises `ContainmentUnavailable` if it is not there: a weaker one is never taken silently.
+    Raises `ContainmentUnavailable` if it is not there: a weaker one is never taken silently. Raises
+    `LimitsUnavailable` if its sessions can't have ``caps`` as their limits.
     """
     check_containment(name)
     lacking: dict[str, str] = {}
     for each in STRONGEST_FIRST if name == "auto" else (name,):
         try:
             tier = await _open(each)
+            if caps:
+                await _check_limits(tier, caps)
+        except LimitsUnavailable:
+            raise
         except OSError as error:
             lacking[each] = f"the warden could not be started: {error}"
         except ContainmentUnavailable as error:
@@ -38,7 +44,15 @@ async def open_tier(name: str) -> Tier:
     raise ContainmentUnavailable(msg)
 
 
-async def _open(name: str) -> Tier:
+async def _check_limits(tier: KeeperTier | SessionTier, caps: SessionLimits) -> None:
+    try:
+        tier.check_limits(caps)
+    except BaseException:
+        await tier.close()
+        raise
+
+
+async def _open(name: str) -> KeeperTier | SessionTier:
     reason = why_not(name)
     if reason is not None:
         raise ContainmentUnavailable(reason)

@@ -15,6 +15,7 @@ import trio
 
 from ptykill import log
 from ptykill.rules.command import Command
+from ptykill.rules.deadlines import Deadlines, Elapsed
 from ptykill.rules.protocols import Handover
 from ptykill.system.containment.channel import connected, hang_up
 from ptykill.system.containment.process import PidfdProcess
@@ -22,6 +23,7 @@ from ptykill.system.containment.warden_client import WardenClient
 from ptykill.system.forks import close_in_child
 from ptykill.system.keeper import wire
 from ptykill.system.kernel import syscalls
+from ptykill.system.kernel.limited_cgroup import Limits
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.procfs import stat
 from ptykill.system.kernel.retry import close
@@ -60,6 +62,8 @@ class KeeperHandle:
         """The keeper's pid; 0 until it is known."""
         self.cgroup: str | None = None
         """The path of the keeper's cgroup, if it has one, once a leader is started."""
+        self.times_before: tuple[float, float] = 0.0, 0.0
+        """The processor time of the keeper's earlier sessions, as `os.times` has it."""
         self.clean: bool = False
         """The keeper has ended, or will, and nothing of a session is left."""
         self._ended = False
@@ -77,8 +81,10 @@ class KeeperHandle:
 
     # --- the start of a leader ------------------------------------------------------------------
 
-    def send_order(self, command: Command, terminal: int, handover: Handover) -> None:
-        """Order the start of a leader.
+    def send_order(
+        self, command: Command, terminal: int, handover: Handover, limits: Limits | None
+    ) -> None:
+        """Order the start of a leader, in a cgroup with limits if there are any.
 
         Raises OSError; `KeeperDied` if the keeper has not got the order.
         """
@@ -90,7 +96,10 @@ class KeeperHandle:
                 raise KeeperDied(message[1] or errno.EIO, message[2])
             self._handle(message, fds)
         with working_directory(command) as here, standard_input(command) as stdin:
-            message = wire.ORDER, order(command), self.umask, *_as_message(handover)
+            first = _as_tuple(handover.deadlines) if handover.deadlines else None
+            limited = None if limits is None else tuple(limits)
+            about = order(command), self.umask, limited, first
+            message = wire.ORDER, *about, *_as_message(handover)
             if not wire.send(self.channel, message, [terminal, here, *stdin]):
                 raise KeeperDied(errno.EIO, "keeper")
 
@@ -123,8 +132,8 @@ class KeeperHandle:
         match message:
             case wire.FORKED, keeper:
                 self.pid = keeper
-            case wire.STARTED, leader, keeper, path:
-                self.pid, self.cgroup = keeper, path
+            case wire.STARTED, leader, keeper, path, times:
+                self.pid, self.cgroup, self.times_before = keeper, path, times
                 if not fds:  # The host has no descriptor left, so the kernel dropped it (unix(7)).
                     raise StartFailed(errno.EMFILE, "keeper")
                 self._leader = PidfdProcess(leader, fds[0])
@@ -156,6 +165,11 @@ class KeeperHandle:
         """Send the keeper the rest of the plan, in case this host dies."""
         with suppress(OSError):  # The handover before this one stays in force.
             wire.send(self.channel, _as_message(handover))
+
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Send the keeper the deadlines, in case this host is stopped."""
+        with suppress(OSError):  # Those before stay in force.
+            wire.send(self.channel, (wire.DEADLINES, _as_tuple(deadlines), tuple(elapsed)))
 
     # --- a keeper that does not run -------------------------------------------------------------
 
@@ -268,6 +282,11 @@ class KeeperHandle:
 _CLOSED = socket.socket()
 """The channel of a handle that was released."""
 _CLOSED.close()
+
+
+def _as_tuple(deadlines: Deadlines) -> tuple[float | None, ...]:
+    later = deadlines.of_keeper()
+    return later.lifetime, later.idle, later.detached
 
 
 def _as_message(handover: Handover) -> wire.Handover:

@@ -14,18 +14,21 @@ from contextlib import suppress
 import trio
 
 from ptykill import log
-from ptykill.errors import SpawnError
-from ptykill.rules.command import Command
+from ptykill.errors import LimitsUnavailable, SpawnError
+from ptykill.rules.command import Command, limits_of
+from ptykill.rules.limits import SessionLimits
 from ptykill.rules.protocols import Handover, Spawned
 from ptykill.system.containment.keeper_containment import KeeperContainment
 from ptykill.system.containment.keeper_handle import KeeperDied, KeeperHandle
 from ptykill.system.containment.keeper_supply import KeeperSupply
+from ptykill.system.containment.limits_place import find_place
 from ptykill.system.containment.tables import open_table
 from ptykill.system.containment.warden_client import is_stranger
 from ptykill.system.kernel.cgroup import recover
-from ptykill.system.kernel.cgroup_place import can_leave
+from ptykill.system.kernel.cgroup_place import can_leave, why_unusable
 from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.last_pid import LastPid
+from ptykill.system.kernel.limited_cgroup import Limits
 from ptykill.system.kernel.session_leader import StartFailed
 from ptykill.system.pty.order import spawn_error
 from ptykill.system.pty.terminal import PtyTerminal, open_terminal
@@ -51,6 +54,10 @@ class KeeperTier:
         self._groups = groups
         self._last_pid = LastPid()
         self._table = open_table()
+        self._controllers: set[str] = set()
+        """The controllers by which sessions are known to be able to have limits."""
+        self._limits_place: str | None = None
+        """The cgroup below which sessions with limits have theirs."""
         self._may_have_leftovers = True
         """A keeper may have died before it could remove its cgroup."""
         self._recover_cgroups()
@@ -62,6 +69,7 @@ class KeeperTier:
 
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
+        limits = self._limits_of(command)
         reserve.fill(self)
         terminal = self._open_terminal(command)
         try:
@@ -82,9 +90,35 @@ class KeeperTier:
             self._table,
             dies_with_keeper=command.attributes.death_signal is not None,
             sealed=self._is_sealed(command),
+            limited=limits is not None,
+            refuge=self._groups,
             give_back=self._give_back,
+            on_lost=self._note_leftovers,
         )
         return Spawned(containment, terminal)
+
+    def check_limits(self, limits: SessionLimits) -> None:
+        """Raise `LimitsUnavailable` if sessions can't have such limits."""
+        if self._groups is None:
+            reason = why_unusable() or "sessions have no cgroups in the keeper containment"
+            raise LimitsUnavailable(limits.controllers, reason)
+        self._limits_place = find_place(limits.controllers)
+        self._controllers.update(limits.controllers)
+        self._may_have_leftovers = True
+        self._recover_cgroups()
+
+    def _limits_of(self, command: Command) -> Limits | None:
+        """Return the limits of a session, as its keeper gets them. Raises `LimitsUnavailable`."""
+        limits = limits_of(command.attributes)
+        if not limits:
+            return None
+        if not self._controllers.issuperset(limits.controllers):
+            self.check_limits(limits)
+        assert self._limits_place is not None
+        assert self._groups is not None
+        return Limits(
+            self._limits_place, self._groups, limits.memory_max, limits.pids_max, limits.cpu_max
+        )
 
     def _open_terminal(self, command: Command) -> PtyTerminal:
         """Open a terminal, at the cost of idle keepers if there is no descriptor left."""
@@ -146,7 +180,7 @@ class KeeperTier:
         Raises as `KeeperHandle.send_order` does, always before the keeper has the order.
         """
         try:
-            keeper.send_order(command, terminal.slave, handover)
+            keeper.send_order(command, terminal.slave, handover, self._limits_of(command))
         except OSError as error:
             if error.errno in _NO_DESCRIPTOR and self._keepers.drop_idle():
                 raise KeeperDied(error.errno, "keeper") from error
@@ -186,9 +220,14 @@ class KeeperTier:
     def _recover_cgroups(self) -> None:
         """End the processes that dead keepers have left in their cgroups, and remove these."""
         if self._may_have_leftovers and self._groups is not None:
-            for path in recover(self._groups, is_stranger):
-                log.event(logging.WARNING, "cgroup.recovered", path=path)
+            for parent in filter(None, {self._groups, self._limits_place}):
+                for path in recover(parent, is_stranger, self._groups):
+                    log.event(logging.WARNING, "cgroup.recovered", path=path)
         self._may_have_leftovers = False
+
+    def _note_leftovers(self) -> None:
+        """Remove the cgroups of a dead keeper later: one that it had made ahead, say."""
+        self._may_have_leftovers = True
 
     def _give_back(self, keeper: KeeperHandle) -> None:
         self._keepers.give_back(keeper)

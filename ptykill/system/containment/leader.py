@@ -19,8 +19,10 @@ from typing import Any
 import trio
 
 from ptykill.errors import SpawnError
+from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import ExitStatus
 from ptykill.system.containment.process import PidfdProcess, Process, open_process
+from ptykill.system.containment.process_times import usage_of_child
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.retry import again
@@ -42,6 +44,7 @@ class Leader:
         self.reaped_by_others: bool = False
         """Other code of the host, or the kernel where SIGCHLD is ignored, reaped it."""
         self._status: ExitStatus | None = None
+        self._usage = Usage()
         self._process: Process | None
         try:
             self._process = open_process(pid, spare=False)
@@ -66,6 +69,7 @@ class Leader:
         self.pid = process.pid
         self.pinned, self.reaped_by_others = False, True
         self._status = None
+        self._usage = Usage()
         self._process = PidfdProcess(
             process.pid, reserve.use(lambda: again(lambda: os.dup(process.fd)))
         )
@@ -133,9 +137,14 @@ class Leader:
         Afterwards its numbers are its members', as long as there are any; then they may be reused.
         """
         if self.pinned:
+            self._usage = usage_of_child(self.pid)
             self._status = self._wait_id(os.WNOHANG)
             self.pinned = self._status is None and not self.reaped_by_others
         return self._status
+
+    def usage(self) -> Usage:
+        """Return what it has used, with the processes that it has waited for, as far as known."""
+        return usage_of_child(self.pid) if self.pinned else self._usage
 
     def close(self) -> None:
         """Close the handle."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 
+from ptykill.rules.processor_time import ProcessorTime
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.kernel import procfs
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.proc_view import proc
+from ptykill.system.kernel.processor_time import processor_time_of
 from ptykill.system.kernel.procfs import session_of
+from ptykill.system.kernel.ticks import TICKS
 
 __all__ = ["LinuxTable"]
 
@@ -51,7 +54,6 @@ class LinuxTable:
         self._tells_use = self.in_use(os.getpid()) and not self.in_use(2**22)
         self._unlisted: dict[int, set[int]] = {}
         """Members that were found by probing alone, by their sessions."""
-        self._ticks = os.sysconf("SC_CLK_TCK")
         self._trust = min(self._last_pid.highest / self._FASTEST, 1.0)
         """Seconds in which the kernel can't have given out all pids."""
 
@@ -128,6 +130,10 @@ class LinuxTable:
         """Return the pids of a process's children, of all its threads (proc(5))."""
         return procfs.children(pid)
 
+    def processor_time(self, pids: Sequence[int]) -> ProcessorTime:
+        """Return the processor time of some processes."""
+        return processor_time_of(pids)
+
     def is_child(self, pid: int, of: int) -> bool:
         """Return whether a process is a child of another, even if it is hidden itself."""
         return procfs.is_child(pid, of)
@@ -158,7 +164,7 @@ class LinuxTable:
     def started_before(self, pid: int, mark: PidMark) -> bool:
         """Return whether a process started in an earlier clock tick than the mark's (proc(5))."""
         fields = procfs.stat(pid)
-        return bool(fields) and int(fields[19]) < int(mark.at * self._ticks)
+        return bool(fields) and int(fields[19]) < int(mark.at * TICKS)
 
     @property
     def tells_use(self) -> bool:

@@ -1,44 +1,48 @@
 """A session whose keeper lives: finds its members, signals them, and waits for their end.
 
-All members are descendants of the keeper, which reaps them.
-Signals are sent from the host, by pidfd, so that the keeper need not be awake for that. SIGKILL is
-sent from both sides, until no member is left. The keeper reports when the leader has exited, and
-when it has no child left (`ptykill.system.keeper.keeper`).
+All members are descendants of the keeper, which reaps them. The host sends the signals, by pidfd,
+so the keeper need not be awake for that. Both send SIGKILL, until no member is left. The keeper
+reports when the leader has exited, and when it has no child left (`ptykill.system.keeper.keeper`).
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from signal import Signals
 from typing import NamedTuple
 
 from ptykill import log
-from ptykill.rules.protocols import Handover, Signalled
+from ptykill.rules.deadlines import Deadlines, Elapsed
+from ptykill.rules.processor_time import ProcessorTime
+from ptykill.rules.protocols import Ending, Handover, Signalled
 from ptykill.rules.steps import Reach
-from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
+from ptykill.rules.verdict import Caveat, EndReason, ExitStatus, Survivor
 from ptykill.system.containment.channel import connected
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.keeper_handle import KeeperHandle
+from ptykill.system.containment.keeper_process import KeeperProcess
 from ptykill.system.containment.process import signal_process
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.orphaned import in_reach
 from ptykill.system.kernel.cgroup import Cgroup
-from ptykill.system.kernel.cgroup_place import move_here
+from ptykill.system.kernel.descendants import descendants
 from ptykill.system.kernel.last_pid import LastPid
+from ptykill.system.kernel.limited_cgroup import UsageFigures
 from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
+from ptykill.system.kernel.proc_folder import ProcFolder, open_folder
+from ptykill.system.kernel.processor_time import processor_time
 from ptykill.system.kernel.procfs import children, members
 from ptykill.system.pty.terminal import PtyTerminal
 from ptykill.system.readiness import readable
 
 __all__ = ["KeeperGone", "LiveKeeper"]
-
-_HELD_UP_ROUNDS = 3
-"""Rounds of SIGKILL in a row in which only the keeper is left, and held up, before it is moved."""
 
 
 class KeeperGone(Exception):
@@ -54,6 +58,7 @@ class LiveKeeper:
         self, keeper: KeeperHandle, terminal: PtyTerminal, last_pid: LastPid, cgroup: Cgroup | None
     ) -> None:
         self._keeper = keeper
+        self._process = KeeperProcess(keeper, cgroup)
         self._leader = keeper.leader
         self._terminal = terminal
         self._last_pid = last_pid
@@ -62,16 +67,19 @@ class LiveKeeper:
         self._exited = False
         self._empty = False
         self._reusable = False
+        self.usage: UsageFigures | None = None
+        """What the session has used, once the keeper has reported that it is over."""
         self._rounds = 0
         """Rounds of SIGKILL."""
-        self._rounds_held_up = 0
-        """Rounds in a row in which no member was found, and the keeper did not run."""
         self._pending: list[_Pending] = []
+        self._ending: Ending | None = None
+        self._kill_due = math.inf
+        """When the keeper sends SIGKILL by itself, in monotonic seconds."""
 
     # --- signals ----------------------------------------------------------------------------------
 
     def signal(self, name: str, reach: Reach) -> Signalled:
-        """Send a signal to the leader, and to others who have to have it at once."""
+        """Send a signal to the leader, and to other members that have to get it at once."""
         number = Signals[f"SIG{name}"]
         signalled = Signalled()
         if reach is Reach.LEADER:
@@ -96,9 +104,24 @@ class LiveKeeper:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
+        self._signal_others(pending)
+
+    def signal_now(self, number: int, reach: Reach) -> Signalled:
+        """Send exactly this signal, to all at once."""
+        signalled = Signalled()
+        if reach is Reach.LEADER:
+            if not self._leader.dead():
+                signal_process(number, self._leader, signalled, resume=False)
+            return signalled
+        last, there = self._last_pid.last(), self._members_if_no_last_pid()
+        self._signal_others([_Pending(number, reach, last, there, signalled)], resume=False)
+        return signalled
+
+    def _signal_others(self, pending: list[_Pending], *, resume: bool = True) -> None:
+        """Send these signals to each member within their reach that was there then."""
         front = self._terminal.foreground()
         leader = self._leader.pid
-        for member in self._members():
+        for member in self.members():
             pid = member.pid
             for number, reach, last, there, signalled in pending:
                 if pid in signalled.reached or pid in signalled.refused:
@@ -108,11 +131,25 @@ class LiveKeeper:
                     pid not in self._last_pid.since(last) if there is None else pid in there
                 )
                 if there_then and in_reach(reach, pid, leader, front):
-                    signal_process(number, member, signalled)
+                    signal_process(number, member, signalled, resume=resume)
+
+    def folders(self) -> Generator[ProcFolder]:
+        """Yield the folder in /proc of each member; the caller closes it."""
+        keeper = open_folder(self._keeper.pid)
+        if keeper is None:
+            return
+        # As in `KeeperProcess.open`: the pid is still the keeper's, and the folder so too.
+        if not connected(self._keeper.channel):
+            keeper.close()
+            return
+        for member in descendants(keeper):
+            yield member
+            if self._empty:
+                return  # Other tasks have run meanwhile: the keeper may have another session.
 
     def _members_if_no_last_pid(self) -> set[int] | None:
         """Return the pids of all members if their pids can't show which are later."""
-        return None if self._last_pid.known else {member.pid for member in self._members()}
+        return None if self._last_pid.known else {member.pid for member in self.members()}
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every present member."""
@@ -123,7 +160,7 @@ class LiveKeeper:
             signal_process(signal.SIGKILL, self._leader, signalled)
         leader = self._leader.pid
         nobody_else = True
-        for member in self._members():
+        for member in self.members():
             if member.pid != leader:
                 nobody_else = False
                 signal_process(signal.SIGKILL, member, signalled)
@@ -131,64 +168,42 @@ class LiveKeeper:
             with suppress(OSError):  # The next round sends it again.
                 self._send_message(wire.KILL)
         if self._rounds > 1:
-            self._resume_keeper()
-            self._free_keeper(nobody_else=nobody_else)
+            self._process.resume()
+            self._process.free(nobody_else=nobody_else)
         return signalled
 
-    def _members(self) -> Iterator[Pidfd]:
+    def members(self) -> Iterator[Pidfd]:
         """Yield a handle on each living member."""
-        with self._open_keeper() as keeper:
+        with self._process.open() as keeper:
             if keeper is not None:
                 yield from members(keeper)
 
     # --- the keeper -------------------------------------------------------------------------------
 
-    @contextmanager
-    def _open_keeper(self) -> Iterator[Pidfd | None]:
-        """Hold a handle on the keeper; None if it is dead."""
-        handle = None
-        with suppress(OSError):  # EMFILE, and the reserve is used up.
-            handle = open_pidfd(self._keeper.pid)
-        try:
-            # Its end of the socket is open, so it has not been reaped, and the pid is its own.
-            yield handle if handle is not None and connected(self._keeper.channel) else None
-        finally:
-            if handle is not None:
-                handle.close()
-
-    def _resume_keeper(self) -> None:
-        """Send the keeper SIGCONT: it may have been stopped."""
-        with self._open_keeper() as keeper:
-            if keeper is not None:
-                with suppress(OSError):
-                    keeper.send(signal.SIGCONT)
-
-    def _free_keeper(self, *, nobody_else: bool) -> None:
-        """Make a keeper run that its session has frozen, or moved where it can't (cgroups(7)).
-
-        If nothing helps, kill it: its warden inherits its children, and reports the end as well.
-        """
-        if self._cgroup is not None:
-            self._cgroup.thaw()
-        held_up = nobody_else and self._leader.dead() and self._keeper.resume_if_held_up()
-        self._rounds_held_up = self._rounds_held_up + 1 if held_up else 0
-        if self._rounds_held_up < _HELD_UP_ROUNDS:
-            return
-        with self._open_keeper() as keeper:
-            if keeper is None:
-                return
-            if self._rounds_held_up == _HELD_UP_ROUNDS:
-                with suppress(OSError):  # The host may not move it from where it is.
-                    move_here(keeper.pid)
-            else:
-                log.event(logging.ERROR, "keeper.held_up", pid=self._leader.pid, keeper=keeper.pid)
-                with suppress(PermissionError):
-                    keeper.send(signal.SIGKILL)
-
     def hand_over(self, handover: Handover) -> None:
         """Send the keeper the rest of the plan, in case this host dies."""
         self._keeper.hand_over(handover)
-        self._resume_keeper()  # It would have reported a death by now, if there was one.
+        self._process.resume()  # It would have reported a death by now, if there was one.
+
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Send the keeper the deadlines, in case this host is stopped."""
+        self._keeper.set_deadlines(deadlines, elapsed)
+
+    def ending(self) -> Ending | None:
+        """Return whether the keeper ends the session because of a deadline."""
+        with suppress(KeeperGone, OSError):
+            self._read_messages()
+        ending = self._ending
+        if ending is None or ending.killed:
+            return ending
+        return ending._replace(grace=max(0.0, self._kill_due - time.monotonic()))
+
+    def processor_time(self) -> ProcessorTime:
+        """Return the processor time of the members."""
+        with self._process.open() as keeper:
+            if keeper is None:
+                return ProcessorTime()
+            return processor_time(keeper.pid, self._cgroup)
 
     def _send_message(self, kind: str) -> None:
         """Send the keeper a message. Raises OSError if that is not possible now."""
@@ -207,7 +222,12 @@ class LiveKeeper:
                     self._exited = True
                     self._status = None if message[1] is None else ExitStatus(*message[1])
                     self._empty = message[0] == wire.EMPTY
-                    self._reusable = self._empty and message[2]
+                    if self._empty:
+                        self._reusable, self.usage = message[2:]
+                case wire.ENDING:
+                    _, reason, kill_due = message
+                    self._kill_due = 0.0 if kill_due is None else kill_due
+                    self._ending = Ending(EndReason(reason), 0.0, killed=kill_due is None)
                 case wire.BROKEN:
                     pid = self._leader.pid
                     log.event(logging.ERROR, "keeper.broken", pid=pid, traceback=message[1])
@@ -256,10 +276,10 @@ class LiveKeeper:
 
     def survivors(self) -> tuple[Survivor, ...]:
         """Describe the members that live now."""
-        alive = [identify(member.pid, member) for member in self._members()]
+        alive = [identify(member.pid, member) for member in self.members()]
         if not alive and not self._empty:
             # Dead, but not to be reaped: another process traces them.
-            with self._open_keeper() as keeper:
+            with self._process.open() as keeper:
                 for pid in children(keeper.pid) if keeper is not None else ():
                     zombie = open_pidfd(pid)
                     if zombie is not None:

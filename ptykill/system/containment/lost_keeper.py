@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import signal
 import socket
+from collections.abc import Generator
 from contextlib import suppress
 
 import trio
@@ -28,6 +29,7 @@ from ptykill.system.containment.warden_client import is_stranger
 from ptykill.system.keeper import wire
 from ptykill.system.kernel.cgroup import Cgroup, started_before
 from ptykill.system.kernel.pidfd import open_pidfd
+from ptykill.system.kernel.proc_folder import ProcFolder
 from ptykill.system.kernel.procfs import children, in_other_pid_namespace, read_proc
 from ptykill.system.pty.terminal import PtyTerminal
 from ptykill.system.readiness import readable
@@ -87,6 +89,14 @@ class LostKeeper:
     def finish_signal(self) -> None:
         """Send the pending signals to all but the leader."""
         self._session.finish_signal()
+
+    def signal_now(self, number: int, reach: Reach) -> Signalled:
+        """Send exactly this signal to the members that are found."""
+        return self._session.send_now(number, reach)
+
+    def folders(self) -> Generator[ProcFolder]:
+        """Yield the folder in /proc of each member that is found, as `SessionContainment` does."""
+        return self._session.folders()
 
     def kill(self) -> Signalled:
         """Send SIGKILL to the members that are found, and have the warden do so."""

@@ -5,10 +5,12 @@ It has no marks: such systems do not report which pid was given out last.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 import psutil
 
+from ptykill.rules.processor_time import ProcessorTime
 from ptykill.system.containment.process_table import PidMark
 from ptykill.system.kernel.procfs import session_of
 
@@ -42,6 +44,19 @@ class PortableTable:
             return psutil.Process(pid).ppid() == of
         except psutil.Error:
             return False
+
+    def processor_time(self, pids: Sequence[int]) -> ProcessorTime:
+        """Return the processor time of some processes."""
+        total = 0.0
+        own = {}
+        for pid in pids:
+            with suppress(psutil.Error):
+                process = psutil.Process(pid)
+                times = process.cpu_times()
+                used = times.user + times.system
+                own[pid, round(1000 * process.create_time())] = round(used * 1_000_000)
+                total += used + times.children_user + times.children_system
+        return ProcessorTime(round(total * 1_000_000), own)
 
     def mark(self) -> PidMark | None:
         """Return None: there are no marks."""

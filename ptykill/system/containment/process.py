@@ -118,10 +118,15 @@ def open_process(pid: int, *, spare: bool = True) -> Process | None:
         return None
 
 
-def signal_process(number: int, process: Signallable, signalled: Signalled) -> None:
-    """Send a signal, and SIGCONT after it; note in ``signalled`` who got it or refused it."""
+def signal_process(
+    number: int, process: Signallable, signalled: Signalled, *, resume: bool = True
+) -> None:
+    """Send a signal, and SIGCONT after it; note in ``signalled`` who got it or refused it.
+
+    Without ``resume``, SIGCONT does not follow.
+    """
     try:
-        if deliver(number, process.send):
+        if deliver(number, process.send) if resume else process.send(number):
             signalled.reached.add(process.pid)
     except PermissionError:
         signalled.refused.add(process.pid)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
+
+from ptykill.rules.processor_time import ProcessorTime
 
 __all__ = ["PidMark", "ProcessTable"]
 
@@ -40,6 +42,9 @@ class ProcessTable(Protocol):
 
     def is_child(self, pid: int, of: int) -> bool:
         """Return whether a process is a child of another, which is there."""
+
+    def processor_time(self, pids: Sequence[int]) -> ProcessorTime:
+        """Return the processor time of some processes."""
 
     # --- pids that are given out again ------------------------------------------------------------
 

@@ -9,31 +9,31 @@ and proves nothing: `Caveat.SCANNED`. Members that have left the session may be 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Generator
 from signal import Signals
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
-from ptykill.rules.protocols import Handover, Signalled
+from ptykill.rules.deadlines import Deadlines, Elapsed
+from ptykill.rules.member import Member
+from ptykill.rules.processor_time import ProcessorTime
+from ptykill.rules.protocols import Ending, Handover, Signalled
 from ptykill.rules.steps import Reach
+from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import Caveat, ExitStatus, Survivor
 from ptykill.system.containment.identity import identify
 from ptykill.system.containment.leader import Leader
-from ptykill.system.containment.process import Process, signal_process
+from ptykill.system.containment.member_list import MemberList
 from ptykill.system.containment.process_table import PidMark, ProcessTable
+from ptykill.system.containment.session_folders import session_folders
 from ptykill.system.containment.session_members import SessionMembers
-from ptykill.system.kernel.fd_reserve import reserve
-from ptykill.system.kernel.pidfd import deliver
-from ptykill.system.kernel.procfs import session_of
+from ptykill.system.containment.session_signals import SessionSignals
+from ptykill.system.kernel.proc_folder import ProcFolder
 from ptykill.system.pty.terminal import PtyTerminal
 
 __all__ = ["SessionContainment"]
 
-_ROUNDS_SPARED = 8
-"""Rounds of SIGKILL that spare the leader while descriptors for its children are missing."""
 _PROBED_AT_ONCE = 4096
 """Pids that are probed, if processes are hidden, before other tasks may run: some 5 ms."""
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.001, 1.0
@@ -53,125 +53,64 @@ class SessionContainment:
         self._table = table
         self._members = SessionMembers(leader, table)
         self._number = self._members.number
-        self._pending: list[_Pending] = []
+        self._signals = SessionSignals(leader, terminal, table, self._members)
         self._search: _Search | None = None
         """The search among pids that are not listed, while it is under way."""
-        self._rounds_spared = 0
-        """Rounds of SIGKILL in which the leader was spared, since its death would hide others."""
         self._pause = _PAUSE_FIRST
         self._look_at: float | None = None
         """When the pause that is under way ends, by trio's clock."""
         self._closed = False
+        self._member_list = MemberList()
 
     # --- signals --------------------------------------------------------------------------------
 
     def signal(self, name: str, reach: Reach) -> Signalled:
         """Send a signal, and SIGCONT after it unless it stops or kills, to those there now."""
-        return Signalled() if self._closed else self._signal(Signals[f"SIG{name}"], reach)
+        if self._closed:
+            return Signalled()
+        return self._signals.signal(Signals[f"SIG{name}"], reach)
 
-    def _signal(self, number: Signals, reach: Reach) -> Signalled:
-        match reach:
-            case Reach.LEADER:
-                return self._send(number, [self._leader])
-            case Reach.GROUP:
-                return self._signal_group(number)
-            case Reach.FOREGROUND:
-                group = self._terminal.foreground()
-                if group == self.pid:
-                    return self._signal_group(number)
-                # One by one: nothing keeps the number of a group that is not the leader's.
-                return self._send(number, self._members.living(self._members.in_group(group)))
-            case Reach.SESSION | Reach.ALL:
-                return self._signal_members(number, reach)
-            case Reach.ESCAPED:
-                return self._signal_escaped(number)
+    def signal_now(self, name: str, reach: Reach) -> Signalled:
+        """Send exactly this signal to those there now."""
+        return self.send_now(Signals[f"SIG{name}"], reach)
+
+    def send_now(self, number: int, reach: Reach) -> Signalled:
+        """Send exactly this signal, one by one, to those there now."""
+        return Signalled() if self._closed else self._signals.send_now(number, reach)
+
+    async def list_members(self) -> tuple[Member, ...]:
+        """Describe the members there are now."""
+        if self._closed:
+            return ()
+        foreground = self._terminal.foreground()
+        return await self._member_list.describe(self.folders(), self.pid, foreground)
+
+    def folders(self) -> Generator[ProcFolder]:
+        """Yield the folder in /proc of each member; the caller closes it."""
+        return session_folders(self._leader, self._members)
 
     def kill(self) -> Signalled:
         """Send SIGKILL to every member there is."""
-        if self._closed:
-            return Signalled()
-        return self._signal_members(signal.SIGKILL, Reach.ALL)
-
-    def _signal_members(self, number: Signals, reach: Reach) -> Signalled:
-        """Signal all members there are now, or those in the session."""
-        self.finish_signal()
-        # All are looked for before the first is signalled, since a dead parent shows no children.
-        # A leader without children hides no member: it goes first, and may be gone, and its session
-        # with it, before the others have to be looked for. If it is dead, it may be reaped, and its
-        # pid need not have been its own when the mark was taken.
-        mark = self._table.mark()
-        if mark is not None and not self._leader.dead() and self._leader_is_childless():
-            signalled = self._send(number, [self._leader])
-            if not signalled.refused:
-                self._number.ours_at = mark
-                self._pending.append(_Pending(number, reach, mark, signalled))
-                return signalled
-        pids = self._within(reach, self._members.known())
-        # The leader is last, since its death has effects on the others' terminal; but first to be
-        # killed, since it may start them again.
-        leader = [] if self._leader.dead() else [self._leader]
-        first, last = (leader, []) if number == signal.SIGKILL else ([], leader)
-        if first and self._members.incomplete and self._rounds_spared < _ROUNDS_SPARED:
-            self._rounds_spared += 1  # Its other children are found when these have died.
-            first = []
-        return self._send(number, itertools.chain(first, self._members.living(pids), last))
-
-    def _leader_is_childless(self) -> bool:
-        """Return whether the leader has no children; False if no descriptor is left to ask with."""
-        refusals = reserve.refusals
-        return not self._table.children(self.pid) and reserve.refusals == refusals
-
-    def _signal_escaped(self, number: Signals) -> Signalled:
-        """Signal the members that have left the session, as far as they are known."""
-        if not self._pending:
-            pids = self._within(Reach.ESCAPED, self._members.known())
-            return self._send(number, self._members.living(pids))
-        # Only the leader has got the signal just before this one. This one waits with it.
-        signalled = Signalled()
-        self._pending.append(_Pending(number, Reach.ESCAPED, self._pending[-1].mark, signalled))
-        return signalled
-
-    def _signal_group(self, number: Signals) -> Signalled:
-        members = {self.pid, *self._members.in_group(self.pid)}
-        try:
-            reached = deliver(number, self._leader.send_group)
-        except PermissionError:
-            return Signalled(refused=members)
-        return Signalled(members if reached else set())
+        return Signalled() if self._closed else self._signals.kill()
 
     def finish_signal(self) -> None:
         """Send the pending signals to all but the leader, but to none that was started since."""
-        if not self._pending:
-            return
-        pending, self._pending = self._pending, []
-        known = self._members.known()
-        for number, reach, mark, signalled in pending:
-            pids = self._within(reach, known)
-            if pids and number != signal.SIGKILL:
-                new = self._table.pids_since(mark)
-                pids = [pid for pid in pids if pid not in new]
-            self._send(number, self._members.living(pids), signalled)
-
-    def _within(self, reach: Reach, known: list[int]) -> list[int]:
-        """Return the pids of the known members that a reach means, apart from the leader's."""
-        if reach is Reach.ALL:
-            return known
-        escaped, wanted = self._members.escaped, reach is Reach.ESCAPED
-        return [pid for pid in known if (pid in escaped) is wanted]
-
-    def _send(
-        self,
-        number: Signals,
-        processes: Iterable[Process | Leader],
-        signalled: Signalled | None = None,
-    ) -> Signalled:
-        signalled = signalled or Signalled()
-        for process in processes:
-            signal_process(number, process, signalled)
-        return signalled
+        self._signals.finish_signal()
 
     def hand_over(self, handover: Handover) -> None:
         """Do nothing: no process could carry it out if the host dies. The kernel hangs up then."""
+
+    def set_deadlines(self, deadlines: Deadlines, elapsed: Elapsed) -> None:
+        """Do nothing: no other process could end the session while the host is stopped."""
+
+    def ending(self) -> Ending | None:
+        """Return None: only a keeper ends a session by itself."""
+
+    def processor_time(self) -> ProcessorTime:
+        """Return the processor time of the members that are known."""
+        if self._closed:
+            return ProcessorTime()
+        return self._table.processor_time([self.pid, *self._members.known()])
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -189,7 +128,7 @@ class SessionContainment:
         # member. So it is reaped before the others are looked for. A process that was just being
         # started has the session's number, so no stranger can get it, and is looked for below.
         mark = self._table.mark()
-        if self._leader_had_no_children(mark) and self._is_empty(mark):
+        if self._signals.leader_had_no_children(mark) and self._is_empty(mark):
             return False
         self.finish_signal()
         before = self._table.mark()
@@ -212,13 +151,6 @@ class SessionContainment:
         self._is_empty(self._table.mark())
         self._leader.reap()
         return False
-
-    def _leader_had_no_children(self, mark: PidMark | None) -> bool:
-        """Return whether the leader had no children at the last signal, nor any since."""
-        if not self._pending or mark is None:
-            return False
-        new = self._table.pids_between(self._pending[0].mark, mark)
-        return not any(session_of(pid) == self.pid for pid in new)
 
     def _is_empty(self, mark: PidMark | None) -> bool:
         """Reap the leader, and ask the kernel whether the session is empty: the proof."""
@@ -280,6 +212,10 @@ class SessionContainment:
             alive.append(identify(self.pid, self._leader))
         return tuple(alive)
 
+    def usage(self) -> Usage:
+        """Return what the leader has used, and the processes that it has waited for."""
+        return self._leader.usage()
+
     def caveats(self) -> frozenset[Caveat]:
         """Return what could not be known about this session."""
         caveats = {Caveat.ESCAPEES_UNKNOWN}
@@ -303,12 +239,3 @@ class _Search:
     began: PidMark | None
     seen: set[int]
     probed: int = 0
-
-
-class _Pending(NamedTuple):
-    """A signal that the leader has got and the others have not."""
-
-    number: Signals
-    reach: Reach
-    mark: PidMark
-    signalled: Signalled

@@ -51,7 +51,7 @@ class SessionMembers:
         """
         self.incomplete = False
         refusals = reserve.refusals
-        inside = self._in_session(afresh=afresh, probe=probe)
+        inside = self.in_session(afresh=afresh, probe=probe)
         seen = set(inside)
         # The dead have no children: these became others' at the death.
         if not self._leader.dead():
@@ -69,9 +69,10 @@ class SessionMembers:
 
     def in_group(self, group: int | None) -> list[int]:
         """Return the pids of the members in a process group."""
-        return [pid for pid in self._in_session() if group_of(pid) == group]
+        return [pid for pid in self.in_session() if group_of(pid) == group]
 
-    def _in_session(self, *, afresh: bool = False, probe: range | None = None) -> list[int]:
+    def in_session(self, *, afresh: bool = False, probe: range | None = None) -> list[int]:
+        """Return the pids of the members in the session, apart from the leader's."""
         self._looked_at = self._table.mark()
         try:
             found = self._table.in_session(self._leader.pid, afresh=afresh, probe=probe)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import trio
 
-from ptykill.rules.command import Command
+from ptykill.errors import LimitsUnavailable
+from ptykill.rules.command import Command, limits_of
+from ptykill.rules.limits import SessionLimits
 from ptykill.rules.protocols import Handover, Spawned
 from ptykill.system.containment.leader import Leader
 from ptykill.system.containment.session_containment import SessionContainment
@@ -28,6 +30,7 @@ class SessionTier:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         del handover  # No process could carry it out.
         await trio.lowlevel.checkpoint()
+        self.check_limits(limits_of(command.attributes))
         reserve.fill(self)
         terminal = open_terminal(command)
         try:
@@ -36,6 +39,12 @@ class SessionTier:
             terminal.hang_up()
             raise
         return Spawned(SessionContainment(leader, terminal, self._table), terminal)
+
+    def check_limits(self, limits: SessionLimits) -> None:
+        """Raise `LimitsUnavailable` if there are limits: a session has no cgroup here."""
+        if limits:
+            reason = "sessions have no cgroups in the session containment"
+            raise LimitsUnavailable(limits.controllers, reason)
 
     def prepare(self) -> None:
         """Prepare nothing: a spawn needs nothing that could be made before it."""

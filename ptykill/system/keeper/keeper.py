@@ -19,12 +19,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from ptykill.rules.verdict import EndReason
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.kept_session import KeptSession
 from ptykill.system.keeper.poller import Poller
 from ptykill.system.keeper.resources import Resources
+from ptykill.system.keeper.send_queue import SendQueue, has_event
 from ptykill.system.keeper.warm_up import warm_up
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.retry import again, close
@@ -57,7 +59,7 @@ def run_keeper(channel: socket.socket, host: int, groups: str | None) -> NoRetur
             wire.send(channel, (wire.FAILED, error.errno, "keeper"))
             os._exit(0)
         channel.settimeout(0)
-        in_time = not _has_event(channel)  # Otherwise an order waits already.
+        in_time = not has_event(channel)  # Otherwise an order waits already.
         warm_up(lambda stand_in: Keeper(stand_in, host, resources), resources, start=in_time)
         syscalls.set_name(NAME)
         resources.note_state()
@@ -81,6 +83,8 @@ class Keeper:
         self._session: KeptSession | None = None
         self._handover: wire.Handover | None = None
         self._handed_over_at = 0.0
+        self._ending: EndReason | None = None
+        """The deadline by which this keeper is ending the session, before SIGKILL."""
         self._failure: tuple[int | None, str] | None = None
         """The errno and the stage of a start that failed."""
         self._over = False
@@ -93,15 +97,14 @@ class Keeper:
         self._refused = False
         """It has received one all the same, and has to refuse it."""
         self._sessions = 0
-        self._unsent: list[tuple[wire.Message, Sequence[int]]] = []
-        """Messages to the host that could not be sent yet, with their descriptors."""
+        self._unsent = SendQueue(channel)
 
     def run(self) -> None:
         """Keep sessions, one after the other, as long as the host orders them."""
         self.serve()
         while self._finish():
             self.serve()
-        self._resources.remove_cgroup()
+        self._resources.remove_cgroups()
 
     def serve(self) -> None:
         """Handle events until the session is over, or its start has failed.
@@ -124,16 +127,21 @@ class Keeper:
 
     def _run_once(self) -> None:
         session = self._session
-        left = (self._renew_at if session is None else session.due) - time.monotonic()
+        due = self._renew_at if session is None else min(session.due, session.deadlines.due)
+        left = due - time.monotonic()
         self._poller.wait(min(left, _PAUSE_FIRST) if self._unsent else left)
-        self._send_unsent()
+        self._unsent.send()
         session = self._session
         if session is not None:
+            if not session.over and time.monotonic() >= session.deadlines.due:
+                self._check_deadlines(session)
             if not session.over and time.monotonic() >= session.due:
                 session.do_due()
+            if self._ending is not None and session.killing:
+                self._tell_ending(session)
             self._over = self._over or session.over
         elif time.monotonic() >= self._renew_at:
-            self._renew()
+            self._renew(ahead=True)
             self._over = self._over or self._changed
 
     # --- the host ---------------------------------------------------------------------------------
@@ -142,7 +150,7 @@ class Keeper:
         assert self._channel is not None
         # Before an order is received: its descriptors would be taken for the last session's.
         if self._renew_at < math.inf:
-            self._renew()
+            self._renew(ahead=False)
         try:
             message, fds = wire.receive(self._channel)
         except BlockingIOError:
@@ -157,13 +165,20 @@ class Keeper:
                 self._on_order(message, fds)
             case wire.HANDOVER:
                 self._take_handover(wire.Handover(*message))
-            case wire.KILL if session is not None:
-                session.kill()
-            case wire.SPARE if session is not None:
-                self._hang_up()
-                session.spare()
             case wire.GONE:
                 self._on_host_gone()
+            case _ if session is not None:
+                self._on_session_message(session, message)
+
+    def _on_session_message(self, session: KeptSession, message: wire.Message) -> None:
+        match message[0]:
+            case wire.DEADLINES:
+                session.deadlines.set(*message[1:])
+            case wire.KILL:
+                session.kill()
+            case wire.SPARE:
+                self._hang_up()
+                session.spare()
 
     def _on_order(self, message: wire.Message, fds: Sequence[int]) -> None:
         if self._order_taken_back():
@@ -172,28 +187,44 @@ class Keeper:
             self._failure = errno.EMFILE, "keeper"
             self._over = True
         else:
-            order, umask, *handover = message[1:]
+            order, umask, limits, deadlines, *handover = message[1:]
             self._take_handover(wire.Handover(*handover))
             if umask is not None:
                 os.umask(umask)
             self._sessions += 1
             # A leader of another user has rights that this process has not.
             self._reusable = order["uid"] is None and self._sessions < _MOST_SESSIONS
-            self._start(order, *fds)
+            self._start(order, limits, *fds)
+            if deadlines is not None and self._session is not None:
+                self._session.deadlines.set(deadlines)
 
     def _order_taken_back(self) -> bool:
         """Return whether the host waits no more: it has shut its end of the socket for writing."""
         assert self._channel is not None
-        return _has_event(self._channel, select.POLLRDHUP)
+        return has_event(self._channel, select.POLLRDHUP)
 
     def _take_handover(self, handover: wire.Handover) -> None:
         self._handover, self._handed_over_at = handover, time.monotonic()
 
-    def _start(self, order: Order, terminal: int, directory: int, stdin: int | None = None) -> None:
+    def _start(
+        self,
+        order: Order,
+        limits: tuple[Any, ...] | None,
+        terminal: int,
+        directory: int,
+        stdin: int | None = None,
+    ) -> None:
         """Start the leader, and report the result to the host. A failure ends this keeper."""
         session = None
+        times = os.times()[2:4]
+        limited = self._resources.limited
         try:
-            leader = start_leader(order, terminal, directory, stdin)
+            if limits is None:
+                limited.dismiss()
+                leader = start_leader(order, terminal, directory, stdin)
+            else:
+                fds = [terminal, directory, *([] if stdin is None else [stdin])]
+                leader = limited.start(order, limits, fds)
             session = KeptSession(leader, self._resources, self._poller, self._tell_exited)
             self._session = session
             pidfd = again(lambda: syscalls.pidfd_open(leader))
@@ -210,7 +241,7 @@ class Keeper:
                     close(fd)
         cgroup = self._resources.cgroup
         path = None if cgroup is None else cgroup.path
-        self.tell(wire.STARTED, leader, os.getpid(), path, fds=[pidfd])
+        self.tell(wire.STARTED, leader, os.getpid(), path, times, fds=[pidfd])
         session.stay_in_cgroup()
 
     def _tell_exited(self) -> None:
@@ -219,29 +250,14 @@ class Keeper:
 
     def tell(self, what: str, *about: object, fds: Sequence[int] = ()) -> None:
         """Send the host a message, now or soon. Takes the descriptors over, and closes them."""
-        self._unsent.append(((what, *about), fds))
-        self._send_unsent()
-
-    def _send_unsent(self) -> None:
-        """Send the messages that could not be sent before, in their order: the host waits."""
-        while self._unsent:
-            message, fds = self._unsent[0]
-            if self._channel is not None:
-                try:
-                    if not wire.send(self._channel, message, fds) and _is_open(self._channel):
-                        return
-                except OSError:
-                    return
-            del self._unsent[0]
-            for fd in fds:
-                close(fd)
+        self._unsent.add((what, *about), fds)
 
     def _hang_up(self) -> None:
         """Close the connection to the host."""
         if self._channel is not None:
             self._poller.unregister(self._channel.fileno())
             self._poller.unregister(self._host)
-            channel, self._channel = self._channel, None
+            channel, self._channel, self._unsent.channel = self._channel, None, None
             with suppress(OSError):  # See `retry.close`.
                 channel.close()
 
@@ -252,6 +268,20 @@ class Keeper:
             self._over = True
             return
         self._session.end_without_host(self._handover, time.monotonic() - self._handed_over_at)
+
+    def _check_deadlines(self, session: KeptSession) -> None:
+        """End the session by its plan if a deadline has passed: the host is stopped, or slow."""
+        reason = session.deadlines.passed()
+        if reason is not None and self._handover is not None:
+            ago = time.monotonic() - self._handed_over_at
+            session.end_without_host(self._handover, ago, hung_up=False)
+            self._ending = reason
+            self._tell_ending(session)
+
+    def _tell_ending(self, session: KeptSession) -> None:
+        self.tell(wire.ENDING, str(self._ending), None if session.killing else session.kill_due)
+        if session.killing:
+            self._ending = None
 
     def close(self) -> None:
         """Break reference cycles: the garbage collector is off in a keeper."""
@@ -274,7 +304,7 @@ class Keeper:
                 self._over = False
                 self._renew_at = time.monotonic() + _RENEW_DELAY
             # Last: the host wakes up on this processor, most likely.
-            self.tell(wire.EMPTY, session.status, reusable)
+            self.tell(wire.EMPTY, session.status, reusable, session.usage())
             if reusable:
                 return True
         elif self._refused:
@@ -287,29 +317,18 @@ class Keeper:
         until = time.monotonic() + _CLOSE_TIMEOUT
         while self._unsent and time.monotonic() < until:
             time.sleep(_PAUSE_FIRST)
-            self._send_unsent()
+            self._unsent.send()
         with suppress(OSError):
             again(lambda: self._poller.wait(_CLOSE_TIMEOUT))
         return False
 
-    def _renew(self) -> None:
+    def _renew(self, *, ahead: bool) -> None:
         """Undo the changes of the last session, or note that this was not possible."""
         self._renew_at = math.inf
         self._changed = True
         with suppress(OSError):
-            self._changed = not self._resources.renew()
+            self._changed = not self._resources.renew(ahead=ahead)
 
 
 def _do_nothing() -> None:
     """Do nothing: the event only had to end the wait."""
-
-
-def _has_event(channel: socket.socket, events: int = select.POLLIN) -> bool:
-    poll = select.poll()
-    poll.register(channel, events)
-    return bool(again(lambda: poll.poll(0)))
-
-
-def _is_open(channel: socket.socket) -> bool:
-    """Return whether the other end is open (poll(2): POLLHUP comes unasked)."""
-    return not _has_event(channel, 0)

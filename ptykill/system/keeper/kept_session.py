@@ -4,8 +4,8 @@ The keeper is a subreaper (prctl(2)): a process below it that loses its parent, 
 otherwise, becomes its child. So
 
 - no process of the session escapes the keeper, and all its children are of this session;
-- the session is empty when the keeper has no child left. wait(2) says ECHILD then, which is a fact
-  and no look at a table. It is an event, too, since every death of a child is one;
+- the session is empty when the keeper has no child left. wait(2) fails with ECHILD then, which
+  proves it, unlike a scan. It is an event, too, since every death of a child is one;
 - killing its children is enough, and free of races. Only the keeper can reap them, so their pids
   stay theirs. The children of the dead become its own, until there are none.
 """
@@ -21,10 +21,13 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from ptykill.system.keeper import wire
+from ptykill.system.keeper.kept_deadlines import KeptDeadlines
 from ptykill.system.keeper.orphaned import OrphanedTeardown
 from ptykill.system.keeper.poller import Poller
+from ptykill.system.keeper.reaped import Reaped
 from ptykill.system.keeper.resources import Resources
 from ptykill.system.kernel.children import WALL
+from ptykill.system.kernel.limited_cgroup import UsageFigures
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.procfs import descends, in_other_pid_namespace, members
 
@@ -63,6 +66,8 @@ class KeptSession:
         self._refused: set[int] = set()
         """The pids that SIGKILL was refused for, in the last round."""
         self._teardown: OrphanedTeardown | None = None
+        self.deadlines: KeptDeadlines = KeptDeadlines(resources.cgroup)
+        self._reaped = Reaped()
         poller.register(resources.deaths, self.look)
 
     def stay_in_cgroup(self) -> None:
@@ -113,8 +118,8 @@ class KeptSession:
 
         A process that loses its parent becomes a child of the keeper, or of the first process of
         its own pid namespace (Linux find_new_reaper). So a process in the keeper's pid namespace
-        that does not descend from the keeper is a stranger. Of one in another namespace the cgroup
-        knows more than descent.
+        that does not descend from the keeper is a stranger. For one in another namespace the
+        cgroup decides, not descent.
         """
         if pid in self._resources.not_members:
             return False
@@ -132,14 +137,15 @@ class KeptSession:
                 return
             if found.si_code not in _DEAD:
                 # A child that has called PTRACE_TRACEME is traced by this process. So waitid(2)
-                # also reports its stops, once each (wait(2)). Take that status: it is no death.
+                # also reports its stops, once each (wait(2)). Consume that status: it is no death.
                 with suppress(ChildProcessError):
                     os.waitid(os.P_PID, found.si_pid, os.WSTOPPED | os.WNOHANG | WALL)
                 continue
             if found.si_pid == self.leader:
-                self.status = self.status_of(found)
+                self.status = self.status_of(found.si_code, found.si_status)
                 return
-            reap(found.si_pid)
+            with suppress(ChildProcessError):
+                self._reap(found.si_pid)
 
     def _reap_all_but_leader(self) -> None:
         if not self._exit_told:
@@ -148,25 +154,42 @@ class KeptSession:
         # waitid(2) shows the leader's zombie again and again, and not those behind it.
         for pid in self._resources.children.list():
             if pid != self.leader:
-                reap(pid)
+                with suppress(ChildProcessError):
+                    self._reap(pid)
 
     def _reap_all(self) -> bool:
         """Reap every child; return whether none is left, not even one that can't be reaped."""
         try:
-            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL):
-                if found.si_pid == self.leader:
-                    self.status = self.status_of(found)
+            while self._reap(-1):
+                pass
         except ChildProcessError:
             return True
         return False
 
-    def status_of(self, found: os.waitid_result) -> wire.Status:
-        """Return how a child ended, as it is sent to the host."""
-        if found.si_code == os.CLD_EXITED:
-            return found.si_status, None, False, False
+    def _reap(self, pid: int) -> int:
+        """Reap a child, if it is dead, or any that is (-1); return its pid, 0 if there is none.
+
+        Raises ChildProcessError if there is no such child.
+        """
+        found, status, used = os.wait4(pid, os.WNOHANG | WALL)
+        if found and not os.WIFSTOPPED(status):  # A traced child's stop is reported here as well.
+            if not self._resources.limited.is_starter(found):
+                self._reaped.add(used)
+            if found == self.leader:
+                self.status = self.status_of(*_code_and_number(status))
+        return found
+
+    def status_of(self, code: int, number: int) -> wire.Status:
+        """Return how a child ended, as it is sent to the host: by what waitid(2) says of it."""
+        if code == os.CLD_EXITED:
+            return number, None, False, False
         cgroup = self._resources.cgroup
-        oom = found.si_status == signal.SIGKILL and cgroup is not None and cgroup.oom()
-        return None, found.si_status, found.si_code == os.CLD_DUMPED, oom
+        oom = number == signal.SIGKILL and cgroup is not None and cgroup.oom()
+        return None, number, code == os.CLD_DUMPED, oom
+
+    def usage(self) -> UsageFigures:
+        """Return what the session has used until now."""
+        return self._reaped.figures(self._resources.limited_path)
 
     # --- its end ----------------------------------------------------------------------------------
 
@@ -180,14 +203,35 @@ class KeptSession:
     def spare(self) -> None:
         """Kill no more: reap the leader, and stay the parent of the processes that are left."""
         self.was_plain = False
-        reap(self.leader)
+        self.deadlines.close()
+        with suppress(ChildProcessError):
+            self._reap(self.leader)
         self.look()
 
-    def end_without_host(self, handover: wire.Handover, ago: float) -> None:
-        """Carry out the rest of the plan, which the host handed over so many seconds ago."""
+    @property
+    def killing(self) -> bool:
+        """Whether its processes are being killed."""
+        return self._killing
+
+    @property
+    def kill_due(self) -> float:
+        """When SIGKILL is due by the plan that is carried out here, in monotonic seconds."""
+        return math.inf if self._teardown is None else self._teardown.kill_due
+
+    def end_without_host(
+        self, handover: wire.Handover, ago: float, *, hung_up: bool = True
+    ) -> None:
+        """Carry out the rest of the plan, which the host handed over so many seconds ago.
+
+        ``hung_up`` is whether the host is dead, and the terminal was hung up by that. If it is only
+        stopped, it may die later: the plan goes on then.
+        """
+        if self._teardown is not None:
+            return
         self.was_plain = False
-        self._teardown = OrphanedTeardown(self, handover, ago)
-        due = self._teardown.begin(killing=self._killing)  # It may set ours: a kill's next round.
+        self.deadlines.close()
+        self._teardown = OrphanedTeardown(self, handover, ago, hung_up=hung_up)
+        due = self._teardown.begin(killing=self._killing)  # This may set `self.due`, for SIGKILL.
         self.due = min(self.due, due)
 
     def do_due(self) -> None:
@@ -209,10 +253,11 @@ class KeptSession:
         self.was_plain &= not self._refused
 
     def _kill_descendants(self) -> None:
-        """Kill the processes below a child that can't be killed, and so keeps them from us.
+        """Kill the descendants of a child that can't be killed: they do not become our children.
 
-        They are found by /proc, over which root can mount what it likes. So a keeper of root's does
-        this only if a child has refused SIGKILL, which none does as long as root has its rights.
+        They are found by /proc, over which root can mount another file system. So a keeper of
+        root's does this only if a child has refused SIGKILL, which none does while root has its
+        rights.
         """
         alive: set[int] = set()
         if self._refused or os.geteuid():
@@ -237,10 +282,11 @@ class KeptSession:
                         cgroup.kill()
 
 
-def reap(pid: int) -> None:
-    """Reap a child, if it is dead."""
-    with suppress(ChildProcessError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | WALL)
+def _code_and_number(status: int) -> tuple[int, int]:
+    """Return what waitid(2) has as si_code and si_status, of what wait4(2) has."""
+    if os.WIFEXITED(status):
+        return os.CLD_EXITED, os.WEXITSTATUS(status)
+    return os.CLD_DUMPED if os.WCOREDUMP(status) else os.CLD_KILLED, os.WTERMSIG(status)
 
 
 def _any_child_lives() -> bool:

@@ -1,8 +1,11 @@
-"""Carries out the rest of a plan in a keeper whose host is dead, by the same state machine.
+"""Carries out the rest of a plan in a keeper whose host is dead or stopped, by the state machine.
 
-The terminal's master was closed with the host, so the kernel has hung the session up (pty(7)).
+The terminal's master was closed with a dead host, so the kernel has hung the session up (pty(7)).
 Nothing can be typed any more, and the leader has had a SIGHUP, unless another process still holds
 the master, such as a child that the host had forked.
+
+A host that is stopped still has the master. The keeper can't close it, so a hang-up is the signals
+that the kernel would send: SIGHUP and SIGCONT to the leader and the foreground process group.
 """
 
 from __future__ import annotations
@@ -37,13 +40,21 @@ class _Keeper(Protocol):
 class OrphanedTeardown:
     """The rest of one session's plan, and when each step is due."""
 
-    def __init__(self, keeper: _Keeper, handover: Handover, ago: float) -> None:
+    def __init__(
+        self, keeper: _Keeper, handover: Handover, ago: float, *, hung_up: bool = True
+    ) -> None:
         self._keeper = keeper
+        self._hung_up = hung_up
         self._handover = handover
         self._ago = ago
         self._machine = Machine(Plan.of(handover.plan), Leftovers(handover.leftovers))
         self._due = math.inf
         self._kill_due = math.inf
+
+    @property
+    def kill_due(self) -> float:
+        """When SIGKILL is due, in monotonic seconds."""
+        return self._kill_due
 
     def begin(self, *, killing: bool) -> float:
         """Go on where the host stopped; return when to call `do_due` (monotonic seconds)."""
@@ -59,6 +70,7 @@ class OrphanedTeardown:
             self._handle(Event.LEADER_EXITED)
             self._handle(Event.MEMBERS_FOUND)
         else:
+            self._kill_due = time.monotonic() + self._machine.plan.grace
             self._handle(Event.STOP_REQUESTED)
         return self._due
 
@@ -91,6 +103,9 @@ class OrphanedTeardown:
         if isinstance(step.what, Signal):
             self._signal(signal.Signals[f"SIG{step.what.name}"], step.reach)
             return True
+        if isinstance(step.what, HangUp) and not self._hung_up:
+            for reach in Reach.LEADER, Reach.FOREGROUND:
+                self._signal(signal.SIGHUP, reach)
         return isinstance(step.what, HangUp)
 
     def _signal(self, number: int, reach: Reach) -> None:

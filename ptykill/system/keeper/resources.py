@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from ptykill.system.keeper.limited_sessions import LimitedSessions
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.cgroup import Cgroup
 from ptykill.system.kernel.cgroup_state import cgroup_state
@@ -40,9 +41,12 @@ class Resources:
         """The keeper, the warden and the host: not the session's, even in its cgroup."""
         self._groups = groups
         self._cgroup_before: object = None
-        self.cgroup: Cgroup | None = None
-        self.inside: bool = False
-        """Whether this process is in the cgroup: so the leader starts inside."""
+        self._plain: Cgroup | None = None
+        """The cgroup of a session without limits; this process made it ahead, and entered it."""
+        self._inside = False
+        """Whether this process is in that cgroup: so the leader starts inside."""
+        self.limited: LimitedSessions = LimitedSessions()
+        """The cgroups of sessions with limits; this process never enters them."""
         self._enter_cgroup()
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -51,12 +55,28 @@ class Resources:
     def _enter_cgroup(self) -> None:
         """Make the cgroup, unless it is there, and enter it. Raises OSError."""
         if self._groups is not None:
-            if self.cgroup is None:
-                self.cgroup = Cgroup.create(self._groups)
-                self._cgroup_before = cgroup_state(self.cgroup.path)
-            if not self.inside:
-                self.cgroup.add_process(os.getpid())
-                self.inside = True
+            if self._plain is None:
+                self._plain = Cgroup.create(self._groups)
+                self._cgroup_before = cgroup_state(self._plain.path)
+            if not self._inside:
+                self._plain.add_process(os.getpid())
+                self._inside = True
+
+    @property
+    def cgroup(self) -> Cgroup | None:
+        """The cgroup of the present session, or of the next one; None if it has none."""
+        return self.limited.cgroup or self._plain
+
+    @property
+    def inside(self) -> bool:
+        """Whether this process is in the session's cgroup."""
+        return self._inside and self.limited.cgroup is None
+
+    @property
+    def limited_path(self) -> str | None:
+        """The path of the session's cgroup, if it has limits."""
+        cgroup = self.limited.cgroup
+        return None if cgroup is None else cgroup.path
 
     # --- one session after the other --------------------------------------------------------------
 
@@ -64,21 +84,27 @@ class Resources:
         """Note what the leader of the first session will inherit, for `renew`. Raises OSError."""
         self._before = self._state()
 
-    def renew(self) -> bool:
+    def renew(self, *, ahead: bool) -> bool:
         """Put back what an ended session has changed; return whether another one may follow.
 
         It may not if this process has a child, or another descriptor than before; if anything that
         the next leader would inherit differs (`inherited_state`); or if processes of this user may
-        trace it. A cgroup that is not as new is replaced. Raises OSError.
+        trace it. A cgroup that is not as new is replaced. ``ahead`` is whether to get ready for
+        another session with limits; an order should not wait for that. Raises OSError.
         """
         os.umask(self._umask)
         if self._before is None or self._dumpable or _has_child():
             return False
         self.drain_deaths()
-        if self.cgroup is not None and not self._cgroup_is_as_new(self.cgroup):
-            self.remove_cgroup()
+        self.limited.remove()
+        if self._plain is not None and not self._cgroup_is_as_new(self._plain):
+            self._remove_plain()
         self._enter_cgroup()
-        return self._state() == self._before
+        if self._state() != self._before:
+            return False
+        if ahead:
+            self.limited.prepare()
+        return True
 
     def _cgroup_is_as_new(self, cgroup: Cgroup) -> bool:
         """Return whether another session may have it: it is as it was made, and empty."""
@@ -91,7 +117,7 @@ class Resources:
 
     def _state(self) -> object:
         # By its own name, a new cgroup would differ from the one that it replaces.
-        own = "" if self.cgroup is None else os.path.basename(self.cgroup.path)
+        own = "" if self._plain is None else os.path.basename(self._plain.path)
         inherited = inherited_state(own.encode())
         # The lowest free descriptor: it differs if one more is open, or one less.
         lowest = os.dup(self.deaths)
@@ -108,19 +134,28 @@ class Resources:
 
         The kernel may take some 10 ms (cgroup_attach_lock), so this is done when there is time.
         """
-        if self.cgroup is not None and self.inside:
+        if self.inside:
+            self._leave_plain()
+
+    def _leave_plain(self) -> None:
+        if self._plain is not None and self._inside:
             # Refused (EROFS, EBUSY, a limit): this process stays inside, and is not counted.
             with suppress(OSError):
-                self.cgroup.remove_process(os.getpid())
-                self.inside = False
+                self._plain.remove_process(os.getpid())
+                self._inside = False
 
-    def remove_cgroup(self) -> None:
-        """Leave the cgroup, and remove it."""
-        if self.cgroup is not None:
-            self.leave_cgroup()
-            self.cgroup.remove()
-            self.cgroup.close()
-            self.cgroup = None
+    def remove_cgroups(self) -> None:
+        """Leave the session's cgroup, and remove it."""
+        self.limited.dismiss()
+        self.limited.remove()
+        self._remove_plain()
+
+    def _remove_plain(self) -> None:
+        if self._plain is not None:
+            self._leave_plain()
+            self._plain.remove()
+            self._plain.close()
+            self._plain = None
 
 
 def _has_child() -> bool:

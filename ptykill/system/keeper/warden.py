@@ -21,6 +21,7 @@ from contextlib import suppress
 
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.keeper import NAME, run_keeper
+from ptykill.system.keeper.starter import NAME as STARTER
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.children import WALL, Children
 from ptykill.system.kernel.proc_view import proc
@@ -168,7 +169,7 @@ class Warden:
         return [
             pid
             for pid in self._keepers
-            if read_proc(f"{pid}/comm").strip() != NAME or not children(pid)
+            if _name(pid) != NAME or all(_name(child) == STARTER for child in children(pid))
         ]
 
     def _make_keeper(self, channel: socket.socket, groups: str | None) -> None:
@@ -239,3 +240,7 @@ class Warden:
                 wire.send(answer, (wire.CLEAR, self._clear.pop(keeper, False)))
             answer.close()
         self._lost = waiting
+
+
+def _name(pid: int) -> bytes:
+    return read_proc(f"{pid}/comm").strip()

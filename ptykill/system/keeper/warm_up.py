@@ -18,27 +18,14 @@ from ptykill.system.keeper import wire
 from ptykill.system.keeper.kept_session import KeptSession
 from ptykill.system.keeper.poller import Poller
 from ptykill.system.keeper.resources import Resources
+from ptykill.system.keeper.stand_in import stand_in
 from ptykill.system.kernel import syscalls
-from ptykill.system.kernel.session_leader import Order
 
 __all__ = ["warm_up"]
 
 _HANDOVER = wire.Handover(wire.HANDOVER, "", "", 0, 0.0, 0.0)
-_HUNG_UP = os.waitid_result((0, 0, 0, int(signal.SIGHUP), os.CLD_KILLED))
+_HUNG_UP = os.CLD_KILLED, int(signal.SIGHUP)
 """How the stand-in's session ends."""
-_ORDER: Order = {
-    "args": [],
-    "env": {b"PATH": b"/proc/self:/proc/self/fd"},
-    "cwd": b"/",
-    "uid": None,
-    "gid": None,
-    "groups": None,
-    "umask": None,
-    "limits": None,
-    "nice": None,
-    "death_signal": None,
-}
-"""The stand-in's order: a program by its name, which is looked for in two folders."""
 
 
 class _Keeper(Protocol):
@@ -59,28 +46,21 @@ def warm_up(make: Callable[[socket.socket], _Keeper], resources: Resources, *, s
                 _start(ours, keeper)
             session = KeptSession(os.getpid(), resources, Poller(), _nothing)
             session.look()  # This process has no children: it is empty.
-            keeper.tell(wire.EMPTY, session.status_of(_HUNG_UP))
+            keeper.tell(wire.EMPTY, session.status_of(*_HUNG_UP), None, session.usage())
 
 
 def _start(host: socket.socket, keeper: _Keeper) -> None:
     """Order the start of a program that can't be executed."""
     umask = os.umask(0)
     os.umask(umask)
-    # A file with the right to be executed, and a NUL: neither a program nor a script (ENOEXEC).
-    program = syscalls.anonymous_file()
-    root = os.open("/", os.O_PATH)
-    pidfd = -1
-    try:
-        os.write(program, b"\0")
-        order = {**_ORDER, "args": [b"%d" % program]}
-        wire.send(host, (wire.ORDER, order, umask, *_HANDOVER), [program, root])
+    with stand_in() as (order, fds):
+        wire.send(host, (wire.ORDER, order, umask, None, None, *_HANDOVER), fds)
         keeper.serve()
-        pidfd = syscalls.pidfd_open(os.getpid())
-        keeper.tell(wire.STARTED, 0, os.getpid(), None)
+    pidfd = syscalls.pidfd_open(os.getpid())
+    try:
+        keeper.tell(wire.STARTED, 0, os.getpid(), None, os.times()[2:4])
     finally:
-        for fd in program, root, pidfd:
-            if fd >= 0:
-                os.close(fd)
+        os.close(pidfd)
 
 
 def _nothing() -> None:

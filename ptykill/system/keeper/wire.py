@@ -13,18 +13,26 @@ From it:        ``(READY, lacking)`` once: why its keepers could not keep a sess
                 ``(CLEAR, killed)`` on the socket that came with ``LOST``, when the keeper is reaped
                 and no process is left of it or of another lost keeper; ``killed`` is whether the
                 warden had to kill any. If the socket closes without it, nothing is proven.
-To a keeper:    ``(ORDER, order, umask, *handover)`` with the terminal, the host's working directory
-                and, if the leader has another descriptor 0 than the terminal, that one. ``umask``
-                is the host's, or None.
+To a keeper:    ``(ORDER, order, umask, limits, deadlines, *handover)`` with the terminal, the
+                host's working directory and, if the leader has another descriptor 0 than the
+                terminal, that one. ``umask`` is the host's, or None; ``limits`` is a `Limits`, or
+                None; ``deadlines`` are lifetime, idle and detached, in seconds, or None if there
+                are none.
                 `Handover`, ``(KILL,)``, ``(SPARE,)``.
+                ``(DEADLINES, deadlines, elapsed)`` when they have changed, or the session has been
+                active: ``elapsed`` is `rules.deadlines.Elapsed`.
 From it:        ``(FORKED, keeper's pid)``, sent by the warden, so that the host knows of a keeper
                 that is held up.
-                ``(STARTED, leader's pid, keeper's pid, cgroup's path)`` with the leader's pidfd; or
-                ``(FAILED, errno, stage)``.
+                ``(STARTED, leader's pid, keeper's pid, cgroup's path, times)`` with the leader's
+                pidfd; or ``(FAILED, errno, stage)``. ``times`` are the seconds of processor time,
+                user and system, of the keeper's sessions before this one.
                 ``(EXITED, status)`` when the leader has exited and members are left.
-                ``(EMPTY, status, reusable)`` when none is left. If it is reusable, the keeper waits
-                for another order. It answers ``(REFUSED,)``, and has started nothing, if it finds
-                that its last session has changed it.
+                ``(ENDING, reason, kill_due)`` when a deadline has passed, and the host has not
+                ended the session: the keeper carries out the plan. ``kill_due`` is the time of its
+                SIGKILL, in monotonic seconds. The message is sent again, with None, at the SIGKILL.
+                ``(EMPTY, status, reusable, usage)`` when none is left, with the `UsageFigures`. If
+                it is reusable, the keeper waits for another order. It answers ``(REFUSED,)``, and
+                has started nothing, if it finds that its last session has changed it.
                 ``(BROKEN, traceback)`` if it fails itself.
 To a stub:      ``(ORDER, order)``, with the same descriptors as to a keeper.
 
@@ -47,7 +55,9 @@ from ptykill.system.kernel.retry import again, close
 __all__ = [
     "BROKEN",
     "CLEAR",
+    "DEADLINES",
     "EMPTY",
+    "ENDING",
     "EXITED",
     "FAILED",
     "FORKED",
@@ -73,6 +83,7 @@ __all__ = [
 KEEP, LEAVE, READY = "keep", "leave", "ready"
 LOST, HURRY, CLEAR = "lost", "hurry", "clear"
 ORDER, HANDOVER, KILL, SPARE = "order", "handover", "kill", "spare"
+DEADLINES, ENDING = "deadlines", "ending"
 FORKED, STARTED, FAILED = "forked", "started", "failed"
 EXITED, EMPTY, BROKEN = "exited", "empty", "broken"
 REFUSED = "refused"

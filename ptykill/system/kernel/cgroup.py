@@ -25,6 +25,7 @@ __all__ = [
     "end_abandoned",
     "recover",
     "started_before",
+    "write",
 ]
 
 _NAME = re.compile(
@@ -38,18 +39,24 @@ _BATCH = 64
 class Cgroup:
     """One cgroup, by its path. `create` makes it, for this process."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, refuge: str | None = None) -> None:
         self.path: str = path
+        self._refuge = os.path.dirname(path) if refuge is None else refuge
+        """Where a process goes that is moved out: the parent, unless that may have none."""
         self.events: int = -1
         """The descriptor of ``cgroup.events``, which has POLLPRI when they change (cgroups(7)); of
         a cgroup that was created here."""
 
     @classmethod
-    def create(cls, parent: str) -> Cgroup:
+    def create(cls, parent: str, refuge: str | None = None) -> Cgroup:
         """Make one in a folder, for as long as this process lives. Raises OSError."""
-        self = cls(new_path(parent))
+        self = cls(new_path(parent), refuge)
         os.mkdir(self.path, 0o755)
-        self.events = os.open(f"{self.path}/cgroup.events", os.O_RDONLY)
+        try:
+            self.events = os.open(f"{self.path}/cgroup.events", os.O_RDONLY)
+        except OSError:
+            os.rmdir(self.path)
+            raise
         return self
 
     def close(self) -> None:
@@ -60,11 +67,11 @@ class Cgroup:
 
     def add_process(self, pid: int) -> None:
         """Move a process, and all that it will ever start, into this cgroup. Raises OSError."""
-        _write(f"{self.path}/cgroup.procs", str(pid))
+        write(f"{self.path}/cgroup.procs", str(pid))
 
     def remove_process(self, pid: int) -> None:
-        """Move a process out, to this cgroup's parent. Raises OSError."""
-        _write(f"{os.path.dirname(self.path)}/cgroup.procs", str(pid))
+        """Move a process out. Raises OSError."""
+        write(f"{self._refuge}/cgroup.procs", str(pid))
 
     def populated(self) -> bool:
         """Return whether any process in it, or below it, is alive; True if that can't be read."""
@@ -85,7 +92,7 @@ class Cgroup:
         could move a stranger in.
         """
         with suppress(OSError):  # ENOENT, ENODEV: it is gone, since it was empty.
-            _write(f"{self.path}/cgroup.kill", "1")
+            write(f"{self.path}/cgroup.kill", "1")
 
     def kill_each(self, ours: Callable[[int], bool] = lambda _: True) -> set[int]:
         """Send SIGKILL to each process in it that is ours; return the pids that refused it.
@@ -136,7 +143,7 @@ class Cgroup:
         for folder, _, _ in os.walk(self.path):
             if read_file(f"{folder}/cgroup.freeze").startswith(b"1"):
                 with suppress(OSError):
-                    _write(f"{folder}/cgroup.freeze", "0")
+                    write(f"{folder}/cgroup.freeze", "0")
 
     @property
     def began(self) -> int:
@@ -152,10 +159,20 @@ class Cgroup:
         lines = read_file(f"{self.path}/memory.events").splitlines()
         return any(line.startswith(b"oom_kill ") and line.split()[1] != b"0" for line in lines)
 
+    def processor_time(self) -> int:
+        """Return the processor time of all that has ever run in it or below it, in microseconds.
+
+        0 before Linux 4.15, where ``cpu.stat`` needs a controller.
+        """
+        for line in read_file(f"{self.path}/cpu.stat").splitlines():
+            if line.startswith(b"usage_usec "):
+                return int(line.split()[1])
+        return 0
+
     def remove(self) -> bool:
         """Remove it, and the cgroups below it; return whether it is gone.
 
-        Strangers that are still in it are moved to its parent.
+        Strangers that are still in it are moved out.
         """
         with suppress(OSError):
             for pid in self.members() if self.populated() else ():
@@ -173,11 +190,16 @@ def new_path(parent: str) -> str:
     return f"{parent}/ptykill-{_numbering()}-{pid}-{_start(stat(pid))}-{os.urandom(8).hex()}"
 
 
-def recover(parent: str, spared: Callable[[int], bool] = lambda _: False) -> list[str]:
+def recover(
+    parent: str,
+    spared: Callable[[int], bool] = lambda _: False,
+    refuge: str | None = None,
+) -> list[str]:
     """End the cgroups of dead keepers: kill their processes, but no strangers, and remove them.
 
     A process that is older than the keeper is a stranger that was moved in, and so is one for which
-    ``spared`` returns True. Returns the cgroups' paths. One that can't be removed yet stays.
+    ``spared`` returns True: it is moved to ``refuge``, by default the parent. Returns the cgroups'
+    paths. One that can't be removed yet stays.
     """
     found: list[str] = []
     names: list[str] = []
@@ -185,7 +207,7 @@ def recover(parent: str, spared: Callable[[int], bool] = lambda _: False) -> lis
         names = os.listdir(parent)
     for name in filter(_left, names):
         with suppress(OSError):  # Another host has just removed it. Go on with the others.
-            cgroup = Cgroup(f"{parent}/{name}")
+            cgroup = Cgroup(f"{parent}/{name}", refuge)
             found.append(cgroup.path)
             end_abandoned(cgroup, spared)
     return found
@@ -289,7 +311,8 @@ def _raise_unless_gone(error: OSError) -> None:
         raise error
 
 
-def _write(path: str, text: str) -> None:
+def write(path: str, text: str) -> None:
+    """Write to a file of the kernel's, in one call. Raises OSError."""
     fd = os.open(path, os.O_WRONLY)
     try:
         os.write(fd, text.encode())

@@ -23,7 +23,7 @@ from fcntl import ioctl
 from functools import partial
 from typing import NoReturn, TypedDict, TypeVar
 
-from ptykill.system.kernel import posix_spawn, syscalls
+from ptykill.system.kernel import cgroup, posix_spawn, syscalls
 
 __all__ = [
     "Order",
@@ -59,6 +59,8 @@ class Order(TypedDict):
     limits: Mapping[str, tuple[int, int]] | None
     nice: int | None
     death_signal: int | None
+    cgroup: str | None
+    """The path of the cgroup that the leader enters; None for that of its parent."""
 
 
 class StartFailed(OSError):
@@ -69,7 +71,7 @@ class StartFailed(OSError):
         self.stage = stage
 
 
-_PLAIN = ("uid", "umask", "limits", "nice", "death_signal")
+_PLAIN = ("uid", "umask", "limits", "nice", "death_signal", "cgroup")
 """Attributes that posix_spawn(3) does not know."""
 
 
@@ -219,10 +221,7 @@ def exec_leader(
             os.dup2(terminal if fd or stdin is None else stdin, fd)
         os.fchdir(directory)  # Not by its name: it may have none any more.
         stage = "limits"
-        for name, pair in (order["limits"] or {}).items():
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), pair)
-        if order["nice"] is not None:
-            os.setpriority(os.PRIO_PROCESS, 0, order["nice"])
+        _limit(order)
         stage = "user"
         if order["uid"] is not None and order["gid"] is not None:
             os.setgroups(order["groups"] or ())
@@ -247,6 +246,15 @@ def exec_leader(
     with suppress(OSError):
         os.write(report, f"{stage} {number}".encode())
     os._exit(127)
+
+
+def _limit(order: Order) -> None:
+    if order["cgroup"] is not None:
+        cgroup.write(f"{order['cgroup']}/cgroup.procs", "0")
+    for name, pair in (order["limits"] or {}).items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), pair)
+    if order["nice"] is not None:
+        os.setpriority(os.PRIO_PROCESS, 0, order["nice"])
 
 
 def find_program(name: bytes, path: bytes | None, directory: int | None = None) -> bytes:

@@ -33,6 +33,7 @@ def order(command: Command) -> Order:
         "umask": attributes.umask,
         "limits": attributes.limits and dict(attributes.limits),
         "nice": attributes.nice,
+        "cgroup": None,
         "death_signal": None if name is None else int(signal.Signals[f"SIG{name}"]),
     }
 

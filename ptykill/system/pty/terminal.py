@@ -14,7 +14,7 @@ import weakref
 
 import trio
 
-from ptykill.errors import SessionEnded, SpawnError
+from ptykill.errors import InputFull, SessionEnded, SpawnError
 from ptykill.rules.command import Command
 from ptykill.system.forks import close_in_child
 from ptykill.system.kernel.retry import again, close
@@ -29,6 +29,7 @@ _LOOK = 0.1
 """Seconds between two looks at whether the typed end of input has been read."""
 _NO_KEY = b"\0"
 """The value of a special character that no key has (termios(3), _POSIX_VDISABLE)."""
+_CTRL_C = b"\x03"
 _IUTF8 = 0x4000
 """termios(3): erase whole UTF-8 characters in line editing (Linux 2.6.4; not in `termios`)."""
 
@@ -137,6 +138,39 @@ class PtyTerminal:
             end = modes[6][termios.VEOF]
             if modes[3] & termios.ICANON and end != _NO_KEY and not waiting.poll(0):
                 os.write(self.master, end)
+
+    def interrupt(self) -> bool:
+        """Do what the interrupt key does in the terminal's present mode. Never waits.
+
+        If a key interrupts (ISIG, and VINTR is set: termios(3)), type that one. The kernel discards
+        the input that waits to be read, and sends SIGINT to the foreground process group. Otherwise
+        type Ctrl-C, which the program reads.
+
+        Returns False, and types nothing, if the key could not get past input that waits: the caller
+        sends the signal. Raises `SessionEnded`, and `InputFull` if a program does not read.
+        """
+        try:
+            modes = termios.tcgetattr(self.slave)
+            key = modes[6][termios.VINTR]
+            interrupts = modes[3] & termios.ISIG and key != _NO_KEY
+            if not interrupts:
+                self._write(memoryview(_CTRL_C))
+                return True
+            if modes[3] & termios.NOFLSH:
+                return False  # Input that waits is kept, and the key waits behind it.
+            # The key itself would discard it, but is not seen while the queue is full of lines
+            # (Linux n_tty_receive_buf_common).
+            termios.tcflush(self.slave, termios.TCIFLUSH)
+            self._write(memoryview(key))
+        except BlockingIOError:
+            if interrupts:
+                return False
+            msg = "the program does not read its input, and no more can be typed"
+            raise InputFull(msg) from None
+        except (termios.error, OSError) as error:  # EIO: it was hung up. EBADF: by the host.
+            msg = f"the terminal can't be written to: {error.args[-1]}"
+            raise SessionEnded(msg) from error
+        return True
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH.

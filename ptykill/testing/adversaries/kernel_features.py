@@ -17,6 +17,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
         "escaped tracer of its leader",
         "is traced by a daemon, which suppresses its signals",
         """
+        import ctypes
         ATTACH, CONT, SET_PTRACER = 16, 7, 0x59616D61
         libc.prctl(SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
         leader = os.getpid()
@@ -57,6 +58,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
         "tracee that stops at its exit",
         "has a daemon that its tracer stops when it exits, for ever",
         """
+        import ctypes
         deaf()
         TRACEME, SETOPTIONS, CONT, TRACEEXIT = 0, 0x4200, 7, 0x40
         def tracee():
@@ -83,7 +85,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
         """
         deaf()
         CLONE_PARENT = 0x8000
-        number = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+        number = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
         if system_call(number, CLONE_PARENT | signal.SIGCHLD, None, None, None, None) == 0:
             signal.alarm(LIMIT)
             os.setsid()
@@ -97,7 +99,7 @@ KERNEL_FEATURES: tuple[Program, ...] = (
         "has children that send no SIGCHLD when they die, and daemons of that kind",
         """
         deaf()
-        number = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+        number = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
         def quiet(do):
             if system_call(number, 0, None, None, None, None) == 0:
                 signal.alarm(LIMIT)

@@ -90,6 +90,7 @@ LEADERS: tuple[Program, ...] = (
         "traced by its child",
         "is traced by its child, which suppresses its signals",
         """
+        import ctypes
         ATTACH, CONT, SET_PTRACER = 16, 7, 0x59616D61
         libc.prctl(SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
         parent = os.getpid()

@@ -26,13 +26,21 @@ KILLED = ExitStatus(signal=9)
 DONE = ExitStatus(code=0)
 
 _PRELUDE = """
-import _thread, ctypes, os, platform, resource, signal, sys, termios, time
+import _thread, os, resource, sys, termios, time
+# Not the module signal, which imports enum: that is most of what a program in Python costs.
+import _signal as signal
 
 LIMIT = 60
 MARK = sys.argv[1]
 signal.alarm(LIMIT)
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 28, 1 << 28))
-libc = ctypes.CDLL(None)
+
+class Libc:
+    def __getattr__(self, name):
+        import ctypes
+        return getattr(ctypes.CDLL(None), name)
+
+libc = Libc()
 
 def touch(name):
     os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
@@ -79,7 +87,7 @@ def system_call(*arguments):
     return libc.syscall(*arguments)
 
 def end_main_thread():
-    system_call({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+    system_call({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
 """
 
 

@@ -1,10 +1,10 @@
-// One errand with the SDK: node client.mjs ERRAND BASE KEY [ARGUMENT ...]. Its result is JSON.
+// One task with the SDK: node client.mjs TASK BASE KEY [ARGUMENT ...]. Its result is JSON.
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Sandbox } from "tensorlake";
 
 const DEAF = "trap '' HUP; echo $$; while :; do sleep 1; done";
-const [errand, base, key, ...rest] = process.argv.slice(2);
+const [task, base, key, ...rest] = process.argv.slice(2);
 const open = (apiKey) => new Sandbox({ sandboxId: "any", proxyUrl: base, apiKey });
 const sandbox = open(key);
 
@@ -22,7 +22,7 @@ function listener() {
 
 const shell = (script, more) => ({ command: "sh", args: ["-c", script], ...more });
 
-const errands = {
+const tasks = {
   async talk() {
     const { heard, until, handlers } = listener();
     const pty = await sandbox.createPty({
@@ -118,4 +118,4 @@ async function outcome(promise) {
   }
 }
 
-console.log(JSON.stringify(await errands[errand](...rest)));
+console.log(JSON.stringify(await tasks[task](...rest)));
