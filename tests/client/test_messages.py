@@ -155,7 +155,8 @@ def test_ctrl_c_is_one_sentence() -> None:
             (["kill", "x"], "interrupted: the end of no session was requested"),
             (["kill", "0" * 32], "interrupted: 0 of 1 sessions are known to be over"),
             (["list"], "interrupted"),
-            (["attach", "--token", "x", "y"], ""),
+            (["attach", "--token", "x", "y"], "interrupted"),
+            (["attach", "--token", "x", "0" * 32], ""),
         ):
             process = subprocess.Popen(
                 [sys.executable, "-m", "ptykill", *command],

@@ -215,7 +215,8 @@ async def test_a_list_of_several_pages_is_read_to_its_end(
     talker: Server, sessions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client reads page after page, and gets every session once, the oldest first."""
-    monkeypatch.setattr(session_record, "MOST_LISTED", 2)  # The daemon's: it serves from this process.
+    # The daemon's: it serves from this process.
+    monkeypatch.setattr(session_record, "MOST_LISTED", 2)
     async with DaemonClient(f"http://127.0.0.1:{talker.port}", KEY) as daemon:
         started = [(await daemon.create(["true"])).session_id for _ in range(sessions)]
         assert [each.session_id for each in await daemon.list()] == started

@@ -1,13 +1,16 @@
-"""A host that a test stops: ``deadline_host.py TIER PLAN DEADLINES COMMAND``, the last two in JSON.
+"""A host that stops itself when its session runs: ``deadline_host.py TIER PLAN DEADLINES COMMAND``.
 
-It prints a line of JSON when its session runs, one when that is over, and one when another session,
-which a keeper that has served before may have, has lived on without deadlines for a while. It ends
-with the end of its input.
+The last two are in JSON. It prints a line of JSON when its session runs, and stops. When it has
+been continued, it prints one when the session is over, and one when another session, which a keeper
+that has served before may have, has lived on without deadlines for a while. It ends with the end of
+its input.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from functools import partial
 
@@ -27,6 +30,8 @@ async def main(tier: str, plan: str, deadlines: str, command: str) -> None:
             json.loads(command), deadlines=ptykill.Deadlines(**json.loads(deadlines))
         )
         say(json.dumps({"pid": session.pid}))
+        # Here, and not by the test: a busy machine would let the deadline pass before.
+        os.kill(os.getpid(), signal.SIGSTOP)
         verdict = await session.wait()
         about = {"empty": verdict.empty, "reason": verdict.reason, "outcome": verdict.outcome}
         say(json.dumps(about | {"deliveries": [each.what for each in verdict.deliveries]}))

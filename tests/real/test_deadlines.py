@@ -29,8 +29,8 @@ EACH = pytest.mark.parametrize("tier", ["session", "keeper", "cgroup"], indirect
 PLAN = "HUP@session 300ms, KILL 15s"
 QUIET = float(os.environ.get("PTYKILL_TEST_QUIET", "2"))
 """Seconds for which nothing is to wake up."""
-SOON = 1.5
-"""Seconds of a deadline within which a busy machine lets a test stop the host."""
+SOON = 0.5
+"""Seconds of a deadline of a host that stops itself."""
 LOOKS = 4
 """A session that is not idle is watched for so many of its deadlines."""
 BURNER = "while :; do :; done"
@@ -116,12 +116,13 @@ async def test_a_client_that_leaves_starts_the_detached_time(supervisor: Supervi
 
 
 class StoppedHost:
-    """A host, stopped as soon as its session runs."""
+    """A host, which stops itself as soon as its session runs."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.leader: int = self.line()["pid"]
-        os.kill(process.pid, signal.SIGSTOP)
+        while stat(process.pid)[:1] != [b"T"]:
+            time.sleep(0.001)
 
     def line(self) -> dict[str, Any]:
         """Return the next line that it has printed."""

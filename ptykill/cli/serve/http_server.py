@@ -207,7 +207,12 @@ class _Connection(H11Protocol):
 class _WebSocket(WebSocketsSansIOProtocol):
     """A WebSocket connection, from its handshake on."""
 
-    _heard: float = 0.0
+    _unheard: int = 0
+    """How often a PING was due since the client was last heard.
+
+    Not the time since then: while this process is stopped, it hears no client (SIGSTOP, a busy
+    machine).
+    """
     _message: bytes | bytearray = b""
     """The received part of a fragmented message."""
 
@@ -237,7 +242,7 @@ class _WebSocket(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        self._heard = self.loop.time()
+        self._unheard = 0
         try:
             super().data_received(data)
         except Exception as error:  # noqa: BLE001 - a client's data ends only its own connection
@@ -287,15 +292,15 @@ class _WebSocket(WebSocketsSansIOProtocol):
         super().resume_writing()
         # A slow client reads a PING only after the data sent before it: reading counts as a sign of
         # life, too.
-        self._heard = self.loop.time()
+        self._unheard = 0
 
     def send_keepalive_ping(self) -> None:
-        now = self.loop.time()
         if self.close_sent or self.transport.is_closing():
             return
+        self._unheard += 1
         if self.read_paused:
-            self._heard = now  # This side does not read: the client is not to blame.
-        if now - self._heard > limits.SILENCE_SECONDS:
+            self._unheard = 0  # This side does not read: the client is not to blame.
+        if self._unheard * limits.PING_SECONDS > limits.SILENCE_SECONDS:
             self._give_up()
         elif self.writable.is_set():
             super().send_keepalive_ping()
