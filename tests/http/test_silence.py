@@ -123,6 +123,29 @@ def test_a_slow_client_is_not_silent(
         assert "client.dropped" not in caplog.text
 
 
+def test_a_server_that_was_stopped_finds_no_client_silent(
+    address: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is stopped, it sends no PING and hears nobody."""
+    stops = [0.0] * 5 + [limits.SILENCE_SECONDS + 0.5]
+    send_ping = _Socket.send_keepalive_ping
+
+    def send_late(connection: _Socket) -> None:
+        if stops:
+            time.sleep(stops.pop(0))
+        send_ping(connection)
+
+    monkeypatch.setattr(_Socket, "send_keepalive_ping", send_late)
+    place, headers = start(address, "read x; echo heard; sleep 600", tmp_path)
+    with connect(f"ws://{place}", additional_headers=headers) as client:
+        client.send(frames.READY)
+        wait_until(lambda: not stops)
+        client.send(b"\x00\n")
+        told = b""
+        while b"heard" not in told:
+            told += client.recv(TIMEOUT, decode=False)
+
+
 def test_a_client_that_is_not_heard_is_not_silent(
     address: tuple[str, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
