@@ -45,9 +45,10 @@ class SessionDeadlines:
         self._tell_at = math.inf
         """From when on the keeper has to be told of activity."""
         self._closed = False
-        self._look(now)
-        self._set_timer()
-        self._note_told()
+        if settings.deadlines:
+            self._look(now)
+            self._set_timer()
+            self._note_told()
 
     @property
     def deadlines(self) -> Deadlines:
@@ -92,12 +93,10 @@ class SessionDeadlines:
 
         The keeper is told to go on with the plan if this host is stopped before that is done.
         """
-        if not self._closed and self.deadlines:
+        if self._closed:
+            return
+        if self.deadlines:
             self._tell_keeper(Deadlines(lifetime=longest + _AFTER_PLAN), Elapsed())
-        self.close()
-
-    def close(self) -> None:
-        """Set no more timer."""
         self._closed = True
         self._tell_at = math.inf
         self._timer.set(self._on_due, math.inf)

@@ -34,9 +34,13 @@ class EventRing:
 
     ``snapshot`` returns the records of all sessions. ``last`` is the number of the newest event.
     Ids begin with a random text: those of another run are recognized.
+
+    Events are kept once somebody has asked for events, or for the id of the newest: until then
+    ``followed`` is False, and nothing has to be added.
     """
 
     def __init__(self, snapshot: Callable[[], tuple[Mapping[str, object], ...]]) -> None:
+        self.followed: bool = False
         self.last: int = 0
         self._run = secrets.token_hex(8)
         self._snapshot = snapshot
@@ -47,6 +51,7 @@ class EventRing:
     @property
     def last_id(self) -> str:
         """The id of the newest event."""
+        self.followed = True
         return self._id(self.last)
 
     def add(
@@ -56,7 +61,9 @@ class EventRing:
         changes: Mapping[str, object] = _NONE,
         details: _Details = None,
     ) -> None:
-        """Add an event, and wake the readers."""
+        """Add an event, and wake the readers; do nothing while there was none."""
+        if not self.followed:
+            return
         self.last += 1
         self._kept[self.last % len(self._kept)] = kind, time.time(), session_id, changes, details
         if self._waiting:

@@ -47,8 +47,10 @@ class SessionEvents:
 
     def exited(self, status: ExitStatus | None, state: State) -> None:
         """Tell that the leader is dead; once, and again if its status has become known."""
-        if status != self._told:
-            self._told = status
+        if status == self._told:
+            return
+        self._told = status
+        if self._ring.followed:
             now = "stuck" if state is State.STUCK else "ending"
             changes: dict[str, object] = {"status": now, **_exit(status)}
             self._ring.add(EventKind.EXITED, self._session_id, changes)
@@ -59,6 +61,8 @@ class SessionEvents:
 
     def ended(self, verdict: Verdict | None, ended_at: float) -> None:
         """Tell that the session is over."""
+        if not self._ring.followed:
+            return
         changes: dict[str, object] = {
             "status": "ended",
             "is_alive": False,
@@ -84,17 +88,21 @@ class SessionEvents:
     def delivered(self, state: State, delivery: StepDelivery, began: float) -> None:
         """Tell that a step has been delivered, or has failed."""
         level = logging.INFO if delivery.error is None else logging.WARNING
-        record = delivery.record(began)
-        self._ring.add(EventKind.DELIVERY, self._session_id, details=record)
-        if log.wanted(level):
-            self._delivery(level, state, record, delivery.step)
+        logged = log.wanted(level)
+        if logged or self._ring.followed:
+            record = delivery.record(began)
+            self._ring.add(EventKind.DELIVERY, self._session_id, details=record)
+            if logged:
+                self._delivery(level, state, record, delivery.step)
 
     def killed(self, state: State, kills: KillRounds, began: float) -> None:
         """Tell of the first round of SIGKILL."""
-        record = kills.record(began)
-        self._ring.add(EventKind.DELIVERY, self._session_id, details=record)
-        if log.wanted(logging.INFO):
-            self._delivery(logging.INFO, state, record, None)
+        logged = log.wanted(logging.INFO)
+        if logged or self._ring.followed:
+            record = kills.record(began)
+            self._ring.add(EventKind.DELIVERY, self._session_id, details=record)
+            if logged:
+                self._delivery(logging.INFO, state, record, None)
 
     def failed(self, state: State, error: Exception) -> str:
         """Log an error of ptykill's own, each different one once; return it as text."""

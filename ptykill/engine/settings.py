@@ -21,6 +21,9 @@ from ptykill.rules.window_size import WindowPolicy
 __all__ = ["Settings", "SpawnOptions", "check_open"]
 
 
+_NO_ATTRIBUTES = Attributes()
+
+
 class SpawnOptions(TypedDict, total=False):
     """The keyword arguments of `Supervisor.spawn` and `Host.spawn`, to annotate ``**options``."""
 
@@ -70,7 +73,7 @@ class Settings:
 
         Raises `InvalidArgument`, and `LimitAboveCap` for a limit above its cap.
         """
-        asked = Attributes() if attributes is None else attributes
+        asked = _NO_ATTRIBUTES if attributes is None else attributes
         return capped(validate.instance("attributes", asked, Attributes), self.caps)
 
     def having(

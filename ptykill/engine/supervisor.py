@@ -218,7 +218,8 @@ class Supervisor:
         )
         self._longest = max(self._longest, settings.plan.longest)
         self._live[session.id] = session
-        self._ring.add(EventKind.CREATED, session.id, record_of(session))
+        if self._ring.followed:
+            self._ring.add(EventKind.CREATED, session.id, record_of(session))
         self._spawner.prepare_soon()
         return session
 

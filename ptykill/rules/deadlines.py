@@ -49,7 +49,7 @@ class Deadlines:
 
     def __bool__(self) -> bool:
         """Return whether there is any deadline."""
-        return self != _NONE
+        return not (self.lifetime is None and self.idle is None and self.detached is None)
 
     @property
     def slack(self) -> float:
@@ -99,9 +99,6 @@ def _checked(name: str, value: object) -> float:
 
 def _later(deadline: float | None, seconds: float) -> float | None:
     return None if deadline is None else min(deadline + seconds, LONGEST_DEADLINE)
-
-
-_NONE = Deadlines()
 
 
 class Elapsed(NamedTuple):

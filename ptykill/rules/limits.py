@@ -44,7 +44,7 @@ class SessionLimits:
 
     def __bool__(self) -> bool:
         """Return whether there is any limit."""
-        return bool(self.controllers)
+        return not (self.memory_max is None and self.pids_max is None and self.cpu_max is None)
 
     @property
     def controllers(self) -> tuple[str, ...]:

@@ -28,12 +28,14 @@ class ReplayStart:
 
     def __init__(self) -> None:
         self.offset: int = 0
-        self._modes = TerminalModes()
+        self._modes: TerminalModes | None = None
 
     def advance(self, kept: Backlog, to: int) -> None:
         """Follow the output up to an offset; it must still be kept."""
         while self.offset < to:
             data = kept.read(self.offset, min(_AT_ONCE, to - self.offset))
+            if self._modes is None:
+                self._modes = TerminalModes()
             self._modes.feed(data)
             self.offset += len(data)
 
@@ -42,10 +44,9 @@ class ReplayStart:
 
         It begins within one only if the output does not reach to the end of the sequence.
         """
-        at = self.offset
-        if not at:
-            return Beginning(0, b"")
-        modes = self._modes
+        at, modes = self.offset, self._modes
+        if modes is None:
+            return Beginning(at, b"")
         if modes.unfinished:
             modes = modes.copy()
             while modes.unfinished and at < kept.end:
@@ -57,7 +58,7 @@ class ReplayStart:
 
     def forget(self) -> None:
         """Forget the modes: of a session that has ended, no output is kept."""
-        self._modes = TerminalModes()
+        self._modes = None
 
 
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))

@@ -17,7 +17,7 @@ class Usage:
     - with a keeper, processor time is that of all processes of the session, as wait(2) reports it.
       A process whose parent ignores SIGCHLD is not counted (getrusage(2), RUSAGE_CHILDREN);
     - without a keeper, it is that of the leader and of the processes that it has waited for, in
-      steps of 10 ms.
+      steps of 10 ms until its end.
     """
 
     user_seconds: float | None = None

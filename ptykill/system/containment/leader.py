@@ -136,10 +136,18 @@ class Leader:
 
         Afterwards its numbers are its members', as long as there are any; then they may be reused.
         """
-        if self.pinned:
-            self._usage = usage_of_child(self.pid)
-            self._status = self._wait_id(os.WNOHANG)
-            self.pinned = self._status is None and not self.reaped_by_others
+        if self.pinned and (status := self.status()) is not None:
+            # By its pid: waitid(2) gives no usage to Python. The pid is still its own, even if the
+            # host reaps it just now: to come by it again, the kernel has to go through all others.
+            self._status = status
+            try:
+                found, _, used = os.wait4(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                self.pinned, self.reaped_by_others = False, True
+                return status
+            if found:
+                self._usage = Usage(user_seconds=used.ru_utime, system_seconds=used.ru_stime)
+                self.pinned = False
         return self._status
 
     def usage(self) -> Usage:
