@@ -58,7 +58,8 @@ def test_all_sessions_and_json(cli: Cli) -> None:
     assert {row[0] for row in found} - {over} == {first, second}
     told = json.loads(cli.ask("ps", "--json").stdout)["sessions"]
     assert {each["session_id"] for each in told} - {over} == {first, second}
-    (one,) = json.loads(cli.ask("ps", "--json", first).stdout)["sessions"]
+    (one,) = json.loads(cli.ask("ps", "--json", first[:8]).stdout)["sessions"]
+    assert one["session_id"] == first
     assert sorted(each["escaped"] for each in one["processes"]) == [False, False, True]
     assert {each["memory"] > 0 for each in one["processes"]} == {True}
 

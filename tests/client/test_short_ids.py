@@ -14,7 +14,7 @@ from ptykill.cli.client.short_ids import matching
 from ptykill.http.deadline_schema import DeadlinesBody
 from ptykill.http.session_record import SessionRecord
 from tests.daemon import serving
-from tests.waiting import TIMEOUT
+from tests.waiting import TIMEOUT, wait_until
 
 KEY = "key-for-tests"
 
@@ -89,6 +89,11 @@ def test_the_commands_take_names_labels_and_short_ids() -> None:
         assert live() == [web, two, bare]
         taken = run("new", "-d", "--name", "web", *sleep)
         assert (taken.returncode, "web" in taken.stderr) == (1, True)
+        assert "sleep 300" in run("ps", "web").stdout
+        assert run("signal", web[:8], "CONT").stdout.endswith(" reached\n")
+        assert run("interrupt", bare[:8]).returncode == 0
+        wait_until(lambda: live() == [web, two])
+        bare = run("new", "-d", *sleep).stdout.strip()
         assert run("kill", "web").returncode == 0
         assert live() == [two, bare]
         assert run("kill", "--label", "team=ci").returncode == 0

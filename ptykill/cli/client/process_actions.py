@@ -11,6 +11,7 @@ import msgspec
 from ptykill.cli.client.daemon_client import DaemonClient, DaemonError
 from ptykill.cli.client.daemon_requests import DaemonOptions, with_daemon
 from ptykill.cli.client.messages import print_output, printable
+from ptykill.cli.client.short_ids import full_id
 from ptykill.cli.client.table import age, show_rows
 from ptykill.http.process_schema import ProcessRecord
 
@@ -27,7 +28,8 @@ def ps(options: DaemonOptions, session_id: str | None, *, as_json: bool) -> None
 
     async def ask(daemon: DaemonClient) -> dict[str, list[ProcessRecord]]:
         if session_id is not None:
-            return {session_id: (await daemon.processes(session_id)).processes}
+            one = await full_id(session_id, daemon)
+            return {one: (await daemon.processes(one)).processes}
         found = {}
         for each in await daemon.list():
             if each.is_alive:
@@ -46,7 +48,8 @@ def ps(options: DaemonOptions, session_id: str | None, *, as_json: bool) -> None
         ]
         print_output(json.dumps({"sessions": sessions}))
     elif session_id is not None:
-        show_rows(_HEADS, [_row(each) for each in found[session_id]], _RIGHT)
+        (processes,) = found.values()
+        show_rows(_HEADS, [_row(each) for each in processes], _RIGHT)
     else:
         rows = [(one, *_row(each)) for one, processes in found.items() for each in processes]
         show_rows(("session", *_HEADS), rows, _RIGHT)
@@ -58,7 +61,7 @@ def signal(
     """Send a signal, print who got it, and exit with 1 if nobody did or a process refused it."""
 
     async def send(daemon: DaemonClient) -> tuple[list[int], list[int]]:
-        answer = await daemon.signal(session_id, name, reach)
+        answer = await daemon.signal(await full_id(session_id, daemon), name, reach)
         return answer.reached, answer.refused
 
     reached, refused = with_daemon(options, send)
@@ -74,7 +77,7 @@ def interrupt(options: DaemonOptions, session_id: str) -> None:
     """Interrupt what runs in a session's terminal."""
 
     async def send(daemon: DaemonClient) -> None:
-        await daemon.interrupt(session_id)
+        await daemon.interrupt(await full_id(session_id, daemon))
 
     with_daemon(options, send)
 
