@@ -7,6 +7,7 @@ import queue
 import random
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,7 +17,16 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 import ptykill
-from ptykill import EndReason, EventKind, Host, InvalidArgument, SessionEvent, Supervisor
+from ptykill import (
+    Deadlines,
+    EndReason,
+    EventKind,
+    Host,
+    InvalidArgument,
+    SessionEnded,
+    SessionEvent,
+    Supervisor,
+)
 from ptykill.engine import event_ring
 from ptykill.engine.record import record_of
 from ptykill.testing import FakeTier, Member
@@ -84,10 +94,17 @@ async def test_the_life_of_a_session() -> None:
         assert attached.changes == {"client_count": 1}
         assert detached.changes == {"client_count": 0}
         assert resized.changes == {"rows": 30, "cols": 90}
-        assert (ending.changes, ending.why) == ({"status": "ending"}, EndReason.REQUESTED)
+        assert (ending.changes, ending.why) == (
+            {"status": "ending", "end_reason": "requested"},
+            EndReason.REQUESTED,
+        )
         assert first.delivery is not None
         assert (first.delivery.what, first.delivery.reached) == ("HUP@session", 1)
-        assert exited.changes == {"status": "ending", "exit_code": 129}
+        assert exited.changes == {
+            "status": "ending",
+            "exit_code": 129,
+            "end_reason": "requested",
+        }
         assert ended.verdict is verdict
         assert ended.changes["ended_at"] == session.ended_at
 
@@ -217,6 +234,9 @@ async def act(supervisor: Supervisor, tier: FakeTier, attached: list[Any], numbe
             chosen.request_end(grace=number % 3)
         case 9:
             await trio.sleep(number % 4)
+        case 10 if chosen is not None:
+            with suppress(SessionEnded):
+                chosen.set_deadlines(Deadlines(lifetime=1 + number % 9))
         case _:
             await trio.sleep(0.01)
 
@@ -328,6 +348,23 @@ def test_asyncio_reads_the_events_of_a_host() -> None:
         return [event async for event in events]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_the_last_events_of_a_closed_host_are_read(*, blocking: bool) -> None:
+    """A reader that comes to them later gets all that happened until the close was done."""
+
+    async def rest(events: AsyncIterator[SessionEvent]) -> list[SessionEvent]:
+        return [event async for event in events]
+
+    with Host(containment=FakeTier()) as host:
+        events = host.events()
+        next(events)
+        host.spawn(["sh"])
+    found = list(events) if blocking else asyncio.run(rest(events))
+    assert found[0].kind is EventKind.CREATED
+    assert found[-1].kind is EventKind.ENDED
+    assert list(events) == []
 
 
 def test_a_reader_of_an_event_needs_no_session() -> None:

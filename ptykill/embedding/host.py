@@ -11,6 +11,7 @@ own loop, or is busy, does not make a teardown late.
 from __future__ import annotations
 
 import atexit
+import concurrent.futures
 import functools
 import os
 import threading
@@ -27,7 +28,7 @@ from ptykill.embedding.loops import wait_for_call, wait_for_future
 from ptykill.embedding.trio_thread import TrioThread, check_interpreter, host_closed
 from ptykill.engine.session import Session
 from ptykill.engine.settings import SpawnOptions
-from ptykill.engine.supervisor import Supervisor, events_after
+from ptykill.engine.supervisor import Supervisor, events_after, events_left
 from ptykill.errors import SupervisorClosed
 from ptykill.rules import validate
 from ptykill.rules.options import Options, SupervisorOptions
@@ -185,7 +186,7 @@ class Host:
 
             return there
 
-        return HostEvents(self.call, self.acall, fetch, since)
+        return HostEvents(self.call, self.acall, fetch, self._ended, self._events_left, since)
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -256,6 +257,16 @@ class Host:
         if thread.running is None:
             thread.settled()
         return thread
+
+    def _ended(self) -> concurrent.futures.Future[None] | None:
+        """Return what is done when this closed host has ended; None if it has no thread here."""
+        thread = self._thread
+        return None if thread is None or thread.unusable() else thread.ended
+
+    def _events_left(self, since: str | None) -> list[SessionEvent]:
+        """Return some of the events after the one with this id, once the host has ended."""
+        running = None if self._thread is None else self._thread.running
+        return [] if running is None else events_left(running.supervisor, since)
 
     def _closing(self) -> TrioThread | None:
         """Ask the thread to end, and return it; None if there is none to wait for."""

@@ -198,7 +198,7 @@ class Driver:
 
     def note_exit(self) -> None:
         """Tell of the leader's exit, again if its status has become known."""
-        self._events.exited(self.report.exit_status, self.state)
+        self._events.exited(self.report.exit_status, self.state, self.report.reason)
 
     def cancel_deliveries(self) -> None:
         """Cancel the deliveries that are not done: their time is over."""
@@ -251,8 +251,7 @@ class Driver:
             case Action.KILL:
                 self._kill(now)
             case Action.REPORT:
-                self._publish(Outcome.STUCK)
-                self._events.stuck(self.verdict)
+                self._events.stuck(self._publish(Outcome.STUCK))
             case Action.FINISH:
                 self.finish()
 
@@ -328,15 +327,16 @@ class Driver:
         outcome = report.outcome()
         self.note_exit()
         self.ended_at = time.time()
-        self._publish(outcome, survivors)
-        self._events.ended(self.verdict, self.ended_at)
+        self._events.ended(self._publish(outcome, survivors), self.ended_at)
         self.over.set()
         self._on_end()
 
-    def _publish(self, outcome: Outcome, survivors: tuple[Survivor, ...] | None = None) -> None:
-        """Give the verdict to all callers that wait for it."""
-        self.verdict = self.report.verdict(outcome, survivors, trio.current_time(), self.fail)
+    def _publish(self, outcome: Outcome, survivors: tuple[Survivor, ...] | None = None) -> Verdict:
+        """Give the verdict to all callers that wait for it, and return it."""
+        verdict = self.report.verdict(outcome, survivors, trio.current_time(), self.fail)
+        self.verdict = verdict
         self._settled.set()
+        return verdict
 
 
 def _ignore(*_: object) -> None:

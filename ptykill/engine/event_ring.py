@@ -88,6 +88,10 @@ class EventRing:
         await trio.lowlevel.checkpoint()
         while position == self.last and not self._closed:
             await self._waiting.park()
+        return self.pending(position)
+
+    def pending(self, position: int | None) -> list[SessionEvent]:
+        """Return some of the events after a number, as `after` does; none if there are none yet."""
         if position is None or not self.last - len(self._kept) <= position <= self.last:
             return [] if self._closed else [self._reset()]
         end = min(self.last, position + _AT_ONCE)

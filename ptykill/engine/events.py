@@ -19,7 +19,6 @@ from ptykill.rules.verdict import Delivery, EndReason, ExitStatus, Verdict
 __all__ = ["SessionEvents"]
 
 _ENDING = (State.STOPPING, State.KILLING)
-_NOW_ENDING = {"status": "ending"}
 _NOT_TOLD = "not told"
 
 _FAILURES = 16
@@ -43,23 +42,24 @@ class SessionEvents:
     def entered(self, before: State, state: State, reason: EndReason | None) -> None:
         """Tell that the plan has begun, before its first step is delivered."""
         if state in _ENDING and before not in _ENDING:
-            self._ring.add(EventKind.ENDING, self._session_id, _NOW_ENDING, reason)
+            changes = {"status": "ending", **_end(reason)}
+            self._ring.add(EventKind.ENDING, self._session_id, changes, reason)
 
-    def exited(self, status: ExitStatus | None, state: State) -> None:
+    def exited(self, status: ExitStatus | None, state: State, reason: EndReason | None) -> None:
         """Tell that the leader is dead; once, and again if its status has become known."""
         if status == self._told:
             return
         self._told = status
         if self._ring.followed:
             now = "stuck" if state is State.STUCK else "ending"
-            changes: dict[str, object] = {"status": now, **_exit(status)}
+            changes = {"status": now, **_exit(status), **_end(reason)}
             self._ring.add(EventKind.EXITED, self._session_id, changes)
 
-    def stuck(self, verdict: Verdict | None) -> None:
+    def stuck(self, verdict: Verdict) -> None:
         """Tell that the kill bound has passed."""
         self._ring.add(EventKind.STUCK, self._session_id, {"status": "stuck"}, verdict)
 
-    def ended(self, verdict: Verdict | None, ended_at: float) -> None:
+    def ended(self, verdict: Verdict, ended_at: float) -> None:
         """Tell that the session is over."""
         if not self._ring.followed:
             return
@@ -67,6 +67,7 @@ class SessionEvents:
             "status": "ended",
             "is_alive": False,
             "ended_at": ended_at,
+            "usage": verdict.usage.known(),
         }
         self._ring.add(EventKind.ENDED, self._session_id, changes, verdict)
 
@@ -142,6 +143,11 @@ def _exit(status: ExitStatus | None) -> dict[str, object]:
         return {"exit_code": None}
     killed = {"oom_killed": True} if status.oom_killed else {}
     return {"exit_code": status.shell_code, **killed}
+
+
+def _end(reason: EndReason | None) -> dict[str, object]:
+    """Return the field of a record that says why the session ends."""
+    return {"end_reason": None if reason is None else reason.value}
 
 
 def _ms(seconds: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from ptykill.engine.session import Session
@@ -35,7 +36,7 @@ def _cut(args: Sequence[str]) -> Iterator[str]:
 
 
 def record_of(session: Session) -> dict[str, object]:
-    """Return the record of a session, without its usage and the times of its last activity."""
+    """Return the record of a session, without the times of its last input and output."""
     command, *args = session.command.args
     status = session.exit_status
     kept = cut(args)
@@ -54,7 +55,11 @@ def record_of(session: Session) -> dict[str, object]:
         "client_count": session.attached,
         "name": session.name,
         "labels": dict(session.labels),
+        "end_reason": None if session.end_reason is None else session.end_reason.value,
+        "deadlines": dataclasses.asdict(session.deadlines),
     }
+    if session.ended_at is not None:
+        record["usage"] = session.usage().known()
     if status is not None and status.oom_killed:
         record["oom_killed"] = True
     if kept != args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
@@ -198,6 +199,7 @@ class Session:
         being ended.
         """
         self._deadlines.change(validate.instance("deadlines", deadlines, Deadlines))
+        self._ring.add(EventKind.DEADLINES, self.id, {"deadlines": dataclasses.asdict(deadlines)})
 
     async def send(self, data: bytes) -> None:
         """Type ``data`` into the terminal; wait while the program does not read.

@@ -41,7 +41,7 @@ from ptykill.rules.protocols import Handover, Signaller, Tier
 from ptykill.rules.session_event import EventKind, SessionEvent
 from ptykill.rules.verdict import Verdict
 
-__all__ = ["Supervisor", "events_after"]
+__all__ = ["Supervisor", "events_after", "events_left"]
 
 _SLACK = 1.0
 """Seconds that `Supervisor.close` may outlast the longest of its plans."""
@@ -340,3 +340,12 @@ async def events_after(supervisor: Supervisor, since: str | None) -> list[Sessio
     """
     ring = supervisor._ring  # noqa: SLF001 - as if it were a method
     return await ring.after(ring.position(since))
+
+
+def events_left(supervisor: Supervisor, since: str | None) -> list[SessionEvent]:
+    """Return some of the events after the one with this id, of a supervisor that is closed.
+
+    From any thread, once the supervisor's trio run is over: nothing is added any more.
+    """
+    ring = supervisor._ring  # noqa: SLF001 - as above
+    return ring.pending(ring.position(since))

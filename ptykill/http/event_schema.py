@@ -20,8 +20,9 @@ class Event(msgspec.Struct):
     kind: Annotated[
         str,
         Meta(
-            description="`created`, `attached`, `detached`, `resized`, `ending`, `delivery`,"
-            " `exited`, `stuck`, `ended`, `dropped` or `reset`; later versions may add more."
+            description="`created`, `attached`, `detached`, `resized`, `deadlines`, `ending`,"
+            " `delivery`, `exited`, `stuck`, `ended`, `dropped` or `reset`; later versions may add"
+            " more."
         ),
     ]
     at: Annotated[int, Meta(description=f"In {WHEN}.")]
@@ -33,8 +34,8 @@ class Event(msgspec.Struct):
             dict[str, Any],
             Meta(
                 description="The fields of the session's record that are different now; with"
-                " `created` the whole record, as in a list, without its usage and the times of"
-                " its last input and output. After `dropped` no list has the session."
+                " `created` the whole record, as in a list, without the times of its last input"
+                " and output. After `dropped` no list has the session."
             ),
         ]
         | UnsetType

@@ -22,6 +22,8 @@ class EventKind(enum.StrEnum):
     """A client has detached, or was dropped."""
     RESIZED = "resized"
     """The window has another size."""
+    DEADLINES = "deadlines"
+    """The deadlines were changed."""
     ENDING = "ending"
     """A plan has begun; ``why`` has the reason: `EXITED <EndReason.EXITED>` if the
     leader has ended by itself, and other processes are left."""

@@ -31,7 +31,7 @@ from tests.http.test_api import PREFIX, api, refused, request
 SLEEPER = {"command": "sleep", "args": ["300"]}
 TIMEOUT = 60.0
 Json = dict[str, Any]
-UNTOLD = ("last_input_at", "last_output_at", "usage", "end_reason", "deadlines")
+UNTOLD = ("last_input_at", "last_output_at")
 """Fields of a list that no event has."""
 
 
@@ -360,7 +360,7 @@ def act(url: str, client: httpx.Client, chance: random.Random, tokens: dict[str,
     _, sessions = list_of(client, url)
     live = [each for each in sessions.values() if each["is_alive"]]
     chosen = chance.choice(live)["session_id"] if live else ""
-    match chance.randrange(6):
+    match chance.randrange(7):
         case 2 if chosen:
             size = {"rows": chance.randrange(1, 50), "cols": 80}
             client.post(f"{url}/{chosen}/resize", json=size)
@@ -372,6 +372,8 @@ def act(url: str, client: httpx.Client, chance: random.Random, tokens: dict[str,
                 pass
         case 5:
             time.sleep(0.01)
+        case 6 if chosen:
+            client.post(f"{url}/{chosen}/deadlines", json={"lifetime": chance.randrange(100, 200)})
         case _:
             long = {**SLEEPER, "labels": {"n": str(chance.random())}}
             quick = {"command": "sh", "args": ["-c", "exit 7"]}
