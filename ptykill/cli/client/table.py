@@ -15,17 +15,43 @@ from rich.text import Text
 from ptykill.cli.client.messages import print_output, printable
 from ptykill.http.session_record import SessionRecord
 
-__all__ = ["age", "show", "show_rows"]
+__all__ = ["SHORT_ID", "age", "for_terminal", "show", "show_rows"]
 
-_HEADS = ("id", "pid", "size", "age", "state", "command")
-_RIGHT = {"pid", "size", "age"}
+_HEADS = ("id", "pid", "size", "age", "state", "command", "name", "labels", "clients", "reason")
+"""The columns on a pipe: programs may count on their order, so new ones come last."""
+_AT_TERMINAL = (0, 6, 1, 2, 3, 4, 9, 8, 7, 5)
+"""Their order at a terminal: the command comes last, where it may be folded."""
+_IF_ANY = {"name": {""}, "labels": {""}, "clients": {"0"}, "reason": {"", "exited"}}
+"""Columns that a terminal leaves out if no session has anything else there."""
+_RIGHT = {"pid", "size", "age", "clients"}
+SHORT_ID = 12
+"""Characters of an id at a terminal; every command takes them as an id."""
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
 def show(sessions: Sequence[SessionRecord]) -> None:
     """Print a table of sessions; those that have ended are dim."""
+    if not sys.stdout.isatty():
+        show_rows(_HEADS, [_row(session) for session in sessions], _RIGHT)
+        return
+    heads, rows = for_terminal(sessions)
     dim = {number for number, session in enumerate(sessions) if not session.is_alive}
-    show_rows(_HEADS, [_row(session) for session in sessions], _RIGHT, dim)
+    show_rows(heads, rows, _RIGHT, dim)
+
+
+def for_terminal(sessions: Sequence[SessionRecord]) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and the rows of a table at a terminal: ids are cut, if they differ then."""
+    rows = [_row(session) for session in sessions]
+    if len({row[0][:SHORT_ID] for row in rows}) == len(rows):
+        rows = [(row[0][:SHORT_ID], *row[1:]) for row in rows]
+    shown = [column for column in _AT_TERMINAL if _worth_showing(column, rows)]
+    heads = [_HEADS[column] for column in shown]
+    return heads, [[row[column] for column in shown] for row in rows]
+
+
+def _worth_showing(column: int, rows: Sequence[Sequence[str]]) -> bool:
+    nothing = _IF_ANY.get(_HEADS[column])
+    return nothing is None or any(row[column] not in nothing for row in rows)
 
 
 def show_rows(
@@ -67,6 +93,10 @@ def _row(session: SessionRecord) -> tuple[str, ...]:
         age(time.time() - session.created_at / 1000),
         _state(session),
         printable(shlex.join([session.command, *session.args])),
+        printable(session.name or ""),
+        printable(",".join(f"{label}={value}" for label, value in session.labels.items())),
+        str(session.client_count),
+        session.end_reason or "",
     )
 
 
@@ -80,8 +110,7 @@ def age(seconds: float) -> str:
 
 def _state(session: SessionRecord) -> str:
     if session.is_alive:
-        # Its leader may be dead while other processes of it live.
-        return "running" if session.exit_code is None else "ending"
+        return session.status
     if session.exit_code is None:
         return "ended"
     try:
