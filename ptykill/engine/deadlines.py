@@ -77,7 +77,7 @@ class SessionDeadlines:
 
         Raises `SessionEnded` if the session is over, or is being ended.
         """
-        if self._driver.state is not State.RUNNING:
+        if self._driver.state is not State.RUNNING or self._taken_over():
             msg = "the session is over, or is being ended"
             raise SessionEnded(msg)
         now = trio.current_time()
@@ -112,16 +112,26 @@ class SessionDeadlines:
             self._timer.set(self._on_due, now + _RETRY)
 
     def _do_due(self, now: float) -> None:
-        ending = self._containment.ending()
-        if ending is not None:
-            self._driver.take_over(ending)
-            self._output.flow()
-        elif (reason := self._clock.check(now, self._containment.processor_time)) is not None:
+        if self._taken_over():
+            return
+        if (reason := self._clock.check(now, self._containment.processor_time)) is not None:
             self._driver.request(self._plan, reason)
             self._output.flow()  # A clean-up that writes must not wait for a slow receiver.
         else:
             self._set_timer()
             self._tell(now)
+
+    def _taken_over(self) -> bool:
+        """Take over the end that the keeper has begun, if it has: this host was stopped."""
+        ending = self._containment.ending()
+        if ending is None:
+            # That has read what the keeper has sent. The session's task, which sleeps until there
+            # is something to read, would not hear of an exit.
+            self._driver.schedule.wake_up(trio.current_time())
+            return False
+        self._driver.take_over(ending)
+        self._output.flow()
+        return True
 
     def _set_timer(self) -> None:
         if not self._closed:

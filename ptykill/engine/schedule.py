@@ -144,6 +144,11 @@ class Schedule:
         if self._scope.deadline != self.wake_at:
             self._scope.deadline = self.wake_at
 
+    def wake_up(self, now: float) -> None:
+        """Wake the session's task up now, and let it go on waiting if nothing has happened."""
+        self.wake_at = min(self.wake_at, now)
+        self.apply()
+
     def set_next_wake_up(self, now: float) -> None:
         """Set the next wake-up: shortly before the next step is due, or at its time."""
         if now < self.due - _TIMER_LEAD:

@@ -121,8 +121,8 @@ class DeadlineClock:
     caller may find at that time that it is later. It looks at the members' processor time only
     then.
 
-    The processor time that was used since the look before counts as used at the look. So an idle
-    session ends when it has been idle for one to two times its deadline.
+    The processor time that was used since the look before, or since the spawn, counts as used at
+    the look. So an idle session ends when it has been idle for one to two times its deadline.
     """
 
     __slots__ = (
@@ -139,7 +139,7 @@ class DeadlineClock:
         self.deadlines: Deadlines = deadlines
         self._busy_at = -math.inf
         self._looked_at = now
-        self._seen: ProcessorTime | None = None
+        self._seen = ProcessorTime()
         self.began: float = now
         self.active_at: float = now
         """When the last input or output was seen."""
@@ -180,8 +180,8 @@ class DeadlineClock:
         """Look at the members' processor time, if there is an idle deadline."""
         if self.deadlines.idle is None:
             return
-        seen, before = processor_time(), self._seen
-        if before is not None and seen.used_since(before, now - self._looked_at):
+        seen = processor_time()
+        if seen.used_since(self._seen, now - self._looked_at):
             self._busy_at = now
         self._seen, self._looked_at = seen, now
 

@@ -249,6 +249,20 @@ async def test_a_host_that_was_stopped_takes_over_from_the_keeper(
     assert containment.leader.got == ["KILL"]
 
 
+async def test_deadlines_do_not_change_once_the_keeper_has_begun_the_end(
+    faked: Faked, autojump_clock: MockClock
+) -> None:
+    """The host that was stopped takes over then, and tells the caller."""
+    session, containment = await faked.spawn(Deadlines(lifetime=60))
+    containment.leader.dies_of = {}
+    containment.keeper_ends = Ending(EndReason.LIFETIME, 0.5, killed=False)
+    with pytest.raises(SessionEnded):
+        session.set_deadlines(Deadlines())
+    assert session.state is State.STOPPING
+    assert await ended_after(session) == pytest.approx(0.5)
+    assert containment.leader.got == ["KILL"]
+
+
 async def test_a_session_that_the_keeper_has_ended_has_its_reason(
     faked: Faked, autojump_clock: MockClock
 ) -> None:

@@ -97,6 +97,15 @@ def test_processor_time_moves_the_idle_deadline_and_a_step_of_the_kernel_does_no
     assert clock.check(20.0, lambda: idle(21 * MILLISECOND)) is EndReason.IDLE
 
 
+def test_the_first_look_counts_from_the_spawn() -> None:
+    """An idle deadline may be set late, when nobody has looked before."""
+    for used, reason in ((0, EndReason.IDLE), (11 * MILLISECOND, None)):
+        clock = DeadlineClock(Deadlines(), 0.0)
+        clock.deadlines = Deadlines(idle=10)
+        clock.look(60.0, lambda: idle(used))  # noqa: B023
+        assert clock.check(60.0, lambda: idle(used)) is reason  # noqa: B023
+
+
 def test_a_look_is_made_only_when_the_idle_deadline_is_due() -> None:
     """A session without one has no look at all, and a passed lifetime needs none."""
     looks: list[None] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import trio
 
 import ptykill
 from ptykill import Deadlines, EndReason, Outcome, Session, State, Supervisor
+from ptykill.system.containment.keeper_containment import KeeperContainment
 from ptykill.system.kernel.procfs import stat
 from ptykill.testing import processes
 from tests.benchmarks.counted import beside, field
@@ -252,6 +254,40 @@ async def test_the_keeper_does_not_act_while_the_host_runs(
         verdict = await session.wait()
     assert [each.what for each in verdict.deliveries] == ["HUP@session", "KILL@all"]
     assert heard.read_text() == "\n"
+
+
+@KEPT
+@pytest.mark.parametrize("script", ["exec sleep 600", "sleep 600 & exec sleep 601"])
+async def test_an_exit_is_seen_that_is_told_while_a_deadline_is_checked(
+    supervisor: Supervisor, script: str
+) -> None:
+    """The check reads what the keeper has sent, and the session's task waits for the same."""
+    session = await supervisor.spawn(["sh", "-c", script], deadlines=Deadlines(lifetime=3600))
+    await until(lambda: field(session.pid, "Name") == "sleep", "sleep")
+    containment = session._driver.containment
+    assert isinstance(containment, KeeperContainment)
+    os.kill(session.pid, signal.SIGKILL)
+    # No other task runs from here to the check, so the loop does not see the message before it.
+    assert select.select([containment._keeper.channel], [], [], TIMEOUT)[0]
+    session._deadlines._do_due(trio.current_time())
+    with trio.fail_after(TIMEOUT):
+        verdict = await session.wait()
+    assert (verdict.reason, verdict.empty) == (EndReason.EXITED, True)
+
+
+@EACH
+async def test_who_has_computed_before_there_was_an_idle_deadline_is_not_idle(
+    supervisor: Supervisor,
+) -> None:
+    """Nobody has looked before, so it counts from now on; and a session that has slept is idle."""
+    burner = await supervisor.spawn(["sh", "-c", BURNER])
+    sleeper = await supervisor.spawn(["sleep", "60"])
+    await trio.sleep(1)
+    for each in burner, sleeper:
+        each.set_deadlines(Deadlines(idle=0.5))
+    with trio.fail_after(TIMEOUT):
+        assert (await sleeper.wait()).reason is EndReason.IDLE
+    assert burner.state is State.RUNNING
 
 
 @KEPT
