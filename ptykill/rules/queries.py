@@ -2,8 +2,10 @@ r"""Finds the queries in a terminal's output, which a terminal answers by typing
 
 In a replay they were answered long ago, and another answer would be typed into the program that
 runs now. `without_queries` puts something in their place that does nothing: ``ESC \`` (ST), which
-ends an unfinished sequence as the query's own ESC does, and NULs. It has the same length, so that
-offsets in the output stay what they are. The names are those of xterm's ctlseqs.
+ends an unfinished sequence as the query's own ESC does, and NULs. A query that begins with a C1
+control in UTF-8 becomes CAN and NULs: such a control cancels an unfinished string, and ST would
+complete it, which may be a query. Lengths stay the same, and so do offsets in the output. The names
+are those of xterm's ctlseqs.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ _WITH_C1 = re.compile(rb"\xc2(?:%s)" % (_QUERY % (_PARTS | _AFTER_C2)))
 _C1 = re.compile(rb"\xc2[\x90\x9a\x9b\x9d\x9f]")
 _ENQ: Final = b"\x05"
 _NOTHING: Final = b"\x1b\\"
+_CANCEL: Final = b"\x18"
 
 
 def without_queries(data: bytes) -> bytes:
@@ -56,9 +59,13 @@ def without_queries(data: bytes) -> bytes:
     if b"\x1b" in data:
         data = _WITH_ESC.sub(_nothing, data)
     if b"\xc2" in data and _C1.search(data):
-        data = _WITH_C1.sub(_nothing, data)
+        data = _WITH_C1.sub(_cancel, data)
     return data.replace(_ENQ, b"\x00")
 
 
 def _nothing(found: re.Match[bytes]) -> bytes:
     return _NOTHING + bytes(found.end() - found.start() - len(_NOTHING))
+
+
+def _cancel(found: re.Match[bytes]) -> bytes:
+    return _CANCEL + bytes(found.end() - found.start() - len(_CANCEL))

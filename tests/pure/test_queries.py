@@ -63,7 +63,16 @@ def test_a_query_is_left_out(query: bytes) -> None:
     replayed = without_queries(b"before" + query + b"after")
     assert len(replayed) == len(query) + 11
     between = replayed[6:-5].replace(b"\x1b\\", b"").removesuffix(b"\xc2\x9c")
-    assert between.strip(b"\x00") == b""
+    assert between.removeprefix(b"\x18").strip(b"\x00") == b""
+
+
+@pytest.mark.parametrize("string", [b"\x1b]11;?", b"\x1bP$qm", b"\xc2\x9d11;?"])
+@pytest.mark.parametrize("query", [b"\x1b[c", b"\xc2\x9bc", b"\xc2\x9d11;?\x07"])
+def test_what_is_left_out_completes_no_query_before_it(string: bytes, query: bytes) -> None:
+    """A C1 control cancels a string, and so does what comes in its place."""
+    replayed = without_queries(string + query)
+    assert len(replayed) == len(string + query)
+    assert without_queries(replayed) == replayed
 
 
 @pytest.mark.parametrize("other", OTHERS)
