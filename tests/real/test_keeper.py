@@ -25,8 +25,8 @@ from ptykill.system.containment.keeper_handle import KeeperHandle
 from ptykill.system.containment.live_keeper import LiveKeeper
 from ptykill.system.keeper.start import start_beside
 from ptykill.system.kernel import cgroup_place
+from ptykill.system.kernel.members import members
 from ptykill.system.kernel.pidfd import Pidfd
-from ptykill.system.kernel.procfs import members
 from ptykill.testing import processes
 from ptykill.testing.adversaries import find, python
 from tests.real.running_program import SLACK, TIMEOUT, RunningProgram, start, until

@@ -35,10 +35,11 @@ from ptykill.system.kernel.cgroup import Cgroup
 from ptykill.system.kernel.descendants import descendants
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.limited_cgroup import UsageFigures
+from ptykill.system.kernel.members import members
 from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
 from ptykill.system.kernel.proc_folder import ProcFolder, open_folder
 from ptykill.system.kernel.processor_time import processor_time
-from ptykill.system.kernel.procfs import children, members
+from ptykill.system.kernel.procfs import children
 from ptykill.system.pty.terminal import PtyTerminal
 from ptykill.system.readiness import readable
 

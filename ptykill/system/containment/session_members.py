@@ -56,7 +56,7 @@ class SessionMembers:
         # The dead have no children: these became others' at the death.
         if not self._leader.dead():
             self._add_escaped(self._leader, seen)
-        for member in self.living(inside):
+        for member in self.living(self._with_others(inside, seen)):
             self._add_escaped(member, seen)
         for escaped in list(self.escaped.values()):
             if escaped.dead():
@@ -90,6 +90,16 @@ class SessionMembers:
         # The others may be strangers. That matters unless they are dead.
         self.maybe_strangers = next(self._alive(set(pids).difference(ours)), None) is not None
         return ours
+
+    def _with_others(self, pids: Iterable[int], seen: set[int]) -> Iterator[int]:
+        """Yield those pids whose processes have children that are not known.
+
+        The others add nothing, even if a pid is a stranger's by now. So they need not be opened.
+        """
+        known = seen.union(self.escaped)
+        for pid in pids:
+            if not known.issuperset(self._table.children(pid)):
+                yield pid
 
     def _add_escaped(self, parent: Process | Leader, seen: set[int]) -> None:
         """Add those descendants of a member that are not in the session."""

@@ -28,8 +28,9 @@ from ptykill.system.keeper.reaped import Reaped
 from ptykill.system.keeper.resources import Resources
 from ptykill.system.kernel.children import WALL
 from ptykill.system.kernel.limited_cgroup import UsageFigures
+from ptykill.system.kernel.members import members
 from ptykill.system.kernel.pidfd import open_pidfd
-from ptykill.system.kernel.procfs import descends, in_other_pid_namespace, members
+from ptykill.system.kernel.procfs import descends, in_other_pid_namespace
 
 __all__ = ["KeptSession"]
 

@@ -21,8 +21,9 @@ from ptykill.rules.lifecycle import Action, Event, Machine
 from ptykill.rules.plan import Leftovers, Plan
 from ptykill.rules.steps import HangUp, Reach, Signal, Step
 from ptykill.system.keeper.wire import Handover
+from ptykill.system.kernel.members import members
 from ptykill.system.kernel.pidfd import deliver, open_pidfd
-from ptykill.system.kernel.procfs import foreground_of, group_of, members, session_of, stat
+from ptykill.system.kernel.procfs import foreground_of, group_of, session_of, stat
 
 __all__ = ["OrphanedTeardown"]
 

@@ -1,6 +1,6 @@
 """The descendants of a process, zombies too, each by its folder in /proc: to list, not to kill.
 
-A kill walks by pidfds (`procfs.members`), and passes the dead over. Here each process costs a
+A kill walks by pidfds (`members.members`), and passes the dead over. Here each process costs a
 folder and the files that are read of it, and no pidfd.
 """
 

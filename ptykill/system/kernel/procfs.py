@@ -1,17 +1,12 @@
-"""Reads /proc: a process's fields, its parent, its children, and all its descendants.
-
-A walk takes time: it misses processes that start behind its back. It serves to signal, never to
-prove that no process is left.
-"""
+"""Reads /proc: a process's fields, its parent, and its children."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 from ptykill.system.kernel.fd_reserve import reserve
-from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.retry import again, close
 
@@ -22,8 +17,8 @@ __all__ = [
     "group_of",
     "in_other_pid_namespace",
     "is_child",
-    "members",
     "parent",
+    "parent_of",
     "read_file",
     "read_proc",
     "session_of",
@@ -38,81 +33,6 @@ _ONE_THREAD = 3
 _FULL = 4_000
 """A read that gives fewer bytes was the last. The kernel gives whole records, a page at the most
 (seq_file): of numbers, at most 11 bytes each, so a page that is not the last has more than this."""
-
-
-def members(root: Pidfd) -> Iterator[Pidfd]:
-    """Yield a handle on each living descendant of a process, parents before their children.
-
-    A handle is good until the next is asked for; the children of its process were listed before it
-    was yielded, so that its death does not hide them. ``root`` has to be held all along.
-    """
-    # Those whose children are being gone through. Each is held: what a process says of its parent
-    # is believed only while that parent is known to have its number.
-    above = {root.pid: root}
-    rest = [_Family(root.pid)]
-    seen = {root.pid}
-    try:
-        while rest:
-            pid = rest[-1].next(seen)
-            if pid is None:
-                gone = rest.pop().pid
-                if gone != root.pid:
-                    above.pop(gone).close()
-                continue
-            seen.add(pid)
-            process = _open(pid)
-            if process is None:
-                continue
-            # Opened first, checked then: the pid may have been reused before it was opened.
-            one = above.get(_parent_of(pid, rest[-1].pid))
-            if one is None or not one.there() or process.dead():
-                process.close()
-                continue
-            above[pid] = process
-            rest.append(_Family(pid))
-            yield process
-    finally:
-        for process in above.values():
-            if process is not root:
-                process.close()
-
-
-class _Family:
-    """Yields the children of one process; lists them again at the end of each list.
-
-    While the list was being read, or later, an orphan may have become a child of this process. The
-    children are listed a few times only, since new ones may come without end.
-    """
-
-    _LISTINGS = 4
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._listings = 0
-        self._left = self._list()
-
-    def next(self, seen: set[int]) -> int | None:
-        """Return one that was not seen; None if there is none."""
-        while True:
-            for pid in self._left:
-                if pid not in seen:
-                    return pid
-            if not self._any or self._listings == self._LISTINGS:
-                return None
-            self._left = self._list(seen)
-
-    def _list(self, seen: Container[int] = ()) -> Iterator[int]:
-        self._listings += 1
-        found = [pid for pid in children(self.pid) if pid not in seen]
-        self._any = bool(found)
-        return iter(found)
-
-
-def _open(pid: int) -> Pidfd | None:
-    try:
-        return open_pidfd(pid)
-    except OSError:  # EMFILE, so deep down: those above are signalled first, and it comes up.
-        return None
 
 
 def children(pid: int) -> list[int]:
@@ -160,10 +80,10 @@ def in_other_pid_namespace(pid: int) -> bool:
 
 def is_child(pid: int, of: int) -> bool:
     """Return whether a process is a child of another, which is there."""
-    return _parent_of(pid, of) == of
+    return parent_of(pid, of) == of
 
 
-def _parent_of(pid: int, supposed: int) -> int:
+def parent_of(pid: int, supposed: int) -> int:
     """Return the pid of a process's parent; 0 if it is gone.
 
     A process's own files may be hidden (proc(5), hidepid: it has another user, or is not dumpable),
