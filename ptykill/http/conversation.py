@@ -21,7 +21,7 @@ from ptykill.http import frames, schema
 from ptykill.http.asgi_types import Message, Receive, Send
 from ptykill.http.input_queue import InputQueue
 from ptykill.http.output_encoder import OutputEncoder
-from ptykill.http.tokens import Access, Admission
+from ptykill.http.tokens import REVOKED, Access, Admission
 
 __all__ = ["SILENT", "SendSome", "batch_sender", "run_conversation"]
 
@@ -72,14 +72,17 @@ async def run_conversation(
     """Relay input and output until the client disconnects, or the leader is dead and all is sent.
 
     ``since`` is the offset from which the client goes on; if it gives one it is told offsets.
-    Input that the client has sent before is still written to the terminal, if the program reads it.
+    Input that the client has sent before is still written to the terminal, if the program reads it,
+    and as long as the client's token is valid.
     """
-    typed = InputQueue(admission.session)
+    typed = InputQueue(admission.session, admission.grant.ends_at)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(typed.run)
-        if await _Conversation(admission, typed, receive, send, since).hold():
-            await _wait_close(receive)
-        await typed.finish()
+        conversation = _Conversation(admission, typed, receive, send, since)
+        with admission.grant.attached(admission.client, conversation.detach):
+            if await conversation.hold():
+                await _wait_close(receive)
+            await typed.finish()
         nursery.cancel_scope.cancel()
 
 
@@ -95,8 +98,6 @@ class _Conversation:
         since: int | None,
     ) -> None:
         self._session = admission.session
-        self._grant = admission.grant
-        self._client = admission.client
         self._writes = admission.grant.access is Access.WRITE
         self._typed = typed
         self._receive = receive
@@ -117,7 +118,7 @@ class _Conversation:
 
     async def hold(self) -> bool:
         """Relay input and output; return whether a close was sent, which the client must answer."""
-        with self._grant.attached(self._client, self._refuse), self._attachment, self._all:
+        with self._attachment, self._all:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_dropped)
                 nursery.start_soon(self._send_output)
@@ -137,8 +138,10 @@ class _Conversation:
         self._close = self._close or _Close(code, reason)
         self._receiving.cancel()
 
-    def _refuse(self, reason: str) -> None:
-        """End the conversation of a client that has lost its right."""
+    def detach(self, reason: str) -> None:
+        """End the conversation of a client that has lost its right, or has come back."""
+        if reason == REVOKED:
+            self._typed.discard()
         self._end(1008, reason)
 
     def _drop_client(self, reason: str) -> None:
@@ -193,7 +196,7 @@ class _Conversation:
                     case frames.Ready():
                         self._ready.set()
         if self._receiving.cancelled_caught:
-            self._refuse("the token has expired")  # Unless it was ended for another reason.
+            self._end(1008, "the token has expired")  # Unless it was ended for another reason.
 
     def _note_disconnect(self, message: Message) -> None:
         if (message.get("code"), message.get("reason")) == (1013, SILENT):

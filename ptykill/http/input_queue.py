@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -24,11 +26,13 @@ class InputQueue:
     """Queues the input of one client for a session's terminal.
 
     So the client's messages are received while the program does not read: a close or a resize
-    behind the input takes effect at once.
+    behind the input takes effect at once. ``until`` is the time of trio's clock at which the
+    client's right to type ends.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, until: float = math.inf) -> None:
         self._session = session
+        self._allowed = trio.CancelScope(deadline=until)
         self._queue = Backlog()
         self._over = False
         self._more = trio.Event()
@@ -41,16 +45,22 @@ class InputQueue:
             self._more.set()
 
     async def run(self) -> None:
-        """Write the queued input to the terminal, in order, until the leader dies or a cancel."""
-        try:
+        """Write the queued input to the terminal, in order, until the leader dies or a cancel.
+
+        At the end of the client's right the rest is discarded.
+        """
+        with self._allowed, suppress(SessionEnded):
             while True:
                 await self._more.wait()
                 self._more = trio.Event()
                 await self._type_all()
-        except SessionEnded:
-            self._over = True
-            self._queue.forget(self._queue.end)
-            self._moved.set()
+        self._over = True
+        self._queue.forget(self._queue.end)
+        self._moved.set()
+
+    def discard(self) -> None:
+        """Write no more: the client has lost its right to type."""
+        self._allowed.cancel()
 
     async def has_room(self) -> bool:
         """Wait while the queue is full; return False if the program reads nothing meanwhile."""

@@ -17,12 +17,14 @@ import trio
 from ptykill.engine.session import Session
 from ptykill.errors import InvalidToken, TokenNotFound, TooManyTokens
 
-__all__ = ["FIRST", "MOST", "Access", "Admission", "Grant", "Tokens"]
+__all__ = ["FIRST", "MOST", "REVOKED", "Access", "Admission", "Grant", "Tokens"]
 
 FIRST: Final = "create"
 """The id of the token that the session's create returns."""
 MOST: Final = 256
 """The most tokens that one session may have."""
+REVOKED: Final = "the token was revoked"
+"""The reason for which the clients of a revoked token are detached."""
 
 
 class Access(enum.StrEnum):
@@ -71,7 +73,7 @@ class Grant:
         if older is not None:
             older("replaced by a newer connection")
         if self._revoked:  # Since its token was checked.
-            detach(_REVOKED)
+            detach(REVOKED)
         try:
             yield
         finally:
@@ -82,10 +84,7 @@ class Grant:
         """Detach the clients, and those that are about to attach."""
         self._revoked = True
         for detach in list(self._attached.values()):
-            detach(_REVOKED)
-
-
-_REVOKED: Final = "the token was revoked"
+            detach(REVOKED)
 
 
 class Admission(NamedTuple):

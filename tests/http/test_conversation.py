@@ -231,3 +231,47 @@ async def test_a_client_that_may_only_read_holds_nothing_up(
             assert ("too slow" in caplog.text) is dropped
             client.takes = math.inf
             client.leave()
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("how", ["revoked", "expired", "replaced"])
+async def test_what_was_typed_is_discarded_with_the_right_to_type(
+    spawned: tuple[ptykill.Session, FakeTier],
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    *,
+    leaves: bool,
+) -> None:
+    """A paste that the program has not read yet; but a client that has come back keeps it."""
+    session, tier = spawned
+    tokens, terminal = Tokens(), tier.spawned[0].terminal
+    grant = tokens.issue(session, Access.WRITE, 0.5 if how == "expired" else math.inf)
+    send_all = terminal.send_all
+
+    async def send_late(data: bytes) -> None:
+        await trio.sleep(1)
+        await send_all(data)
+
+    monkeypatch.setattr(terminal, "send_all", send_late)
+    client, newer = Client(), Client()
+    client.say(frames.READY)
+    client.say(frames.input_frame(b"x" * 5_000))
+    if leaves:
+        client.leave()
+    async with trio.open_nursery() as nursery:
+
+        async def attach(client: Client) -> None:
+            admission = Admission(session, grant, "page")
+            await run_conversation(admission, client.receive, batch_sender(client.send))
+
+        nursery.start_soon(attach, client)
+        await trio.sleep(0.25)
+        if how == "revoked":
+            tokens.revoke(session, grant.id)
+        elif how == "replaced":
+            nursery.start_soon(attach, newer)
+        await trio.sleep(5)
+        assert terminal.typed == (b"x" * 5_000 if how == "replaced" else b"")
+        newer.leave()
+    assert session.attached == 0
