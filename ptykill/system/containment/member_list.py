@@ -122,22 +122,28 @@ def _next(found: Generator[ProcFolder]) -> list[ProcFolder]:
 
 
 def _member(
-    process: ProcFolder, reading: _Reading, leader: int, foreground: int | None, boot: float
+    process: ProcFolder, reading: _Reading, leader: int, foreground_group: int | None, boot: float
 ) -> Member:
     """Describe one process; ``boot`` is when the system was booted, in seconds since the epoch."""
     pid, fields = process.pid, process.fields
+    parent = process.parent if process.parent >= 0 else None
     uid = reading.uids[pid]
+    user = None if uid is None else reading.users.get(uid) or str(uid)
+    foreground, escaped = process.group == foreground_group, process.session != leader
+    # By position, since a list has many.
+    if not fields:
+        return Member(pid, parent, None, None, None, user, None, None, foreground, escaped)
     return Member(
-        pid=pid,
-        parent=process.parent if process.parent >= 0 else None,
-        state=fields[0].decode() if fields else None,
-        started_at=round(boot + int(fields[19]) / TICKS, 2) if fields else None,
-        command=_text(process.name, reading.commands.get(pid, b"")) if fields else None,
-        user=None if uid is None else reading.users.get(uid, str(uid)),
-        cpu_seconds=(int(fields[11]) + int(fields[12])) / TICKS if fields else None,
-        memory=int(fields[21]) * _PAGE if fields else None,
-        foreground=process.group == foreground,
-        escaped=process.session != leader,
+        pid,
+        parent,
+        fields[0].decode(),
+        round(boot + int(fields[19]) / TICKS, 2),
+        _text(process.name, reading.commands.get(pid, b"")),
+        user,
+        (int(fields[11]) + int(fields[12])) / TICKS,
+        int(fields[21]) * _PAGE,
+        foreground,
+        escaped,
     )
 
 

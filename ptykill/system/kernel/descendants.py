@@ -31,7 +31,7 @@ def descendants(root: ProcFolder) -> Iterator[ProcFolder]:
     Raises OSError if no descriptor is left.
     """
     seen = {root.pid}
-    families = [_Family(root, seen)]
+    families = [_Family(root, root.children(), seen)]
     try:
         while families:
             child = families[-1].next()
@@ -39,9 +39,9 @@ def descendants(root: ProcFolder) -> Iterator[ProcFolder]:
                 families.pop().close()
                 continue
             try:
-                has_children = bool(child.fd >= 0 and child.children())
-                if has_children:
-                    families.append(_Family(child.copy(), seen))
+                listed = child.children() if child.fd >= 0 else []
+                if listed:
+                    families.append(_Family(child.copy(), listed, seen))
             except BaseException:
                 child.close()
                 raise
@@ -54,11 +54,11 @@ def descendants(root: ProcFolder) -> Iterator[ProcFolder]:
 class _Family:
     """The children of one process, and when they were looked at."""
 
-    def __init__(self, parent: ProcFolder, seen: set[int]) -> None:
+    def __init__(self, parent: ProcFolder, listed: list[int], seen: set[int]) -> None:
         self._parent = parent
         self._seen = seen
-        self._listings = 0
-        self._listed: list[int] = []
+        self._listings = 1
+        self._listed = [pid for pid in listed if pid not in seen]
         self._proved: list[ProcFolder] = []
 
     def next(self) -> ProcFolder | None:

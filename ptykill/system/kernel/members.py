@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from ptykill.system.kernel import syscalls
 from ptykill.system.kernel.pidfd import Pidfd, open_pidfd
@@ -158,11 +158,11 @@ class _Family:
         # Opened first, checked then: the pids may have been reused before they were opened. One
         # list proves all: what is on it is a child of this process, if this one is there, and is
         # the process that was opened, if that has not been reaped since.
-        parent, listed = self.parent, set[int]()
+        listed: Container[int] = ()
         if len(opened) > 1:
-            listed.update(children(parent.pid))
-            if not parent.there():
-                listed.clear()
+            listed = {*children(self.parent.pid)}
+            if not self.parent.there():
+                listed = ()
         others = {each for each in opened if each.pid not in listed and not self._is_ours(each)}
         dead = _dead(opened)
         while opened:

@@ -21,6 +21,8 @@ __all__ = ["ProcFolder", "hidden_child", "open_folder"]
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 _STAT = 1024
 """Bytes: some 50 numbers, most of them short (proc(5))."""
+_FIELDS = 22
+"""So many fields are taken apart; nobody needs the others."""
 _COMMAND = 4096
 """Bytes of a command line that are read."""
 _CHUNK = 16_384
@@ -31,8 +33,9 @@ _FULL = 4_000
 class ProcFolder:
     """One process, and what `read` has read of it.
 
-    ``name`` is its name, ``fields`` are those of its ``stat`` from the third on (proc(5)); both
-    are empty if they may not be read. ``parent``, ``group`` and ``session`` are numbers.
+    ``name`` is its name, ``fields`` are those of its ``stat`` from the third to the 24th, and the
+    others as one (proc(5)); both are empty if they may not be read. ``parent``, ``group`` and
+    ``session`` are numbers.
     """
 
     __slots__ = ("fd", "fields", "group", "name", "parent", "pid", "session")
@@ -55,7 +58,7 @@ class ProcFolder:
         # The name, in parentheses, may itself hold spaces and parentheses (proc(5)).
         start, end = data.index(b"("), data.rindex(b")")
         self.name = data[start + 1 : end]
-        self.fields = fields = data[end + 2 :].split()
+        self.fields = fields = data[end + 2 :].split(b" ", _FIELDS)
         self.parent, self.group, self.session = int(fields[1]), int(fields[2]), int(fields[3])
         return True
 
@@ -165,11 +168,10 @@ def _read(name: str, folder: int, most: int) -> bytes:
 def _numbers(path: str, folder: int) -> list[int]:
     fd = os.open(path, os.O_RDONLY, dir_fd=folder)
     try:
-        data = b""
-        while more := os.read(fd, _CHUNK):
+        data = more = os.read(fd, _CHUNK)
+        while len(more) >= _FULL:
+            more = os.read(fd, _CHUNK)
             data += more
-            if len(more) < _FULL:
-                break
     finally:
         os.close(fd)
-    return [int(each) for each in data.split()]
+    return [int(each) for each in data.split()] if data else []
