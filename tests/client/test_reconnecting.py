@@ -52,7 +52,7 @@ def through(proxy: Proxy) -> Cli:
 
 def setting(**numbers: float) -> str:
     """Return code that sets a client's time-outs."""
-    where = {"SILENCE_TIMEOUT": "websocket", "NO_LISTENER_TIMEOUT": "attach"}
+    where = {"SILENCE_TIMEOUT": "websocket", "NO_LISTENER_TIMEOUT": "reconnecting"}
     return "".join(
         f"import ptykill.cli.client.{where[name]} as m; m.{name} = {number};"
         for name, number in numbers.items()

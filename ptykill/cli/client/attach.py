@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import secrets
 import signal
@@ -27,23 +26,14 @@ from ptykill.cli.client.detach_key import DetachKeyFilter
 from ptykill.cli.client.input_queue import LONGEST_LINE, InputQueue, LineLengths
 from ptykill.cli.client.local_terminal import LocalTerminal, open_local_terminal
 from ptykill.cli.client.messages import print_message_async
+from ptykill.cli.client.reconnecting import Reconnecting
 from ptykill.cli.client.websocket import CLOSE_TIMEOUT, run_websocket
 from ptykill.http import frames
 
 __all__ = ["attach"]
 
-RECONNECT_TIMEOUT: Final = 120.0
-"""Seconds after which a lost connection is not tried again."""
-NO_LISTENER_TIMEOUT: Final = 3.0
-"""The same if no process listens there: the daemon is dead, and its sessions with it."""
-_RETRY_PAUSES: Final = (0.2, 10.0)
-"""Seconds before the first try, and at most; each pause is twice as long as the one before."""
-_STABLE_AFTER: Final = 10.0
-"""Seconds after which a connection counts as stable: the next pause is the shortest again."""
 _RECONNECT_CODES: Final = (1006, 1012, 1013)
 """Close codes after which to connect again: none came, a restart, too slow (RFC 6455, IANA)."""
-_TEMPORARY_STATUSES: Final = (0, 429, 502, 503, 504)
-"""Statuses of a daemon, or of a proxy before it, that may soon be better; 0 is no answer."""
 _CTRL_C: Final = b"\x03"
 _READ_ACCESS: Final = (b"x-pty-access", b"read")
 """The header by which a daemon says that the token may only read."""
@@ -64,7 +54,7 @@ async def attach(  # noqa: PLR0913 - two callers, by keyword
 ) -> AttachResult:
     """Attach until the session ends, the detach key is pressed, or a signal comes.
 
-    Connects again when the connection is lost, within `RECONNECT_TIMEOUT`. The local terminal is in
+    Connects again when the connection is lost, as `Reconnecting` says. The local terminal is in
     raw mode meanwhile, and restored when this returns or raises. ``key`` None is no detach key.
     ``redraw`` makes a full-screen program draw again. With ``read_only``, or a token that may only
     read, neither input nor a size is sent. Raises `DaemonError`.
@@ -118,7 +108,7 @@ class _Conversation:
         self._result: AttachResult | DaemonError | None = None
 
     def result(self) -> AttachResult:
-        """Return how it ended. Raises `DaemonError` if the first connection failed."""
+        """Return how it ended. Raises `DaemonError` if no connection can be made."""
         assert self._result is not None
         if isinstance(self._result, DaemonError):
             raise self._result
@@ -174,7 +164,7 @@ class _Conversation:
                 await print_message_async("connected again", raw=terminal.interactive)
             await self._exchange(websocket, terminal)
 
-        pause, lost_at = _RETRY_PAUSES[0], math.inf
+        tries = Reconnecting()
         while True:
             failure: DaemonError | None = None
             try:
@@ -184,16 +174,13 @@ class _Conversation:
                 failure = error
             if self._result is not None:
                 return
-            now = trio.current_time()
             if self._connected_at is not None:
-                stable = now - self._connected_at > _STABLE_AFTER
-                pause = _RETRY_PAUSES[0] if stable else pause
-                self._connected_at, lost_at = None, now
+                tries.lost(self._connected_at)
+                self._connected_at = None
                 await self._report_loss()
             if failure is not None:
-                self._check_retry(failure, now - lost_at)
-            await trio.sleep(pause)
-            pause = min(2 * pause, _RETRY_PAUSES[1])
+                self._check_retry(failure, tries)
+            await tries.wait()
 
     async def _report_loss(self) -> None:
         assert self._terminal is not None
@@ -204,19 +191,14 @@ class _Conversation:
         lost = f"the connection to {self._daemon.url} is lost; connecting again"
         await print_message_async(f"{lost}{how}", raw=self._terminal.interactive)
 
-    def _check_retry(self, failure: DaemonError, lost_for: float) -> None:
-        """Give up if another try makes no sense, ``lost_for`` seconds after the loss."""
-        nobody_listens = failure.errno in (errno.ECONNREFUSED, errno.ENOENT)
+    def _check_retry(self, failure: DaemonError, tries: Reconnecting) -> None:
+        """Give up if another try makes no sense."""
         if self._terminal is None:
             self._finish(failure)
         elif failure.status == 404:
             self._finish(Ended(None, killed=False))
-        elif failure.status not in _TEMPORARY_STATUSES:
-            self._finish(failure)
-        elif nobody_listens and lost_for >= NO_LISTENER_TIMEOUT:
-            self._finish(Lost("the daemon went away"))
-        elif lost_for >= RECONNECT_TIMEOUT:
-            self._finish(Lost(f"the connection was lost, and {failure}"))
+        elif (error := tries.check(failure)) is not None:
+            self._finish(error)
 
     async def _exchange(self, websocket: WebSocketConnection, terminal: LocalTerminal) -> None:
         """Send input and sizes, and write output, until the connection ends."""
