@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from ptykill.cli.client import detach_key
-from ptykill.cli.client.options import daemon_options, json_option
+from ptykill.cli.client.event_commands import events
+from ptykill.cli.client.options import as_text, daemon_options, json_option, label_filter
 from ptykill.cli.client.process_commands import interrupt, ps, signal
 from ptykill.cli.deadline_options import deadline_options
 from ptykill.cli.extras import import_extra
@@ -41,15 +42,6 @@ _detach_key = click.option(
     show_envvar=True,
     callback=_read_key,
     help="The key that detaches: ctrl- and a character, or none.",
-)
-
-
-_label_filter = click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Only sessions with this label, or KEY for any value; may be repeated.",
 )
 
 
@@ -110,17 +102,17 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     actions = import_extra("ptykill.cli.client.actions", "server")
     actions.new(
         actions.DaemonOptions(url, key_file),
-        [_as_text(each) for each in command or (os.environ.get("SHELL") or "sh",)],
-        env={_as_text(name): _as_text(value) for name, value in env.items()},
-        working_dir=None if working_dir is None else _as_text(working_dir),
+        [as_text(each) for each in command or (os.environ.get("SHELL") or "sh",)],
+        env={as_text(name): as_text(value) for name, value in env.items()},
+        working_dir=None if working_dir is None else as_text(working_dir),
         key=key,
         detached=no_attach,
         as_json=as_json,
         limits=limits,
         deadlines=deadlines,
-        name=None if name is None else _as_text(name),
+        name=None if name is None else as_text(name),
         labels={
-            _as_text(label): _as_text(value)
+            as_text(label): as_text(value)
             for label, value in _pairs(labels, "--label", "KEY=VALUE").items()
         },
     )
@@ -137,27 +129,10 @@ def _pairs(texts: tuple[str, ...], option: str, form: str) -> dict[str, str]:
     return pairs
 
 
-def _as_text(argument: str) -> str:
-    """Return an argument as valid Unicode, as JSON needs it, whatever the locale.
-
-    Python keeps bytes that the locale's encoding does not have as lone surrogates (PEP 383); in the
-    C locale that is every letter beyond ASCII.
-    """
-    try:
-        argument.encode("utf-8")
-    except UnicodeEncodeError:
-        try:
-            return os.fsencode(argument).decode("utf-8")
-        except UnicodeError:
-            message = f"what is not UTF-8 can't be sent to a daemon: {argument!a}"
-            raise click.UsageError(message) from None
-    return argument
-
-
 @click.command("list")
 @daemon_options
 @click.option("--live", is_flag=True, help="List only sessions that have not ended.")
-@_label_filter
+@label_filter
 @json_option
 def list_(
     url: str, key_file: Path | None, labels: tuple[str, ...], *, live: bool, as_json: bool
@@ -167,7 +142,7 @@ def list_(
     On a pipe or in a file each session is a line, with tabs between the columns.
     """
     actions = import_extra("ptykill.cli.client.actions", "server")
-    wanted = [_as_text(each) for each in labels]
+    wanted = [as_text(each) for each in labels]
     actions.list_sessions(actions.DaemonOptions(url, key_file), wanted, live=live, as_json=as_json)
 
 
@@ -205,7 +180,7 @@ def attach(  # noqa: PLR0913 - click gives each option
 @click.command()
 @daemon_options
 @click.option("--all", "every", is_flag=True, help="End all live sessions.")
-@_label_filter
+@label_filter
 @click.option("--grace", type=float, help="Seconds until SIGKILL; by default the daemon's.")
 @json_option
 @click.argument("session_ids", metavar="[ID]...", nargs=-1)
@@ -233,7 +208,7 @@ def kill(  # noqa: PLR0913 - click gives each option
     actions.kill(
         actions.DaemonOptions(url, key_file),
         session_ids,
-        [_as_text(each) for each in labels],
+        [as_text(each) for each in labels],
         every=every,
         grace=grace,
         as_json=as_json,
@@ -290,5 +265,5 @@ def run(  # noqa: PLR0913 - click gives each option
     )
 
 
-COMMANDS = (new, list_, attach, ps, signal, interrupt, kill, run)
+COMMANDS = (new, list_, attach, events, ps, signal, interrupt, kill, run)
 """The commands of the client, to be added to ``ptykill``."""

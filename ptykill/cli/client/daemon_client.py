@@ -6,9 +6,10 @@ import dataclasses
 import json
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
@@ -34,6 +35,8 @@ URL_VARIABLE: Final = "PTYKILL_URL"
 
 _TIMEOUT: Final = 30.0
 """Seconds that an answer may take. A kill's answer is bounded by the daemon's plan instead."""
+EVENTS_SILENCE: float = 45.0
+"""Seconds without a byte after which a stream of events is dead: it has a comment every 15 s."""
 
 
 class DaemonError(PtykillError):
@@ -196,6 +199,29 @@ class DaemonClient:
         answer = await self._request("DELETE", f"{session_path(session_id)}{query}", bounded=False)
         return Killed(session_id, _total(answer.headers.get("server-timing", "")))
 
+    @asynccontextmanager
+    async def events(self, since: str | None) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open the stream of events, after that with the id ``since``; yield its bytes.
+
+        The iterator ends when the daemon ends the stream. Raises `DaemonError` if it is cut off.
+        """
+        headers = {"accept": "text/event-stream"}
+        if since is not None:
+            headers["last-event-id"] = since
+        timeout = httpx.Timeout(_TIMEOUT, read=EVENTS_SILENCE, pool=None)
+        url = f"{self._client.base_url}".rstrip("/") + "/events"
+        try:
+            async with self._client.stream("GET", url, headers=headers, timeout=timeout) as answer:
+                kind = answer.headers.get("content-type", "")
+                if answer.status_code != 200 or not kind.startswith("text/event-stream"):
+                    raise self.refusal(answer.status_code, await answer.aread())
+                async with aclosing(cast(AsyncGenerator[bytes], answer.aiter_bytes())) as data:
+                    yield data
+        except httpx.TimeoutException:
+            raise self._silent() from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from None
+
     # --- for the WebSocket ------------------------------------------------------------------------
 
     async def stream(self) -> trio.abc.Stream:
@@ -237,13 +263,15 @@ class DaemonClient:
                 method, url, content=content, headers=headers, timeout=timeout
             )
         except httpx.TimeoutException:
-            msg = f"the daemon at {self.url} does not answer"
-            raise DaemonError(msg) from None
+            raise self._silent() from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from None
         if not answer.is_success:
             raise self.refusal(answer.status_code, answer.content)
         return answer
+
+    def _silent(self) -> DaemonError:
+        return DaemonError(f"the daemon at {self.url} does not answer")
 
     def _unreachable(self, error: Exception) -> DaemonError:
         number, text = _system_error(error)

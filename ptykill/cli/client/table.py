@@ -15,7 +15,7 @@ from rich.text import Text
 from ptykill.cli.client.messages import print_output, printable
 from ptykill.http.session_record import SessionRecord
 
-__all__ = ["SHORT_ID", "age", "for_terminal", "show", "show_rows"]
+__all__ = ["SHORT_ID", "age", "exit_text", "for_terminal", "show", "show_rows"]
 
 _HEADS = ("id", "pid", "size", "age", "state", "command", "name", "labels", "clients", "reason")
 """The columns on a pipe: programs may count on their order, so new ones come last."""
@@ -109,12 +109,15 @@ def age(seconds: float) -> str:
 
 
 def _state(session: SessionRecord) -> str:
-    if session.is_alive:
-        return session.status
-    if session.exit_code is None:
-        return "ended"
+    return session.status if session.is_alive else exit_text(session.exit_code) or "ended"
+
+
+def exit_text(code: int | None) -> str:
+    """Return an exit code, with the signal that it stands for; ``""`` if it is not known."""
+    if code is None:
+        return ""
     try:
-        name = signal.Signals(session.exit_code - 128).name.removeprefix("SIG")
+        name = signal.Signals(code - 128).name.removeprefix("SIG")
     except ValueError:
-        return f"exit {session.exit_code}"
-    return f"exit {session.exit_code} ({name})"
+        return f"exit {code}"
+    return f"exit {code} ({name})"
