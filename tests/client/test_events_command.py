@@ -65,7 +65,10 @@ def test_each_kind_of_event_has_a_line() -> None:
     delivery = {"what": "HUP@all", "reached": 2, "refused": [7, 8], "error": "late"}
     verdict = {"outcome": "forced", "took_ms": 3, "caveats": ["unproven"], "error": "7 lives"}
     expected = [
-        (event("reset", sessions=[{"session_id": ID, "is_alive": True}]), "1 live and 0 ended"),
+        (
+            event("reset", sessions=[{"session_id": ID, "is_alive": True}]),
+            "sessions: 1 live, 0 over",
+        ),
         (event("created", changes={"command": "sh", "args": ["\x1b"]}), "sh '\\x1b'"),
         (event("attached", changes={"client_count": 2}), "2 attached"),
         (event("resized", changes={"cols": 90, "rows": 30}), "90x30"),
@@ -79,7 +82,7 @@ def test_each_kind_of_event_has_a_line() -> None:
         (event("stuck", verdict=verdict), "forced in 3 ms, unproven, 7 lives"),
         (event("later", changes={"a": 1}), '{"a": 1}'),
         (event("dropped"), ""),
-        (event("reset", sessions=[]), "events are missing here; 0 live"),
+        (event("reset", sessions=[]), "events are missing here; sessions: 0 live"),
     ]
     for one, text in expected:
         line = shown(lines, one)
@@ -108,7 +111,7 @@ def test_names_and_labels_are_followed() -> None:
     told = [{"session_id": ID, "labels": {"team": "ci"}, "is_alive": False}, {"session_id": OTHER}]
     reset = event("reset", sessions=told)
     assert lines.wants(reset)
-    assert "events are missing here; 0 live and 1 ended" in lines.line(reset)
+    assert "events are missing here; sessions: 0 live, 1 over" in lines.line(reset)
     assert [lines.is_wanted(each) for each in (ID, OTHER)] == [True, False]
 
 
@@ -181,7 +184,7 @@ def test_events_at_a_terminal_and_for_programs(
 ) -> None:
     """Ctrl-C ends the lines in one sentence; the daemon's end ends JSON lines well."""
     terminal = start("events", cli=cli, cols=120)
-    terminal.read_until("reset      0 live and 0 ended sessions\r\n")
+    terminal.read_until("reset      sessions: 0 live, 0 over\r\n")
     with subprocess.Popen(
         [*PTYKILL, "events", "--json", "--label", "team=ci"],
         env=os.environ | cli.env,

@@ -51,6 +51,7 @@ def new(  # noqa: PLR0913 - the options of one command
     deadlines: Deadlines,
     name: str | None = None,
     labels: Mapping[str, str] | None = None,
+    idempotency_key: str | None = None,
 ) -> None:
     """Start a session, and attach to it unless ``detached`` or ``as_json``."""
 
@@ -64,6 +65,7 @@ def new(  # noqa: PLR0913 - the options of one command
             deadlines=deadlines,
             name=name,
             labels=labels,
+            key=idempotency_key,
         )
 
     created = with_daemon(options, create)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ptykill.cli.client import detach_key
+from ptykill.cli.client.deadline_commands import deadlines
 from ptykill.cli.client.event_commands import events
 from ptykill.cli.client.options import as_text, daemon_options, json_option, label_filter
 from ptykill.cli.client.process_commands import interrupt, ps, signal
@@ -17,6 +18,7 @@ from ptykill.cli.extras import import_extra
 from ptykill.cli.limit_options import limit_options
 from ptykill.errors import PtykillError
 from ptykill.rules.deadlines import Deadlines
+from ptykill.rules.naming import Naming
 from ptykill.rules.options import STRONGEST_FIRST, Options
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 
@@ -30,6 +32,15 @@ def _read_key(_context: click.Context, _parameter: click.Parameter, text: str) -
     try:
         return detach_key.parse(text)
     except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _checked_key(
+    _context: click.Context, _parameter: click.Parameter, text: str | None
+) -> str | None:
+    try:
+        return Naming.of(None, None, text).key
+    except PtykillError as error:
         raise click.BadParameter(str(error)) from None
 
 
@@ -68,6 +79,12 @@ _detach_key = click.option(
     metavar="KEY=VALUE",
     help="Add a label, for list and kill; may be repeated.",
 )
+@click.option(
+    "--idempotency-key",
+    metavar="TEXT",
+    callback=_checked_key,
+    help="Start nothing if a new with the same text has started it before: take that session.",
+)
 @limit_options
 @deadline_options("lifetime", "idle", "detached", note=" By default the daemon's.")
 @_detach_key
@@ -83,6 +100,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     variables: tuple[str, ...],
     name: str | None,
     labels: tuple[str, ...],
+    idempotency_key: str | None,
     key: bytes | None,
     as_json: bool,  # noqa: FBT001
     command: tuple[str, ...],
@@ -115,6 +133,7 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
             as_text(label): as_text(value)
             for label, value in _pairs(labels, "--label", "KEY=VALUE").items()
         },
+        idempotency_key=idempotency_key,
     )
 
 
@@ -265,5 +284,5 @@ def run(  # noqa: PLR0913 - click gives each option
     )
 
 
-COMMANDS = (new, list_, attach, events, ps, signal, interrupt, kill, run)
+COMMANDS = (new, list_, attach, events, deadlines, ps, signal, interrupt, kill, run)
 """The commands of the client, to be added to ``ptykill``."""

@@ -8,7 +8,6 @@ import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -26,7 +25,7 @@ from ptykill.http.session_record import SessionRecord, Sessions
 from ptykill.http.token_bodies import IssuedToken
 from ptykill.rules.deadlines import Deadlines
 
-__all__ = ["DaemonClient", "DaemonError", "Killed", "read_key", "session_path"]
+__all__ = ["KEY_VARIABLE", "DaemonClient", "DaemonError", "Killed", "session_path"]
 
 T = TypeVar("T")
 
@@ -130,10 +129,12 @@ class DaemonClient:
         deadlines: Deadlines | None = None,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> Created:
         """Start a session; ``size`` is rows and columns, None for the daemon's default.
 
-        ``limits`` are those of the whole session, by the names of `Attributes`.
+        ``limits`` are those of the whole session, by the names of `Attributes`. ``key`` is an
+        idempotency key.
         """
         body: dict[str, object] = {"command": command[0], "args": list(command[1:])}
         body |= {"env": dict(env or {}), "working_dir": working_dir}
@@ -143,7 +144,8 @@ class DaemonClient:
             body["deadlines"] = dataclasses.asdict(deadlines)
         if size is not None:
             body |= {"rows": size[0], "cols": size[1]}
-        return _decode(await self._request("POST", "", body), Created)
+        headers = {} if key is None else {"idempotency-key": key}
+        return _decode(await self._request("POST", "", body, headers), Created)
 
     async def list(self, labels: Sequence[str] = ()) -> list[SessionRecord]:
         """Return all sessions that the daemon knows, the oldest first.
@@ -169,6 +171,11 @@ class DaemonClient:
         await self._request(
             "POST", f"{session_path(session_id)}/resize", {"rows": rows, "cols": cols}
         )
+
+    async def set_deadlines(self, session_id: str, deadlines: Deadlines) -> None:
+        """Replace the deadlines of a session; None stands for the daemon's."""
+        path = f"{session_path(session_id)}/deadlines"
+        await self._request("POST", path, dataclasses.asdict(deadlines))
 
     async def issue_token(self, session_id: str, access: str) -> str:
         """Return a new token of a session, for ``"read"`` or ``"write"``."""
@@ -252,15 +259,23 @@ class DaemonClient:
     # --- sending ----------------------------------------------------------------------------------
 
     async def _request(
-        self, method: str, path: str, body: object = None, *, bounded: bool = True
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        bounded: bool = True,
     ) -> httpx.Response:
         content = None if body is None else json.dumps(body).encode("ascii")
         timeout = httpx.Timeout(_TIMEOUT, read=_TIMEOUT if bounded else None, pool=None)
-        headers = {} if body is None else {"content-type": "application/json"}
+        sent = dict(headers or {})
+        if body is not None:
+            sent["content-type"] = "application/json"
         url = f"{self._client.base_url}".rstrip("/") + path
         try:
             answer = await self._client.request(
-                method, url, content=content, headers=headers, timeout=timeout
+                method, url, content=content, headers=sent, timeout=timeout
             )
         except httpx.TimeoutException:
             raise self._silent() from None
@@ -280,20 +295,6 @@ class DaemonClient:
             f" serve`, or set {URL_VARIABLE} to its URL",
             errno=number,
         )
-
-
-def read_key(file: Path | None) -> str | None:
-    """Return the key in the file, or in the environment if there is no file; None if neither.
-
-    Raises `DaemonError`.
-    """
-    if file is None:
-        return os.environ.get(KEY_VARIABLE) or None
-    try:
-        return file.read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeError) as error:
-        msg = f"the key can't be read from {file}: {getattr(error, 'strerror', None) or 'no text'}"
-        raise DaemonError(msg) from None
 
 
 def session_path(session_id: str) -> str:

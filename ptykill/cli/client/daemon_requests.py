@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, read_key
+from ptykill.cli.client.daemon_client import KEY_VARIABLE, DaemonClient, DaemonError
 from ptykill.cli.client.interrupt import interruptible
 from ptykill.cli.client.messages import fail
 
@@ -30,7 +31,7 @@ class DaemonOptions:
 
     def daemon(self) -> DaemonClient:
         """Return a client of the daemon. Raises `DaemonError`."""
-        return DaemonClient(self.url, read_key(self.key_file))
+        return DaemonClient(self.url, _read_key(self.key_file))
 
 
 def with_daemon(options: DaemonOptions, use: Callable[[DaemonClient], Awaitable[T]]) -> T:
@@ -48,3 +49,17 @@ def with_daemon(options: DaemonOptions, use: Callable[[DaemonClient], Awaitable[
         if group.subgroup(KeyboardInterrupt) is None:
             raise
         raise KeyboardInterrupt from None
+
+
+def _read_key(file: Path | None) -> str | None:
+    """Return the key in the file, or in the environment if there is no file; None if neither.
+
+    Raises `DaemonError`.
+    """
+    if file is None:
+        return os.environ.get(KEY_VARIABLE) or None
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeError) as error:
+        msg = f"the key can't be read from {file}: {getattr(error, 'strerror', None) or 'no text'}"
+        raise DaemonError(msg) from None

@@ -93,7 +93,7 @@ class EventLines:
         wanted = [each for each in sessions if self.is_wanted(each.get("session_id"))]
         live = sum(bool(each.get("is_alive")) for each in wanted)
         missing = "events are missing here; " if self._begun else ""
-        return f"{missing}{live} live and {len(wanted) - live} ended sessions"
+        return f"{missing}sessions: {live} live, {len(wanted) - live} over"
 
 
 def _told_of(event: Event, changes: Mapping[str, Any]) -> str:  # noqa: PLR0911 - one a kind
