@@ -51,7 +51,8 @@ def test_scans_and_wake_ups(tier: str) -> None:
     """No look through the process table more than before, no polling, no wake-up when idle."""
     told = run(tier)
     scans = least(told["kills"], "scans"), least(told["deaf"], "scans")
-    assert scans == SCANS[tier]
+    # Where hardly another process starts (in a pid namespace of its own), one look less will do.
+    assert all(now <= before for now, before in zip(scans, SCANS[tier], strict=True))
     assert least(told["deaf"], "sleeps") <= SLEEPS
     assert told["idle"] == {"host": 0, "beside": 0}
 

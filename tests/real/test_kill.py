@@ -30,6 +30,7 @@ from ptykill.system.containment.process_table import PidMark
 from ptykill.system.containment.session_containment import SessionContainment
 from ptykill.system.containment.session_members import SessionMembers
 from ptykill.system.containment.session_signals import SessionSignals
+from ptykill.system.kernel.procfs import session_of
 from ptykill.testing import processes
 from ptykill.testing.adversaries import (
     BASH,
@@ -530,7 +531,8 @@ async def test_a_leader_wrongly_taken_for_childless(
     check_truth(verdict, running.program)
     if verdict.outcome is Outcome.KILLED:  # The shell sends SIGHUP to the others itself.
         assert verdict.deliveries[0].reached == running.program.members
-    assert reaped_at[0] == (running.program.members == 1)
+    if program != "bash with a running job":  # Bash ends that itself, in time or not.
+        assert reaped_at[0] == (running.program.members == 1)
 
 
 @pytest.mark.parametrize("tier", ["session"], indirect=True)
@@ -582,7 +584,7 @@ async def test_a_member_that_leaves_after_it_was_found(
         pids = found(members, afresh=afresh, probe=probe)
         (tmp_path / "go").touch()
         until = time.monotonic() + TIMEOUT
-        while os.getsid(child.pid) == session.pid and time.monotonic() < until:
+        while session_of(child.pid) == session.pid and time.monotonic() < until:
             time.sleep(0.005)
         return pids
 
