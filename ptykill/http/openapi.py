@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -215,6 +216,8 @@ def document(prefix: str, version: str, *, spawning: bool, grace_cap: float) -> 
     _, components = msgspec.json.schema_components(
         _TYPES, ref_template="#/components/schemas/{name}"
     )
+    for each in components.values():  # Before Python 3.13 a docstring has its indentation.
+        each["description"] = inspect.cleandoc(each["description"])
     paths: dict[str, dict[str, Any]] = {}
     for route in _ROUTES:
         if spawning or route.name != "create":

@@ -28,7 +28,8 @@ class Finder:
 
 def interrupt_spawn(event, _):
     global spawned
-    if event == "os.posix_spawn" and not spawned:
+    # While trio is imported it runs ldconfig(8), in Python 3.13 by posix_spawn(3) as well.
+    if event == "os.posix_spawn" and not spawned and hasattr(sys.modules["trio"], "run"):
         spawned = True
         os.kill(os.getpid(), signal.SIGINT)
 

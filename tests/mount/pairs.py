@@ -28,6 +28,14 @@ class Pair(NamedTuple):
         """Whether the app runs in another process than the one that was started."""
         return "workers" in self.server or self.server.startswith(("hypercorn", "granian", "gun"))
 
+    @property
+    def waits_for_clients(self) -> bool:
+        """Whether it can't be stopped while a client is connected.
+
+        hypercorn 0.18 calls `asyncio.Server.wait_closed`, which waits for that since Python 3.12.1.
+        """
+        return self.server == "hypercorn, asyncio" and sys.version_info >= (3, 12, 1)
+
     def __str__(self) -> str:
         return f"{self.framework} on {self.server}".replace(" ", "-")
 

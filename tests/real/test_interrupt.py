@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import trio
 
 import ptykill
 from ptykill import InputFull, Session, SessionEnded, Supervisor
+from ptykill.system.kernel.procfs import read_proc
 from tests.real.running_program import TIMEOUT
 
 pytestmark = pytest.mark.parametrize("tier", ["session", "keeper"], indirect=True)
@@ -170,6 +172,13 @@ async def test_a_paste_that_is_not_read(supervisor: Supervisor, lines: int) -> N
             session.interrupt()
 
 
+async def until_status(pid: int, pattern: bytes) -> None:
+    """Wait until a process's status in /proc matches."""
+    with trio.fail_after(TIMEOUT):
+        while not re.search(pattern, read_proc(f"{pid}/status"), re.MULTILINE):  # noqa: ASYNC110 - no event
+            await trio.sleep(0.001)
+
+
 @pytest.mark.parametrize("mode", ["-noflsh", "noflsh"])
 async def test_an_input_that_is_kept(supervisor: Supervisor, mode: str) -> None:
     """With NOFLSH nothing is discarded, and the interrupt arrives all the same."""
@@ -177,8 +186,11 @@ async def test_an_input_that_is_kept(supervisor: Supervisor, mode: str) -> None:
     script = f"stty {mode} -echo; trap 'echo caught' INT; echo ready; kill -STOP $$; cat | wc -l"
     session, screen = await start(supervisor, "sh", "-c", script)
     await screen.shows(b"ready")
+    await until_status(session.pid, rb"^State:\s*T")
     await session.send(b"x\n" * 1000)
     session.interrupt()
+    # The kernel looks at a typed key a little later. SIGINT is bit 1 of the pending signals.
+    await until_status(session.pid, rb"^ShdPnd:\s*\w*[2367abef]$")
     session.signal("CONT")
     await screen.shows(b"caught")
     await session.send(b"\x04")
