@@ -274,9 +274,8 @@ class Keeper:
         reason = session.deadlines.passed()
         if reason is not None and self._handover is not None:
             ago = time.monotonic() - self._handed_over_at
-            session.end_without_host(self._handover, ago, hung_up=False)
             self._ending = reason
-            self._tell_ending(session)
+            session.end_without_host(self._handover, ago, tell=lambda: self._tell_ending(session))
 
     def _tell_ending(self, session: KeptSession) -> None:
         self.tell(wire.ENDING, str(self._ending), None if session.killing else session.kill_due)

@@ -220,19 +220,28 @@ class KeptSession:
         return math.inf if self._teardown is None else self._teardown.kill_due
 
     def end_without_host(
-        self, handover: wire.Handover, ago: float, *, hung_up: bool = True
+        self,
+        handover: wire.Handover,
+        ago: float,
+        *,
+        tell: Callable[[], None] | None = None,
     ) -> None:
         """Carry out the rest of the plan, which the host handed over so many seconds ago.
 
-        ``hung_up`` is whether the host is dead, and the terminal was hung up by that. If it is only
-        stopped, it may die later: the plan goes on then.
+        ``tell`` is None if the host is dead, and the terminal was hung up by that. If it is only
+        stopped, ``tell`` tells it, before any signal is sent: a host that is continued then would
+        send that again. It may die later: the plan goes on then.
         """
         if self._teardown is not None:
             return
         self.was_plain = False
         self.deadlines.close()
-        self._teardown = OrphanedTeardown(self, handover, ago, hung_up=hung_up)
-        due = self._teardown.begin(killing=self._killing)  # This may set `self.due`, for SIGKILL.
+        self._teardown = OrphanedTeardown(
+            self, handover, ago, hung_up=tell is None, killing=self._killing
+        )
+        if tell is not None:
+            tell()
+        due = self._teardown.begin()  # This may set `self.due`, for SIGKILL.
         self.due = min(self.due, due)
 
     def do_due(self) -> None:

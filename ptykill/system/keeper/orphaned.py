@@ -42,36 +42,44 @@ class OrphanedTeardown:
     """The rest of one session's plan, and when each step is due."""
 
     def __init__(
-        self, keeper: _Keeper, handover: Handover, ago: float, *, hung_up: bool = True
+        self,
+        keeper: _Keeper,
+        handover: Handover,
+        ago: float,
+        *,
+        hung_up: bool = True,
+        killing: bool = False,
     ) -> None:
         self._keeper = keeper
         self._hung_up = hung_up
+        self._killing = killing
         self._handover = handover
-        self._ago = ago
+        self._handed_over_at = time.monotonic() - ago
         self._machine = Machine(Plan.of(handover.plan), Leftovers(handover.leftovers))
         self._due = math.inf
         self._kill_due = math.inf
+        if not killing and handover.steps:
+            self._kill_due = self._handed_over_at + handover.grace
+        elif not killing and keeper.status is None:
+            self._kill_due = time.monotonic() + self._machine.plan.grace
 
     @property
     def kill_due(self) -> float:
         """When SIGKILL is due, in monotonic seconds."""
         return self._kill_due
 
-    def begin(self, *, killing: bool) -> float:
+    def begin(self) -> float:
         """Go on where the host stopped; return when to call `do_due` (monotonic seconds)."""
-        if killing:
+        if self._killing:
             self._handle(Event.KILL_REQUESTED)
         elif self._handover.steps:
             for number in range(self._handover.steps):
                 self._machine.handle(Event.STEP_DUE if number else Event.STOP_REQUESTED)
-            handed_over_at = time.monotonic() - self._ago
-            self._kill_due = handed_over_at + self._handover.grace
-            self._due = min(handed_over_at + self._handover.due, self._kill_due)
+            self._due = min(self._handed_over_at + self._handover.due, self._kill_due)
         elif self._keeper.status is not None:
             self._handle(Event.LEADER_EXITED)
             self._handle(Event.MEMBERS_FOUND)
         else:
-            self._kill_due = time.monotonic() + self._machine.plan.grace
             self._handle(Event.STOP_REQUESTED)
         return self._due
 
