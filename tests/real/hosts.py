@@ -418,9 +418,14 @@ async def with_a_foreign_member(way: str, program: str) -> dict[str, Any]:
             while not any(owner(pid) == 0 for pid in descendants(session.pid)):  # noqa: ASYNC110
                 await trio.sleep(0.01)
         members = descendants(session.pid)
+        listed = {each.pid: each.user for each in await session.members()}
+        signalled = session.signal("CONT", "all")
         verdict = await session.terminate(plan="HUP@session 100ms, KILL 300ms")
     return {
         **summary(verdict),
+        "listed as root's": [pid for pid, user in listed.items() if user == "root"],
+        "reached": sorted(signalled.reached),
+        "refused a signal": sorted(signalled.refused),
         "foreign": [pid for pid in members if owner(pid) == 0],
         "survivors": [(each.pid, each.user, each.why) for each in verdict.survivors],
         "refused": [pid for each in verdict.deliveries for pid in each.refused],
@@ -1100,7 +1105,9 @@ async def replaced_members(way: str, folder: str, act: str) -> dict[str, Any]:
     found = {}
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         for kind in KINDS:
-            session = await supervisor.spawn(["sh", "-c", "sleep 60 & wait; exec sleep 60"])
+            # Two are proved by one list, one by itself.
+            more = "sleep 61 &" if act == "signal two" else ""
+            session = await supervisor.spawn(["sh", "-c", f"sleep 60 & {more} wait; exec sleep 60"])
             while "sleep 60" not in {each.command for each in await session.members()}:  # noqa: ASYNC110
                 await trio.sleep(0.01)
             await trio.sleep(
@@ -1109,7 +1116,7 @@ async def replaced_members(way: str, folder: str, act: str) -> dict[str, Any]:
             # A later pid is the last one given out, so the member's comes again when the kernel's
             # count has come round.
             subprocess.run(["true"], check=True)  # noqa: ASYNC221 - a host may block its loop
-            swap = _Swap(child_of(session.pid), kind)
+            swap = _Swap(children_of(session.pid)[0], kind)
             with swap:
                 if act == "list":
                     seen = {each.pid for each in await session.members()}
@@ -1340,7 +1347,15 @@ async def with_unreadable_members(way: str) -> list[dict[str, Any]]:
             script = f"{sys.executable} -c '{UNREADABLE}' {how} & exec sleep 60"
             session = await supervisor.spawn(["sh", "-c", script])
             await session.receive()
-            verdicts.append(summary(await session.terminate()))
+            hidden = [each for each in await session.members() if each.command is None]
+            reached = session.signal("CONT", "escaped" if how == "escaped" else "all").reached
+            verdicts.append(
+                {
+                    "listed": [(each.escaped, each.state, each.memory) for each in hidden],
+                    "reached": reached.issuperset(each.pid for each in hidden),
+                    **summary(await session.terminate()),
+                }
+            )
     return verdicts
 
 

@@ -111,14 +111,21 @@ def test_auto_and_the_doctor_agree(ordinary: tuple[str, ...], view: str, who: st
 def test_members_that_are_hidden(
     mark: str, ordinary: tuple[str, ...], level: str, way: str
 ) -> None:
-    """A hidden member is ended if the host may signal it; otherwise the verdict is not empty."""
+    """A hidden member is ended if the host may signal it; otherwise the verdict is not empty.
+
+    It is listed, without what the host may not read, and signalled.
+    """
     verdicts = run_host(
         "with_unreadable_members", way, wrapper=(*hiding(f"hidepid={level}"), *ordinary)
     )
     left = processes.left(mark)
     for each in processes.marked(mark):
         processes.end(each.pid)
-    assert verdicts[0]["empty"]
+    assert verdicts[0]["empty"], verdicts
+    assert [verdict["listed"] for verdict in verdicts] == [
+        [[escaped, None, None]] for escaped in (False, True)
+    ]
+    assert all(verdict["reached"] for verdict in verdicts)
     assert len(left) == sum(not verdict["empty"] for verdict in verdicts), (left, verdicts)
 
 

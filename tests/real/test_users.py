@@ -63,6 +63,8 @@ def test_a_member_that_may_not_be_signalled(
     """It is named in the verdict, in time, and the verdict is not empty."""
     answer = run_host("with_a_foreign_member", way, str(set_user_id), wrapper=ordinary)
     (foreign,) = answer["foreign"]
+    assert answer["listed as root's"] == answer["refused a signal"] == [foreign]
+    assert len(answer["reached"]) == 2  # The shell, and its own sleep.
     assert (answer["outcome"], answer["empty"]) == ("stuck", False)
     assert answer["survivors"] == [[foreign, "root", "not permitted to signal it"]]
     assert set(answer["refused"]) == {foreign}

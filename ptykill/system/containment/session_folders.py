@@ -83,7 +83,8 @@ def _opened(pid: int) -> ProcFolder | None:
         process.close()
         raise
     process.close()
-    return None
+    # hidepid=2 says that its files are not there, though the folder can be opened.
+    return _hidden(pid) if proc.hides else None
 
 
 def _hidden(pid: int) -> ProcFolder | None:

@@ -108,7 +108,8 @@ class _Family:
             child.close()
             raise
         child.close()
-        return None
+        # hidepid=2 says that its files are not there, though the folder can be opened.
+        return hidden_child(pid, self._parent) if proc.hides else None
 
     def close(self) -> None:
         """Close the parent's folder, and those of children that nobody has asked for."""
