@@ -1105,9 +1105,7 @@ async def replaced_members(way: str, folder: str, act: str) -> dict[str, Any]:
     found = {}
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         for kind in KINDS:
-            # Two are proved by one list, one by itself.
-            more = "sleep 61 &" if act == "signal two" else ""
-            session = await supervisor.spawn(["sh", "-c", f"sleep 60 & {more} wait; exec sleep 60"])
+            session = await supervisor.spawn(["sh", "-c", "sleep 60 & wait; exec sleep 60"])
             while "sleep 60" not in {each.command for each in await session.members()}:  # noqa: ASYNC110
                 await trio.sleep(0.01)
             await trio.sleep(
@@ -1116,7 +1114,7 @@ async def replaced_members(way: str, folder: str, act: str) -> dict[str, Any]:
             # A later pid is the last one given out, so the member's comes again when the kernel's
             # count has come round.
             subprocess.run(["true"], check=True)  # noqa: ASYNC221 - a host may block its loop
-            swap = _Swap(children_of(session.pid)[0], kind)
+            swap = _Swap(child_of(session.pid), kind)
             with swap:
                 if act == "list":
                     seen = {each.pid for each in await session.members()}

@@ -251,7 +251,7 @@ def test_strangers_with_the_numbers_of_members(tmp_path: Path, who: str, tier: s
         assert verdict["status"] == [None, 9]
 
 
-@pytest.mark.parametrize("act", ["list", "signal", "signal two"])
+@pytest.mark.parametrize("act", ["list", "signal"])
 def test_strangers_in_the_place_of_members(tmp_path: Path, act: str, tier: str) -> None:
     """A stranger that gets a member's pid between the look and the opening is not taken for it."""
     if tier == "cgroup":
