@@ -137,6 +137,50 @@ async def test_a_stuck_session(autojump_clock: MockClock) -> None:
         assert session.verdict.empty
 
 
+async def test_a_leader_that_exits_late_leaves_a_stuck_session(autojump_clock: MockClock) -> None:
+    """As the list says, since another member lives."""
+    del autojump_clock
+    tier = FakeTier(Member(dies_of={"KILL": 4.0}), [Member(dies_of={"KILL": 8.0})])
+    async with ptykill.open_supervisor(containment=tier, plan="HUP 1s, KILL 1s") as supervisor:
+        events = supervisor.events(supervisor.last_event_id)
+        session = await supervisor.spawn(["sh"])
+        await session.terminate()
+        found = await read(events, EventKind.EXITED)
+        assert kinds(found)[-2:] == ["stuck", "exited"]
+        assert found[-1].changes["status"] == listed(supervisor)[session.id]["status"] == "stuck"
+
+
+async def test_a_reader_that_waits_ends_with_its_supervisor() -> None:
+    """Also if there is no session whose end would wake it up."""
+    ended = []
+
+    async def follow(events: AsyncIterator[SessionEvent]) -> None:
+        ended.append([event async for event in events])
+
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + TIMEOUT
+        async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+            nursery.start_soon(follow, supervisor.events(supervisor.last_event_id))
+            await trio.testing.wait_all_tasks_blocked()
+    assert ended == [[]]
+
+
+async def test_many_events_come_in_some_pieces() -> None:
+    """None is left out, and none comes twice; a piece is bounded, since each is built at once."""
+    ring = event_ring.EventRing(tuple)
+    position = ring.position(ring.last_id)
+    for _ in range(600):
+        ring.add(EventKind.ATTACHED, "x", {})
+    numbers, sizes = [], []
+    while position != ring.last:
+        piece = await ring.after(position)
+        numbers += [each.number for each in piece]
+        sizes.append(len(piece))
+        position = numbers[-1]
+    assert numbers == list(range(1, 601))
+    assert max(sizes) == 256
+
+
 @pytest.mark.parametrize("close", ["close", "hurry"])
 async def test_events_end_with_their_supervisor(close: str) -> None:
     """The end of the last session comes, and then the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from typing import Any
@@ -51,6 +52,41 @@ def test_a_name_is_accepted_or_refused(text: str) -> None:
     assert naming.name == text
     assert text.isascii()
     assert not set(text) & set("/?#%& =\n")
+
+
+_LONG = "a" * 63
+_MANY = {f"l{number}": "" for number in range(16)}
+
+
+@pytest.mark.parametrize(
+    "naming",
+    [
+        (_LONG, {_LONG: _LONG}, "k" * 255),
+        ("0.-_", _MANY, "k"),
+        ("f" * 31, {"a/b": "é ü"}, "two words"),
+        ("f" * 33, {}, None),
+        ("g" * 32, None, None),
+    ],
+)
+def test_the_longest_names_labels_and_keys(naming: tuple[Any, Any, Any]) -> None:
+    """They are as long as the documentation says."""
+    assert dataclasses.astuple(Naming.of(*naming))[0] == naming[0]
+
+
+@pytest.mark.parametrize(
+    "naming",
+    [
+        *((name, None, None) for name in (_LONG + "a", "", ".a", "a/b", "é", "F0" * 16)),
+        (None, _MANY | {"l": ""}, None),
+        *((None, {label: ""}, None) for label in (_LONG + "a", "", "/a", "a b")),
+        *((None, {"a": value}, None) for value in (_LONG + "a", "\n", None)),
+        *((None, None, key) for key in ("k" * 256, "", " k", "k ", "é", "a\tb")),
+    ],
+)
+def test_what_is_longer_or_has_other_characters_is_refused(naming: tuple[Any, Any, Any]) -> None:
+    """A name does not look like an id either."""
+    with pytest.raises(InvalidArgument):
+        Naming.of(*naming)
 
 
 async def test_sessions_are_found_and_ended_by_their_labels() -> None:

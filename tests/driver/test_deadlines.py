@@ -169,6 +169,21 @@ async def test_deadlines_change_while_the_session_runs(
     assert session.end_reason is EndReason.IDLE
 
 
+async def test_a_first_idle_deadline_counts_what_was_computed_before_as_used_at_that_time(
+    faked: Faked, autojump_clock: MockClock
+) -> None:
+    """That takes one look; another change takes none, since the deadline's own look will do."""
+    session, containment = await faked.spawn()
+    containment.used = 1.0
+    await trio.sleep(90)
+    containment.terminal.write(b"y")
+    await trio.sleep(10)
+    session.set_deadlines(Deadlines(idle=50))
+    session.set_deadlines(Deadlines(idle=60))
+    assert containment.looks == 1
+    assert await ended_after(session) == pytest.approx(60)
+
+
 async def test_deadlines_of_an_end_that_has_begun_do_not_change(
     faked: Faked, autojump_clock: MockClock
 ) -> None:

@@ -275,3 +275,48 @@ async def test_what_was_typed_is_discarded_with_the_right_to_type(
         assert terminal.typed == (b"x" * 5_000 if how == "replaced" else b"")
         newer.leave()
     assert session.attached == 0
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_a_right_that_ends_between_its_check_and_the_attach(
+    spawned: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock, how: str
+) -> None:
+    """The client gets the reason, and nothing that it types or tells is carried out."""
+    session, tier = spawned
+    tokens = Tokens()
+    grant = tokens.issue(session, Access.WRITE, 1.0 if how == "expired" else math.inf)
+    assert tokens.check(session, grant.token) is grant
+    if how == "revoked":
+        tokens.revoke(session, grant.id)
+    else:
+        await trio.sleep(1)
+    client = Client()
+    for frame in frames.READY, frames.input_frame(b"x"), frames.resize_frame(50, 120):
+        client.say(frame)
+    admission = Admission(session, grant)
+    with trio.move_on_after(MINUTE):
+        await run_conversation(admission, client.receive, batch_sender(client.send))
+    (close,) = client.told
+    assert (close["code"], how in close["reason"]) == (1008, True)
+    assert (tier.spawned[0].terminal.typed, session.rows, session.attached) == (b"", 24, 0)
+
+
+async def test_clients_without_a_name_do_not_replace_each_other(
+    spawned: tuple[ptykill.Session, FakeTier], autojump_clock: MockClock
+) -> None:
+    """Two pages may have the same token; the end of that detaches both."""
+    session, _ = spawned
+    tokens = Tokens()
+    grant = tokens.issue(session, Access.READ)
+    clients = [Client(), Client()]
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + MINUTE
+        for each in clients:
+            each.say(frames.READY)
+            nursery.start_soon(
+                run_conversation, Admission(session, grant), each.receive, batch_sender(each.send)
+            )
+        await wait_all_tasks_blocked()
+        assert session.attached == 2
+        tokens.revoke(session, grant.id)
+    assert [each.told[-1]["reason"] for each in clients] == ["the token was revoked"] * 2

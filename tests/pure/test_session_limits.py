@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptykill import Attributes, LimitAboveCap
+from ptykill import Attributes, InvalidArgument, LimitAboveCap
 from ptykill.cli.limit_options import limit_options
 from ptykill.rules.command import capped, limits_of
 from ptykill.rules.limits import SessionLimits
@@ -39,6 +41,26 @@ def test_no_limit_exceeds_its_cap(asked: SessionLimits, caps: SessionLimits) -> 
     assert limited.umask == 0o27
     for each, (limit, cap) in zip(asked.__slots__, pairs, strict=True):
         assert getattr(limits_of(limited), each) == (cap if limit is None else limit)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most", "below", "above"),
+    [
+        ("memory_max", 65_536, 1 << 62, 65_535, (1 << 62) + 1),
+        ("pids_max", 1, 4_194_304, 0, 4_194_305),
+        ("cpu_max", 0.01, 65_536.0, 0.0099, 65_536.1),
+    ],
+)
+def test_limits_that_the_kernel_takes(
+    name: str, least: float, most: float, below: float, above: float
+) -> None:
+    """From the least to the most; the others are refused before anything is started."""
+    for limit in least, most:
+        asked = SessionLimits(**{name: limit})  # type: ignore[arg-type]
+        assert (getattr(asked, name), bool(asked)) == (limit, True)
+    for wrong in below, above, math.nan, True, "1":
+        with pytest.raises(InvalidArgument):
+            SessionLimits(**{name: wrong})  # type: ignore[arg-type]
 
 
 @given(LIMITS)
