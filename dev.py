@@ -55,11 +55,13 @@ def main(command: str = "help", *arguments: str) -> int:
         os.chdir(ROOT)
         os.execv(python, [str(python), *program, *arguments])  # noqa: S606 - no shell is wanted
     if command in STAGES:
-        if VENV_STAGES.keys() & STAGES[command].keys():
-            environment(VENV, "dev", "--editable", ".[dev]")
-        return run_all(STAGES[command], arguments)
+        stages = STAGES[command]
+        if stages.keys() & {"install", "versions"}:
+            return run_all(stages, WHEEL_VENV, arguments)
+        environment(VENV, "dev", "--editable", ".[dev]")
+        return run_all(stages, VENV, arguments)
     if command == "stage":  # Of `run_captured`.
-        EVERY_STAGE[arguments[0]]()
+        STAGES["test"][arguments[0]](Path(arguments[1]))
         return 0
     print(__doc__)
     return 0 if command in {"help", "-h", "--help"} else 2
@@ -74,13 +76,18 @@ def chosen(arguments: Sequence[str]) -> tuple[str, ...]:
     return (*(SIDE_BY_SIDE if options_only else ()), *rest)
 
 
-def run_all(stages: Stages, arguments: Sequence[str]) -> int:
-    """Run the stages but the last side by side, then that one, with the arguments."""
+def run_all(stages: Stages, home: Path, arguments: Sequence[str]) -> int:
+    """Run the stages with the environment at ``home``, the last one with the arguments.
+
+    The installation comes first; then all others but the last run side by side.
+    """
     *names, last = stages
-    began = time.monotonic()
+    began, results = time.monotonic(), []
+    if names[:1] == ["install"]:
+        results.append(timed(names.pop(0), lambda: stages["install"](home)))
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(run_captured, names))
-    results.append(timed(last, lambda: stages[last](*arguments)))
+        results += pool.map(functools.partial(run_captured, home), names)
+    results.append(timed(last, lambda: stages[last](home, *arguments)))
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print("\n=== summary", *(line for line, _ in results), sep="\n")
     print(f"{'all':<12} {time.monotonic() - began:6.1f} s", end=", ")
@@ -88,11 +95,11 @@ def run_all(stages: Stages, arguments: Sequence[str]) -> int:
     return 0 if all(good for _, good in results) else 1
 
 
-def run_captured(name: str) -> tuple[str, bool]:
+def run_captured(home: Path, name: str) -> tuple[str, bool]:
     """Run one stage in a process of its own, and show its output at its end."""
 
     def stage() -> None:
-        command = [sys.executable, __file__, "stage", name]
+        command = [sys.executable, __file__, "stage", name, str(home)]
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
@@ -115,28 +122,32 @@ def timed(name: str, stage: Callable[[], None]) -> tuple[str, bool]:
 
 
 def tool(*command: str) -> Callable[..., None]:
-    """Return a stage that runs a module of the developers' environment."""
-    # pyright --verifytypes looks into the environment of the python on PATH, and no other.
-    path = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    """Return a stage that runs a module of an environment."""
 
-    def stage(*arguments: str) -> None:
-        run(VENV / "bin/python", "-m", *command, *arguments, PATH=path)
+    def stage(home: Path, *arguments: str) -> None:
+        # pyright --verifytypes looks into the environment of the python on PATH, and no other.
+        path = f"{home / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        run(home / "bin/python", "-m", *command, *arguments, PATH=path)
 
     return stage
 
 
-def wheel() -> None:
-    """Build the wheel, and install it where the checkout can't be imported."""
-    shutil.rmtree(WHEELS, ignore_errors=True)
-    pip(None, "wheel", "--no-deps", "--wheel-dir", str(WHEELS), ".")
-    (built,) = WHEELS.glob("*.whl")
-    environment(WHEEL_VENV, "test", f"{built}[test]")
-    pip(WHEEL_VENV, "install", "--no-deps", "--force-reinstall", "--no-compile", str(built))
+def installed(extra: str) -> Callable[..., None]:
+    """Return a stage that builds the wheel, and installs it with an extra."""
+
+    def stage(home: Path) -> None:
+        shutil.rmtree(WHEELS, ignore_errors=True)
+        pip(None, "wheel", "--no-deps", "--wheel-dir", str(WHEELS), ".")
+        (built,) = WHEELS.glob("*.whl")
+        environment(home, extra, f"{built}[{extra}]")
+        pip(home, "install", "--no-deps", "--force-reinstall", "--no-compile", str(built))
+
+    return stage
 
 
-def tests(*arguments: str) -> None:
-    """Test the wheel."""
-    python = WHEEL_VENV / "bin/python"
+def tests(home: Path, *arguments: str) -> None:
+    """Test the wheel, where the checkout can't be imported."""
+    python = home / "bin/python"
     # This keeps the working directory, the checkout, off sys.path, also in children of the tests.
     variables = {"PYTHONSAFEPATH": "1"}
     check = "import ptykill, sys; assert ptykill.__file__.startswith(sys.prefix), ptykill.__file__"
@@ -152,7 +163,7 @@ def tests(*arguments: str) -> None:
         run(python, "-m", "pytest", "--last-failed", *arguments, **variables)
 
 
-def versions(*arguments: str) -> None:
+def versions(_: Path, *arguments: str) -> None:
     """Test the wheel with every Python that is found; fail when one has failed."""
     outcomes = {
         python: subprocess.run([python, __file__, "wheel", *arguments], check=False).returncode
@@ -239,15 +250,13 @@ TYPES: Stages = {
 DOCS: Stages = {
     "docs": tool("sphinx", "-EW", "--keep-going", "-q", "-b", "html", "docs", "build/docs"),
 }
-WHEEL: Stages = {"install": wheel, "tests": tests}
-VENV_STAGES = {**LINT, **TYPES, **DOCS}
-EVERY_STAGE = {**VENV_STAGES, **WHEEL}
 STAGES = {
     "lint": LINT,
     "types": TYPES,
     "docs": DOCS,
-    "test": EVERY_STAGE,
-    "wheel": WHEEL,
+    # One environment for all: to install two of them takes a minute more.
+    "test": {"install": installed("dev"), **LINT, **TYPES, **DOCS, "tests": tests},
+    "wheel": {"install": installed("test"), "tests": tests},
     "versions": {"versions": versions},
 }
 
