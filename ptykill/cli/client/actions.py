@@ -12,7 +12,6 @@ from typing import NoReturn
 import msgspec
 
 from ptykill.cli.client import local_terminal, table, tokens
-from ptykill.cli.client.attach import attach as run_attached
 from ptykill.cli.client.attach_result import AttachResult, Detached, Ended, Lost, Signalled
 from ptykill.cli.client.attach_token import with_token
 from ptykill.cli.client.daemon_client import DaemonClient, DaemonError, Killed
@@ -163,6 +162,8 @@ def _attach_and_exit(  # noqa: PLR0913 - two callers, by keyword
     read_only: bool,
 ) -> NoReturn:
     """Attach, and exit with the session's exit status."""
+    # Here: the other commands start faster without WebSockets.
+    from ptykill.cli.client.attach import attach as run_attached  # noqa: PLC0415
 
     async def run(daemon: DaemonClient) -> AttachResult:
         async def run_with(token: str) -> AttachResult:
