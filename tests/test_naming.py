@@ -336,3 +336,20 @@ async def test_attachments_and_activity_are_counted() -> None:
         assert session.attached == 0
         typed, shown = session.last_input_at, session.last_output_at
         assert session.created_at <= (typed or -math.inf) <= (shown or -math.inf)
+
+
+async def test_a_create_that_is_repeated_for_ever_takes_no_memory(
+    autojump_clock: MockClock,
+) -> None:
+    """A program may make sure of its session every second: it lives, whoever else leaves."""
+    del autojump_clock
+    async with ptykill.open_supervisor(containment=FakeTier(Member())) as supervisor:
+        sizes = []
+        for _ in range(500):
+            session = await supervisor.spawn(["sh"], key="k")
+            sizes.append(len(session._claims))
+        assert max(sizes) < 100
+        for _ in range(200):
+            end_undelivered(session)
+        await trio.sleep(2 * RETRY_SECONDS)
+        assert session.state is State.RUNNING

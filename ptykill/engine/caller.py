@@ -16,6 +16,9 @@ __all__ = ["claim", "claimed", "current_call", "made_in", "release"]
 
 current_call: ContextVar[object] = ContextVar("current_call", default=None)
 """The call of a `Host` in which this code runs; None if it runs in no such call."""
+_MOST = 64
+"""Claims that are recorded: a program may make sure of its session every second, for years."""
+_FOREVER = object()
 
 
 def made_in(thing: object, call: object) -> bool:
@@ -24,8 +27,11 @@ def made_in(thing: object, call: object) -> bool:
 
 
 def claim(thing: object) -> None:
-    """Add a claim of the current call."""
-    _claims(thing).append(current_call.get())
+    """Add a claim of the current call; of very many, one is left that nobody releases."""
+    claims = _claims(thing)
+    claims.append(current_call.get())
+    if len(claims) > _MOST:
+        claims[:] = [_FOREVER]
 
 
 def claimed(thing: object) -> bool:
