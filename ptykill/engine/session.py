@@ -1,4 +1,8 @@
-"""The session: a program on a terminal, for a user to type to, read from, and end."""
+"""The session: a program on a terminal, for a user to type to, read from, and end.
+
+This file is longer than others: all that a user can do with a session is in one class, and half of
+it is documentation. How it is done is in the files that it calls.
+"""
 
 from __future__ import annotations
 
