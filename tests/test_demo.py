@@ -49,6 +49,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.long
 def test_it_shows_what_it_claims_and_leaves_nothing(mark: str) -> None:
     """The whole demo, as plain text: exit status 0, and no survivor of ptykill's."""
     with started("--plain", "--grace", "2") as process:

@@ -178,6 +178,7 @@ def test_ctrl_c_is_one_sentence() -> None:
 # --- locales --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_no_locale_makes_a_command_fail(cli: Cli) -> None:
     """Characters that the encoding lacks are escaped in messages, and sent as UTF-8."""
     out, err = shell(

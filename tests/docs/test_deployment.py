@@ -72,6 +72,7 @@ def proxy(tmp_path: Path, authority: trustme.CA) -> Iterator[str]:
 
 
 @needs_nginx
+@pytest.mark.long
 def test_all_goes_through_nginx(proxy: str, trust: ssl.SSLContext, tmp_path: Path) -> None:
     """Pages of the same name may ask, long bodies are answered in JSON, silence is no end."""
     host, _, port = proxy.partition(":")

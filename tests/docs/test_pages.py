@@ -132,6 +132,7 @@ def test_clients_print_what_is_shown(
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 @pytest.mark.parametrize("page", _CONSOLES, ids=lambda page: page.name)
+@pytest.mark.long
 def test_commands_print_what_is_shown(
     page: Path, port: str, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def url() -> Iterator[str]:
         yield f"http://{address}/api/v1/pty"
 
 
+@pytest.mark.long
 def test_the_most_sessions_and_all_flooding(url: str) -> None:
     """One more is refused with 429, and a kill is answered within its plan."""
 

@@ -383,6 +383,7 @@ def act(url: str, client: httpx.Client, chance: random.Random, tokens: dict[str,
 
 
 @pytest.mark.parametrize("kept", [8, 4096])
+@pytest.mark.long
 def test_a_consumer_that_is_cut_rebuilds_the_list(
     kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import IO, cast
 
+import pytest
+
 from ptykill.http import openapi
 
 KEY = "key-for-tests"
@@ -38,6 +40,7 @@ def test_the_document_has_only_what_is_mounted() -> None:
     assert set(told["paths"]["/"]) == {"get", "post", "delete"}
 
 
+@pytest.mark.long
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     """Hundreds of requests, valid and not, get answers that the document names.
 

@@ -115,6 +115,7 @@ def test_a_sync_client_that_pauses(base: str) -> None:
     assert sum(sizes) == 5_000_000
 
 
+@pytest.mark.long
 def test_a_silent_session_stays_attached(base: str) -> None:
     """A session without output for longer than the SDK's time-out stays attached."""
     pty = sandbox(base).create_pty("sh", ["-c", "sleep 31; exit 6"])

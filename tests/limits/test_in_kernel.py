@@ -14,6 +14,7 @@ _FOLDER = Path(__file__).resolve().parents[2]
 
 @pytest.mark.skipif(kernel() is None, reason="there is no user-mode Linux (linux.uml)")
 @pytest.mark.timeout(400)
+@pytest.mark.long
 def test_limits_hold_in_a_kernel_that_has_all_controllers() -> None:
     """Every test of limits passes in it, and none is skipped."""
     tests = [str(_FOLDER / "tests/limits/test_limits.py")]

@@ -177,6 +177,7 @@ def numbers() -> str:
 
 
 @pytest.mark.parametrize("how", ["unaware", "ignored", "reaped"])
+@pytest.mark.long
 def test_strangers_with_the_numbers_of_the_dead(tmp_path: Path, how: str, tier: str) -> None:
     """However fast the kernel reuses pids, no signal ever reaches a stranger."""
     wrapper = namespace()

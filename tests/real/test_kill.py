@@ -469,6 +469,7 @@ async def test_one_who_types_into_a_full_terminal_is_told(
     assert verdict.outcome is Outcome.GRACEFUL
 
 
+@pytest.mark.long
 async def test_chains_of_forks_slip_through_no_look(supervisor: Supervisor, tmp_path: Path) -> None:
     """Sixty chains that fork every 5 ms, four at a time: no verdict is empty while one lives."""
     chain = find("fork chain")

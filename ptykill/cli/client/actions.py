@@ -162,7 +162,7 @@ def _attach_and_exit(  # noqa: PLR0913 - two callers, by keyword
     read_only: bool,
 ) -> NoReturn:
     """Attach, and exit with the session's exit status."""
-    # Here: the other commands start faster without WebSockets.
+    # Other commands start faster without WebSockets. Those that attach have it imported by now.
     from ptykill.cli.client.attach import attach as run_attached  # noqa: PLC0415
 
     async def run(daemon: DaemonClient) -> AttachResult:

@@ -118,6 +118,8 @@ def new(  # noqa: PLR0913, PLR0917 - click gives each option
     if not no_attach and not as_json and os.environ.get("TERM"):
         env.setdefault("TERM", os.environ["TERM"])  # The session is shown on this terminal.
     actions = import_extra("ptykill.cli.client.actions", "server")
+    if not no_attach and not as_json:
+        import_extra("ptykill.cli.client.attach", "server")
     actions.new(
         actions.DaemonOptions(url, key_file),
         [as_text(each) for each in command or (os.environ.get("SHELL") or "sh",)],
@@ -192,6 +194,7 @@ def attach(  # noqa: PLR0913 - click gives each option
     detaches too, and standard input is not sent.
     """
     actions = import_extra("ptykill.cli.client.actions", "server")
+    import_extra("ptykill.cli.client.attach", "server")
     where = actions.DaemonOptions(url, key_file)
     actions.attach(where, session_id, token, key=key, read_only=read_only)
 
