@@ -24,7 +24,7 @@ class Tmux:
     """A tmux server of its own, with a pane for each output."""
 
     def __init__(self, place: Path) -> None:
-        self._variables = {**os.environ, "TMUX_TMPDIR": str(place), "TERM": "xterm-256color"}
+        self._variables = {**os.environ, "TMUX_TMPDIR": str(place), "LC_ALL": "C.UTF-8"}
         self._variables.pop("TMUX", None)
         self._place = place
         self._settings = place / "tmux.conf"
