@@ -84,7 +84,8 @@ def test_a_session(server: Server) -> None:
         leader = client.get(url).json()["pid"]
         escaped, front = found["sleep 61"], found["sleep 62"]
         assert front["parent"] == leader
-        assert (front["foreground"], front["escaped"], front["state"]) == (True, False, "S")
+        assert (front["foreground"], front["escaped"]) == (True, False)
+        assert front["state"] in {"S", "R"}
         assert abs(front["started_at"] / 1000 - time.time()) < 60
         assert front["memory"] > 0
         answer = client.post(f"{url}/signal", json={"signal": "TERM", "reach": "escaped"})

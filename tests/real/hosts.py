@@ -50,7 +50,7 @@ from ptykill.system.kernel import descendants as proc_descendants
 from ptykill.system.kernel.cgroup import Cgroup, new_path
 from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.proc_view import proc
-from ptykill.system.kernel.procfs import session_of
+from ptykill.system.kernel.procfs import session_of, stat
 from ptykill.system.pty.order import order
 from ptykill.testing import processes
 
@@ -338,7 +338,8 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
     )
     # The program reports that its handler is set: then it must clean up, also if the host dies.
     cleaner = (
-        "trap 'sleep 0.25; : > cleaned{0}; exit' HUP; : > ready{0}; while :; do sleep 0.01; done"
+        "trap 'sleep 0.1; : > cleaned{0}; exit' HUP; : > ready{0}; sleep 60 &"
+        " while :; do wait; done"
     )
 
     async def one_after_the_other(supervisor: Supervisor) -> None:
@@ -743,8 +744,9 @@ async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
     async with ptykill.open_supervisor(
         containment="cgroup", plan="HUP@session 50ms, KILL 5s"
     ) as supervisor:
-        beside = await supervisor.spawn(["sleep", "60"])
         session = await supervisor.spawn(["sh", "-c", script], echo=False)
+        # Later than the keeper whose cgroup it will be in.
+        beside = await supervisor.spawn(["sleep", "60"])
         keeper = session._driver.containment._keeper  # type: ignore[attr-defined]
         stranger = subprocess.Popen(["sleep", "60"], process_group=0)  # noqa: ASYNC220 - it is quick
         for pid in os.getpid(), stranger.pid, beside.pid, keeper.warden.pid:
@@ -765,7 +767,7 @@ async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
                 **summary(verdict),
                 "mixed": mixed,
                 "stranger": stranger.poll(),
-                "beside": beside.exit_status,
+                "beside": stat(beside.pid)[:1] not in ([], [b"Z"]),
                 "member": member.dead(),
             }
             member.send(signal.SIGKILL)

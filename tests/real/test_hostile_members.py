@@ -28,7 +28,7 @@ def note(*_):
 signal.signal(signal.SIGWINCH, note if how == "stranger" else signal.SIG_IGN)
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 until = time.monotonic() + 60
-for number in range(20_000):
+for number in range(100_000):
     if time.monotonic() > until:
         break
     child = os.fork()

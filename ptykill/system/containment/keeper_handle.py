@@ -71,6 +71,7 @@ class KeeperHandle:
         self._order_unread = False
         """The keeper died before it had read all messages to it."""
         self._leader: PidfdProcess | None = None
+        warden.keepers.add(self)
         close_in_child(self)
 
     @property

@@ -13,11 +13,18 @@ import socket
 import sys
 import weakref
 from contextlib import ExitStack, suppress
+from typing import Protocol
 
 import trio
 
 from ptykill.errors import ContainmentUnavailable
-from ptykill.system.containment.channel import close_socket, closing, hang_up, open_pair
+from ptykill.system.containment.channel import (
+    close_socket,
+    closing,
+    connected,
+    hang_up,
+    open_pair,
+)
 from ptykill.system.forks import close_in_child
 from ptykill.system.keeper import wire
 from ptykill.system.keeper.start import start_beside
@@ -57,6 +64,11 @@ def unavailable() -> str | None:
     return None
 
 
+class _Keeper(Protocol):
+    pid: int
+    channel: socket.socket
+
+
 class WardenClient:
     """A warden process. Made by `start`; `close` has to be called.
 
@@ -67,6 +79,8 @@ class WardenClient:
         self.pid: int = pid
         self._channel = channel
         self._process = open_pidfd(pid)
+        self.keepers: weakref.WeakSet[_Keeper] = weakref.WeakSet()
+        """The keepers that it has forked, as far as this host still uses them."""
         _wardens.add(self)
         close_in_child(self)
 
@@ -212,16 +226,22 @@ _wardens: weakref.WeakSet[WardenClient] = weakref.WeakSet()
 def is_stranger(pid: int) -> bool:
     """Return whether a process is no orphan of a dead keeper and warden, whatever cgroup it is in.
 
-    The host, its children and theirs are strangers. But where the host inherits orphans, they have
-    become its children: then only the host and descendants of living wardens are known to be
-    strangers.
+    The host, its children and theirs are strangers, and so are the sessions of living keepers,
+    whose warden may be dead. But where the host inherits orphans, they have become its children:
+    then only the host and descendants of living wardens and keepers are known to be strangers.
     """
-    ours = [os.getpid()]
-    if syscalls.inherits_orphans():
-        if pid in ours:
-            return True
-        ours = [each.pid for each in list(_wardens) if each.alive]
-    return descends(pid, *ours)
+    wardens = list(_wardens)
+    # While its socket is open, a keeper has not been reaped, and the pid is its own.
+    ours = [
+        keeper.pid
+        for warden in wardens
+        for keeper in list(warden.keepers)
+        if keeper.pid and connected(keeper.channel)
+    ]
+    if not syscalls.inherits_orphans():
+        return descends(pid, os.getpid(), *ours)
+    ours += [each.pid for each in wardens if each.alive]
+    return pid == os.getpid() or descends(pid, *ours)
 
 
 def _reap(pidfd: int) -> bool:
