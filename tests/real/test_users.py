@@ -83,7 +83,8 @@ def test_a_member_can_not_speak_for_its_keeper(mark: str, ordinary: tuple[str, .
     """A member can't get the keeper's socket, although it has the same user."""
     answer = run_host("with_a_thief", "keeper", wrapper=ordinary)
     assert answer["said"] == ["refused"] * 4 + ["done"]
-    assert (answer["outcome"], answer["empty"], answer["reached"]) == ("graceful", True, 2)
+    assert (answer["outcome"], answer["empty"]) == ("graceful", True)
+    assert answer["reached"] in {1, 2}  # The leader's exit may end the other before its turn.
     assert processes.left(mark) == []
 
 
@@ -97,7 +98,8 @@ def test_where_processes_are_hidden(mark: str, ordinary: tuple[str, ...]) -> Non
         if "ended with 77" in str(error) or "unshare" in str(error):
             pytest.skip("processes can't be hidden here")
         raise
-    assert (answer["outcome"], answer["empty"], answer["reached"]) == ("graceful", True, 2)
+    assert (answer["outcome"], answer["empty"]) == ("graceful", True)
+    assert answer["reached"] in {1, 2}  # The leader's exit may end the other before its turn.
     assert processes.left(mark) == []
 
 
