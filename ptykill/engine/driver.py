@@ -183,7 +183,14 @@ class Driver:
             self.handle(Event.RETRY_DUE, now)
 
     def do_before_due(self, now: float) -> None:
-        """Finish the last signal, and hand over the plan, before the next step is due."""
+        """Finish the last signal, and hand over the plan, before the next step is due.
+
+        Not if the leader is dead, which a busy loop hears late: the look that comes next finishes
+        the signal if a member is left, and mostly none is.
+        """
+        if not self.exited.is_set() and self.containment.exit_status() is not None:
+            self.schedule.set_next_wake_up(now)
+            return
         self.containment.finish_signal()
         if self.state is State.STOPPING:
             machine, schedule = self._machine, self.schedule

@@ -190,8 +190,8 @@ class FakeContainment:
         await self._until(lambda: not self.alive(self.leader))
 
     def exit_status(self) -> ExitStatus | None:
-        """Return the leader's status."""
-        return self.leader.status
+        """Return the leader's status once it is dead."""
+        return None if self.alive(self.leader) else self.leader.status
 
     def members_left(self) -> bool:
         """Look whether a member lives."""

@@ -58,6 +58,24 @@ async def test_the_grace_ends_when_the_last_member_does(
         assert verdict.took == pytest.approx(0.5)
 
 
+async def test_a_death_that_a_busy_loop_has_not_heard_of(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is looked for to be signalled, and no plan is handed over, before the first look."""
+    tier, heard, finished = FakeTier(POLITE), trio.Event(), []
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        (containment,) = tier.spawned
+        monkeypatch.setattr(containment, "wait_exited", heard.wait)
+        monkeypatch.setattr(containment, "finish_signal", lambda: finished.append(1))
+        session.request_end()
+        await trio.sleep(1)
+        assert (finished, containment.handovers) == ([], [])
+        heard.set()
+        verdict = await session.settled()
+        assert (verdict.empty, verdict.outcome) == (True, Outcome.GRACEFUL)
+
+
 async def test_sigkill_follows_when_the_grace_is_over(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from ptykill import log
 from ptykill.errors import ContainmentUnavailable, LimitsUnavailable
 from ptykill.rules.limits import NO_LIMITS, SessionLimits
 from ptykill.rules.options import STRONGEST_FIRST, check_containment
 from ptykill.rules.protocols import Tier
-from ptykill.system.containment.keeper_tier import KeeperTier
-from ptykill.system.containment.session_tier import SessionTier
+from ptykill.system.containment.keeper_supply import KeeperSupply
 from ptykill.system.containment.tables import unusable
 from ptykill.system.containment.warden_client import unavailable
 from ptykill.system.kernel import cgroup_place
+
+if TYPE_CHECKING:
+    from ptykill.system.containment.keeper_tier import KeeperTier
+    from ptykill.system.containment.session_tier import SessionTier
 
 __all__ = ["STRONGEST_FIRST", "open_tier", "why_not"]
 
@@ -57,8 +61,16 @@ async def _open(name: str) -> KeeperTier | SessionTier:
     if reason is not None:
         raise ContainmentUnavailable(reason)
     if name == "session":
+        from ptykill.system.containment.session_tier import SessionTier  # noqa: PLC0415
+
         return SessionTier()
-    return await KeeperTier.open(cgroup_place.own_cgroup() if name == "cgroup" else None)
+    groups = cgroup_place.own_cgroup() if name == "cgroup" else None
+    keepers = KeeperSupply.start(groups)
+    # The warden takes as long to start as this takes to be imported.
+    from ptykill.system.containment.keeper_tier import KeeperTier  # noqa: PLC0415
+
+    await keepers.wait_ready()
+    return KeeperTier(keepers, groups)
 
 
 def why_not(name: str) -> str | None:

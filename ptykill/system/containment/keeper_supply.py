@@ -38,10 +38,10 @@ class KeeperSupply:
         close_in_child(self)
 
     @classmethod
-    async def start(cls, groups: str | None) -> KeeperSupply:
-        """Start a warden; each keeper gets a cgroup in the folder ``groups``, if that is given.
+    def start(cls, groups: str | None) -> KeeperSupply:
+        """Start a warden, which is not ready yet. Raises OSError.
 
-        Raises OSError; `ContainmentUnavailable` if the warden's keepers could not keep a session.
+        Each keeper gets a cgroup in the folder ``groups``, if that is given.
         """
         rights = Rights()  # Before the start: a right that the host gives up meanwhile is noticed.
         try:
@@ -50,13 +50,19 @@ class KeeperSupply:
             rights.close()
             raise
         supply = cls(warden, groups, rights)
-        try:
-            supply.prepare()
-            await warden.wait_ready()
-        except BaseException:
-            await supply.close()
-            raise
+        supply.prepare()
         return supply
+
+    async def wait_ready(self) -> None:
+        """Wait until the warden is ready; close this if it will not be.
+
+        Raises OSError; `ContainmentUnavailable` if its keepers could not keep a session.
+        """
+        try:
+            await self._warden.wait_ready()
+        except BaseException:
+            await self.close()
+            raise
 
     @property
     def usable(self) -> bool:

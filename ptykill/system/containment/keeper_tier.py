@@ -62,11 +62,6 @@ class KeeperTier:
         """A keeper may have died before it could remove its cgroup."""
         self._recover_cgroups()
 
-    @classmethod
-    async def open(cls, groups: str | None = None) -> KeeperTier:
-        """Start the warden. Raises OSError, or `ContainmentUnavailable`."""
-        return cls(await KeeperSupply.start(groups), groups)
-
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Start a session. Raises `SpawnError`, and then nothing is left of the attempt."""
         limits = self._limits_of(command)
@@ -211,7 +206,8 @@ class KeeperTier:
         """
         if not self._keepers.usable:
             log.event(logging.WARNING, "warden.replaced")
-            new = await KeeperSupply.start(self._groups)
+            new = KeeperSupply.start(self._groups)
+            await new.wait_ready()
             # Two spawns may be here at once: each closes the one that it replaces.
             old, self._keepers = self._keepers, new
             await old.close()

@@ -267,6 +267,8 @@ class LiveKeeper:
 
     def exit_status(self) -> ExitStatus | None:
         """Return the leader's status; None if it is not known."""
+        with suppress(KeeperGone, OSError):  # The next look finds that out again.
+            self._read_messages()
         return self._status
 
     def reap(self) -> ExitStatus | None:
