@@ -9,13 +9,17 @@ from __future__ import annotations
 import enum
 import errno as errno_numbers
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from ptykill.rules.run_result import RunResult
 
 __all__ = [
     "AttachmentDropped",
     "Blame",
     "ContainmentUnavailable",
     "DeliveryRefused",
+    "ExpectTimeout",
     "InputFull",
     "InterpreterPatched",
     "InvalidArgument",
@@ -28,8 +32,10 @@ __all__ = [
     "LimitAboveCap",
     "LimitsUnavailable",
     "NameTaken",
+    "OutputEnded",
     "PlanError",
     "PtykillError",
+    "RunFailed",
     "SessionEnded",
     "SessionNotFound",
     "SpawnError",
@@ -158,6 +164,45 @@ class AttachmentDropped(PtykillError):
     blame = Blame.CALLER
 
 
+class ExpectTimeout(PtykillError, TimeoutError):
+    """The output did not match in time. Nothing of it was taken: the next wait looks at it again.
+
+    ``seconds`` is the time that has passed, ``output`` the text that has come.
+    """
+
+    code = "EXPECT_TIMEOUT"
+    status = 408
+    blame = Blame.CALLER
+
+    def __init__(self, seconds: float, output: str) -> None:
+        super().__init__(f"no match within {seconds:g} s; the output ends with {_end(output)}")
+        self.seconds: float = seconds
+        self.output: str = output
+
+
+class OutputEnded(PtykillError, EOFError):
+    """The output has ended without a match. ``output`` is the text that has come."""
+
+    code = "OUTPUT_ENDED"
+    status = 409
+    blame = Blame.CALLER
+
+    def __init__(self, output: str) -> None:
+        super().__init__(f"the output has ended without a match; it ends with {_end(output)}")
+        self.output: str = output
+
+
+class RunFailed(PtykillError):
+    """A command that was run with ``check`` has failed; ``result`` is what `run` would return."""
+
+    code = "RUN_FAILED"
+    blame = Blame.CALLER
+
+    def __init__(self, message: str, result: RunResult) -> None:
+        super().__init__(message)
+        self.result: RunResult = result
+
+
 class TokenNotFound(PtykillError, LookupError):
     """The session has no token with this id: it was revoked, has expired, or never was."""
 
@@ -283,6 +328,14 @@ class SpawnError(PtykillError, OSError):
 
     def __str__(self) -> str:
         return f"{self.stage} failed: {self.strerror}: {self.filename!r}"
+
+
+_SHOWN = 200
+"""Characters of an output that a message shows."""
+
+
+def _end(output: str) -> str:
+    return repr(output if len(output) <= _SHOWN else f"…{output[-_SHOWN:]}")
 
 
 _SPAWN_CODES: dict[tuple[str, int], tuple[bool, str]] = {

@@ -67,6 +67,8 @@ class Output:
         self._on_change: Callable[[int, int], object] = on_change
         self._received = 0
         """The offset up to which all bytes were received, or dropped."""
+        self.taken: int = 0
+        """The offset up to which the session's own user has received the output, or taken it."""
         self._news = trio.Event()
         self._moved = trio.Event()
 
@@ -148,7 +150,14 @@ class Output:
             await self._news.wait()
         if not self._unreceived:
             return b""
-        return self.read(max(self._received, self.kept.start), most)
+        data = self.read(max(self._received, self.kept.start), most)
+        self.taken = self._received
+        return data
+
+    def take(self, offset: int) -> None:
+        """Note that the session's own user needs nothing before an offset any more."""
+        self.taken = max(self.taken, offset)
+        self._received = max(self._received, offset)
 
     @property
     def received(self) -> int:

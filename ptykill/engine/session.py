@@ -7,6 +7,8 @@ it is documentation. How it is done is in the files that it calls.
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +26,7 @@ from ptykill.engine.members import interrupt, list_members, signal_members
 from ptykill.engine.output import CHUNK, Output
 from ptykill.engine.settings import Settings
 from ptykill.engine.shared import Shared
+from ptykill.engine.transcript import Transcript
 from ptykill.engine.watcher import Watcher
 from ptykill.engine.window import Viewer, Window
 from ptykill.errors import SessionEnded
@@ -35,6 +38,7 @@ from ptykill.rules.member import Member
 from ptykill.rules.naming import Naming
 from ptykill.rules.plan import KILL_NOW, Plan
 from ptykill.rules.protocols import Signalled, Spawned
+from ptykill.rules.search import Match
 from ptykill.rules.session_event import EventKind
 from ptykill.rules.steps import Reach
 from ptykill.rules.usage import Usage
@@ -88,6 +92,7 @@ class Session:
             lambda: on_end(self, self._output),
             shared,
         )
+        self._transcript = Transcript(self._output)
         driver = self._driver  # Not the session: a cycle would keep an ended one in memory.
         self._deadlines = SessionDeadlines(settings, driver, self._output, shared.deadlines)
         self._window = Window(
@@ -205,18 +210,20 @@ class Session:
         self._deadlines.change(validate.instance("deadlines", deadlines, Deadlines))
         self._ring.add(EventKind.DEADLINES, self.id, {"deadlines": dataclasses.asdict(deadlines)})
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes | str) -> None:
         """Type ``data`` into the terminal; wait while the program does not read.
 
-        Raises `SessionEnded` once the leader has exited or the terminal was hung up, and
-        `InvalidArgument`.
+        A str is sent as UTF-8. Raises `SessionEnded` once the leader has exited or the terminal was
+        hung up, and `InvalidArgument`.
         """
-        typed = validate.byte_string("data", data)
+        typed = validate.typed("data", data)
         if self.exited:
             msg = "the session's leader has exited"
             raise SessionEnded(msg)
         self._typed_at = time.time()
         self._deadlines.touch()
+        if self._driver.terminal.may_echo():
+            self._transcript.note_typed(typed)
         await self._driver.terminal.send_all(typed)
 
     async def keep_at_end(self) -> None:
@@ -239,6 +246,40 @@ class Session:
         validate.whole("most", most, 1)
         await trio.lowlevel.checkpoint()
         return await self._output.receive(most)
+
+    def __aiter__(self) -> Self:
+        """Return the session itself, which yields its output."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Wait for output and return some, as `receive` does, until its end."""
+        data = await self.receive()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def expect(self, *patterns: str | re.Pattern[str], timeout: float = 30.0) -> Match:  # noqa: ASYNC109
+        """Wait until the output matches one of ``patterns``, and return the first match.
+
+        A str stands for itself, a compiled regular expression for what it matches. They match the
+        output as text: UTF-8, without escape sequences, with a newline at each end of line. The
+        output is taken up to the end of the match, and the next call goes on there, as `receive`
+        does. The echo of what was typed does not match: that is the first copy of each line sent,
+        and a later copy for a pattern that matches a part of it. (But the text is not echoed while
+        a program asks for a password.) Attachments receive all of it as well.
+
+        Raises `ExpectTimeout` after ``timeout`` seconds and `OutputEnded`, which have the text that
+        has come, and `InvalidArgument`. Nothing is taken then, nor if this is cancelled.
+        """
+        return await self._transcript.expect(patterns, timeout)
+
+    async def until_quiet(self, seconds: float, *, timeout: float = math.inf) -> str:  # noqa: ASYNC109
+        """Wait until no output has come for ``seconds``, and take and return the text until then.
+
+        It is text as for `expect`, with echoes. It is returned as well at the end of the output,
+        and after ``timeout`` seconds, if output goes on. Raises `InvalidArgument`.
+        """
+        return await self._transcript.until_quiet(seconds, timeout)
 
     def attach(
         self,

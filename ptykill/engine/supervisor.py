@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import Unpack
 
 import trio
 
@@ -18,6 +19,7 @@ from ptykill.engine.names import Names
 from ptykill.engine.output import Output
 from ptykill.engine.record import record_of
 from ptykill.engine.records import Records
+from ptykill.engine.run import RunOptions, run_command
 from ptykill.engine.session import Session, abandon, spawn_number
 from ptykill.engine.settings import Settings, check_open
 from ptykill.engine.shared import Shared
@@ -38,6 +40,7 @@ from ptykill.rules.naming import Naming, Selector
 from ptykill.rules.options import Options
 from ptykill.rules.plan import KILL_NOW, Leftovers, Plan
 from ptykill.rules.protocols import Handover, Signaller, Tier
+from ptykill.rules.run_result import RunResult
 from ptykill.rules.session_event import EventKind, SessionEvent
 from ptykill.rules.verdict import Verdict
 
@@ -222,6 +225,19 @@ class Supervisor:
             self._ring.add(EventKind.CREATED, session.id, record_of(session))
         self._spawner.prepare_soon()
         return session
+
+    async def run(self, command: Sequence[str], **options: Unpack[RunOptions]) -> RunResult:
+        """Run a command in a session of its own, and return when nothing of it is left.
+
+        Its output is kept up to ``max_output`` bytes. It is ended by its plan if it runs longer
+        than ``timeout`` seconds, or does nothing for ``idle`` seconds; no exception is raised then,
+        unless ``check`` is true. `RunOptions` has all options. Cancelling this ends the command by
+        its plan, too. It takes at most as long as the command or the deadline, and ``plan.longest``
+        after that.
+
+        Raises what `spawn` raises, and `RunFailed` with ``check``.
+        """
+        return await run_command(self.spawn, self._start_soon, self.plan, command, options)
 
     def get(self, session_id: str) -> Session:
         """Return a session, live or ended, while its record is kept. Raises `SessionNotFound`."""

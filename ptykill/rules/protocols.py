@@ -222,6 +222,9 @@ class Terminal(Protocol):
         Raises `SessionEnded`, and `InputFull` if a program does not read.
         """
 
+    def may_echo(self) -> bool:
+        """Return whether what is typed now may come back: by the kernel, or by a program."""
+
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH."""
 

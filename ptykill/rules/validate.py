@@ -32,6 +32,7 @@ __all__ = [
     "text",
     "texts",
     "true_or_false",
+    "typed",
     "whole",
 ]
 
@@ -126,6 +127,11 @@ def byte_string(name: str, value: object) -> bytes:
     if not isinstance(value, bytes | bytearray | memoryview):
         raise InvalidArgument(_wrong(name, "bytes", value))
     return bytes(value)
+
+
+def typed(name: str, value: object) -> bytes:
+    """Return the bytes to type: those of a str are UTF-8."""
+    return value.encode(errors="replace") if isinstance(value, str) else byte_string(name, value)
 
 
 def instance(name: str, value: object, kind: type[T]) -> T:

@@ -277,6 +277,7 @@ class FakeTerminal:
         self.size: tuple[int, int] | None = None
         self.open: bool = True
         self.interrupts: bool = True
+        self.echoes: bool = True
         self._containment = containment
         self._output = b""
         self._changed = trio.Event()
@@ -316,6 +317,10 @@ class FakeTerminal:
         else:
             self.typed += b"\x03"
         return True
+
+    def may_echo(self) -> bool:
+        """Return ``echoes``, which a test may set."""
+        return self.echoes
 
     def resize(self, rows: int, cols: int) -> None:
         """Record the size."""

@@ -172,6 +172,18 @@ class PtyTerminal:
             raise SessionEnded(msg) from error
         return True
 
+    def may_echo(self) -> bool:
+        """Return whether what is typed now may come back: by the kernel, or by a program.
+
+        It does not in the modes in which a program asks for a password: lines without ECHO
+        (getpass(3)). A program that reads single keys shows them itself, as readline does.
+        """
+        try:
+            modes = termios.tcgetattr(self.slave)[3]
+        except (termios.error, OSError):  # It was hung up.
+            return False
+        return bool(modes & termios.ECHO) or not modes & termios.ICANON
+
     def resize(self, rows: int, cols: int) -> None:
         """Set the window's size in characters; the foreground process group gets SIGWINCH.
 
