@@ -13,10 +13,13 @@ r"""End terminal sessions, and know that they have ended.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from ptykill import aio, blocking
     from ptykill.embedding.host import Host
     from ptykill.embedding.host_events import HostEvents
+    from ptykill.embedding.run_through import run
     from ptykill.engine.attachment import Attachment
     from ptykill.engine.opening import open_supervisor
+    from ptykill.engine.run import RunOptions
     from ptykill.engine.session import Session
     from ptykill.engine.settings import SpawnOptions
     from ptykill.engine.signallers import (
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
         AttachmentDropped,
         ContainmentUnavailable,
         DeliveryRefused,
+        ExpectTimeout,
         InputFull,
         InterpreterPatched,
         InvalidArgument,
@@ -42,8 +46,10 @@ if TYPE_CHECKING:
         LimitAboveCap,
         LimitsUnavailable,
         NameTaken,
+        OutputEnded,
         PlanError,
         PtykillError,
+        RunFailed,
         SessionEnded,
         SessionNotFound,
         SpawnError,
@@ -71,6 +77,8 @@ if TYPE_CHECKING:
         Terminal,
         Tier,
     )
+    from ptykill.rules.run_result import RunResult
+    from ptykill.rules.search import Match
     from ptykill.rules.session_event import EventKind, SessionEvent
     from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
     from ptykill.rules.usage import Usage
@@ -91,18 +99,20 @@ else:
     _NAMES = {
         "embedding.host": "Host",
         "embedding.host_events": "HostEvents",
+        "embedding.run_through": "run",
         "engine.attachment": "Attachment",
         "engine.opening": "open_supervisor",
+        "engine.run": "RunOptions",
         "engine.session": "Session",
         "engine.settings": "SpawnOptions",
         "engine.signallers": "HangUpSignaller KernelSignaller StandardSignaller TypingSignaller",
         "engine.supervisor": "Supervisor",
         "errors": (
-            "AttachmentDropped ContainmentUnavailable DeliveryRefused InputFull InterpreterPatched"
-            " InvalidArgument InvalidDeadline InvalidGrace InvalidOffset InvalidToken KeyReused"
-            " LifecycleError LimitAboveCap LimitsUnavailable NameTaken PlanError PtykillError"
-            " SessionEnded SessionNotFound SpawnError SupervisorClosed TokenNotFound"
-            " TooManySessions TooManyTokens"
+            "AttachmentDropped ContainmentUnavailable DeliveryRefused ExpectTimeout InputFull"
+            " InterpreterPatched InvalidArgument InvalidDeadline InvalidGrace InvalidOffset"
+            " InvalidToken KeyReused LifecycleError LimitAboveCap LimitsUnavailable NameTaken"
+            " OutputEnded PlanError PtykillError RunFailed SessionEnded SessionNotFound"
+            " SpawnError SupervisorClosed TokenNotFound TooManySessions TooManyTokens"
         ),
         "http": "asgi_app asgi_middleware wsgi_app",
         "rules.command": "Attributes Command",
@@ -115,6 +125,8 @@ else:
             "Containment Ending Handover Signalled Signaller Spawned Target Terminal Tier"
         ),
         "rules.processor_time": "ProcessorTime",
+        "rules.run_result": "RunResult",
+        "rules.search": "Match",
         "rules.session_event": "EventKind SessionEvent",
         "rules.steps": "HangUp Reach Signal Step Typed",
         "rules.usage": "Usage",
@@ -124,11 +136,11 @@ else:
     _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
     def __getattr__(name: str) -> object:
-        """Import a name of `_MODULES`, or `ptykill.errors`."""
+        """Import a name of `_MODULES`, or a module of the package."""
         from importlib import import_module  # noqa: PLC0415
 
-        if name == "errors":
-            return import_module("ptykill.errors")
+        if name in ("errors", "aio", "blocking"):
+            return import_module(f"ptykill.{name}")
         if name not in _MODULES:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg, name=name)
@@ -160,6 +172,7 @@ __all__ = [
     "Ending",
     "EventKind",
     "ExitStatus",
+    "ExpectTimeout",
     "Handover",
     "HangUp",
     "HangUpSignaller",
@@ -178,14 +191,19 @@ __all__ = [
     "LifecycleError",
     "LimitAboveCap",
     "LimitsUnavailable",
+    "Match",
     "Member",
     "NameTaken",
     "Outcome",
+    "OutputEnded",
     "Plan",
     "PlanError",
     "ProcessorTime",
     "PtykillError",
     "Reach",
+    "RunFailed",
+    "RunOptions",
+    "RunResult",
     "Session",
     "SessionEnded",
     "SessionEvent",
@@ -214,9 +232,12 @@ __all__ = [
     "Usage",
     "Verdict",
     "WindowPolicy",
+    "aio",
     "asgi_app",
     "asgi_middleware",
+    "blocking",
     "open_supervisor",
+    "run",
     "wsgi_app",
 ]
 

@@ -16,7 +16,7 @@ import trio
 
 from ptykill.embedding.call import Call, Wake
 
-__all__ = ["in_this_loop", "time_limit", "wait_for_call", "wait_for_future"]
+__all__ = ["finish", "in_this_loop", "time_limit", "wait_for_call", "wait_for_future"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -37,9 +37,9 @@ def _waker() -> tuple[Wake, Callable[[], Awaitable[object]]]:
 
     def wake() -> None:
         with suppress(RuntimeError):  # The loop is closed, so no task waits in it.
-            loop.call_soon_threadsafe(finish)
+            loop.call_soon_threadsafe(set_woken)
 
-    def finish() -> None:
+    def set_woken() -> None:
         if not waiting.done():
             waiting.set_result(None)
 
@@ -120,3 +120,28 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
         yield
     if scope.cancelled_caught:
         raise TimeoutError
+
+
+async def finish(function: Callable[[], Awaitable[T]]) -> T:
+    """Await what a function returns to its end, even if this task is cancelled meanwhile.
+
+    It has to be bounded in time. In asyncio the cancellation is raised after that.
+    """
+    if trio.lowlevel.in_trio_task():
+        with trio.CancelScope(shield=True):
+            return await function()
+    waited: asyncio.Future[T] = asyncio.ensure_future(_awaited(function))
+    cancelled: asyncio.CancelledError | None = None
+    while not waited.done():
+        try:
+            await asyncio.wait([waited])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        waited.exception()  # Else asyncio would log that nobody has asked for it.
+        raise cancelled
+    return waited.result()
+
+
+async def _awaited(function: Callable[[], Awaitable[T]]) -> T:
+    return await function()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +51,7 @@ def test_it_is_the_same_however_the_output_is_cut(output: bytes, cuts: list[int]
     """The pieces make up the same text, and each is at its offset in the output."""
     reader, found = PlainText(7), list[tuple[int, bytes]]()
     edges = sorted({0, len(output), *(min(each, len(output)) for each in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         found += reader.feed(output[start:end])
     found += reader.finish()
     assert b"".join(text for _, text in found) == plain(output)
