@@ -133,8 +133,8 @@ def _presets() -> str:
 
 def _errors() -> str:
     rows = []
-    for name in errors.__all__:
-        each = getattr(errors, name)
+    for name in sorted([*errors.__all__, "RunFailed"]):  # It is beside what it has.
+        each = getattr(ptykill if name == "RunFailed" else errors, name)
         if issubclass(each, PtykillError) and each is not errors.SpawnError:
             rows.append((f"`{name}`", f"`{each.code}`", str(each.status), each.blame.value))
     return _table(("error", "code", "status", "whose fault"), rows)

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
         OutputEnded,
         PlanError,
         PtykillError,
-        RunFailed,
         SessionEnded,
         SessionNotFound,
         SpawnError,
@@ -77,7 +76,7 @@ if TYPE_CHECKING:
         Terminal,
         Tier,
     )
-    from ptykill.rules.run_result import RunResult
+    from ptykill.rules.run_result import RunFailed, RunResult
     from ptykill.rules.search import Match
     from ptykill.rules.session_event import EventKind, SessionEvent
     from ptykill.rules.steps import HangUp, Reach, Signal, Step, Typed
@@ -111,7 +110,7 @@ else:
             "AttachmentDropped ContainmentUnavailable DeliveryRefused ExpectTimeout InputFull"
             " InterpreterPatched InvalidArgument InvalidDeadline InvalidGrace InvalidOffset"
             " InvalidToken KeyReused LifecycleError LimitAboveCap LimitsUnavailable NameTaken"
-            " OutputEnded PlanError PtykillError RunFailed SessionEnded SessionNotFound"
+            " OutputEnded PlanError PtykillError SessionEnded SessionNotFound"
             " SpawnError SupervisorClosed TokenNotFound TooManySessions TooManyTokens"
         ),
         "http": "asgi_app asgi_middleware wsgi_app",
@@ -125,7 +124,7 @@ else:
             "Containment Ending Handover Signalled Signaller Spawned Target Terminal Tier"
         ),
         "rules.processor_time": "ProcessorTime",
-        "rules.run_result": "RunResult",
+        "rules.run_result": "RunFailed RunResult",
         "rules.search": "Match",
         "rules.session_event": "EventKind SessionEvent",
         "rules.steps": "HangUp Reach Signal Step Typed",

@@ -9,10 +9,7 @@ from __future__ import annotations
 import enum
 import errno as errno_numbers
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from ptykill.rules.run_result import RunResult
+from typing import ClassVar
 
 __all__ = [
     "AttachmentDropped",
@@ -35,7 +32,6 @@ __all__ = [
     "OutputEnded",
     "PlanError",
     "PtykillError",
-    "RunFailed",
     "SessionEnded",
     "SessionNotFound",
     "SpawnError",
@@ -190,17 +186,6 @@ class OutputEnded(PtykillError, EOFError):
     def __init__(self, output: str) -> None:
         super().__init__(f"the output has ended without a match; it ends with {_end(output)}")
         self.output: str = output
-
-
-class RunFailed(PtykillError):
-    """A command that was run with ``check`` has failed; ``result`` is what `run` would return."""
-
-    code = "RUN_FAILED"
-    blame = Blame.CALLER
-
-    def __init__(self, message: str, result: RunResult) -> None:
-        super().__init__(message)
-        self.result: RunResult = result
 
 
 class TokenNotFound(PtykillError, LookupError):

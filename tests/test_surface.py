@@ -211,7 +211,7 @@ async def done(method: Callable[..., object], arguments: dict[str, object]) -> N
 
 
 METHODS: dict[str, tuple[tuple[dict[str, Any]], ...]] = {
-    "send": tuple(({"data": each},) for each in ("x", 3, None)),
+    "send": tuple(({"data": each},) for each in (["x"], 3, None)),
     "receive": tuple(({"most": each},) for each in (*NO_NUMBER, 0)),
     "attach": (
         *(({"limit": each},) for each in (*NO_NUMBER, 0)),
@@ -338,14 +338,14 @@ MEMBERS = {
     ),
     "Session": (
         "attach attached bytes_dropped cols command created_at deadlines end_reason"
-        " end_requested ended_at exit_status exited id interrupt keep_at_end key kill labels"
+        " end_requested ended_at exit_status exited expect id interrupt keep_at_end key kill labels"
         " last_input_at last_output_at members name output_offset pid receive request_end resize"
-        " rows send set_deadlines settled signal state terminate usage verdict"
+        " rows send set_deadlines settled signal state terminate until_quiet usage verdict"
         " wait wait_exited"
     ),
     "Supervisor": (
         "close closed containment deadlines events find get hurry last_event_id longest plan"
-        " sessions spawn terminate terminate_matching"
+        " run sessions spawn terminate terminate_matching"
     ),
 }
 

@@ -25,7 +25,7 @@ from ptykill.embedding.loops import finish
 from ptykill.embedding.run_through import run
 from ptykill.rules.options import SupervisorOptions
 
-__all__ = ["Attachment", "Session", "Supervisor", "open_supervisor", "run"]
+__all__ = ["Attachment", "Session", "Supervisor", "open_supervisor", "run", "supervisor_of"]
 
 
 def open_supervisor(
@@ -49,3 +49,11 @@ async def _open(host: Host) -> AsyncIterator[Supervisor]:
         yield Supervisor(host, host.supervisor)
     finally:
         await finish(host.aclose)
+
+
+def supervisor_of(host: Host) -> Supervisor:
+    """Return the supervisor of a `Host`, which mounts of the HTTP API use, with this face.
+
+    Waits until the host's thread has started: use it within ``async with host``.
+    """
+    return Supervisor(host, host.supervisor)

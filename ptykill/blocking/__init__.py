@@ -25,7 +25,7 @@ from ptykill.engine.run import RunOptions
 from ptykill.rules.options import SupervisorOptions
 from ptykill.rules.run_result import RunResult
 
-__all__ = ["Attachment", "Session", "Supervisor", "open_supervisor", "run"]
+__all__ = ["Attachment", "Session", "Supervisor", "open_supervisor", "run", "supervisor_of"]
 
 
 def open_supervisor(**options: Unpack[SupervisorOptions]) -> AbstractContextManager[Supervisor]:
@@ -44,6 +44,14 @@ def open_supervisor(**options: Unpack[SupervisorOptions]) -> AbstractContextMana
 def _open(host: Host) -> Iterator[Supervisor]:
     with host:
         yield Supervisor(host, host.supervisor)
+
+
+def supervisor_of(host: Host) -> Supervisor:
+    """Return the supervisor of a `Host`, which mounts of the HTTP API use, with this face.
+
+    Waits until the host's thread has started.
+    """
+    return Supervisor(host, host.supervisor)
 
 
 def run(command: Sequence[str], **options: Unpack[RunOptions]) -> RunResult:

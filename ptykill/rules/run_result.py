@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Self
 
-from ptykill.errors import RunFailed
+from ptykill.errors import Blame, PtykillError
 from ptykill.rules.verdict import EndReason, ExitStatus, Verdict
 
-__all__ = ["RunResult"]
+__all__ = ["RunFailed", "RunResult"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,3 +74,14 @@ class RunResult:
         else:
             msg = f"{name} has exited with status {self.exit_code}"
         raise RunFailed(msg, self)
+
+
+class RunFailed(PtykillError):
+    """A command that was run with ``check`` has failed; ``result`` is what `run` would return."""
+
+    code = "RUN_FAILED"
+    blame = Blame.CALLER
+
+    def __init__(self, message: str, result: RunResult) -> None:
+        super().__init__(message)
+        self.result: RunResult = result

@@ -25,6 +25,9 @@ def test_every_public_name_is_in_the_reference() -> None:
     names |= {
         f"ptykill.http.{name}" for name in ptykill.http.__all__ if name not in ptykill.__all__
     }
+    for face in ptykill.aio, ptykill.blocking:
+        names |= {f"{face.__name__}.{name}" for name in face.__all__}
+    names.remove("ptykill.aio.run")  # It is `ptykill.run`.
     assert names == _DOCUMENTED
 
 

@@ -98,10 +98,13 @@ def test_a_group_of_tasks(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     async def main() -> None:
-        with pytest.raises(ExceptionGroup) as error:
+        async def both() -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(run(tmp_path))
                 group.create_task(fail(tmp_path))
+
+        with pytest.raises(ExceptionGroup) as error:
+            await both()
         assert error.group_contains(ZeroDivisionError)
         assert gone(tmp_path)
 

@@ -1,4 +1,4 @@
-"""`run` with every adversary: it is back in time, with the output until then, and nobody is left."""
+"""`run` with every adversary: it returns in time, with the output until then, and none is left."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def blocking(body: Body) -> Callable[..., None]:
     tree = _Plain().visit(ast.parse(textwrap.dedent(inspect.getsource(body))))
     module = sys.modules[body.__module__]
     names = dict(vars(module))
-    exec(compile(ast.fix_missing_locations(tree), inspect.getfile(body), "exec"), names)  # noqa: S102
+    exec(compile(ast.fix_missing_locations(tree), inspect.getfile(body), "exec"), names)
     made: Callable[..., None] = names[body.__name__]
     return made
 
@@ -49,18 +49,18 @@ def blocking(body: Body) -> Callable[..., None]:
 class _Plain(ast.NodeTransformer):
     """Makes plain code of asynchronous code."""
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:  # noqa: N802
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         self.generic_visit(node)
         return ast.copy_location(ast.FunctionDef(**dict(ast.iter_fields(node))), node)
 
-    def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.AST:  # noqa: N802
+    def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.AST:
         self.generic_visit(node)
         return ast.copy_location(ast.With(**dict(ast.iter_fields(node))), node)
 
-    def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:  # noqa: N802
+    def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
         self.generic_visit(node)
         return ast.copy_location(ast.For(**dict(ast.iter_fields(node))), node)
 
-    def visit_Await(self, node: ast.Await) -> ast.AST:  # noqa: N802
+    def visit_Await(self, node: ast.Await) -> ast.AST:
         self.generic_visit(node)
         return node.value
