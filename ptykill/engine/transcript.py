@@ -162,8 +162,6 @@ class _Text:
         self._positions: list[int] = [0]
         """The position in the text at which each piece begins, and the offset of that."""
         self._offsets: list[int] = [start]
-        self._ends: list[int] = [start]
-        """The offset at which the text of each piece ends in the output."""
 
     def read(self, kept: Backlog) -> None:
         """Add the output that has come."""
@@ -190,7 +188,6 @@ class _Text:
         text = self._decoder.decode(data)
         self._positions.append(position)
         self._offsets.append(offset - held)
-        self._ends.append(offset + len(data))
         pieces.append(text)
         return len(text)
 
@@ -200,7 +197,7 @@ class _Text:
         if piece < 0:
             return self.start
         before = self.text[self._positions[piece] : position]
-        return min(self._offsets[piece] + len(before.encode(errors=_ESCAPED)), self._ends[piece])
+        return self._offsets[piece] + len(before.encode(errors=_ESCAPED))
 
     def position(self, offset: int) -> int:
         """Return the position of the first character at an offset or behind it."""
