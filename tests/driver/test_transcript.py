@@ -132,19 +132,21 @@ async def test_a_flood_without_a_match_is_not_kept(autojump_clock: Clock) -> Non
     """The search goes on in what is kept; what was dropped is dropped."""
     output = Output(100_000)
     transcript = Transcript(output)
+    counter = itertools.count()
     async with trio.open_nursery() as nursery:
 
         async def flood() -> None:
-            for _ in range(100):
-                for _ in range(3):  # More than is kept.
-                    output.put(b"x" * 20_000)
-                    output.put(b"y" * 20_000)
+            for _ in range(60):
+                for _ in range(10):  # More than is kept, before anybody can look at it.
+                    output.put(b"".join(b"%09d\n" % next(counter) for _ in range(2_000)))
                 await trio.sleep(0.01)
             output.put(b"END")
 
         nursery.start_soon(flood)
-        found = await transcript.expect((re.compile("y?END"),), 60)
-    assert found.text == "yEND"
+        found = await transcript.expect((re.compile("9\nEND"),), 60)
+    numbers = [int(each) for each in found.before.split("\n")[1:-1]]
+    assert len(numbers) > 100_000
+    assert numbers == sorted(set(numbers))
     assert len(found.before) < 1 << 22
     assert output.taken == 12_000_003
 
