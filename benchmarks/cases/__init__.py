@@ -15,6 +15,7 @@ from benchmarks.cases.leaks import leaks
 from benchmarks.cases.phases import phases
 from benchmarks.cases.pools import pool
 from benchmarks.cases.rates import AT_ONCE, PAUSE, churn
+from benchmarks.cases.runs import RUNS, runs
 from benchmarks.cases.spawning import spawn
 from benchmarks.cases.start_up import start_up
 from benchmarks.cases.teardown import COOPERATIVE, STUBBORN, cooperative, stubborn, tree
@@ -118,7 +119,10 @@ CASES = {
         Limits(1, 1, largest=20),
     ),
     "calls": Case(
-        "Host.call and Host.acall beside the trio call", calls, Limits(60, 60), Limits(6, 6)
+        "calls by ptykill.blocking and ptykill.aio beside the trio call",
+        calls,
+        Limits(60, 60),
+        Limits(6, 6),
     ),
     "delete": Case("DELETE over HTTP", delete, Limits(60, 60), Limits(6, 8)),
     **{
@@ -129,6 +133,15 @@ CASES = {
             quick,
         )
         for clients, quick in zip(CLIENTS, (None, Limits(1, 4, turn=0.3)), strict=True)
+    },
+    **{
+        f"runs-{at_once}": Case(
+            f"commands run to their end, {at_once} at a time",
+            partial(runs, at_once),
+            Limits(7, 90),
+            quick,
+        )
+        for at_once, quick in zip(RUNS, (Limits(1, 4, turn=0.3), None), strict=True)
     },
     "output": Case("output through a WebSocket", output, Limits(10, 40), Limits(3, 8)),
     "floods": Case(f"a DELETE beside {FLOODS} sessions that flood", floods, Limits(30, 60), None),

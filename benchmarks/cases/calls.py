@@ -1,4 +1,4 @@
-"""The cost of calls into ptykill's thread, by `Host.call`, `Host.acall`, trio, and over HTTP."""
+"""The cost of calls into ptykill's thread, by threads, by asyncio, and over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ptykill.testing.observer import Observer
 
 __all__ = ["calls", "delete"]
 
-WAYS = ("host_call", "host_acall", "from_thread")
+WAYS = ("by_blocking", "by_aio", "from_thread")
 CALL_TIERS = ("session", "keeper")
 IN_A_ROW = 3
 API = "/api/v1/pty"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import trio
 
 import ptykill
-from benchmarks.systems import ENVIRONMENT, Program, Session, Spawn, System
-from benchmarks.systems.host_call import CallSession
-from benchmarks.systems.ptykill_tier import required
+from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, System
+from benchmarks.systems.ptykill_tier import checked, receive, required
 
 __all__ = ["LOOP", "systems"]
 
@@ -56,3 +57,28 @@ async def open_thread(tier: str) -> AsyncIterator[Spawn]:
     finally:
         run(leave)
         thread.join()
+
+
+@dataclass(frozen=True, slots=True)
+class CallSession:
+    """A `ptykill.Session` of another thread, and the function that calls into it."""
+
+    call: Callable[..., Any]
+    session: ptykill.Session
+
+    @property
+    def pid(self) -> int:
+        """The leader's pid."""
+        return self.session.pid
+
+    async def read(self, within: float) -> bytes:
+        """Receive what the terminal printed."""
+        return bytes(self.call(receive, self.session, within))
+
+    async def end(self, grace: float) -> Span:
+        """Terminate, and wait."""
+        start = time.perf_counter_ns()
+        verdict = self.call(partial(self.session.terminate, grace=grace))
+        stop = time.perf_counter_ns()
+        checked(verdict)
+        return Span(start, stop)

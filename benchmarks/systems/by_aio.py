@@ -1,47 +1,44 @@
-"""ptykill by `Host.call`, from a thread without trio."""
+"""ptykill by `ptykill.aio`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import ptykill
 from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, System
-from benchmarks.systems.ptykill_tier import checked, receive, required
+from benchmarks.systems.ptykill_tier import checked, required
+from ptykill import aio
 
-__all__ = ["LOOP", "CallSession", "systems"]
+__all__ = ["LOOP", "systems"]
 
 LOOP = "asyncio"
-"""Only a thread without a trio run can use `Host.call`."""
 
 
 def systems(tier: str) -> list[System]:
     """Return the one system."""
     required(tier)
-    return [System(f"Host.call, {tier}", partial(open_host, tier))]
+    return [System(f"ptykill.aio, {tier}", partial(open_host, tier))]
 
 
 @asynccontextmanager
 async def open_host(tier: str) -> AsyncIterator[Spawn]:
-    """Hold a host."""
-    with ptykill.Host(containment=tier) as host:
+    """Hold a supervisor."""
+    async with aio.open_supervisor(containment=tier) as supervisor:
 
         async def spawn(program: Program) -> Session:
-            return CallSession(host.call, host.spawn(program.argv, env=ENVIRONMENT))
+            return AioSession(await supervisor.spawn(program.argv, env=ENVIRONMENT))
 
         yield spawn
 
 
 @dataclass(frozen=True, slots=True)
-class CallSession:
-    """A `ptykill.Session` of another thread, and the function that calls into it."""
+class AioSession:
+    """A session whose methods are coroutines of asyncio."""
 
-    call: Callable[..., Any]
-    session: ptykill.Session
+    session: aio.Session
 
     @property
     def pid(self) -> int:
@@ -50,12 +47,12 @@ class CallSession:
 
     async def read(self, within: float) -> bytes:
         """Receive what the terminal printed."""
-        return bytes(self.call(receive, self.session, within))
+        return (await self.session.until_quiet(within, timeout=within)).encode()
 
     async def end(self, grace: float) -> Span:
         """Terminate, and wait."""
         start = time.perf_counter_ns()
-        verdict = self.call(partial(self.session.terminate, grace=grace))
+        verdict = await self.session.terminate(grace=grace)
         stop = time.perf_counter_ns()
         checked(verdict)
         return Span(start, stop)

@@ -1,4 +1,4 @@
-"""ptykill by `Host.acall`, from asyncio."""
+"""ptykill by `ptykill.blocking`, from a thread without trio."""
 
 from __future__ import annotations
 
@@ -8,39 +8,38 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-import ptykill
 from benchmarks.systems import ENVIRONMENT, Program, Session, Span, Spawn, System
-from benchmarks.systems.ptykill_tier import checked, receive, required
+from benchmarks.systems.ptykill_tier import checked, required
+from ptykill import blocking
 
 __all__ = ["LOOP", "systems"]
 
 LOOP = "asyncio"
+"""Only a thread without a trio run can use it."""
 
 
 def systems(tier: str) -> list[System]:
     """Return the one system."""
     required(tier)
-    return [System(f"Host.acall, {tier}", partial(open_host, tier))]
+    return [System(f"ptykill.blocking, {tier}", partial(open_host, tier))]
 
 
 @asynccontextmanager
 async def open_host(tier: str) -> AsyncIterator[Spawn]:
-    """Hold a host."""
-    async with ptykill.Host(containment=tier) as host:
-        call = partial(host.supervisor.spawn, env=ENVIRONMENT)
+    """Hold a supervisor."""
+    with blocking.open_supervisor(containment=tier) as supervisor:
 
         async def spawn(program: Program) -> Session:
-            return AcallSession(host, await host.acall(call, program.argv))
+            return BlockingSession(supervisor.spawn(program.argv, env=ENVIRONMENT))
 
         yield spawn
 
 
 @dataclass(frozen=True, slots=True)
-class AcallSession:
-    """A `ptykill.Session` of another thread's."""
+class BlockingSession:
+    """A session whose methods block."""
 
-    host: ptykill.Host
-    session: ptykill.Session
+    session: blocking.Session
 
     @property
     def pid(self) -> int:
@@ -49,12 +48,12 @@ class AcallSession:
 
     async def read(self, within: float) -> bytes:
         """Receive what the terminal printed."""
-        return await self.host.acall(receive, self.session, within)
+        return self.session.until_quiet(within, timeout=within).encode()
 
     async def end(self, grace: float) -> Span:
         """Terminate, and wait."""
         start = time.perf_counter_ns()
-        verdict = await self.host.acall(partial(self.session.terminate, grace=grace))
+        verdict = self.session.terminate(grace=grace)
         stop = time.perf_counter_ns()
         checked(verdict)
         return Span(start, stop)
