@@ -14,10 +14,11 @@ import functools
 import logging
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["event", "wanted"]
+__all__ = ["bound", "event", "wanted"]
 
 _plain = logging.getLogger("ptykill")
 
@@ -38,6 +39,20 @@ def event(level: int, name: str, **fields: object) -> None:
             _hosts_logger().log(level, name, **fields)
         elif _plain.isEnabledFor(level):
             _plain.log(level, _rendered(name, fields))
+
+
+@contextmanager
+def bound(**fields: str) -> Iterator[None]:
+    """Add fields to the log events of the block, and of the tasks that it starts.
+
+    They are structlog's context variables, so a host that does not use structlog has none.
+    """
+    contextvars = sys.modules.get("structlog.contextvars")
+    if contextvars is None or not fields:
+        yield
+        return
+    with contextvars.bound_contextvars(**fields):
+        yield
 
 
 def _structlog_is_configured() -> bool:

@@ -27,6 +27,7 @@ PLACES_OF = {
     "click": {"cli"},
     "uvicorn": {"cli/serve", "cli/demo"},
     "h11": {"cli/serve"},
+    "prometheus_client": {"integrations"},
     "rich": {"cli"},
     "httpx": {"cli/client"},
     "trio_websocket": {"cli/client"},
@@ -41,6 +42,7 @@ PUBLIC = {
     "ptykill.blocking",
     "ptykill.errors",
     "ptykill.http",
+    "ptykill.integrations.prometheus",
     "ptykill.testing",
 }
 """What a user may import. `ptykill.errors` is known by its names in `ptykill` as well."""

@@ -58,6 +58,9 @@ class Output:
         """When output was last added, in seconds since the epoch; None if never."""
         self.kept: Backlog = Backlog()
         self.readers: list[Reader] = []
+        self.attached_ever: int = 0
+        self.dropped_ever: int = 0
+        """How many attachments there have been, and how many were dropped for being too slow."""
         self.on_readers: Callable[[int], object] | None = None
         """Called with the number of attachments when it has changed."""
         self._replay = ReplayStart()
@@ -198,6 +201,7 @@ class Output:
         """Add an attachment, which receives the kept output first, from the offset ``since`` on."""
         reader = Reader(self, limit, stall_timeout, since, may_stall=may_stall)
         self.readers.append(reader)
+        self.attached_ever += 1
         self._count_readers(1)
         return reader
 
@@ -321,6 +325,7 @@ class Reader:
         """Detach it for being too slow: `receive` raises from now on."""
         if not self.detached.is_set():
             self.dropped = True
+            self._output.dropped_ever += 1
             self.close()
 
     def call_when_detached(self, function: Callable[[], object]) -> None:

@@ -45,7 +45,7 @@ from ptykill.rules.usage import Usage
 from ptykill.rules.verdict import EndReason, ExitStatus, Verdict
 from ptykill.rules.window_size import Size
 
-__all__ = ["Session", "abandon", "spawn_number"]
+__all__ = ["Session", "abandon", "spawn_number", "traffic"]
 
 _SLACK = 1.0
 """Seconds that a shield may outlast the plan that it protects."""
@@ -79,6 +79,8 @@ class Session:
         self.key: Final = naming.key
         self.created_at: Final = time.time()
         self._typed_at: float | None = None
+        self._typed = 0
+        """Bytes that were typed."""
         self._claims = [current_call.get()]
         self._plan = settings.plan
         self._ring = shared.ring
@@ -221,6 +223,7 @@ class Session:
             msg = "the session's leader has exited"
             raise SessionEnded(msg)
         self._typed_at = time.time()
+        self._typed += len(typed)
         self._deadlines.touch()
         if self._driver.terminal.may_echo():
             self._transcript.note_typed(typed)
@@ -431,6 +434,11 @@ def spawn_number(session: Session) -> int:
     ``created_at`` gives no order: the wall clock can be set back.
     """
     return session._number  # noqa: SLF001 - as if it were a method
+
+
+def traffic(session: Session) -> tuple[Output, int]:
+    """Return a session's output, and how many bytes were typed into it."""
+    return session._output, session._typed  # noqa: SLF001 - as above
 
 
 def abandon(session: Session) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Unpack
 
@@ -14,13 +14,14 @@ import trio
 from ptykill.engine.cleanup import DeferredCleanup
 from ptykill.engine.deadline_timer import DeadlineTimer
 from ptykill.engine.event_ring import EventReader, EventRing
+from ptykill.engine.figures import Figures, Traffic
 from ptykill.engine.keys import Keys, digest
 from ptykill.engine.names import Names
 from ptykill.engine.output import Output
 from ptykill.engine.record import record_of
 from ptykill.engine.records import Records
 from ptykill.engine.run import RunOptions, run_command
-from ptykill.engine.session import Session, abandon, spawn_number
+from ptykill.engine.session import Session, abandon, spawn_number, traffic
 from ptykill.engine.settings import Settings, check_open
 from ptykill.engine.shared import Shared
 from ptykill.engine.spawner import Spawner
@@ -29,6 +30,7 @@ from ptykill.engine.timer import PreciseTimer
 from ptykill.engine.unwatched import end_unwatched
 from ptykill.errors import (
     InvalidArgument,
+    PtykillError,
     SessionNotFound,
     SupervisorClosed,
     TooManySessions,
@@ -44,7 +46,7 @@ from ptykill.rules.run_result import RunResult
 from ptykill.rules.session_event import EventKind, SessionEvent
 from ptykill.rules.verdict import Verdict
 
-__all__ = ["Supervisor", "events_after", "events_left"]
+__all__ = ["Supervisor", "events_after", "events_left", "live_sessions", "live_traffic", "measure"]
 
 _SLACK = 1.0
 """Seconds that `Supervisor.close` may outlast the longest of its plans."""
@@ -83,6 +85,7 @@ class Supervisor:
             self._spawner.stay_ready,
         ):
             nursery.start_soon(run_restarted, helper)
+        self._figures: Figures | None = None
         self._spawning = 0
         self._longest = options.plan.longest
         self._closed = False
@@ -188,6 +191,20 @@ class Supervisor:
         return await self._keys.once(naming.key, digest(checked, settings, naming), spawn)
 
     async def _spawn(self, command: Command, settings: Settings, naming: Naming) -> Session:
+        """Spawn a session of checked values, and count it. Raises as `spawn` does."""
+        figures = self._figures
+        if figures is None:
+            return await self._start(command, settings, naming)
+        began = trio.current_time()
+        try:
+            session = await self._start(command, settings, naming)
+        except PtykillError as error:
+            figures.refused[error.code] += 1
+            raise
+        figures.note_spawned(trio.current_time() - began)
+        return session
+
+    async def _start(self, command: Command, settings: Settings, naming: Naming) -> Session:
         """Spawn a session of checked values. Raises as `spawn` does."""
         if self._closed:
             msg = "the supervisor is closed, or closing"
@@ -333,6 +350,7 @@ class Supervisor:
         self._left = True
         for session in list(self._live.values()):
             abandon(session)
+            self._count(session)
         self._ring.close()
 
     def _start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
@@ -341,12 +359,38 @@ class Supervisor:
 
     def _keep_record(self, session: Session, output: Output) -> None:
         self._live.pop(session.id, None)
+        self._count(session)
         self._names.free(session.name)
         self._records.keep(session, output)
+
+    def _count(self, session: Session) -> None:
+        if self._figures is not None and session.verdict is not None:
+            self._figures.note_ended(session.verdict, *traffic(session))
 
     def _forget(self, session: Session) -> None:
         self._keys.forget(session)
         self._ring.add(EventKind.DROPPED, session.id)
+
+
+def measure(supervisor: Supervisor) -> Figures:
+    """Return a supervisor's figures; it counts from the first call on. From any thread."""
+    figures = supervisor._figures  # noqa: SLF001 - as if it were a method
+    if figures is None:
+        figures = supervisor._figures = Figures()  # noqa: SLF001
+    return figures
+
+
+def live_sessions(supervisor: Supervisor) -> list[Session]:
+    """Return the sessions that are not over. From any thread."""
+    return list(supervisor._live.values())  # noqa: SLF001 - as above
+
+
+def live_traffic(sessions: Iterable[Session]) -> Traffic:
+    """Return the traffic of some sessions until now. From any thread."""
+    found = Traffic()
+    for session in sessions:
+        found.add(*traffic(session))
+    return found
 
 
 async def events_after(supervisor: Supervisor, since: str | None) -> list[SessionEvent]:

@@ -153,6 +153,10 @@ class Api:
         length = _length(request)
         return None if length is None or length <= self.body_limit else self.too_long(request)
 
+    def refuse_operator(self, request: Request) -> Response | None:
+        """Return the response to a request beside the API that lacks the key; else None."""
+        return self._host_rules.refusal(request) or self._key.refusal(request)
+
     def too_long(self, request: Request) -> Response:
         """Return the response to a request with a body above the limit."""
         if request.method == "POST":

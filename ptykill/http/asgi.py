@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import trio
 
+from ptykill import log
 from ptykill.embedding.call import end_undelivered
 from ptykill.embedding.host import Host
 from ptykill.embedding.loops import in_this_loop, time_limit
@@ -28,9 +29,10 @@ from ptykill.http.messages import Request, Response, error_response
 from ptykill.http.operations import Attach, Create, Events, Operation
 from ptykill.http.perform import SAME_USER, Owner, Performed, find, perform
 from ptykill.http.tokens import Access, Admission, Tokens
+from ptykill.http.trace import trace_of
 from ptykill.rules import validate
 
-__all__ = ["Application", "path_below", "send_response"]
+__all__ = ["Application", "path_below", "request_of", "send_response"]
 
 T = TypeVar("T")
 
@@ -65,22 +67,23 @@ class Application:
         return await self._run(issue)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection of any kind."""
-        match scope["type"]:
-            case "http":
-                await self._serve(scope, receive, send)
-            case "lifespan":
-                await self._live(receive, send)
-            case "websocket":
-                await self._attach(scope, receive, send)
-            case other:
-                msg = f"unknown scope type: {other!r}"
-                raise ValueError(msg)
+        """Serve one connection of any kind. Log events of it have its ``traceparent``."""
+        with log.bound(**trace_of(scope.get("headers", ()))):
+            match scope["type"]:
+                case "http":
+                    await self._serve(scope, receive, send)
+                case "lifespan":
+                    await self._live(receive, send)
+                case "websocket":
+                    await self._attach(scope, receive, send)
+                case other:
+                    msg = f"unknown scope type: {other!r}"
+                    raise ValueError(msg)
 
     # --- requests ---------------------------------------------------------------------------------
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _request(scope, self._api.prefix)
+        request = request_of(scope, self._api.prefix)
         # Check the key before the body is received: a body takes memory and time.
         response = self._api.refuse(request)
         later: Create | Events | None = None
@@ -187,7 +190,7 @@ class Application:
 
     async def _attach(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # ``websocket.connect``
-        asked = self._api.read_attach(_request(scope, self._api.prefix))
+        asked = self._api.read_attach(request_of(scope, self._api.prefix))
         try:
             found = asked if isinstance(asked, Response) else await self._find(asked)
         except Exception as error:  # noqa: BLE001 - as above
@@ -243,7 +246,8 @@ class Application:
             raise RuntimeError(_WRONG_LOOP)
 
 
-def _request(scope: Scope, prefix: str) -> Request:
+def request_of(scope: Scope, prefix: str) -> Request:
+    """Return the request of a scope, without its body."""
     return Request(
         method=scope.get("method", "GET"),
         path=path_below(scope, prefix),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from ptykill.embedding.host import Host
 from ptykill.engine.supervisor import Supervisor
 from ptykill.http.api import Api
-from ptykill.http.asgi import Application, send_response
+from ptykill.http.asgi import Application, request_of, send_response
 from ptykill.http.asgi_types import Receive, Scope, Send
 from ptykill.http.messages import Response, error_response, json_response
 from ptykill.http.perform import SAME_USER, Owner
@@ -19,12 +20,21 @@ class DaemonApp:
     """The ASGI app of ``ptykill serve``.
 
     It has the API, and, without a key, ``/healthz``, ``/readyz`` and ``/openapi.json``.
-    ``version`` is ptykill's own, for the OpenAPI document.
+    ``version`` is ptykill's own, for the OpenAPI document. ``metrics`` returns the content type and
+    the content of ``/metrics``, which needs the key; without it there is no such path.
     """
 
     def __init__(
-        self, api: Api, target: Supervisor | Host, *, version: str, owner: Owner = SAME_USER
+        self,
+        api: Api,
+        target: Supervisor | Host,
+        *,
+        version: str,
+        owner: Owner = SAME_USER,
+        metrics: Callable[[], tuple[str, bytes]] | None = None,
     ) -> None:
+        self._api = api
+        self._metrics = metrics
         self._app = Application(api, target, owner)
         self._target = target
         self._document = api.openapi(version)
@@ -41,15 +51,30 @@ class DaemonApp:
 
     def _answer(self, scope: Scope) -> Response | None:
         path: str = scope["path"]
+        if path == "/metrics" and self._metrics is not None:
+            return self._answer_metrics(scope, self._metrics)
         if path not in {"/healthz", "/readyz", "/openapi.json"}:
             return None
         if scope["method"] not in {"GET", "HEAD"}:
-            return error_response(
-                405, "METHOD_NOT_ALLOWED", "this path takes GET", (b"allow", b"GET, HEAD")
-            )
+            return _TAKES_GET
         if path == "/openapi.json":
             return self._document
         supervisor = self._target.supervisor if isinstance(self._target, Host) else self._target
         if path == "/readyz" and supervisor.closed:
             return error_response(503, "SHUTTING_DOWN", "the server is stopping")
         return json_response(200, {"status": "ok"})
+
+    def _answer_metrics(self, scope: Scope, metrics: Callable[[], tuple[str, bytes]]) -> Response:
+        refusal = self._api.refuse_operator(request_of(scope, ""))
+        if refusal is not None:
+            return refusal
+        if scope["method"] not in {"GET", "HEAD"}:
+            return _TAKES_GET
+        kind, content = metrics()
+        headers = (b"content-type", kind.encode("ascii")), (b"content-length", b"%d" % len(content))
+        return Response(200, headers, content)
+
+
+_TAKES_GET = error_response(
+    405, "METHOD_NOT_ALLOWED", "this path takes GET", (b"allow", b"GET, HEAD")
+)

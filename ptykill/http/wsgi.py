@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
+from ptykill import log
 from ptykill.embedding.host import Host
 from ptykill.http.api import NO_STREAM, Api
 from ptykill.http.messages import Request, Response
 from ptykill.http.operations import Events, Operation
 from ptykill.http.perform import Performed, perform
 from ptykill.http.tokens import Tokens
+from ptykill.http.trace import trace_of
 
 __all__ = ["Application"]
 
@@ -40,7 +42,9 @@ class Application:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        response = self._answer(environ)
+        trace = environ.get("HTTP_TRACEPARENT", "").encode("latin-1")
+        with log.bound(**trace_of([(b"traceparent", trace)])):
+            response = self._answer(environ)
         reason = http.HTTPStatus(response.status).phrase
         headers = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers

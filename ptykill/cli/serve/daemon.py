@@ -34,6 +34,7 @@ from ptykill.errors import InvalidArgument, SupervisorClosed
 from ptykill.http.api import DEFAULT_PREFIX, Api
 from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
 from ptykill.http.daemon_app import DaemonApp
+from ptykill.integrations.prometheus import page_of
 from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 from ptykill.system.containment.limits_place import leave_room
@@ -112,7 +113,7 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
 
 async def _serve(
     listener: socket.socket,
-    site: Callable[[Host], DaemonApp],
+    site: Callable[..., DaemonApp],
     settings: Settings,
     greet: Callable[[], object],
 ) -> None:
@@ -132,7 +133,7 @@ async def _serve(
         cpu_max=settings.cpu_max,
         deadlines=settings.deadlines,
     ) as host:
-        server = Server(cast(Any, site(host)))
+        server = Server(cast(Any, site(host, metrics=page_of(host))))
         greet()  # Signals are handled, and clients can connect by now.
         stopping = asyncio.create_task(_stop(received, host, server))
         lost = asyncio.create_task(_stop_if_lost(host, server))
