@@ -22,7 +22,7 @@ HOUSE = Path(ptykill.__file__).parent
 PLACES_OF = {
     "psutil": {"system", "testing"},
     "structlog": {"log", "cli/serve/log"},
-    "trio": {"system", "engine", "embedding", "http", "cli", "testing"},
+    "trio": {"system", "engine", "embedding", "http", "integrations", "cli", "testing"},
     "msgspec": {"http", "cli/client"},
     "click": {"cli"},
     "uvicorn": {"cli/serve", "cli/demo"},
@@ -32,6 +32,11 @@ PLACES_OF = {
     "httpx": {"cli/client"},
     "trio_websocket": {"cli/client"},
     "wsproto": {"cli/client"},
+    "pytest": {"integrations/pytest_plugin"},
+    "mcp": {"integrations/mcp"},
+    "mcp_types": {"integrations/mcp"},
+    "anyio": {"integrations/mcp"},
+    "pydantic": {"integrations/mcp"},
     "ctypes": {"system/kernel", "system/pty", "cli/serve/separation", "cli/demo"},
 }
 """The places where a dependency may be imported, so that replacing it would change few files."""

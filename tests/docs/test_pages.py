@@ -73,7 +73,11 @@ def test_programs_run_and_print_what_is_shown(
     file = tmp_path / "test_example.py"
     file.write_text(program.text)
     tests = re.search(r"^(async )?def test_", program.text, re.MULTILINE)
-    options = ["-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(tmp_path)] if tests else []
+    options = (
+        ["-m", "pytest", "-q", "-p", "no:asyncio", "-c", os.devnull, "--rootdir", str(tmp_path)]
+        if tests
+        else []
+    )
     done = _run([sys.executable, "-W", "error", *options, str(file)], environment, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     if output is not None:

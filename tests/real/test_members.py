@@ -218,6 +218,21 @@ async def test_wrong_names_signal_nobody(supervisor: Supervisor, name: str) -> N
     assert not session.exited
 
 
+async def test_lists_at_the_same_time_are_complete(supervisor: Supervisor) -> None:
+    """Each has the command lines, though one of them reads at a time."""
+    session = await supervisor.spawn(["sleep", "61"])
+    await listed(session, has("sleep 61"), "the leader")
+    found: list[str | None] = []
+
+    async def look() -> None:
+        found.extend(each.command for each in await session.members())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(look)
+    assert found == ["sleep 61"] * 5
+
+
 async def test_a_command_line_that_can_not_be_read_now(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

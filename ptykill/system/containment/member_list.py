@@ -37,6 +37,7 @@ class MemberList:
     def __init__(self) -> None:
         self._reading: _Reading | None = None
         """The last one. A thread may still be in it, and there is never a second one."""
+        self._one_by_one = trio.Lock()
 
     async def describe(
         self, found: Generator[ProcFolder], leader: int, foreground: int | None
@@ -61,13 +62,14 @@ class MemberList:
     async def _read(self, reading: _Reading, until: float) -> None:
         """Read command lines and names, unless the thread of an earlier reading is held up."""
         try:
-            if self._reading is None or self._reading.done:
-                self._reading = reading
-                # RuntimeError: no thread can be started, since there are as many as there may be.
-                with trio.move_on_at(until), suppress(RuntimeError):
-                    await trio.to_thread.run_sync(
-                        reading.run, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-                    )
+            # RuntimeError: no thread can be started, since there are as many as there may be.
+            with trio.move_on_at(until), suppress(RuntimeError):
+                async with self._one_by_one:
+                    if self._reading is None or self._reading.done:
+                        self._reading = reading
+                        await trio.to_thread.run_sync(
+                            reading.run, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+                        )
         finally:
             reading.cancel()
 
