@@ -57,6 +57,7 @@ class PtykillError(Exception):
     status: int = 500
     """The HTTP status for this error."""
     blame: ClassVar[Blame] = Blame.HOST
+    """Whose fault it is."""
 
 
 class InvalidArgument(PtykillError, ValueError):
@@ -86,34 +87,33 @@ class InvalidOffset(InvalidArgument):
 
 
 class LimitAboveCap(InvalidArgument):
-    """A limit of a session is above the operator's cap.
-
-    ``limit`` is its name, such as ``"memory_max"``, ``asked`` its value, and ``cap`` the cap.
-    """
+    """A limit of a session is above the operator's cap."""
 
     code = "LIMIT_ABOVE_CAP"
 
     def __init__(self, limit: str, asked: float, cap: float) -> None:
         super().__init__(f"{limit} is {asked}, and the cap here is {cap}")
-        self.limit = limit
-        self.asked = asked
-        self.cap = cap
+        self.limit: str = limit
+        """The name of the limit, such as ``"memory_max"``."""
+        self.asked: float = asked
+        """The value that was asked for."""
+        self.cap: float = cap
+        """The cap."""
 
 
 class PlanError(InvalidArgument):
-    """The text of a plan is invalid.
-
-    ``text`` is the whole text and ``position`` the offset of the error in it, in characters; the
-    message shows both.
-    """
+    """The text of a plan is invalid. The message shows where."""
 
     code = "INVALID_PLAN"
 
     def __init__(self, problem: str, text: str, position: int) -> None:
         super().__init__(f"{problem}, at character {position + 1}\n  {text}\n  {' ' * position}^")
-        self.problem = problem
-        self.text = text
-        self.position = position
+        self.problem: str = problem
+        """What is wrong."""
+        self.text: str = text
+        """The whole text."""
+        self.position: int = position
+        """The offset of the error in the text, in characters."""
 
 
 class SessionNotFound(PtykillError, LookupError):
@@ -125,7 +125,8 @@ class SessionNotFound(PtykillError, LookupError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__("there is no such session")
-        self.session_id = session_id
+        self.session_id: str = session_id
+        """The id that was asked for."""
 
 
 class SessionEnded(PtykillError):
@@ -161,10 +162,7 @@ class AttachmentDropped(PtykillError):
 
 
 class ExpectTimeout(PtykillError, TimeoutError):
-    """The output did not match in time. Nothing of it was taken: the next wait looks at it again.
-
-    ``seconds`` is the time that has passed, ``output`` the text that has come.
-    """
+    """The output did not match in time. Nothing of it was taken: the next wait sees it again."""
 
     code = "EXPECT_TIMEOUT"
     status = 408
@@ -173,11 +171,13 @@ class ExpectTimeout(PtykillError, TimeoutError):
     def __init__(self, seconds: float, output: str) -> None:
         super().__init__(f"no match within {seconds:g} s; the output ends with {_end(output)}")
         self.seconds: float = seconds
+        """The time that has passed, in seconds."""
         self.output: str = output
+        """The text that has come."""
 
 
 class OutputEnded(PtykillError, EOFError):
-    """The output has ended without a match. ``output`` is the text that has come."""
+    """The output has ended without a match."""
 
     code = "OUTPUT_ENDED"
     status = 409
@@ -186,6 +186,7 @@ class OutputEnded(PtykillError, EOFError):
     def __init__(self, output: str) -> None:
         super().__init__(f"the output has ended without a match; it ends with {_end(output)}")
         self.output: str = output
+        """The text that has come."""
 
 
 class TokenNotFound(PtykillError, LookupError):
@@ -221,7 +222,8 @@ class NameTaken(PtykillError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"a live session is named {name!r} already")
-        self.name = name
+        self.name: str = name
+        """The name."""
 
 
 class KeyReused(PtykillError):
@@ -233,7 +235,8 @@ class KeyReused(PtykillError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"the idempotency key {key!r} was used to start something else")
-        self.key = key
+        self.key: str = key
+        """The key."""
 
 
 class SupervisorClosed(PtykillError):
@@ -250,11 +253,7 @@ class ContainmentUnavailable(PtykillError):
 
 
 class LimitsUnavailable(ContainmentUnavailable):
-    """A session can't have the limits that were asked for here; the message has the reason.
-
-    ``controllers`` are the cgroup controllers that are missing, such as ``("memory",)``;
-    ``reason`` is why.
-    """
+    """A session can't have the limits that were asked for here; the message has the reason."""
 
     code = "LIMITS_UNAVAILABLE"
     status = 422
@@ -265,7 +264,9 @@ class LimitsUnavailable(ContainmentUnavailable):
         many = "controllers are" if len(controllers) > 1 else "controller is"
         super().__init__(f"no such limit can be had: the {names} {many} missing: {reason}")
         self.controllers: tuple[str, ...] = tuple(controllers)
+        """The cgroup controllers that are missing, such as ``("memory",)``."""
         self.reason: str = reason
+        """Why they are missing."""
 
 
 class InterpreterPatched(PtykillError, RuntimeError):
@@ -281,7 +282,8 @@ class InterpreterPatched(PtykillError, RuntimeError):
             f"{by} has patched this interpreter: its threads wait for each other, and no grace"
             " could be kept. Use a server with real threads (gunicorn's gthread), or ptykill serve"
         )
-        self.by = by
+        self.by: str = by
+        """The library that has patched it: ``gevent`` or ``eventlet``."""
 
 
 class DeliveryRefused(PtykillError):
@@ -297,16 +299,14 @@ class LifecycleError(PtykillError):
 
 
 class SpawnError(PtykillError, OSError):
-    """The session could not be started; no process of it is left.
-
-    ``errno`` is the kernel's. ``stage`` is what failed: ``"terminal"`` (opening a pty),
-    ``"keeper"`` (starting the session's keeper), ``"limits"`` and ``"user"`` (attributes that the
-    host may not set), ``"chdir"`` (the working directory) or ``"exec"`` (the command).
-    """
+    """The session could not be started; no process of it is left. ``errno`` is the kernel's."""
 
     def __init__(self, number: int, message: str, stage: str, filename: str) -> None:
         super().__init__(number, message, filename)
-        self.stage = stage
+        self.stage: str = stage
+        """What failed: ``"terminal"`` (opening a pty), ``"keeper"`` (starting the session's
+        keeper), ``"limits"`` and ``"user"`` (attributes that the host may not set), ``"chdir"``
+        (the working directory) or ``"exec"`` (the command)."""
         caller, code = _SPAWN_CODES.get((stage, number), (False, "SPAWN_FAILED"))
         self.code: str = code
         self.status: int = 400 if caller else 500

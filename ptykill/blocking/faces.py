@@ -131,12 +131,7 @@ class Attachment:
 
 
 class Session:
-    """One terminal session. Made by `Supervisor.spawn`; a context manager that ends it.
-
-    ``id`` is a random text that fits in a URL; ``command`` is the command that was spawned;
-    ``created_at`` is the time of that, in seconds since the epoch. ``name``, ``labels`` and
-    ``key`` are those of its spawn.
-    """
+    """One terminal session. Made by `Supervisor.spawn`; a context manager that ends it."""
 
     def __init__(self, host: Host, of: session.Session) -> None:
         self._host = host
@@ -163,7 +158,7 @@ class Session:
 
     @property
     def name(self) -> str | None:
-        """The name that it was spawned with, if any."""
+        """The name that it was spawned with; None if there is none."""
         return self._of.name
 
     @property
@@ -173,7 +168,7 @@ class Session:
 
     @property
     def key(self) -> str | None:
-        """The idempotency key that it was spawned with, if any."""
+        """The idempotency key that it was spawned with; None if there is none."""
         return self._of.key
 
     @property

@@ -48,15 +48,25 @@ class RunOptions(TypedDict, total=False):
     plain: bool
     """Whether to keep the output without escape sequences, and with newlines as ends of lines."""
     env: Mapping[str, str] | None
+    """The environment; None means the host's, without what describes its own terminal."""
     cwd: str | os.PathLike[str] | None
+    """The working directory; None means the host's."""
     rows: int
+    """The height of the window, in characters: 24."""
     cols: int
+    """The width of the window, in characters: 80."""
     attributes: Attributes | None
+    """The user, limits and so on of the leader; None means the host's."""
     plan: Plan | str | None
+    """The plan by which it is ended; None means the supervisor's."""
     leftovers: Leftovers | str | None
+    """What to do with processes that outlive the command; None means the supervisor's."""
     signaller: Signaller | None
+    """What delivers the plan's steps; None means the supervisor's."""
     name: str | None
+    """A name that no other live session has."""
     labels: Mapping[str, str] | None
+    """Labels to find the session by, while it runs."""
 
 
 async def run_command(

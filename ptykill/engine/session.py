@@ -52,12 +52,7 @@ _SLACK = 1.0
 
 
 class Session:
-    """One terminal session. Made by `Supervisor.spawn`; an async context manager that ends it.
-
-    ``id`` is a random text that fits in a URL; ``command`` is the command that was spawned;
-    ``created_at`` is the time of that, in seconds since the epoch. ``name``, ``labels`` and
-    ``key`` are those of its spawn.
-    """
+    """One terminal session. Made by `Supervisor.spawn`; an async context manager that ends it."""
 
     def __init__(  # noqa: PLR0913 - made in one place
         self,
@@ -72,12 +67,18 @@ class Session:
         shared: Shared,
     ) -> None:
         self.id: Final = session_id
+        """A random text that fits in a URL."""
         self._number = number
         self.command: Final = command
+        """The command that was spawned."""
         self.name: Final = naming.name
+        """The name that it was spawned with; None if there is none."""
         self.labels: Final = naming.labels
+        """The labels that it was spawned with."""
         self.key: Final = naming.key
+        """The idempotency key that it was spawned with; None if there is none."""
         self.created_at: Final = time.time()
+        """When it was spawned, in seconds since the epoch."""
         self._typed_at: float | None = None
         self._typed = 0
         """Bytes that were typed."""

@@ -28,19 +28,33 @@ class SpawnOptions(TypedDict, total=False):
     """The keyword arguments of `Supervisor.spawn` and `Host.spawn`, to annotate ``**options``."""
 
     env: Mapping[str, str] | None
+    """The environment; None means the host's, without what describes its own terminal."""
     cwd: str | os.PathLike[str] | None
+    """The working directory; None means the host's."""
     rows: int
+    """The height of the window, in characters: 24."""
     cols: int
+    """The width of the window, in characters: 80."""
     echo: bool
+    """Whether the terminal echoes input: True."""
     stdin: int | None
+    """A descriptor for the program's descriptor 0, in place of the terminal."""
     attributes: Attributes | None
+    """The user, limits and so on of the leader; None means the host's."""
     plan: Plan | str | None
+    """The plan of this session; None means the supervisor's."""
     leftovers: Leftovers | str | None
+    """What to do with members when the leader ends by itself; None means the supervisor's."""
     signaller: Signaller | None
+    """What delivers the plan's steps; None means the supervisor's."""
     name: str | None
+    """A name that no other live session has."""
     labels: Mapping[str, str] | None
+    """Labels to find the session by."""
     key: str | None
+    """An idempotency key."""
     deadlines: Deadlines | None
+    """The deadlines of this session; None means the supervisor's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

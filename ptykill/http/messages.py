@@ -14,18 +14,18 @@ Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """A client's request.
-
-    ``path`` is percent-decoded, and without the path that the app is mounted at. ``query`` is not
-    decoded, and without the question mark. ``repr`` leaves out headers, query and body: they may
-    have the key.
-    """
+    """A client's request. Its repr leaves out what may have the key."""
 
     method: str
+    """The method, in capitals."""
     path: str
+    """The path, percent-decoded, and without the path that the app is mounted at."""
     query: str = dataclasses.field(default="", repr=False)
+    """The query, not decoded, and without the question mark."""
     headers: Headers = dataclasses.field(default=(), repr=False)
+    """Pairs of name, in lower case, and value."""
     body: bytes = dataclasses.field(default=b"", repr=False)
+    """The body."""
 
     def header(self, name: bytes) -> list[bytes]:
         """Return every value of a header, by its name in lower case."""
@@ -37,8 +37,11 @@ class Response:
     """The response to a request."""
 
     status: int
+    """The status code."""
     headers: Headers = ()
+    """Pairs of name, in lower case, and value."""
     body: bytes = dataclasses.field(default=b"", repr=False)
+    """The body."""
 
 
 def json_response(status: int, content: object, *headers: tuple[bytes, bytes]) -> Response:

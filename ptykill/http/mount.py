@@ -62,11 +62,17 @@ class ApiOptions(TypedDict, total=False):
     """The options of `asgi_app`, `asgi_middleware` and `wsgi_app`."""
 
     prefix: str
+    """The path of the list of sessions: ``/api/v1/pty``."""
     spawning: bool
+    """Whether clients may start programs: False."""
     token_suffices: bool
+    """Whether clients may attach with a session's token and without the key: False."""
     grace_cap: float
+    """The longest ``?grace=``, in seconds: 60."""
     hosts: Sequence[str] | None
+    """Patterns of the ``Host`` headers that are allowed; None allows any."""
     origins: Sequence[str]
+    """Patterns of the ``Origin`` headers that are allowed beside the request's own and loopback."""
 
 
 def asgi_app(

@@ -33,32 +33,37 @@ _LARGEST_DESCRIPTOR = 2**31 - 1
 class Attributes:
     """The attributes of the leader's process; None means the host's own value.
 
-    ``uid`` and ``gid`` are given together; ``groups`` are the supplementary groups, none if left
-    out. ``umask`` is a file mode; ``limits`` maps the name of a limit without ``RLIMIT_``
-    (``"NOFILE"``) to its soft and hard value, -1 for no limit (setrlimit(2)); ``nice`` is -20 to 19
-    (setpriority(2)). ``death_signal`` is the name of the signal that the kernel sends to the leader
-    if its parent dies (prctl(2), PR_SET_PDEATHSIG); the parent is the keeper, if there is one.
-    Without a ``death_signal``, the host or the warden kills the leader when its keeper is lost.
+    If the kernel does not permit the host to set one, the spawn raises `SpawnError` with the stage
+    ``"user"`` or ``"limits"``. ``memory_max``, ``pids_max`` and ``cpu_max`` limit all processes of
+    the session together (the kernel's cgroup-v2.rst). They need the ``cgroup`` containment and
+    those controllers; where one is missing, the spawn raises `LimitsUnavailable`.
 
-    ``memory_max`` (bytes), ``pids_max`` (processes and threads) and ``cpu_max`` (processors, 1.5
-    for example) limit all processes of the session together, and not only the leader: memory.max,
-    pids.max and cpu.max of its cgroup (the kernel's cgroup-v2.rst). They need the ``cgroup``
-    containment and those controllers; where one is missing, the spawn raises `LimitsUnavailable`.
-
-    If the kernel does not permit the host to set an attribute, the spawn raises `SpawnError` with
-    the stage ``"user"`` or ``"limits"``. Raises `InvalidArgument` for an invalid value.
+    Raises `InvalidArgument` for an invalid value.
     """
 
     uid: int | None = None
+    """The number of its user, given together with ``gid``."""
     gid: int | None = None
+    """The number of its group."""
     groups: tuple[int, ...] | None = None
+    """The numbers of its supplementary groups; none if left out."""
     umask: int | None = None
+    """The bits that are taken from the mode of new files, such as ``0o077`` (umask(2))."""
     limits: Mapping[str, tuple[int, int]] | None = None
+    """The soft and the hard value of limits, by their names without ``RLIMIT_``, such as
+    ``{"NOFILE": (64, 64)}``; -1 means no limit (setrlimit(2))."""
     nice: int | None = None
+    """Its niceness, -20 to 19 (setpriority(2))."""
     death_signal: str | None = None
+    """The name of the signal that the kernel sends to it if its parent dies (prctl(2),
+    PR_SET_PDEATHSIG); the parent is the keeper, if there is one. Without it, the host or the warden
+    kills the leader when its keeper is lost."""
     memory_max: int | None = None
+    """The most memory of the session, in bytes: memory.max of its cgroup."""
     pids_max: int | None = None
+    """The most processes and threads of the session: pids.max."""
     cpu_max: float | None = None
+    """The most processors that the session may use, such as 1.5: cpu.max."""
 
     def __post_init__(self) -> None:
         if (self.uid is None) != (self.gid is None) or (self.uid is None and self.groups):
@@ -124,21 +129,25 @@ def _check_range(name: str, number: object, least: int, most: int) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """What to spawn: the arguments, environment, working directory, terminal and attributes.
-
-    ``env`` None means the host's environment at the spawn; ``cwd`` None its working directory.
-    ``stdin`` is a descriptor of the host; the leader gets a copy of it as descriptor 0, in place of
-    the terminal. Raises `InvalidArgument`; only the spawn checks that ``stdin`` is open.
-    """
+    """What to spawn. Raises `InvalidArgument`."""
 
     args: tuple[str, ...]
+    """The program and its arguments."""
     env: Mapping[str, str] | None = None
+    """Its environment; None means the host's at the spawn."""
     cwd: str | None = None
+    """Its working directory; None means the host's."""
     rows: int = 24
+    """The height of the window, in characters."""
     cols: int = 80
+    """The width of the window, in characters."""
     echo: bool = True
+    """Whether the terminal echoes input, until a program changes that (termios(3))."""
     attributes: Attributes = Attributes()
+    """What the leader has different from the host."""
     stdin: int | None = None
+    """A descriptor of the host, of which the leader gets a copy as its descriptor 0, in place of
+    the terminal. Only the spawn checks that it is open."""
 
     def __post_init__(self) -> None:
         args = self.args

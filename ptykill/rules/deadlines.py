@@ -31,15 +31,17 @@ _MOST_SLACK = 10.0
 class Deadlines:
     """The deadlines of a session, each in seconds, from 0.1 to 365 days; None for no deadline.
 
-    ``lifetime`` counts from the spawn. ``idle`` is the time without input, without output and
-    without processor time of any member. ``detached`` is the time without an attachment
-    (`Session.attach`), from the spawn or from the last detach on. The time for which the machine is
-    suspended does not count (clock_gettime(2), CLOCK_MONOTONIC). Raises `InvalidDeadline`.
+    The time for which the machine is suspended does not count (clock_gettime(2), CLOCK_MONOTONIC).
+    Raises `InvalidDeadline`.
     """
 
     lifetime: float | None = None
+    """The time from the spawn on."""
     idle: float | None = None
+    """The time without input, without output and without processor time of any member."""
     detached: float | None = None
+    """The time without an attachment (`Session.attach`), from the spawn or from the last detach
+    on."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -102,15 +104,14 @@ def _later(deadline: float | None, seconds: float) -> float | None:
 
 
 class Elapsed(NamedTuple):
-    """How long ago, in seconds, the events were that the deadlines count from.
-
-    ``age`` is since the spawn, ``quiet`` since the last sign of activity, and ``detached`` since
-    the last detach; None while there is an attachment.
-    """
+    """How long ago, in seconds, the events were that the deadlines count from."""
 
     age: float = 0.0
+    """Seconds since the spawn."""
     quiet: float = 0.0
+    """Seconds since the last sign of activity."""
     detached: float | None = 0.0
+    """Seconds since the last detach; None while there is an attachment."""
 
 
 class DeadlineClock:

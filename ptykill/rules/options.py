@@ -29,18 +29,31 @@ class SupervisorOptions(TypedDict, total=False):
     """The keyword arguments of `open_supervisor` and `Host`, to annotate ``**options`` with."""
 
     plan: Plan | str
+    """The steps by which sessions are ended; `HANGUP_THEN_KILL` by default."""
     containment: str | Tier
+    """How members are found: ``"auto"`` (the default), a name, or a `Tier`."""
     max_sessions: int
+    """The most sessions that may live at once: 64."""
     leftovers: Leftovers | str
+    """What to do with members when a leader ends by itself: `Leftovers.HANGUP`."""
     signaller: Signaller | None
+    """What delivers the steps of plans; None means the system's signals."""
     backlog: int
+    """Bytes of output that are kept for a slow receiver: 1 MiB."""
     keep_seconds: float
+    """Seconds for which the record of an ended session is kept: 300."""
     keep_records: int
+    """The most records that are kept: 256."""
     window_size: WindowPolicy | str
+    """Whose size a window gets that several attachments see: ``"latest"``."""
     deadlines: Deadlines | None
+    """The deadlines of sessions that have none of their own: none."""
     memory_max: int | None
+    """The most memory that a session may have, in bytes: None, no limit."""
     pids_max: int | None
+    """The most processes and threads that a session may have: None, no limit."""
     cpu_max: float | None
+    """The most processors that a session may use: None, no limit."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,12 +40,14 @@ class Leftovers(enum.StrEnum):
 class Plan:
     """An escalation: polite steps in their order, then SIGKILL until empty, bounded.
 
-    ``kill_bound`` is the time (seconds) within which the kill has to succeed; after it the verdict
-    reports the survivors. ``Plan(())`` kills at once.
+    ``Plan(())`` kills at once.
     """
 
     steps: tuple[Step, ...]
+    """The polite steps."""
     kill_bound: float = 3.0
+    """Seconds within which the kill has to succeed; after that the verdict reports the
+    survivors."""
     grace: float = dataclasses.field(init=False, repr=False, compare=False)
     """The longest wait (seconds) between the first polite step and SIGKILL."""
 

@@ -16,16 +16,14 @@ and then uses less."""
 
 
 class ProcessorTime(NamedTuple):
-    """The processor time that a session's members have used, in microseconds.
-
-    ``total`` includes the dead, as far as their parents have waited for them. ``own`` has that of
-    each living member alone, by its pid and its start time. ``cgroup`` is the kernel's own count
-    for the session's cgroup; 0 if there is none.
-    """
+    """The processor time that a session's members have used, in microseconds."""
 
     total: int = 0
+    """That of all, and of the dead as far as their parents have waited for them."""
     own: Mapping[tuple[int, int], int] = {}
+    """That of each living member alone, by its pid and its start time."""
     cgroup: int = 0
+    """The kernel's own count for the session's cgroup; 0 if there is none."""
 
     def used_since(self, before: ProcessorTime, seconds: float) -> bool:
         """Return whether a member has run since another look, so many seconds ago.

@@ -31,24 +31,26 @@ __all__ = [
 
 @dataclasses.dataclass(slots=True)
 class Signalled:
-    """The pids that a signal was sent to, and those for which the kernel refused it (EPERM).
+    """The processes that a signal was sent to.
 
     It may grow for some milliseconds more: see `Containment.signal`.
     """
 
     reached: set[int] = dataclasses.field(default_factory=set)
+    """Their pids."""
     refused: set[int] = dataclasses.field(default_factory=set)
+    """The pids for which the kernel refused the signal (kill(2), EPERM)."""
 
 
 class Ending(NamedTuple):
-    """A keeper ends its session because a deadline has passed, and the host had not done so.
-
-    ``killed`` is whether it has sent SIGKILL; if not, that is due in ``grace`` seconds.
-    """
+    """A keeper ends its session because a deadline has passed, and the host had not done so."""
 
     reason: EndReason
+    """The deadline."""
     grace: float
+    """Seconds until the keeper sends SIGKILL."""
     killed: bool
+    """Whether it has sent SIGKILL already."""
 
 
 class Target(Protocol):
@@ -239,26 +241,29 @@ class Terminal(Protocol):
 
 
 class Handover(NamedTuple):
-    """The rest of a session's plan, which a keeper carries out if the host dies.
-
-    ``steps`` is how many steps of the plan have been delivered. The next is due in ``due`` seconds,
-    and SIGKILL at the latest in ``grace`` seconds. ``deadlines`` are those of a session that is
-    spawned; later changes go through `Containment.set_deadlines`.
-    """
+    """The rest of a session's plan, which a keeper carries out if the host dies."""
 
     plan: Plan
+    """The plan."""
     leftovers: Leftovers
+    """What to do with members that outlive a leader which ended by itself."""
     steps: int = 0
+    """How many steps of the plan have been delivered."""
     due: float = 0.0
+    """Seconds until the next step is due."""
     grace: float = math.inf
+    """Seconds until SIGKILL is due at the latest."""
     deadlines: Deadlines = Deadlines()
+    """Those of a session that is spawned; later changes go through `Containment.set_deadlines`."""
 
 
 class Spawned(NamedTuple):
     """A session that was just started."""
 
     containment: Containment
+    """Its members."""
     terminal: Terminal
+    """Its terminal."""
 
 
 class Tier(Protocol):

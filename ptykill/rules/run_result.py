@@ -15,16 +15,20 @@ __all__ = ["RunFailed", "RunResult"]
 class RunResult:
     """The output of a command, its exit status, why it has ended, and the verdict.
 
-    ``head`` is the start of the output and ``tail`` its end; ``dropped`` counts the bytes between
-    them that were not kept. What a program writes to its standard output and to its standard error
-    comes in one output, as on any terminal. Lines end with CR and LF, unless ``plain`` was given.
+    What a program writes to its standard output and to its standard error comes in one output, as
+    on any terminal. Lines end with CR and LF, unless ``plain`` was given.
     """
 
     command: tuple[str, ...]
+    """The command that was run."""
     head: bytes
+    """The start of the output."""
     dropped: int
+    """How many bytes between the start and the end were not kept."""
     tail: bytes
+    """The end of the output; empty if ``head`` has all of it."""
     verdict: Verdict
+    """The verdict on its session."""
 
     @property
     def output(self) -> bytes:
@@ -77,7 +81,7 @@ class RunResult:
 
 
 class RunFailed(PtykillError):
-    """A command that was run with ``check`` has failed; ``result`` is what `run` would return."""
+    """A command that was run with ``check`` has failed."""
 
     code = "RUN_FAILED"
     blame = Blame.CALLER
@@ -85,3 +89,4 @@ class RunFailed(PtykillError):
     def __init__(self, message: str, result: RunResult) -> None:
         super().__init__(message)
         self.result: RunResult = result
+        """What `run` would have returned."""

@@ -20,17 +20,18 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Match:
-    """What `Session.expect` has found. ``text`` is the text that matched.
-
-    ``before`` is the output between the last thing that was taken and this. ``index`` says which
-    of the patterns it was, from 0 on. ``groups`` and ``named`` are those of a regular expression.
-    """
+    """What `Session.expect` has found."""
 
     text: str
+    """The text that matched."""
     before: str
+    """The output between what was taken before and this."""
     index: int = 0
+    """Which of the patterns it was, from 0 on."""
     groups: tuple[str | None, ...] = ()
+    """The groups of a regular expression; None for one that has not taken part."""
     named: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    """The groups that have names."""
 
 
 class Pattern(NamedTuple):

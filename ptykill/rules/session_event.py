@@ -43,22 +43,29 @@ class EventKind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEvent:
-    """One event. Who applies ``changes`` of each to the records of a `RESET` has the list.
+    """One event.
 
-    ``id`` is what ``since`` takes. ``number`` grows by one with each event of a supervisor; it is 0
-    before the first. ``at`` is in seconds since the epoch. ``session_id`` is empty for a reset.
-    ``changes`` has the fields of the session's record that are different now, by their names in the
-    HTTP API; times in it are in seconds. ``sessions`` has such records, for a reset. ``delivery``
-    has no times: they are relative to the teardown.
+    A reader that applies ``changes`` of each to the records of a `RESET` has the list of sessions.
     """
 
     id: str
+    """What ``since`` takes."""
     number: int
+    """It grows by one with each event of a supervisor; 0 before the first."""
     kind: EventKind
+    """What has happened."""
     at: float
+    """When, in seconds since the epoch."""
     session_id: str = ""
+    """The session's id; empty for a reset."""
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    """The fields of the session's record that are different now, by their names in the HTTP API;
+    times in it are in seconds."""
     why: EndReason | None = None
+    """The cause of the end, for `ENDING`."""
     delivery: Delivery | None = None
+    """What was delivered, for `DELIVERY`, without times: they are relative to the teardown."""
     verdict: Verdict | None = None
+    """The verdict, for `ENDED` and `STUCK`."""
     sessions: tuple[Mapping[str, object], ...] = ()
+    """The records of all sessions, for `RESET`."""

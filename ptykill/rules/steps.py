@@ -38,6 +38,7 @@ class Signal:
     """
 
     name: str
+    """Its name without ``SIG``, in capitals."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", validate.signal_name(self.name))
@@ -59,6 +60,7 @@ class Typed:
     """Bytes typed into the terminal, as a person at the keyboard would."""
 
     data: bytes
+    """The bytes."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, bytes) or not self.data:
@@ -74,20 +76,18 @@ What: TypeAlias = Signal | HangUp | Typed
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Step:
-    """One step of a plan before SIGKILL.
-
-    ``wait`` is the time (seconds) until the next step, within which the session may end. It counts
-    from the start of the delivery, so that a slow delivery can't make the plan longer.
-
-    ``also`` has the deliveries that go out at the same moment, in that order: pairs of a `Signal`,
-    `HangUp` or `Typed` and a `Reach`. A `Signaller` is called once for each delivery, with a step
-    that has nothing in ``also``.
-    """
+    """One step of a plan before SIGKILL."""
 
     what: What
+    """What is delivered."""
     wait: float
+    """Seconds until the next step, within which the session may end. They count from the start of
+    the delivery, so that a slow delivery can't make the plan longer."""
     reach: Reach = Reach.SESSION
+    """The processes that it goes to."""
     also: tuple[tuple[What, Reach], ...] = ()
+    """What goes out at the same moment, in that order: pairs of a `Signal`, `HangUp` or `Typed` and
+    a `Reach`. A `Signaller` is called once for each delivery, with a step that has nothing here."""
     delivery: str = dataclasses.field(init=False, repr=False, compare=False)
     """The delivery and its reach, as in a plan's text: ``HUP@session``."""
     _parts: tuple[Step, ...] = dataclasses.field(init=False, repr=False, compare=False)

@@ -69,17 +69,17 @@ class Caveat(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How the leader ended: ``code`` (0 to 255) if it exited, ``signal`` if one ended it.
-
-    ``oom_killed``: the signal was SIGKILL, and the kernel's out-of-memory killer had killed a
-    process of the session. Only a cgroup with the memory controller counts that; elsewhere it is
-    False.
-    """
+    """How the leader ended."""
 
     code: int | None = None
+    """Its exit code, 0 to 255, if it exited; else None."""
     signal: int | None = None
+    """The number of the signal that ended it; else None."""
     core_dumped: bool = False
+    """Whether it left a core dump (core(5))."""
     oom_killed: bool = False
+    """Whether the signal was SIGKILL, and the kernel's out-of-memory killer had killed a process of
+    the session. Only a cgroup with the memory controller counts that; elsewhere it is False."""
 
     @property
     def shell_code(self) -> int:
@@ -89,65 +89,77 @@ class ExitStatus:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery of a teardown.
-
-    ``at`` and ``took`` are seconds, the first since the teardown began. ``reached`` counts the
-    processes that were signalled; ``refused`` has the pids for which the kernel refused the signal.
-    ``error`` is the reason why the delivery failed; None if it did not.
-    """
+    """One delivery of a teardown."""
 
     what: str
+    """The signal and its reach, as in a plan's text: ``HUP@session``."""
     at: float
+    """When it began, in seconds since the teardown began."""
     took: float = 0.0
+    """How long it took, in seconds."""
     reached: int = 0
+    """How many processes were signalled."""
     refused: tuple[int, ...] = ()
+    """The pids for which the kernel refused the signal (kill(2), EPERM)."""
     error: str | None = None
+    """Why it failed; None if it did not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Survivor:
-    """A member that outlived the kill.
-
-    ``state`` is the letter of ps(1) (``D`` uninterruptible, ``T`` stopped, ``Z`` zombie …) or
-    ``?``; ``started`` is in seconds since the epoch; ``why`` is what kept it alive, if known.
-    """
+    """A member that outlived the kill."""
 
     pid: int
+    """Its pid."""
     name: str = "?"
+    """Its name, as in ``/proc/PID/comm``; ``?`` if it can't be read."""
     state: str = "?"
+    """The letter of ps(1): ``D`` uninterruptible, ``T`` stopped, ``Z`` zombie …; or ``?``."""
     user: str = "?"
+    """The name of its effective user, or its number; or ``?``."""
     command: str = ""
+    """Its command line; empty if it can't be read."""
     started: float | None = None
+    """When it started, in seconds since the epoch; None if it can't be read."""
     why: str = "unknown"
+    """What kept it alive, if that is known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
     """The report of one session's end.
 
-    ``empty``: no process of the session was left, and its leader was reaped. Check only this: a
-    verdict is neither true nor false, and ``if verdict:`` raises TypeError. ``exit_status`` is the
-    leader's, None if it can't be known. ``took`` is the time (seconds) from the request, or the
-    leader's own exit, to the verdict; ``grace`` is the part of it before SIGKILL, ``kill`` the part
-    after. ``containment`` is the name of the tier, ``caveats`` what it can't know. ``reason`` is
-    the first cause of the end. ``usage`` is what the session has used, as far as that
-    is known.
+    Check ``empty``. A verdict is neither true nor false: ``if verdict:`` raises TypeError.
     """
 
     session_id: str
+    """The session's id."""
     pid: int
+    """The leader's pid."""
     outcome: Outcome
+    """How the session ended, in a word."""
     empty: bool
+    """Whether no process of the session is left, and its leader was reaped."""
     exit_status: ExitStatus | None
+    """How the leader ended; None if that can't be known."""
     deliveries: tuple[Delivery, ...]
+    """What was delivered to whom, in the order of the plan; SIGKILL is the last."""
     survivors: tuple[Survivor, ...]
+    """The processes that are left, if ``empty`` is False."""
     containment: str
+    """The name of the containment that was in force: ``cgroup``, ``keeper`` or ``session``."""
     caveats: frozenset[Caveat]
+    """What this containment could not know about the session."""
     took: float
+    """Seconds from the request, or the leader's own exit, to the verdict."""
     grace: float
+    """The part of that before SIGKILL."""
     kill: float
+    """The part of that from the first SIGKILL on; 0.0 if there was none."""
     reason: EndReason = EndReason.REQUESTED
+    """The first cause of the end."""
     usage: Usage = NOTHING_KNOWN
+    """What the session has used, as far as that is known."""
 
     def __bool__(self) -> bool:
         """Raise TypeError: any object is true by default, also a verdict that is not empty."""

@@ -23,14 +23,12 @@ __all__ = ["Pace", "Size", "WindowPolicy", "WindowSize"]
 
 
 class WindowPolicy(enum.StrEnum):
-    """Which size a window gets that several attachments see, each in a window of its own.
-
-    ``"latest"`` is the size of the attachment that has typed or changed its size last;
-    ``"smallest"`` the least rows and the least columns of all, so that each sees the whole window.
-    """
+    """Which size a window gets that several attachments see, each in a window of its own."""
 
     LATEST = "latest"
+    """The size of the attachment that has typed or changed its size last."""
     SMALLEST = "smallest"
+    """The least rows and the least columns of all, so that each sees the whole window."""
 
 
 class Size(NamedTuple):

@@ -28,30 +28,28 @@ __all__ = ["FakeContainment", "FakeTerminal", "FakeTier", "Member"]
 
 @dataclasses.dataclass
 class Member:
-    """A fake process: how it reacts to signals, and the signals that it got.
-
-    ``dies_of`` maps names of signals to the seconds in which it dies of them; SIGKILL takes none by
-    default (`math.inf`: unkillable). ``lives`` is the seconds from the spawn after which it ends by
-    itself. ``refuses`` makes the kernel refuse every signal (EPERM). ``escaped`` puts it outside
-    `Reach.SESSION` and inside `Reach.ESCAPED`. ``got`` has the signals that it was sent, in order.
-    """
+    """A fake process: how it reacts to signals, and the signals that it got."""
 
     dies_of: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Seconds in which it dies of signals, by their names; SIGKILL takes none by default
+    (`math.inf`: unkillable)."""
     lives: float = math.inf
+    """Seconds from the spawn after which it ends by itself."""
     status: ExitStatus = dataclasses.field(default_factory=lambda: ExitStatus(code=0))
+    """How it ends if it ends by itself."""
     refuses: bool = False
+    """Whether the kernel refuses every signal (EPERM)."""
     escaped: bool = False
+    """Whether it is outside `Reach.SESSION` and inside `Reach.ESCAPED`."""
     got: list[str] = dataclasses.field(default_factory=list)
+    """The signals that it was sent, in order."""
 
 
 class FakeTier:
-    """A tier whose sessions consist of `Member` objects.
-
-    Each session has copies of ``leader`` and ``members``. If ``failure`` is not None, `spawn`
-    raises it. ``spawned`` lists the containments, the oldest first.
-    """
+    """A tier whose sessions consist of `Member` objects: copies of ``leader`` and ``members``."""
 
     name: str = "fake"
+    """The name of the containment, as in verdicts."""
 
     def __init__(
         self,
@@ -63,8 +61,11 @@ class FakeTier:
         self._leader = leader or Member(dies_of={"HUP": 0.0})
         self._members = tuple(members)
         self.failure: Exception | None = failure
+        """What `spawn` raises; None if it spawns."""
         self.spawned: list[FakeContainment] = []
+        """The sessions that were spawned, the oldest first."""
         self.closed: bool = False
+        """Whether it was closed."""
 
     async def spawn(self, command: Command, handover: Handover) -> Spawned:
         """Make a session."""
@@ -92,15 +93,23 @@ class FakeContainment:
     """A session of members that die by the clock. Follows `protocols.Containment`."""
 
     name: str = FakeTier.name
+    """The name of the containment, as in verdicts."""
     killed: bool = False
+    """Whether a member was sent SIGKILL though `kill` had not been called."""
 
     def __init__(self, pid: int, leader: Member, members: list[Member]) -> None:
         self.pid: int = pid
+        """The leader's pid."""
         self.leader: Member = leader
+        """The leader."""
         self.members: list[Member] = members
+        """The other members."""
         self.terminal: FakeTerminal = FakeTerminal(self)
+        """Its terminal."""
         self.reaped: bool = False
+        """Whether the leader was reaped."""
         self.closed: bool = False
+        """Whether it was closed."""
         self.now_used: Usage = Usage()
         """What `usage` returns."""
         self.handovers: list[Handover] = []
@@ -266,18 +275,19 @@ class FakeContainment:
 
 
 class FakeTerminal:
-    """A fake terminal. Follows `protocols.Terminal`.
-
-    ``typed`` is the input so far, ``size`` the rows and columns. A test calls `write` as the
-    program would, and sets ``interrupts`` to False for one that reads Ctrl-C as a key.
-    """
+    """A fake terminal. Follows `protocols.Terminal`. A test calls `write` as the program would."""
 
     def __init__(self, containment: FakeContainment) -> None:
         self.typed: bytes = b""
+        """The input so far."""
         self.size: tuple[int, int] | None = None
+        """The rows and columns; None until they are set."""
         self.open: bool = True
+        """False once it was hung up."""
         self.interrupts: bool = True
+        """Whether Ctrl-C interrupts; False for a program that reads it as a key."""
         self.echoes: bool = True
+        """Whether input may come back."""
         self._containment = containment
         self._output = b""
         self._changed = trio.Event()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 import ptykill
 import ptykill.http
@@ -29,6 +35,49 @@ def test_every_public_name_is_in_the_reference() -> None:
         names |= {f"{face.__name__}.{name}" for name in face.__all__}
     names.remove("ptykill.aio.run")  # It is `ptykill.run`.
     assert names == _DOCUMENTED
+
+
+@pytest.mark.long
+def test_every_public_member_is_in_the_reference(tmp_path: Path) -> None:
+    """Sphinx finds each attribute, method and field of each public class, with its text."""
+    pytest.importorskip("sphinx")
+    from sphinx.util.inventory import InventoryFile  # noqa: PLC0415 - an extra
+
+    (tmp_path / "conf.py").write_text('extensions = ["myst_parser", "sphinx.ext.autodoc"]\n')
+    (tmp_path / "index.md").write_text(_REFERENCE)
+    build = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-b",
+        "html",
+        str(tmp_path),
+        str(tmp_path / "out"),
+    ]
+    subprocess.run(build, check=True, stderr=subprocess.DEVNULL)  # Of links to other pages.
+    with (tmp_path / "out/objects.inv").open("rb") as file:
+        there = {
+            each for kind in InventoryFile.loads(file.read(), uri="").data.values() for each in kind
+        }
+    lacking = {
+        f"{place.__name__}.{name}.{member}"
+        for place in (ptykill, ptykill.http, ptykill.testing, ptykill.aio, ptykill.blocking)
+        for name in place.__all__
+        for member in _members(getattr(place, name))
+    } - there
+    assert lacking == set()
+
+
+def _members(thing: object) -> set[str]:
+    """Return the names of the public members that a class of ptykill's own defines."""
+    if not inspect.isclass(thing):
+        return set()
+    if issubclass(thing, ptykill.PtykillError):
+        return set()  # Its code and its status are in a table.
+    ours = [base for base in thing.__mro__ if base.__module__.partition(".")[0] == "ptykill"]
+    found = {name for base in ours for name in (*vars(base), *base.__annotations__)}
+    return {name for name in found if not name.startswith("_")}
 
 
 def test_every_page_can_be_found() -> None:

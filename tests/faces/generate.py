@@ -10,6 +10,7 @@ has the supervisor's own thread do what the method of the class does.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -142,27 +143,29 @@ def _members(world: World, name: str, tree: ast.ClassDef) -> Iterator[str]:
 
 
 def _attributes(tree: ast.ClassDef) -> Iterator[str]:
-    """Yield a property for each public attribute that the constructor sets."""
+    """Yield a property for each public attribute that the constructor sets and documents."""
     init = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
-    for node in ast.walk(init):
+    for node, after in itertools.pairwise(init.body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Attribute):
             attribute = node.target.attr
             if not attribute.startswith("_"):
-                kind, doc = _ATTRIBUTES[attribute]
+                assert isinstance(after, ast.Expr), attribute
                 yield (
-                    f"    @property\n    def {attribute}(self) -> {kind}:\n"
-                    f'        """{doc}"""\n        return self._of.{attribute}'
+                    f"    @property\n    def {attribute}(self) -> {_KINDS[attribute]}:\n"
+                    f'        """{ast.literal_eval(after.value)}"""\n'
+                    f"        return self._of.{attribute}"
                 )
 
 
-_ATTRIBUTES: Final = {
-    "id": ("str", "A random text that fits in a URL."),
-    "command": ("Command", "The command that was spawned."),
-    "name": ("str | None", "The name that it was spawned with, if any."),
-    "labels": ("Mapping[str, str]", "The labels that it was spawned with."),
-    "key": ("str | None", "The idempotency key that it was spawned with, if any."),
-    "created_at": ("float", "When it was spawned, in seconds since the epoch."),
+_KINDS: Final = {
+    "id": "str",
+    "command": "Command",
+    "name": "str | None",
+    "labels": "Mapping[str, str]",
+    "key": "str | None",
+    "created_at": "float",
 }
+
 
 _HOST: Final = '''    @property
     def host(self) -> Host:
