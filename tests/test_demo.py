@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -71,6 +73,31 @@ def test_it_shows_what_ptyprocess_leaves_alive(capsys: pytest.CaptureFixture[str
         assert main(plain=True, grace=0.2) == 0
     text = capsys.readouterr().out
     assert re.search(r"alive \d+\.\d s later: 1   worker \(sleep\) \d+\n", text)
+
+
+def test_it_prints_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """For programs: who died when and of what, and who was alive at the answer."""
+    with only(SERVER):
+        assert main(grace=0.2, as_json=True) == 0
+    shown = json.loads(capsys.readouterr().out)
+    (session,) = shown["sessions"]
+    assert (shown["problems"], shown["left"]) == ([], [])
+    assert (session["name"], session["ptykill"]["answer"]) == (SERVER.name, "204")
+    assert session["ptykill"]["alive"] == []
+    assert [each["cause"] for each in session["ptykill"]["processes"]] == ["SIGKILL", "SIGKILL"]
+    assert all(each["died_after_ms"] > 0 for each in session["ptykill"]["processes"])
+
+
+def test_it_draws_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two pictures, which load nothing, of the first session and of the table."""
+    with only(SERVER):
+        assert main(plain=True, grace=0.2, record=str(tmp_path)) == 0
+    assert "To try next:" in capsys.readouterr().out
+    for name in "light", "dark":
+        picture = (tmp_path / f"demo-{name}.svg").read_text()
+        assert "KILL@all" in picture
+        assert SERVER.name.replace(" ", "&#160;") in picture
+        assert re.findall(r"url\((?!#)|https?://(?!www\.w3\.org|www\.textualize)", picture) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

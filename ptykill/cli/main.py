@@ -224,9 +224,16 @@ def serve(
     type=click.FloatRange(0.2, 10),
     help="Seconds until SIGKILL.",
 )
-def demo(*, plain: bool, grace: float) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
+@click.option(
+    "--record",
+    type=click.Path(file_okay=False, exists=True, writable=True),
+    help="Write pictures of it into this folder: demo-light.svg and demo-dark.svg.",
+)
+def demo(*, plain: bool, grace: float, as_json: bool, record: str | None) -> None:
     """End real sessions, and show which processes die, when, and which ptyprocess leaves alive."""
-    sys.exit(import_extra("ptykill.cli.demo", "demo").main(plain=plain, grace=grace))
+    show = import_extra("ptykill.cli.demo", "demo").main
+    sys.exit(show(plain=plain, grace=grace, as_json=as_json, record=record))
 
 
 @main.command()

@@ -18,12 +18,15 @@ _GRACES = 0.2, 10.0
 """Seconds: with less, a slow machine can't clean up in half of it; more takes too long to watch."""
 
 
-def main(*, plain: bool = False, grace: float = 1.0) -> int:
+def main(
+    *, plain: bool = False, grace: float = 1.0, as_json: bool = False, record: str | None = None
+) -> int:
     """Run the demo on standard output and return the exit status.
 
     0: all that it claims was seen. 1: something was not. 2: it can't run here. 128 plus a number:
     this signal interrupted it. ``plain`` prints text without control codes, as if standard output
-    were no terminal. ``grace`` is in seconds, 0.2 to 10.
+    were no terminal. ``grace`` is in seconds, 0.2 to 10. ``as_json`` prints JSON alone. ``record``
+    is a folder that gets pictures of the first session and of the table of all.
     """
     missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
     if missing:
@@ -38,7 +41,7 @@ def main(*, plain: bool = False, grace: float = 1.0) -> int:
 
     from ptykill.cli.demo.run import run  # noqa: PLC0415 - what it imports is an extra
 
-    return run(plain=plain, grace=grace)
+    return run(plain=plain, grace=grace, as_json=as_json, record=record)
 
 
 def _refuse(why: str) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import secrets
 import signal
 import sys
@@ -15,11 +16,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from rich.console import Console
 
 from ptykill.cli.demo import ptyprocess_peer
+from ptykill.cli.demo.record import draw, figures
 from ptykill.cli.demo.scenarios import SCENARIOS, Scenario
 from ptykill.cli.demo.screen import Screen
 from ptykill.cli.demo.server import DemoServer
@@ -29,13 +31,17 @@ from ptykill.testing import processes
 
 __all__ = ["run"]
 
+Teardowns: TypeAlias = list[tuple[Teardown, Teardown | None]]
+"""Each session's end by ptykill, and by ptyprocess if that is installed."""
+
 _WIDEST = 120
 _ENDING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
-def run(*, plain: bool, grace: float) -> int:
+def run(*, plain: bool, grace: float, as_json: bool = False, record: str | None = None) -> int:
     """Run the demo and return its exit status (see `ptykill.cli.demo.main`)."""
-    screen = Screen(_console(plain=plain))
+    screen = Screen(_console(plain=plain, quiet=as_json))
+    teardowns: Teardowns = []
     mark = secrets.token_hex(8)
     problems: list[str] = []
     interrupted = 0
@@ -43,7 +49,7 @@ def run(*, plain: bool, grace: float) -> int:
     with _interruptible(), _short_thread_turns():
         try:
             try:
-                problems = _show_all(screen, mark, grace)
+                problems = _show_all(screen, mark, grace, teardowns)
             finally:
                 _ignore_signals()
                 left = {each.pid for each in processes.kill_marked(f"PTYKILL_DEMO={mark}")}
@@ -52,12 +58,19 @@ def run(*, plain: bool, grace: float) -> int:
         except _Interrupted as interruption:
             interrupted = interruption.number
         screen.close(problems, left, interrupted=bool(interrupted))
+        if as_json:
+            shown = figures(teardowns, problems) | {"left": sorted(left)}
+            sys.stdout.write(json.dumps(shown, indent=2) + "\n")
+        if record is not None and teardowns:
+            version = ptyprocess_peer.version()
+            written = draw(Path(record), lambda console: Screen(console).still(teardowns, version))
+            screen.say_written(written)
     if problems or left:
         return 1
     return 128 + interrupted if interrupted else 0
 
 
-def _console(*, plain: bool) -> Console:
+def _console(*, plain: bool, quiet: bool) -> Console:
     plain = plain or not sys.stdout.isatty()
     console = Console(
         force_terminal=False if plain else None,
@@ -65,15 +78,15 @@ def _console(*, plain: bool) -> Console:
         highlight=False,
         emoji=False,
         markup=False,
+        quiet=quiet,
     )
     console.width = min(console.width, _WIDEST)
     return console
 
 
-def _show_all(screen: Screen, mark: str, grace: float) -> list[str]:
-    """Show every scenario; return the claims that were not seen."""
+def _show_all(screen: Screen, mark: str, grace: float, teardowns: Teardowns) -> list[str]:
+    """Show every scenario, and add its teardowns; return the claims that were not seen."""
     problems: list[str] = []
-    teardowns: list[tuple[Teardown, Teardown | None]] = []
     with tempfile.TemporaryDirectory(prefix="ptykill-demo-") as folder, DemoServer() as daemon:
         with _killing_marked(mark):  # Before the daemon's exit, which would give each its grace.
             _warm_up(daemon, mark)

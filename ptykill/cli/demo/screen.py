@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -28,6 +29,12 @@ _READ = 1.0
 _PLAIN = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 """No lines but one below the head."""
 _GOOD, _BAD = "bold green", "bold red"
+_NEXT = (
+    ("ptykill run -- make test", "run a command, and leave no process of it behind"),
+    ("ptykill serve", "start the daemon for new, list, attach and kill"),
+    ("ptykill doctor", "see how this machine contains sessions"),
+)
+_COLUMN = 28
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,6 +139,31 @@ class Screen:
             self._console.print(Text(f"The demo could not end what it started: {pids}", style=_BAD))
         else:
             self._console.print("Nothing that the demo started is alive.")
+        if not (problems or left or interrupted):
+            self._console.print()
+            self._console.print("To try next:")
+            for command, what in _NEXT:
+                self._console.print(Text.assemble(f"    {command:<{_COLUMN}}", (what, "dim")))
+
+    def still(
+        self, teardowns: Sequence[tuple[Teardown, Teardown | None]], version: str | None
+    ) -> None:
+        """Print what fits in a picture: the first session's end, and the table of all."""
+        self._peer = f"ptyprocess {version}"
+        ours, theirs = teardowns[0]
+        self._console.print(ours.scenario.about, style="dim")
+        for shown in ours.scenario.shown:
+            self._console.print(Text(f"    {shown}", style="cyan"))
+        self._console.print()
+        end = max(each.end for each in (ours, theirs) if each is not None)
+        drawn = _ours(ours), None if theirs is None else _theirs(self._peer, theirs)
+        self._console.print(_charts(*drawn, end, end))
+        self.summary(teardowns)
+
+    def say_written(self, files: Iterable[Path]) -> None:
+        """Print which files were written."""
+        for file in files:
+            self._console.print(Text(f"Written: {file}"))
 
 
 def _charts(ours: _Drawing, theirs: _Drawing | None, end: float, now: float) -> Group:
