@@ -37,6 +37,8 @@ PLACES_OF = {
     "mcp_types": {"integrations/mcp"},
     "anyio": {"integrations/mcp"},
     "pydantic": {"integrations/mcp"},
+    "pexpect": {"integrations/pexpect"},
+    "ptyprocess": {"cli/demo"},
     "ctypes": {"system/kernel", "system/pty", "cli/serve/separation", "cli/demo"},
 }
 """The places where a dependency may be imported, so that replacing it would change few files."""
@@ -47,7 +49,9 @@ PUBLIC = {
     "ptykill.blocking",
     "ptykill.errors",
     "ptykill.http",
+    "ptykill.integrations.pexpect",
     "ptykill.integrations.prometheus",
+    "ptykill.integrations.ptyprocess",
     "ptykill.testing",
 }
 """What a user may import. `ptykill.errors` is known by its names in `ptykill` as well."""

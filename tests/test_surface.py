@@ -54,6 +54,7 @@ SPAWN: dict[str, tuple[object, ...]] = {
     "cols": (*NO_NUMBER, 0, -1, 65_536),
     "echo": ("no", 1, None),
     "stdin": ("x", True, -1, 999_999, 2**70, 1.5),
+    "terminal": (3, "xy", (), (0,), (True, True), (-1, -1), (999_999, 999_999), (2**70, 2**70)),
     "attributes": (3, "x", {}, 0),
     "plan": (3, "HUP", b"KILL"),
     "deadlines": (3, {"idle": 60}, "60"),

@@ -511,6 +511,7 @@ class Supervisor:
         cols: int = 80,
         echo: bool = True,
         stdin: int | None = None,
+        terminal: tuple[int, int] | None = None,
         attributes: Attributes | None = None,
         plan: Plan | str | None = None,
         leftovers: Leftovers | str | None = None,
@@ -529,6 +530,9 @@ class Supervisor:
         until a program changes that (termios(3)). ``stdin`` is a descriptor, such as a pipe or a
         file, that the program gets as its descriptor 0 in place of the terminal; it still has the
         terminal as 1 and 2 and as ``/dev/tty``, and the caller's own descriptor stays open.
+        ``terminal`` is a master and its slave, as `os.openpty` returns them, in place of a terminal
+        that ptykill opens: the caller reads and types by its own master (`docs/ptyprocess.md`), and
+        closes both descriptors.
         ``attributes`` are its user, limits and so on, the host's if left out. ``plan``,
         ``leftovers``, ``signaller`` and ``deadlines`` default to the supervisor's; `Deadlines()`
         means no deadlines.
@@ -555,6 +559,7 @@ class Supervisor:
                     cols=cols,
                     echo=echo,
                     stdin=stdin,
+                    terminal=terminal,
                     attributes=attributes,
                     plan=plan,
                     leftovers=leftovers,

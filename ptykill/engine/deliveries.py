@@ -125,7 +125,12 @@ class StepDelivery:
 
     def hang_up(self) -> None:
         """Close the terminal."""
-        self._terminal.hang_up()
+        if self._terminal.direct:
+            # The caller's master keeps the kernel from doing it: send what it sends.
+            for reach in Reach.LEADER, Reach.FOREGROUND:
+                self.signal("HUP", reach)
+        else:
+            self._terminal.hang_up()
 
     async def type_in(self, data: bytes) -> None:
         """Type into the terminal."""

@@ -116,9 +116,8 @@ class Output:
     def flow(self) -> None:
         """Let no attachment stop the reads from now on: the session is being ended."""
         self._flowing = True
-        if self.readers:  # Only an attachment stops the reads.
-            self._let_all_skip()
-            self.moved()
+        self._let_all_skip()
+        self.moved()
 
     def forget(self) -> None:
         """Drop the output that is not pending for an attachment."""
@@ -143,6 +142,11 @@ class Output:
                     each.stall_left -= waited
                 if each.stall_left < _EXHAUSTED:
                     each.drop()
+
+    async def wait_flow(self) -> None:
+        """Wait until the session is being ended, or the output has ended."""
+        while not self._flowing and not self.ended:
+            await self._moved.wait()
 
     async def receive(self, most: int) -> bytes:
         """Wait for output that was not received yet, and return some; ``b""`` at its end.

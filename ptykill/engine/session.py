@@ -19,6 +19,7 @@ import trio
 from ptykill.engine.attachment import Attachment
 from ptykill.engine.caller import current_call
 from ptykill.engine.deadlines import SessionDeadlines
+from ptykill.engine.direct import DirectTerminal
 from ptykill.engine.drain import Drain
 from ptykill.engine.driver import Driver
 from ptykill.engine.event_ring import EventRing
@@ -92,7 +93,7 @@ class Session:
             settings.signaller,
             settings.plan,
             settings.leftovers,
-            lambda: on_end(self, self._output),
+            lambda: self._end(on_end),
             shared,
         )
         self._transcript = Transcript(self._output)
@@ -106,10 +107,14 @@ class Session:
             shared.start_soon,
             partial(_tell_size, self._ring, session_id),
         )
-        drain = Drain(session_id, self._driver.terminal, self._output, self._deadlines.touch)
-        watcher = Watcher(self._driver, drain.finish, shared.cleanup, shared.on_closed)
+        self._drain: Drain | DirectTerminal
+        if command.terminal is not None:
+            self._drain = DirectTerminal(driver.terminal, self._output, partial(_may_end, driver))
+        else:
+            self._drain = Drain(session_id, driver.terminal, self._output, self._deadlines.touch)
+        watcher = Watcher(driver, self._drain.finish, shared.cleanup, shared.on_closed)
         shared.start_soon(watcher.run)
-        shared.start_soon(drain.run)
+        shared.start_soon(self._drain.run)
 
     def __repr__(self) -> str:
         program = self.command.args[0]
@@ -402,6 +407,12 @@ class Session:
         """Send SIGKILL to every member now, and return the verdict."""
         return await self.terminate(plan=KILL_NOW)
 
+    def _end(self, on_end: Callable[[Session, Output], None]) -> None:
+        """Note that the session is over; let a caller that reads the terminal see that at once."""
+        on_end(self, self._output)
+        if self.command.terminal is not None:
+            self._drain.finish()
+
     async def __aenter__(self) -> Self:
         """Return the session itself."""
         return self
@@ -416,6 +427,11 @@ class Session:
         bound = trio.current_time() + self._plan.longest + _SLACK
         with trio.CancelScope(shield=True, deadline=bound):
             await self.terminate()
+
+
+def _may_end(driver: Driver) -> bool:
+    """Return whether the output of the caller's terminal may end."""
+    return driver.over.is_set() or driver.report.reason is EndReason.EXITED
 
 
 def _tell_clients(ring: EventRing, session_id: str, change: int, count: int) -> None:

@@ -39,6 +39,8 @@ class SpawnOptions(TypedDict, total=False):
     """Whether the terminal echoes input: True."""
     stdin: int | None
     """A descriptor for the program's descriptor 0, in place of the terminal."""
+    terminal: tuple[int, int] | None
+    """A master and its slave that the caller has opened; None means a terminal of ptykill's."""
     attributes: Attributes | None
     """The user, limits and so on of the leader; None means the host's."""
     plan: Plan | str | None
@@ -118,11 +120,14 @@ class Settings:
         )
 
 
-def check_open(stdin: int | None) -> None:
-    """Raise `InvalidArgument` for a descriptor that is not open."""
+def check_open(stdin: int | None, terminal: tuple[int, int] | None) -> None:
+    """Raise `InvalidArgument` for descriptors that are not open, or are no terminal."""
     if stdin is not None:
         try:
             os.fstat(stdin)
         except OSError:
             msg = f"stdin is not an open descriptor: {stdin!r}"
             raise InvalidArgument(msg) from None
+    if terminal is not None and not all(map(os.isatty, terminal)):
+        msg = f"not the open descriptors of a terminal's master and slave: {terminal!r}"
+        raise InvalidArgument(msg)

@@ -148,6 +148,9 @@ class Command:
     stdin: int | None = None
     """A descriptor of the host, of which the leader gets a copy as its descriptor 0, in place of
     the terminal. Only the spawn checks that it is open."""
+    terminal: tuple[int, int] | None = None
+    """A master and its slave, descriptors of the host, of a terminal that the caller reads and types
+    into; None means one that ptykill opens. Only the spawn checks that they are open."""
 
     def __post_init__(self) -> None:
         args = self.args
@@ -174,6 +177,14 @@ class Command:
         validate.instance("attributes", self.attributes, Attributes)
         if self.stdin is not None:
             validate.whole("stdin", self.stdin, 0, _LARGEST_DESCRIPTOR)
+        if self.terminal is not None:
+            pair = _all(self.terminal, "terminal")
+            if len(pair) != 2:
+                msg = f"terminal is a master and its slave, not {pair!r}"
+                raise InvalidArgument(msg)
+            for descriptor in pair:
+                validate.whole("terminal", descriptor, 0, _LARGEST_DESCRIPTOR)
+            object.__setattr__(self, "terminal", pair)
 
 
 def _variables(env: object) -> dict[str, str]:

@@ -209,6 +209,16 @@ class Terminal(Protocol):
     def open(self) -> bool:
         """False once it was hung up."""
 
+    @property
+    def direct(self) -> bool:
+        """True if the caller has opened it, and reads and types by a master of its own."""
+
+    def discard_if_full(self) -> None:
+        """Discard the unread output if it keeps a program from writing. Never waits or raises."""
+
+    def close_slave(self) -> None:
+        """Close the host's slave: the output ends when no program has the terminal open."""
+
     async def receive_some(self) -> bytes:
         """Wait for output and return some; ``b""`` at its end."""
 

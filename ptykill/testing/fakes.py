@@ -288,6 +288,8 @@ class FakeTerminal:
         """Whether Ctrl-C interrupts; False for a program that reads it as a key."""
         self.echoes: bool = True
         """Whether input may come back."""
+        self.direct: bool = False
+        """Whether the caller reads and types by a master of its own."""
         self._containment = containment
         self._output = b""
         self._changed = trio.Event()
@@ -296,6 +298,12 @@ class FakeTerminal:
         """Write as the program does."""
         self._output += data
         self._wake()
+
+    def discard_if_full(self) -> None:
+        """Do nothing: it is never full."""
+
+    def close_slave(self) -> None:
+        """Do nothing: there is none."""
 
     async def receive_some(self) -> bytes:
         """Wait for output."""

@@ -14,7 +14,7 @@ import weakref
 
 import trio
 
-from ptykill.errors import InputFull, SessionEnded, SpawnError
+from ptykill.errors import InputFull, InvalidArgument, SessionEnded, SpawnError
 from ptykill.rules.command import Command
 from ptykill.system.forks import close_in_child
 from ptykill.system.kernel.retry import again, close
@@ -44,6 +44,12 @@ class PtyTerminal:
     def __init__(self, master: int, slave: int) -> None:
         self.master: int = master
         self.slave: int = slave
+        self.direct: bool = False
+        """The caller has opened it, and reads and types by a master of its own.
+
+        The caller's master shares its modes with this one (open file description, open(2)), and is
+        in blocking mode. So nothing here reads or writes it: that might block the event loop.
+        """
         self._writing = trio.StrictFIFOLock()
         close_in_child(self)
 
@@ -67,10 +73,42 @@ class PtyTerminal:
             raise
         return self
 
+    @classmethod
+    def copy_of(cls, master: int, slave: int) -> PtyTerminal:
+        """Copy the pair that a caller has opened. Raises `SpawnError` if no descriptor is left."""
+        self = cls(-1, -1)
+        self.direct = True
+        try:
+            self.master = os.dup(master)
+            self.slave = os.dup(slave)
+        except OSError as error:
+            self.hang_up()
+            raise _unopened(error.errno) from error
+        return self
+
     @property
     def open(self) -> bool:
         """False once it was hung up."""
         return self.master >= 0
+
+    def discard_if_full(self) -> None:
+        """Discard the unread output if it keeps a program from writing.
+
+        The kernel flushes the master's input queue, and wakes the writer (Linux pty_unthrottle).
+        """
+        if self.slave < 0:
+            return
+        room = select.poll()
+        room.register(self.slave, select.POLLOUT)
+        if not room.poll(0):
+            with contextlib.suppress(termios.error, OSError):  # EIO: it was hung up.
+                termios.tcflush(self.master, termios.TCIFLUSH)
+
+    def close_slave(self) -> None:
+        """Close the slave: reads of the master give EIO once no program has it open."""
+        slave, self.slave = self.slave, -1
+        if slave >= 0:
+            close(slave)
 
     async def receive_some(self) -> bytes:
         """Wait for output and return some; ``b""`` when there can be no more."""
@@ -102,6 +140,7 @@ class PtyTerminal:
 
     async def send_all(self, data: bytes) -> None:
         """Type all of it; waits while the program does not read. Raises `SessionEnded`."""
+        self._check_not_direct()
         async with self._writing:
             rest = memoryview(data)
             while rest:
@@ -125,6 +164,7 @@ class PtyTerminal:
         An end (VEOF, termios(3)) is gone when the first program reads it, or flushes the input as
         getpass(3) does. The kernel reports neither, so this looks again and again.
         """
+        self._check_not_direct()
         while self.open:
             self._type_an_end()
             await trio.sleep(_LOOK)
@@ -153,6 +193,9 @@ class PtyTerminal:
             modes = termios.tcgetattr(self.slave)
             key = modes[6][termios.VINTR]
             interrupts = modes[3] & termios.ISIG and key != _NO_KEY
+            if self.direct and interrupts:
+                return False
+            self._check_not_direct()
             if not interrupts:
                 self._write(memoryview(_CTRL_C))
                 return True
@@ -204,7 +247,7 @@ class PtyTerminal:
         first; and only on the slave, since the master has an output of its own. A VSTART that is
         typed would be data to a program that has turned IXON off.
         """
-        if self.open:
+        if self.slave >= 0:
             with contextlib.suppress(termios.error, OSError):  # EIO: revoked, elsewhere than Linux
                 termios.tcflow(self.slave, termios.TCOOFF)
                 termios.tcflow(self.slave, termios.TCOON)
@@ -275,6 +318,11 @@ class PtyTerminal:
             left -= len(piece)
         return b"".join(pieces)
 
+    def _check_not_direct(self) -> None:
+        if self.direct:
+            msg = "this session's caller types by itself: the terminal is the caller's"
+            raise InvalidArgument(msg)
+
     def _write(self, data: memoryview) -> int:
         try:
             return os.write(self.master, data)
@@ -301,7 +349,10 @@ class PtyTerminal:
 
 def open_terminal(command: Command) -> PtyTerminal:
     """Open a terminal of the command's size, echo and user. Raises `SpawnError` if that fails."""
-    terminal = PtyTerminal.create()
+    if command.terminal is None:
+        terminal = PtyTerminal.create()
+    else:
+        terminal = PtyTerminal.copy_of(*command.terminal)
     try:
         terminal.resize(command.rows, command.cols)
         if not command.echo:
