@@ -45,6 +45,15 @@ class spawn(pexpect.spawn):  # type: ignore[misc]  # noqa: N801 - pexpect's name
         process: PtyProcess = self.ptyproc
         return process.verdict
 
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str | bytes:
+        """As in pexpect. The exit status is known whenever this raises EOF."""
+        try:
+            data: str | bytes = super().read_nonblocking(size, timeout)
+        except pexpect.EOF:
+            self.isalive()  # pexpect does it on some of its ways to here.
+            raise
+        return data
+
     def close(self, force: bool = True) -> None:  # noqa: FBT001, FBT002 - as in pexpect
         """End all of the session, and close the descriptor.
 
@@ -74,12 +83,12 @@ class spawn(pexpect.spawn):  # type: ignore[misc]  # noqa: N801 - pexpect's name
     def _spawn(
         self,
         command: str,
-        args: Sequence[str] = (),
+        args: list[str] = [],  # noqa: B006 - as in pexpect, which only reads it
         preexec_fn: Callable[[], object] | None = None,
         dimensions: tuple[int, int] | None = None,
     ) -> None:
         refuse_preexec(preexec_fn)
-        super()._spawn(command, list(args), None, dimensions)
+        super()._spawn(command, args, None, dimensions)
 
     def _spawnpty(self, args: Sequence[str | bytes], **options: Any) -> PtyProcess:  # noqa: ANN401
         if options.pop("preexec_fn", None) is not None:  # pexpect's own, for ``ignore_sighup``

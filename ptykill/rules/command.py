@@ -149,8 +149,8 @@ class Command:
     """A descriptor of the host, of which the leader gets a copy as its descriptor 0, in place of
     the terminal. Only the spawn checks that it is open."""
     terminal: tuple[int, int] | None = None
-    """A master and its slave, descriptors of the host, of a terminal that the caller reads and types
-    into; None means one that ptykill opens. Only the spawn checks that they are open."""
+    """A master and its slave, descriptors of the host, of a terminal that the caller reads and
+    types into; None means one that ptykill opens. Only the spawn checks that they are open."""
 
     def __post_init__(self) -> None:
         args = self.args
