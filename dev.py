@@ -9,6 +9,7 @@
     test      lint, types, docs, then the tests against the built wheel: all that CI runs
     wheel     the last of these alone
     versions  the same with every supported Python that is found on this machine
+    release   build the sdist and the wheel, and try what is installed from each
 
 Arguments go to the last tool that a command runs: ``unit -k keeper``, ``lint --fix``.
 All tests run side by side, since most of them wait; chosen ones run in turn, unless with ``-n``.
@@ -31,6 +32,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,7 +58,7 @@ def main(command: str = "help", *arguments: str) -> int:
         os.execv(python, [str(python), *program, *arguments])  # noqa: S606 - no shell is wanted
     if command in STAGES:
         stages = STAGES[command]
-        if stages.keys() & {"install", "versions"}:
+        if stages.keys() & {"install", "versions", "release"}:
             return run_all(stages, WHEEL_VENV, arguments)
         environment(VENV, "dev", "--editable", ".[dev]")
         return run_all(stages, VENV, arguments)
@@ -174,6 +176,30 @@ def versions(_: Path, *arguments: str) -> None:
         raise subprocess.CalledProcessError(1, "wheel")
 
 
+def release(_: Path, *__: str) -> None:
+    """Build the sdist, and a wheel from it and from the checkout; try both in new environments."""
+    home, built = ROOT / "build/release", ROOT / "build/dist"
+    for each in home, built:
+        shutil.rmtree(each, ignore_errors=True)
+    tools = environment(home / "tools", "tools", "hatchling")
+    run(tools, "-m", "hatchling", "build", "-t", "sdist", "-d", str(built))
+    (sdist,) = built.glob("*.tar.gz")
+    contents = []
+    for name, source in {"checkout": ".", "sdist": str(sdist)}.items():
+        pip(None, "wheel", "--no-deps", "--wheel-dir", str(built / name), source)
+        (wheel,) = (built / name).glob("*.whl")
+        contents.append({each.filename: each.CRC for each in zipfile.ZipFile(wheel).infolist()})
+        for extra in "", "[server]":
+            python = environment(home / f"{name}{extra}", extra, f"{wheel}{extra}")
+            run(python, "-I", "-c", TRIED)
+            if extra:
+                run(python, "-I", "-m", "ptykill", "run", "--", "true")
+    if contents[0] != contents[1]:
+        print("the wheels differ:", sorted(set(contents[0].items()) ^ set(contents[1].items())))
+        raise subprocess.CalledProcessError(1, "release")
+    print(f"{sdist}\n{next((built / 'sdist').glob('*.whl'))}")
+
+
 def pythons() -> list[str]:
     """Return a program for each supported version: this one, one of pyenv's, or one on PATH."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -228,6 +254,7 @@ def run(*command: str | Path, **variables: str) -> None:
     subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=True)
 
 
+TRIED = "import ptykill; ptykill.blocking.run(['sh', '-c', 'sleep 60 &'], check=True)"
 PYTHON_3 = "Programming Language :: Python :: 3."
 PYTEST = ["-m", "pytest"]
 TESTS_FAILED = 1  # pytest's exit status; others mean that it could not run them
@@ -258,6 +285,7 @@ STAGES = {
     "test": {"install": installed("dev"), **LINT, **TYPES, **DOCS, "tests": tests},
     "wheel": {"install": installed("test"), "tests": tests},
     "versions": {"versions": versions},
+    "release": {"release": release},
 }
 
 if __name__ == "__main__":
