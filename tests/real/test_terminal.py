@@ -296,3 +296,15 @@ async def test_sending_to_the_dead(supervisor: Supervisor) -> None:
         session.resize(rows=10, cols=10)
     assert (session.rows, session.cols) == (24, 80)
     assert await session.receive() == b""
+
+
+async def test_input_after_the_hangup(supervisor: Supervisor) -> None:
+    """The terminal is gone while the program still has its grace: the sender is told."""
+    session = await supervisor.spawn(["sh", "-c", "trap '' HUP; echo set; sleep 60"])
+    await session.expect("set")
+    session.request_end(plan="hangup 60s, KILL")
+    with pytest.raises(SessionEnded):
+        await session.send("x")
+    with pytest.raises(SessionEnded):
+        session.resize(10, 10)
+    assert (await session.kill()).empty

@@ -221,6 +221,8 @@ class PtyTerminal:
         It does not in the modes in which a program asks for a password: lines without ECHO
         (getpass(3)). A program that reads single keys shows them itself, as readline does.
         """
+        if self.slave < 0:
+            return False
         try:
             modes = termios.tcgetattr(self.slave)[3]
         except (termios.error, OSError):  # It was hung up.
