@@ -39,6 +39,10 @@ PLACES_OF = {
     "pydantic": {"integrations/mcp"},
     "pexpect": {"integrations/pexpect"},
     "ptyprocess": {"cli/demo"},
+    "terminado": {"integrations/terminado"},
+    "tornado": {"integrations/terminado", "integrations/jupyter"},
+    "traitlets": {"integrations/jupyter"},
+    "jupyter_server_terminals": {"integrations/jupyter"},
     "ctypes": {"system/kernel", "system/pty", "cli/serve/separation", "cli/demo"},
 }
 """The places where a dependency may be imported, so that replacing it would change few files."""
@@ -49,9 +53,11 @@ PUBLIC = {
     "ptykill.blocking",
     "ptykill.errors",
     "ptykill.http",
+    "ptykill.integrations.jupyter",
     "ptykill.integrations.pexpect",
     "ptykill.integrations.prometheus",
     "ptykill.integrations.ptyprocess",
+    "ptykill.integrations.terminado",
     "ptykill.testing",
 }
 """What a user may import. `ptykill.errors` is known by its names in `ptykill` as well."""
