@@ -9,7 +9,8 @@
     test      lint, types, docs, then the tests against the built wheel: all that CI runs
     wheel     the last of these alone
     versions  the same with every supported Python that is found on this machine
-    release   build the sdist and the wheel, and try what is installed from each
+    release   build the sdist and the wheel, and try what is installed from each; run the programs
+              of all pages in new environments
 
 Arguments go to the last tool that a command runs: ``unit -k keeper``, ``lint --fix``.
 All tests run side by side, since most of them wait; chosen ones run in turn, unless with ``-n``.
@@ -197,7 +198,9 @@ def release(_: Path, *__: str) -> None:
     if contents[0] != contents[1]:
         print("the wheels differ:", sorted(set(contents[0].items()) ^ set(contents[1].items())))
         raise subprocess.CalledProcessError(1, "release")
-    print(f"{sdist}\n{next((built / 'sdist').glob('*.whl'))}")
+    (wheel,) = (built / "sdist").glob("*.whl")
+    run(sys.executable, "-m", "tests.docs.new_environments", str(wheel))
+    print(f"{sdist}\n{wheel}")
 
 
 def pythons() -> list[str]:
