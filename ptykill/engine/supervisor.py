@@ -157,7 +157,7 @@ class Supervisor:
         file, that the program gets as its descriptor 0 in place of the terminal; it still has the
         terminal as 1 and 2 and as ``/dev/tty``, and the caller's own descriptor stays open.
         ``terminal`` is a master and its slave, as `os.openpty` returns them, in place of a terminal
-        that ptykill opens: the caller reads and types by its own master (`docs/ptyprocess.md`), and
+        that ptykill opens: the caller reads and types by its own master (`ptyprocess.md`), and
         closes both descriptors.
         ``attributes`` are its user, limits and so on, the host's if left out. ``plan``,
         ``leftovers``, ``signaller`` and ``deadlines`` default to the supervisor's; `Deadlines()`

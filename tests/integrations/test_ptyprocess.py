@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import os
 import select
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
-import time
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -268,13 +269,37 @@ def test_a_full_terminal_does_not_keep_a_program_from_cleaning_up(tmp_path: Path
     )
     process = sh(script, cwd=tmp_path)
     wait_until((tmp_path / "ready").exists)
-    time.sleep(0.1)  # It fills up; if it has not yet, the test is easier to pass.
+    wait_until(lambda: full(process.fd))
     process.delayafterterminate = 10.0
     assert process.terminate(force=True)
     assert process.exitstatus == 0
     assert (tmp_path / "cleaned").exists()
     assert rest(process).endswith(b"bye\r\n")
     process.close()
+
+
+def test_leftovers_clean_up_on_a_full_terminal(tmp_path: Path, tier: str) -> None:
+    """The leader dies of SIGHUP at once; its child writes much, and has the grace for it."""
+    child = (
+        "trap 'head -c 300000 /dev/zero; touch cleaned; exit' HUP;"
+        " touch ready; while :; do echo a line of output; done"
+    )
+    (tmp_path / "child").write_text(child)
+    with ptykill.Host(containment=tier, keep_records=0) as host:
+
+        class Contained(PtyProcess):
+            supervisor = supervisor_of(host)
+
+        process = Contained.spawn(["sh", "-c", "sh child & exec sleep 1000"], tmp_path)
+        wait_until((tmp_path / "ready").exists)
+        wait_until(lambda: full(process.fd))
+        process.delayafterterminate = 10.0
+        assert process.terminate(force=True)
+        assert process.signalstatus == signal.SIGHUP
+        assert process.verdict is not None
+        assert process.verdict.outcome is ptykill.Outcome.GRACEFUL
+        assert (tmp_path / "cleaned").exists()
+        process.close()
 
 
 def test_output_that_fits_is_not_discarded() -> None:
@@ -446,3 +471,10 @@ def state(pid: int, thread: int | None = None) -> str:
     """Return the state of a process, or of a thread of it (proc_pid_stat(5))."""
     place = Path("/proc", str(pid), *(() if thread is None else ("task", str(thread))))
     return (place / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def full(master: int) -> bool:
+    """Return whether the line discipline holds as much as it can (Linux N_TTY_BUF_SIZE)."""
+    count = array("i", [0])
+    fcntl.ioctl(master, termios.FIONREAD, count)
+    return count[0] >= 4_095
