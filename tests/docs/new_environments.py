@@ -36,7 +36,7 @@ def environment(wanted: frozenset[str], wheel: str, folder: Path) -> Path:
     python = folder / "bin/python"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     names = [re.sub(r"^ptykill(?=\[|$)", wheel, each) for each in sorted(wanted)]
-    install = [python, "-m", "pip", "-q", "--disable-pip-version-check", "install", *names]
+    install = [str(python), "-m", "pip", "-q", "--disable-pip-version-check", "install", *names]
     subprocess.run(install, check=True)
     return python
 
