@@ -1,4 +1,4 @@
-"""The page on deployment: its unit is one that systemd takes, its nginx one that works."""
+"""The pages on systemd and nginx: systemd takes the unit, and nginx works as it is configured."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PINGS_EVERY = 4
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd")
 def test_systemd_finds_nothing_amiss(tmp_path: Path) -> None:
     """The unit has no unknown name, no wrong value, and nothing that is missing."""
-    unit = block("deployment.md", "ini", "[Service]")
+    unit = block("how-to-systemd.md", "ini", "[Service]")
     assert "/opt/ptykill/bin/ptykill" in unit
     file = tmp_path / "ptykill.service"
     true = shutil.which("true")
@@ -65,7 +65,7 @@ def proxy(tmp_path: Path, authority: trustme.CA) -> Iterator[str]:
         "/run/ptykill/socket": socket,
         "proxy_read_timeout 75s": f"proxy_read_timeout {2 * PINGS_EVERY}s",
     }
-    page = block("deployment.md", "nginx", "unix:")
+    page = block("how-to-nginx.md", "nginx", "unix:")
     tls = authority.issue_cert(NAME, "127.0.0.1")
     with serving("--uds", socket, key=KEY), nginx(page, tmp_path, places, tls) as address:
         yield address

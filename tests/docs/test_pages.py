@@ -32,7 +32,7 @@ _CONSOLES = [page for page in PAGES if any(each.kind == "console" for each in bl
 _DOCTESTS = [page for page in PAGES if any(each.kind == "pycon" for each in blocks(page))]
 
 _SERVE = "\nptykill serve\n"
-"""What the tutorial's first terminal runs, after the key."""
+"""What the first terminal runs in the how-to guide for HTTP, after the key."""
 
 _SUDO = """#!/bin/sh
 # A stand-in: it may do everything, like the real one, and asks for no password.
@@ -96,7 +96,7 @@ def test_doctests_hold(page: Path) -> None:
 
 @pytest.fixture
 def port(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """Run the daemon by the tutorial's command, on a free port."""
+    """Run the daemon by the guide's command, on a free port."""
     (script,) = [each.text for each in _ALL if each.kind == "sh" and each.text.endswith(_SERVE)]
     script = script.removesuffix(_SERVE) + '\necho "$PTYKILL_API_KEY"; exec ptykill serve --port 0'
     with subprocess.Popen(
