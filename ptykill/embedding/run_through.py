@@ -6,7 +6,6 @@ nothing of it is left when the caller goes on.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -23,20 +22,20 @@ _MOST_AT_ONCE = 10_000
 _BACKLOG = 65_536
 """Bytes of output that a command's session keeps: `run` keeps what its caller wants."""
 
-_lock = threading.Lock()
-_default: list[Host] = []
+
+def _new_host() -> Host:
+    return Host(max_sessions=_MOST_AT_ONCE, keep_records=0, backlog=_BACKLOG)
+
+
+_host = _new_host()
 
 
 def default_host() -> Host:
-    """Return the host of all commands that are run without a supervisor. Its end is the program's.
+    """Return the host of all commands that are run without a supervisor.
 
-    It is started by the first of them.
+    The first of them starts its thread. It is closed at the end of the interpreter.
     """
-    with _lock:
-        if not _default:
-            host = Host(max_sessions=_MOST_AT_ONCE, keep_records=0, backlog=_BACKLOG)
-            _default.append(host)
-        return _default[0]
+    return _host
 
 
 async def run(command: Sequence[str], **options: Unpack[RunOptions]) -> RunResult:

@@ -19,5 +19,5 @@ def _uvloop() -> None:
 @pytest.fixture(autouse=True)
 def _no_default_host(_nothing_leaks: None) -> Iterator[None]:
     yield
-    while run_through._default:
-        run_through._default.pop().close()
+    run_through._host.close()
+    run_through._host = run_through._new_host()
