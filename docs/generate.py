@@ -26,6 +26,7 @@ from ptykill import errors
 from ptykill.errors import PtykillError
 from ptykill.http.api import Api
 from ptykill.http.openapi import CODES
+from ptykill.integrations.mcp.tools import TOOLS
 from ptykill.rules import lifecycle
 from ptykill.rules.lifecycle import TABLE, Action, Event, Row, State
 from ptykill.testing.adversaries import ADVERSARIES
@@ -159,6 +160,18 @@ def _adversaries() -> str:
         for each in ADVERSARIES
     ]
     return _table(("program", "what it does", "needs"), rows)
+
+
+def _mcp_tools() -> str:
+    rows = []
+    for name, tool in TOOLS.items():
+        schema = tool.schema_of()
+        arguments = [
+            f"`{each}`" if each in schema["required"] else f"[`{each}`]"
+            for each in schema["properties"]
+        ]
+        rows.append((f"`{name}`", ", ".join(arguments), _markdown(tool.__doc__ or "")))
+    return _table(("tool", "arguments", "what a model is told"), rows)
 
 
 # --- the API --------------------------------------------------------------------------------------
@@ -298,6 +311,7 @@ _PARTS: dict[str, Callable[[], str]] = {
     "errors": _errors,
     "spawn-errors": _spawn_errors,
     "adversaries": _adversaries,
+    "mcp-tools": _mcp_tools,
 }
 
 

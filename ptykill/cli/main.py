@@ -215,6 +215,33 @@ def serve(
         raise click.ClickException(message) from None
 
 
+@main.command(name="mcp")
+@deadline_options("lifetime", "idle", note=" The client may ask for an earlier end.")
+@click.option(
+    "--max-sessions",
+    default=16,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="The most sessions that may live at once.",
+)
+@click.option(
+    "--containment",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", *STRONGEST_FIRST]),
+    help="How the processes of a session are contained; see `ptykill doctor`.",
+)
+def mcp_server(**settings: Any) -> None:  # noqa: ANN401 - the arguments of serve
+    """Serve terminals to an agent, by the Model Context Protocol, on standard input and output.
+
+    All sessions end when the client closes standard input, and at SIGTERM, SIGHUP or SIGINT.
+    """
+    try:
+        import_extra("ptykill.integrations.mcp.server", "mcp").serve(**settings)
+    except PtykillError as error:
+        raise click.UsageError(str(error)) from None
+
+
 @main.command()
 @click.option("--plain", is_flag=True, help="Print plain text: no colours, no live display.")
 @click.option(
