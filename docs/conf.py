@@ -18,3 +18,5 @@ autodoc_typehints_format = "short"
 
 html_theme = "furo"
 html_title = "ptykill"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
