@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import pexpect  # type: ignore[import-untyped]
+import pexpect
 
 from benchmarks.systems import (
     ENVIRONMENT,
@@ -35,12 +35,13 @@ async def spawn(program: Program) -> Session:
 class PexpectSession:
     """A ``spawn``, as it is called."""
 
-    child: pexpect.spawn
+    child: pexpect.spawn[bytes]
 
     @property
     def pid(self) -> int:
         """The process's pid."""
-        return int(self.child.pid)
+        assert self.child.pid is not None
+        return self.child.pid
 
     async def read(self, within: float) -> bytes:
         """Read the master, without its buffer."""
@@ -51,7 +52,8 @@ class PexpectSession:
         start = time.perf_counter_ns()
         ended = self.child.terminate(force=True)
         stop = time.perf_counter_ns()
-        self.child.delayafterclose = self.child.ptyproc.delayafterclose = 0
+        self.child.ptyproc.delayafterclose = 0  # type: ignore[attr-defined]
+        self.child.delayafterclose = 0
         self.child.close()
         if not ended:
             raise RuntimeError("it says that it could not terminate the process")

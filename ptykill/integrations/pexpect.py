@@ -16,9 +16,9 @@ It is a subclass, so all of pexpect's documentation holds for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import pexpect  # type: ignore[import-untyped]
+import pexpect
 
 import ptykill
 from ptykill.integrations.ptyprocess import PtyProcess, PtyProcessError, refuse_preexec
@@ -29,7 +29,13 @@ _DEAF = "trap '' HUP; exec \"$@\""
 """Starts a program that ignores SIGHUP: what is ignored stays ignored across execve(2)."""
 
 
-class spawn(pexpect.spawn):  # type: ignore[misc]  # noqa: N801 - pexpect's name
+if TYPE_CHECKING:
+    _Spawn = pexpect.spawn[Any]
+else:
+    _Spawn = pexpect.spawn
+
+
+class spawn(_Spawn):  # noqa: N801 - pexpect's name
     """A `pexpect.spawn` on a `PtyProcess` of ptykill's; takes the same arguments.
 
     ``close()`` and ``terminate(force=True)`` end all of the session; ``verdict`` says how that
@@ -39,11 +45,12 @@ class spawn(pexpect.spawn):  # type: ignore[misc]  # noqa: N801 - pexpect's name
     process_class: ClassVar[type[PtyProcess]] = PtyProcess
     """The class of ``ptyproc``. Set one that has a ``supervisor`` of yours, in a subclass."""
 
+    ptyproc: PtyProcess
+
     @property
     def verdict(self) -> ptykill.Verdict | None:
         """The verdict of the session, once there is one."""
-        process: PtyProcess = self.ptyproc
-        return process.verdict
+        return self.ptyproc.verdict
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str | bytes:
         """As in pexpect. The exit status is known whenever this raises EOF."""
@@ -68,7 +75,7 @@ class spawn(pexpect.spawn):  # type: ignore[misc]  # noqa: N801 - pexpect's name
     def terminate(self, force: bool = False) -> bool:  # noqa: FBT001, FBT002 - as in pexpect
         """End the child, or with ``force`` all of the session; return whether it has ended."""
         self._pass_grace()
-        ended: bool = self.ptyproc.terminate(force)
+        ended = self.ptyproc.terminate(force)
         self.isalive()  # Takes the exit status.
         return ended
 
@@ -88,7 +95,7 @@ class spawn(pexpect.spawn):  # type: ignore[misc]  # noqa: N801 - pexpect's name
         dimensions: tuple[int, int] | None = None,
     ) -> None:
         refuse_preexec(preexec_fn)
-        super()._spawn(command, args, None, dimensions)
+        super()._spawn(command, args, None, dimensions)  # type: ignore[misc]
 
     def _spawnpty(self, args: Sequence[str | bytes], **options: Any) -> PtyProcess:  # noqa: ANN401
         if options.pop("preexec_fn", None) is not None:  # pexpect's own, for ``ignore_sighup``

@@ -408,9 +408,9 @@ class PtyProcess:
 class PtyProcessUnicode(PtyProcess):
     """A `PtyProcess` that reads and writes text."""
 
-    string_type = str
-    linesep = os.linesep
-    crlf = "\r\n"
+    string_type: ClassVar[type] = str
+    linesep: ClassVar[bytes | str] = os.linesep
+    crlf: ClassVar[bytes | str] = "\r\n"
 
     def __init__(
         self,
@@ -421,7 +421,7 @@ class PtyProcessUnicode(PtyProcess):
         codec_errors: str = "strict",
     ) -> None:
         super().__init__(session, fd, supervisor)
-        self.encoding = encoding
+        self.encoding: str | None = encoding
         self.codec_errors: str = codec_errors
         self.decoder: codecs.IncrementalDecoder = codecs.getincrementaldecoder(encoding)(
             codec_errors
