@@ -60,7 +60,6 @@ async def _read(
     rest = b""
     async with to:
         with scope:
-            # OSError: it was a terminal, which is hung up.
             while data := await trio.to_thread.run_sync(_read_some, fd, abandon_on_cancel=True):
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
