@@ -43,6 +43,16 @@ class TerminalManager(jupyter.TerminalManager, NamedTermManager):
         # At the end of the interpreter the host ends all terminals that there are then.
         self.host = Host(plan=self.plan, containment=self.containment, max_sessions=NO_LIMIT)
 
+    def create(self, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - Jupyter's
+        """Start a terminal, and return its record.
+
+        Raises HTTPError: 409 if there is a terminal of that name. Jupyter would take it out of the
+        list, and no client could end it any more.
+        """
+        if options.get("name") in self.terminals:
+            raise web.HTTPError(409, f"There is a terminal {options['name']}")
+        return super().create(**options)
+
     async def terminate(self, name: str, force: bool = False) -> None:  # noqa: FBT001, FBT002 - Jupyter's
         """End a terminal, and return when all its processes have ended.
 

@@ -33,7 +33,7 @@ NO_LIMIT: Final = 1 << 30
 """More sessions than a machine can have: terminado has a limit of its own, ``max_terminals``."""
 
 _PIECE: Final = 4096
-"""Bytes that are read at a time. The buffer for clients that come back keeps 1,000 pieces."""
+"""Characters in a piece of the buffer for clients that come back: terminado keeps 1,000 pieces."""
 _PENDING: Final = 1 << 16
 """Bytes that may wait to be read. Then the program's writes block, as on any terminal."""
 
@@ -99,8 +99,8 @@ class Terminal(management.PtyWithClients):
         # It has no rival that it could hold up, so it is never dropped.
         attach = partial(session.attach, _PENDING, float("inf"))
         self.ptyproc = SessionPty(host, session, host.call(attach))
-        self.ended: Final[asyncio.Event] = asyncio.Event()
-        """Set when the session is over, and the manager and the websockets have been told."""
+        self.reader: asyncio.Task[None] | None = None
+        """Passes the output on, and ends when the manager and the websockets know of the end."""
 
     def killpg(self, sig: int = signal.SIGTERM) -> None:
         """Send a signal to the process group of the shell."""
@@ -113,19 +113,19 @@ class Terminal(management.PtyWithClients):
         all its processes get SIGHUP, SIGTERM and SIGCONT, and have the plan's grace.
         """
         pty = self.ptyproc
-        if force:
-            with suppress(SupervisorClosed):
+        with suppress(SupervisorClosed, SessionEnded, TimeoutError):
+            if force:
                 await pty.host.acall(pty.session.terminate)
-            if pty.isalive():
-                return False
-            await self.ended.wait()
-            return True
-        with suppress(SessionEnded):
-            for sig in signal.SIGHUP, signal.SIGTERM, signal.SIGCONT:
-                pty.kill(sig, Reach.ALL)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.ended.wait(), pty.host.supervisor.plan.grace)
-        return self.ended.is_set()
+            else:
+                for sig in signal.SIGHUP, signal.SIGTERM, signal.SIGCONT:
+                    pty.kill(sig, Reach.ALL)
+                grace = pty.host.supervisor.plan.grace
+                await asyncio.wait_for(pty.host.acall(pty.session.wait), grace)
+        if pty.isalive():
+            return False
+        if self.reader is not None:
+            await asyncio.wait([self.reader])
+        return True
 
 
 class _SessionManager(management.TermManagerBase):
@@ -139,7 +139,6 @@ class _SessionManager(management.TermManagerBase):
         super().__init__(*args, **options)
         self.host: Host = Host(max_sessions=NO_LIMIT) if host is None else host
         self._owns_host = host is None
-        self._readers: set[asyncio.Task[None]] = set()
 
     def new_terminal(self, **options: Any) -> Terminal:  # noqa: ANN401 - terminado's
         """Start a session with terminado's options, and return its terminal.
@@ -154,33 +153,33 @@ class _SessionManager(management.TermManagerBase):
         """Pass the terminal's output to its websockets, and keep watch over its end."""
         assert isinstance(ptywclients, Terminal)
         self.ptys_by_fd[ptywclients.ptyproc.fd] = ptywclients
-        reader = asyncio.ensure_future(
-            self._read(ptywclients),
-            loop=IOLoop.current().asyncio_loop,  # type: ignore[attr-defined]
-        )
-        self._readers.add(reader)  # The loop itself keeps no task alive.
-        reader.add_done_callback(self._readers.discard)
+        loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+        ptywclients.reader = loop.create_task(self._read(ptywclients))
 
     async def _read(self, terminal: Terminal) -> None:
         """Pass on the output until its end; then wait until all processes have ended."""
         pty = terminal.ptyproc
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        with suppress(SupervisorClosed):
-            while data := await pty.host.acall(pty.attachment.receive, _PIECE):
+        try:
+            while data := await pty.host.acall(pty.attachment.receive):
                 self._pass_on(terminal, decoder.decode(data))
             verdict = await pty.host.acall(pty.session.settled)
             if not verdict.empty:
                 # It stays in the list, so that a user can try again, and nobody takes its name.
-                self.log.warning("Terminal %s has not ended: %s", terminal.term_name, verdict)
+                left = ", ".join(map(str, verdict.survivors))
+                self.log.warning("Terminal %s has not ended: %s", terminal.term_name, left)
                 _disconnect(terminal)
                 await pty.host.acall(pty.session.wait)
-        self.on_eof(terminal)
-        _disconnect(terminal)
-        terminal.ended.set()
+        except SupervisorClosed:
+            self.log.debug("The host of terminal %s is closed", terminal.term_name)
+        finally:
+            self.on_eof(terminal)
+            _disconnect(terminal)
 
     def _pass_on(self, terminal: Terminal, text: str) -> None:
         self.pre_pty_read_hook(terminal)
-        terminal.read_buffer.append(text)
+        pieces = range(0, len(text), _PIECE)
+        terminal.read_buffer.extend(text[start : start + _PIECE] for start in pieces)
         for client in list(terminal.clients):
             try:
                 client.on_pty_read(text)

@@ -61,7 +61,9 @@ class Websocket:
 
     def read_until(self, text: str) -> None:
         """Wait until the output has a text in it."""
-        while text not in self.text:
+        begin = 0
+        while self.text.find(text, begin) < 0:
+            begin = max(0, len(self.text) - len(text))
             kind, *rest = self._receive()
             assert kind == "stdout"
             self.text += rest[0]

@@ -30,6 +30,7 @@ def test_a_terminal_is_made_and_listed_and_deleted(server: Jupyter, tmp_path: Pa
     first, named = server.create(), server.create(name="mine", cwd=str(tmp_path))
     assert (first, named) == ("1", "mine")
     assert sorted(server.names()) == ["1", "mine"]
+    assert server.ask("POST", body={"name": "mine"}).status_code == 409
     before = server.ask("GET", "/mine").json()["last_activity"]
     with server.connect("mine") as terminal:
         assert terminal.run("pwd") == str(tmp_path)

@@ -153,6 +153,41 @@ def test_output_that_is_no_text_is_replaced() -> None:
     run(test, "bash", "-c", r"printf 'a\xffb\xe2'; sleep 0.2; printf '\x82\xac'")
 
 
+def test_the_buffer_of_a_terminal_is_bounded() -> None:
+    """It has the newest 1,000 pieces of the output, as terminado's, and none is large."""
+
+    async def test(manager: NamedTermManager) -> None:
+        _, terminal = manager.new_named_terminal()
+        client = Client(terminal)
+        await until(lambda: client.died)
+        assert len(client.text) == 8_000_000
+        assert client.text.endswith("".join(terminal.read_buffer))
+        assert sum(map(len, terminal.read_buffer)) <= 1000 * 4096
+
+    run(test, "sh", "-c", "head -c 8000000 /dev/zero | tr '\\0' x")
+
+
+def test_a_terminal_that_nobody_reads_can_be_ended() -> None:
+    """`new_terminal` alone starts a session; the end of the loop ends those that are read."""
+    started: list[Any] = []
+
+    async def test(manager: NamedTermManager) -> None:
+        terminal = manager.new_terminal()
+        assert await terminal.terminate(force=True)
+
+    run(test)
+
+    with ptykill.Host(plan="KILL") as host:
+
+        async def leave() -> None:
+            manager = NamedTermManager(shell_command=DEAF, host=host)
+            started.append(manager.get_terminal("x"))
+            await Client(started[0]).seen("ready")
+
+        asyncio.run(leave())
+        assert host.call(started[0].ptyproc.session.wait).empty
+
+
 def test_a_command_that_is_not_there_is_an_error() -> None:
     """No terminal is made then."""
 
@@ -178,7 +213,7 @@ def test_the_terminal_of_a_websocket_ends_with_it() -> None:
         assert another is not client.terminal
         await until(lambda: client.died)
         await manager.shutdown()
-        assert another.ended.is_set()
+        assert not another.ptyproc.isalive()
 
     asyncio.run(main())
 
