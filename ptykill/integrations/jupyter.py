@@ -27,12 +27,12 @@ class TerminalManager(jupyter.TerminalManager, NamedTermManager):
     one raises `PlanError` or `InvalidArgument` when the server starts.
     """
 
-    plan = Unicode(
+    plan: Unicode[str, str | bytes] = Unicode(
         str(HANGUP_THEN_KILL),
         config=True,
         help="How a terminal is ended: signals, waits and SIGKILL, as ptykill's plans have them.",
     )
-    containment = Unicode(
+    containment: Unicode[str, str | bytes] = Unicode(
         "auto",
         config=True,
         help="How ptykill finds all processes of a terminal: auto, cgroup, keeper or session.",
@@ -41,7 +41,7 @@ class TerminalManager(jupyter.TerminalManager, NamedTermManager):
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - Jupyter's
         super().__init__(**options)
         # At the end of the interpreter the host ends all terminals that there are then.
-        self.host = Host(plan=self.plan, containment=self.containment, max_sessions=NO_LIMIT)
+        self.host: Host = Host(plan=self.plan, containment=self.containment, max_sessions=NO_LIMIT)
 
     def create(self, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - Jupyter's
         """Start a terminal, and return its record.
