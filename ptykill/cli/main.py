@@ -173,6 +173,7 @@ def _read_mode(_: click.Context, __: click.Parameter, digits: str) -> int:
 @limit_options
 @click.option("--user", help="Run sessions as this user; the daemon must be root.")
 @click.option("--uid", type=click.IntRange(min=0), help="The same, by number.")
+@click.option("--page/--no-page", default=True, help="Serve a page for browsers at /, or none.")
 @click.option(
     "--token-suffices",
     is_flag=True,

@@ -37,7 +37,14 @@ from ptykill.http import (
 )
 from ptykill.http.auth import BearerKey, HostRules
 from ptykill.http.kill_answers import answer_kill, answer_kills
-from ptykill.http.messages import Request, Response, error_response, json_response
+from ptykill.http.messages import (
+    Login,
+    PageRequest,
+    Request,
+    Response,
+    error_response,
+    json_response,
+)
 from ptykill.http.operations import (
     Attach,
     Events,
@@ -65,6 +72,7 @@ Result = (
     | process_schema.Processes
     | process_schema.Reached
     | token_bodies.IssuedToken
+    | token_bodies.IssuedTicket
     | None
 )
 """The result of an operation."""
@@ -72,7 +80,7 @@ Result = (
 _JSON = re.compile(r"application/([\w.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.ASCII)
 
 
-_PARTS = ("resize", "deadlines", "ws", "processes", "signal", "interrupt", "tokens")
+_PARTS = ("resize", "deadlines", "ws", "processes", "signal", "interrupt", "tokens", "tickets")
 """The last words of paths below a session's."""
 
 
@@ -157,6 +165,29 @@ class Api:
         """Return the response to a request beside the API that lacks the key; else None."""
         return self._host_rules.refusal(request) or self._key.refusal(request)
 
+    def refuse_place(self, request: Request) -> Response | None:
+        """Return the response to a request with a forbidden `Host` or `Origin`; else None."""
+        return self._host_rules.refusal(request)
+
+    def is_key(self, key: str) -> bool:
+        """Return whether this is the key, in constant time."""
+        return self._key.fits(key.encode("utf-8", "replace"))
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether clients need a key."""
+        return self._key.needed
+
+    @property
+    def spawning(self) -> bool:
+        """Whether clients may start programs."""
+        return self._spawning
+
+    @property
+    def grace_cap(self) -> float:
+        """The longest grace that a client may ask for, in seconds."""
+        return self._grace_cap
+
     def too_long(self, request: Request) -> Response:
         """Return the response to a request with a body above the limit."""
         if request.method == "POST":
@@ -190,8 +221,10 @@ class Api:
         resource = self._resource(request.path)
         if resource is None or resource.part != "ws":
             return _NOTHING_HERE
+        tickets = query.values(request.query, "ticket")
         refusal = self._host_rules.refusal(request)
-        if refusal is None and not (self._token_suffices and not request.header(b"authorization")):
+        keyless = self._token_suffices and not request.header(b"authorization")
+        if refusal is None and not tickets and not keyless:
             refusal = self._key.refusal(request)
         if refusal is not None:
             return refusal
@@ -201,7 +234,8 @@ class Api:
         token = tokens[0] if len(set(tokens)) == 1 else ""
         try:
             since, client = query.offset(request.query), query.client(request.query)
-            return Attach(resource.session_id, token, since, client)
+            ticket = (tickets[0] if len(tickets) == 1 else "") if tickets else None
+            return Attach(resource.session_id, token, since, client, ticket)
         except InvalidArgument as error:
             return self.fail(error)
 
@@ -214,7 +248,9 @@ class Api:
                 return answer_kills(result)
             case None:
                 return Response(204)
-        created = isinstance(result, schema.Created | token_bodies.IssuedToken)
+        created = isinstance(
+            result, schema.Created | token_bodies.IssuedToken | token_bodies.IssuedTicket
+        )
         status = 201 if created else 200
         return json_response(status, msgspec.to_builtins(result))
 
@@ -249,7 +285,9 @@ class Api:
                 return ("GET",)
             case _Resource("", _):
                 return ("GET", "POST", "DELETE") if self._spawning else ("GET", "DELETE")
-            case _Resource(_, "resize" | "deadlines" | "signal" | "interrupt" | "tokens"):
+            case _Resource(
+                _, "resize" | "deadlines" | "signal" | "interrupt" | "tokens" | "tickets"
+            ):
                 return ("POST",)
             case _Resource(_, "token"):
                 return ("DELETE",)
@@ -285,7 +323,9 @@ class Api:
                 ask = ListProcesses if resource.part == "processes" else Get
                 return ask(resource.session_id)
 
-    def _reading(self, request: Request, resource: _Resource) -> Operation:
+    def _reading(  # noqa: PLR0911 - one for each form
+        self, request: Request, resource: _Resource
+    ) -> Operation:
         """Read an operation that may have a body."""
         match resource:
             case _Resource(session_id, "resize"):
@@ -298,6 +338,8 @@ class Api:
                 return Interrupt(session_id)
             case _Resource(session_id, "tokens"):
                 return token_bodies.read_token(request.body, session_id)
+            case _Resource(session_id, "tickets"):
+                return token_bodies.read_ticket(request.body, session_id, _login(request))
         keys = request.header(b"idempotency-key")
         if len(keys) > 1:
             msg = "Idempotency-Key is given more than once"
@@ -324,6 +366,10 @@ class Api:
     @property
     def _limit(self) -> str:
         return f"a body is at most {self.body_limit} bytes"
+
+
+def _login(request: Request) -> Login | None:
+    return request.login if isinstance(request, PageRequest) else None
 
 
 def _is_json(request: Request) -> bool:

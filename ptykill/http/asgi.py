@@ -25,14 +25,25 @@ from ptykill.http.conversation import batch_sender, run_conversation
 from ptykill.http.disconnect import watch_disconnect
 from ptykill.http.event_stream import send_events
 from ptykill.http.limits import BodyBudget, BodyShare, TooManyBodies
-from ptykill.http.messages import Request, Response, error_response
+from ptykill.http.messages import PageRequest, Request, Response, error_response
 from ptykill.http.operations import Attach, Create, Events, Operation
 from ptykill.http.perform import SAME_USER, Owner, Performed, find, perform
 from ptykill.http.tokens import Access, Admission, Tokens
 from ptykill.http.trace import trace_of
 from ptykill.rules import validate
 
-__all__ = ["Application", "path_below", "request_of", "send_response"]
+__all__ = [
+    "LOGIN",
+    "Application",
+    "TooLong",
+    "path_below",
+    "receive_body",
+    "request_of",
+    "send_response",
+]
+
+LOGIN = "ptykill.login"
+"""The entry of a scope that has the login of a page (`ptykill.http.messages.Login`)."""
 
 T = TypeVar("T")
 
@@ -66,6 +77,24 @@ class Application:
 
         return await self._run(issue)
 
+    async def issue_ticket(self, session_id: str, access: str = "write") -> str:
+        """Return a ticket that attaches one client once (`AsgiApp.issue_ticket`)."""
+        right = validate.member("access", access, Access)
+
+        async def issue(supervisor: Supervisor) -> str:
+            return self._tokens.tickets.issue(supervisor.get(session_id), right)
+
+        return await self._run(issue)
+
+    async def end_login(self, login_id: str) -> None:
+        """End the tickets of a page's login, and detach the clients that they have attached."""
+
+        async def end(_: Supervisor) -> None:
+            self._tokens.tickets.end_login(login_id)
+
+        with suppress(SupervisorClosed):  # Then none is attached.
+            await self._run(end)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of any kind. Log events of it have its ``traceparent``."""
         with log.bound(**trace_of(scope.get("headers", ()))):
@@ -92,7 +121,7 @@ class Application:
             unread = True
             try:
                 with self._bodies.room() as room:
-                    body = await _receive_body(receive, self._api.body_limit, room)
+                    body = await receive_body(receive, self._api.body_limit, room)
                     if body is None:
                         return  # The client has disconnected before it sent the whole body.
                     unread = False
@@ -104,7 +133,7 @@ class Application:
                         # on without it, in the supervisor's own task. So does this wait, unless the
                         # server cancels it.
                         response, _ = await self._respond(asked)
-            except _TooLong:
+            except TooLong:
                 response = self._api.too_long(request)
             except TooManyBodies:
                 response = _NO_ROOM
@@ -248,12 +277,15 @@ class Application:
 
 def request_of(scope: Scope, prefix: str) -> Request:
     """Return the request of a scope, without its body."""
-    return Request(
+    request = Request(
         method=scope.get("method", "GET"),
         path=path_below(scope, prefix),
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=tuple((bytes(name).lower(), bytes(value)) for name, value in scope["headers"]),
     )
+    if (login := scope.get(LOGIN)) is None:
+        return request
+    return PageRequest(request.method, request.path, request.query, request.headers, login=login)
 
 
 def path_below(scope: Scope, prefix: str) -> str:
@@ -268,7 +300,7 @@ def path_below(scope: Scope, prefix: str) -> str:
     return below if below.startswith(prefix) and below[:1] in ("", "/") else path
 
 
-class _TooLong(Exception):
+class TooLong(Exception):
     """Raised for a body above the limit."""
 
 
@@ -279,10 +311,10 @@ _ABOUT_BODIES = (400, 413, 415, 503)
 _TOO_LATE = error_response(408, "BODY_TIMEOUT", "the body did not arrive in time")
 
 
-async def _receive_body(receive: Receive, limit: int, room: BodyShare) -> bytes | None:
+async def receive_body(receive: Receive, limit: int, room: BodyShare) -> bytes | None:
     """Receive a request's body, and return it; None if the client disconnects meanwhile.
 
-    Raises `_TooLong`, `TooManyBodies`, and TimeoutError.
+    Raises `TooLong`, `TooManyBodies`, and TimeoutError.
     """
     body = bytearray()
     async with time_limit(limits.BODY_SECONDS):
@@ -292,7 +324,7 @@ async def _receive_body(receive: Receive, limit: int, room: BodyShare) -> bytes 
                 return None
             data = message.get("body", b"")
             if len(body) + len(data) > limit:
-                raise _TooLong
+                raise TooLong
             room.take(len(data))
             body += data
             if not message.get("more_body", False):

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from ptykill.errors import InvalidArgument
-from ptykill.http.messages import Request, Response, error_response
+from ptykill.http.messages import PageRequest, Request, Response, error_response
 from ptykill.rules import validate
 
 __all__ = ["LOOPBACK_HOSTS", "PROGRAM_HOSTS", "BearerKey", "HostRules", "checked_key"]
@@ -43,22 +43,30 @@ class BearerKey:
     def __init__(self, key: str | None) -> None:
         self._key = None if key is None else checked_key(key)
 
+    @property
+    def needed(self) -> bool:
+        """Whether there is a key."""
+        return self._key is not None
+
     def refusal(self, request: Request) -> Response | None:
-        """Return the response to a request without the key; None if it has the key.
+        """Return the response to a request without the key; None if it has the key, or a login.
 
         The comparison takes constant time, so that its time reveals nothing about the key.
         """
-        if self._key is None:
+        if self._key is None or isinstance(request, PageRequest):
             return None
         values = request.header(b"authorization")
         scheme, _, token = (values[0] if len(values) == 1 else b"").partition(b" ")
-        # As bytes: compare_digest refuses a str that is not ASCII, and a header may have any bytes.
-        right = hmac.compare_digest(token.strip(b" "), self._key)
-        if right and scheme.lower() == b"bearer":
+        if self.fits(token.strip(b" ")) and scheme.lower() == b"bearer":
             return None
         return error_response(
             401, "UNAUTHORIZED", "the key is missing or wrong", (b"www-authenticate", b"Bearer")
         )
+
+    def fits(self, key: bytes) -> bool:
+        """Return whether this is the key, in constant time; never if there is none."""
+        # As bytes: compare_digest refuses a str that is not ASCII, and a header may have any bytes.
+        return self._key is not None and hmac.compare_digest(key, self._key)
 
 
 class HostRules:

@@ -39,6 +39,11 @@ class DaemonApp:
         self._target = target
         self._document = api.openapi(version)
 
+    @property
+    def application(self) -> Application:
+        """The API's app."""
+        return self._app
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of any kind."""
         response = self._answer(scope) if scope["type"] == "http" else None

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["Headers", "Request", "Response", "error_response", "json_response"]
+__all__ = [
+    "Headers",
+    "Login",
+    "PageRequest",
+    "Request",
+    "Response",
+    "error_response",
+    "json_response",
+]
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """Pairs of name, in lower case, and value, as bytes."""
+
+
+class Login(NamedTuple):
+    """A person's login in a page (`ptykill.page`), valid for so many seconds more."""
+
+    id: str
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +45,13 @@ class Request:
     def header(self, name: bytes) -> list[bytes]:
         """Return every value of a header, by its name in lower case."""
         return [value for each, value in self.headers if each == name]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageRequest(Request):
+    """A request of a page whose login has been checked: it needs no key."""
+
+    login: Login = dataclasses.field(kw_only=True, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ __all__ = [
     "WsgiApp",
     "asgi_app",
     "asgi_middleware",
+    "checked_target",
+    "needing_msgspec",
     "wsgi_app",
 ]
 
@@ -46,6 +48,14 @@ class AsgiApp(Protocol):
         ``expires_in`` is in seconds; None is as long as the session's record is kept. The token
         with ``"write"`` and None is the same at each call. Raises `SessionNotFound`,
         `InvalidArgument`, and `TooManyTokens` beyond 256 tokens of a session.
+        """
+
+    async def issue_ticket(self, session_id: str, access: str = "write") -> str:
+        """Return a ticket, by which one client may attach to a session once, within 30 s.
+
+        A page puts it into the URL of its WebSocket, ``…/ws?ticket=``, and needs neither the key
+        nor a token. ``access`` is as of `issue_token`. Raises `SessionNotFound`,
+        `InvalidArgument`, and `TooManyTokens` beyond 4096 unused tickets.
         """
 
 
@@ -94,8 +104,8 @@ def asgi_app(
 
     Needs the extra ``http``. Raises `InvalidArgument` and `InvalidGrace`.
     """
-    _check_target(target)
-    _needing_msgspec()
+    checked_target(target)
+    needing_msgspec()
     from ptykill.http.api import Api  # noqa: PLC0415 - these need msgspec
     from ptykill.http.asgi import Application  # noqa: PLC0415
 
@@ -118,8 +128,8 @@ def asgi_middleware(
     Needs the extra ``http``. Raises `InvalidArgument` and `InvalidGrace`.
     """
     validate.function("app", app)
-    _check_target(target)
-    _needing_msgspec()
+    checked_target(target)
+    needing_msgspec()
     from ptykill.http.api import Api  # noqa: PLC0415
     from ptykill.http.middleware import Middleware  # noqa: PLC0415
 
@@ -135,20 +145,22 @@ def wsgi_app(target: Host, *, key: str | None, **options: Unpack[ApiOptions]) ->
     if not isinstance(target, Host):
         msg = f"a WSGI server's threads reach sessions through a Host, not {type(target).__name__}"
         raise InvalidArgument(msg)
-    _needing_msgspec()
+    needing_msgspec()
     from ptykill.http.api import Api  # noqa: PLC0415
     from ptykill.http.wsgi import Application  # noqa: PLC0415
 
     return Application(Api(key=key, **options), target)
 
 
-def _check_target(target: object) -> None:
+def checked_target(target: object) -> None:
+    """Raise `InvalidArgument` for a target that has no sessions."""
     if not isinstance(target, Supervisor | Host):
         msg = f"target must be a Supervisor or a Host, not {target!r}"
         raise InvalidArgument(msg)
 
 
-def _needing_msgspec() -> None:
+def needing_msgspec() -> None:
+    """Raise ModuleNotFoundError, with what to install, without msgspec."""
     try:
         importlib.import_module("msgspec")
     except ModuleNotFoundError:

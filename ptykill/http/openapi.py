@@ -20,8 +20,8 @@ from ptykill.http.process_schema import Processes, ProcessRecord, Reached, Signa
 from ptykill.http.routes import BODILESS, BODY, FAILED, FOUND, PLACE, SESSION, Answer, Route
 from ptykill.http.schema import CreateBody, Created, Error, ResizeBody
 from ptykill.http.session_record import MOST_LISTED, SessionRecord, Sessions
-from ptykill.http.token_bodies import IssuedToken, TokenBody
-from ptykill.http.token_routes import CLIENT, TOKEN, TOKEN_ROUTES
+from ptykill.http.token_bodies import IssuedTicket, IssuedToken, TicketBody, TokenBody
+from ptykill.http.token_routes import CLIENT, TICKET, TOKEN, TOKEN_ROUTES
 from ptykill.http.usage import SessionUsage
 from ptykill.rules.naming import LONGEST_KEY, LONGEST_NAME
 
@@ -40,10 +40,12 @@ _TYPES = (
     Reached,
     ResizeBody,
     SessionRecord,
+    IssuedTicket,
     IssuedToken,
     SessionUsage,
     Sessions,
     SignalBody,
+    TicketBody,
     TokenBody,
 )
 
@@ -202,7 +204,7 @@ _ROUTES = (
             "UPGRADE_REQUIRED",
             *BODILESS,
         ),
-        parameters=(SESSION, TOKEN, _FROM, CLIENT),
+        parameters=(SESSION, TOKEN, TICKET, _FROM, CLIENT),
     ),
     *DEADLINE_ROUTES,
     *EVENT_ROUTES,

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from ptykill.http.tokens import Access
+from ptykill.http.grants import Access
+from ptykill.http.messages import Login
 from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.naming import Selector
 from ptykill.rules.steps import Reach
@@ -17,6 +18,7 @@ __all__ = [
     "Events",
     "Get",
     "Interrupt",
+    "IssueTicket",
     "IssueToken",
     "Kill",
     "KillMatching",
@@ -130,6 +132,15 @@ class IssueToken:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class IssueTicket:
+    """Issue a ticket, by which one client may attach to a session once."""
+
+    session_id: str
+    access: Access
+    login: Login | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RevokeToken:
     """End a token of a session, and detach its clients."""
 
@@ -141,6 +152,8 @@ class RevokeToken:
 class Attach:
     """Attach a WebSocket to a session; ``token`` is one of the session's (`Tokens`).
 
+    ``ticket`` is one for the session (`Tickets`), and needs no token; None without one.
+
     ``since`` is the offset in the output to go on from; None for a client that does not give one.
     ``client`` is the name that a client has given itself; an older connection with the same one is
     closed.
@@ -150,6 +163,7 @@ class Attach:
     token: str = dataclasses.field(repr=False)
     since: int | None = None
     client: str | None = None
+    ticket: str | None = dataclasses.field(default=None, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -171,6 +185,7 @@ Operation: TypeAlias = (
     | SignalProcesses
     | Interrupt
     | IssueToken
+    | IssueTicket
     | RevokeToken
 )
 """The operations with one response each; `Attach` has a conversation instead, `Events` a stream."""

@@ -17,6 +17,7 @@ from ptykill.http.operations import (
     Create,
     Get,
     Interrupt,
+    IssueTicket,
     IssueToken,
     Kill,
     KillMatching,
@@ -28,6 +29,7 @@ from ptykill.http.operations import (
     SetDeadlines,
     SignalProcesses,
 )
+from ptykill.http.tickets import TICKET_SECONDS
 from ptykill.http.tokens import Admission, Tokens
 from ptykill.rules import validate
 from ptykill.rules.command import Attributes
@@ -91,7 +93,7 @@ async def perform(  # noqa: PLR0911 - one for each kind of operation
             return Performed(session_record.page_of(wanted, limit, supervisor.last_event_id))
         case Resize() | SetDeadlines() | ListProcesses() | SignalProcesses() | Interrupt():
             return Performed(await _act_on(supervisor, operation))
-        case IssueToken() | RevokeToken():
+        case IssueToken() | IssueTicket() | RevokeToken():
             return Performed(
                 _change_tokens(supervisor.get(operation.session_id), operation, tokens)
             )
@@ -144,12 +146,15 @@ async def _act_on(
 
 
 def _change_tokens(
-    session: Session, operation: IssueToken | RevokeToken, tokens: Tokens
-) -> token_bodies.IssuedToken | None:
+    session: Session, operation: IssueToken | IssueTicket | RevokeToken, tokens: Tokens
+) -> token_bodies.IssuedToken | token_bodies.IssuedTicket | None:
     """Carry out an operation on a session's tokens."""
     match operation:
         case IssueToken(_, access, expires_in):
             return token_bodies.issued(tokens.issue(session, access, expires_in))
+        case IssueTicket(_, access, login):
+            ticket = tokens.tickets.issue(session, access, login)
+            return token_bodies.IssuedTicket(ticket, access.value, TICKET_SECONDS)
         case RevokeToken(_, token_id):
             tokens.revoke(session, token_id)
     return None
@@ -179,8 +184,12 @@ def find(supervisor: Supervisor, asked: Attach, tokens: Tokens) -> Admission:
 
     Raises `SessionNotFound`, `InvalidToken`, and `InvalidOffset` for one beyond the output.
     """
-    session = supervisor.get(asked.session_id)
-    grant = tokens.check(session, asked.token)
+    if asked.ticket is None:
+        session = supervisor.get(asked.session_id)
+        grant = tokens.check(session, asked.token)
+    else:  # Before the session is looked up: without a ticket a client learns nothing of it.
+        grant = tokens.tickets.redeem(asked.session_id, asked.ticket)
+        session = supervisor.get(asked.session_id)
     if asked.since is not None:
         validate.offset("from", asked.since, session.output_offset)
     return Admission(session, grant, asked.client)

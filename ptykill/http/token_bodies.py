@@ -8,11 +8,20 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from ptykill.http.operations import IssueToken
+from ptykill.http.grants import Access, Grant
+from ptykill.http.messages import Login
+from ptykill.http.operations import IssueTicket, IssueToken
 from ptykill.http.schema import decode
-from ptykill.http.tokens import Access, Grant
 
-__all__ = ["IssuedToken", "TokenBody", "issued", "read_token"]
+__all__ = [
+    "IssuedTicket",
+    "IssuedToken",
+    "TicketBody",
+    "TokenBody",
+    "issued",
+    "read_ticket",
+    "read_token",
+]
 
 _LONGEST = 366 * 86_400
 """The most seconds that a token may be valid, unless it does not expire."""
@@ -54,6 +63,24 @@ class IssuedToken(msgspec.Struct):
     ]
 
 
+class TicketBody(msgspec.Struct):
+    """The ticket to issue. Other fields are ignored."""
+
+    access: Annotated[
+        Literal["read", "write"], Meta(description="The right that it gives, as of a token.")
+    ]
+
+
+class IssuedTicket(msgspec.Struct):
+    """A ticket that was issued."""
+
+    ticket: Annotated[
+        str, Meta(description="For one attach, as `?ticket=`, without the key and a token.")
+    ]
+    access: Annotated[Literal["read", "write"], Meta(description="The right that it gives.")]
+    expires_in: Annotated[float, Meta(description="Seconds for which it may be used.")]
+
+
 _body = msgspec.json.Decoder(TokenBody)
 
 
@@ -62,6 +89,14 @@ def read_token(body: bytes, session_id: str) -> IssueToken:
     asked = decode(_body, body)
     expires_in = math.inf if asked.expires_in is None else asked.expires_in
     return IssueToken(session_id, Access(asked.access), expires_in)
+
+
+_ticket = msgspec.json.Decoder(TicketBody)
+
+
+def read_ticket(body: bytes, session_id: str, login: Login | None) -> IssueTicket:
+    """Decode the body of a request for a ticket. Raises `InvalidArgument`."""
+    return IssueTicket(session_id, Access(decode(_ticket, body).access), login)
 
 
 def issued(grant: Grant) -> IssuedToken:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ptykill.http.routes import BODILESS, BODY, FAILED, FOUND, SESSION, Answer, Route
-from ptykill.http.token_bodies import IssuedToken, TokenBody
+from ptykill.http.token_bodies import IssuedTicket, IssuedToken, TicketBody, TokenBody
 
-__all__ = ["CLIENT", "TOKEN", "TOKEN_ROUTES"]
+__all__ = ["CLIENT", "TICKET", "TOKEN", "TOKEN_ROUTES"]
 
 TOKEN: dict[str, object] = {
     "name": "X-PTY-Token",
@@ -13,6 +13,13 @@ TOKEN: dict[str, object] = {
     "schema": {"type": "string"},
     "description": "A token of the session, as returned by create or by the request for one;"
     " `?token=` works as well.",
+}
+TICKET: dict[str, object] = {
+    "name": "ticket",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "Not in Tensorlake's API. A ticket for the session. It is for browsers, which"
+    " can't send headers here: neither the key nor a token is needed.",
 }
 CLIENT: dict[str, object] = {
     "name": "client",
@@ -40,6 +47,16 @@ TOKEN_ROUTES = (
         {201: Answer("The token.", IssuedToken)},
         (*FOUND, *BODY, "TOO_MANY_TOKENS", *FAILED),
         TokenBody,
+        parameters=(SESSION,),
+    ),
+    Route(
+        "post",
+        "/{session_id}/tickets",
+        "issue_ticket",
+        "Issue a ticket, by which one client may attach once. Not in Tensorlake's API.",
+        {201: Answer("The ticket.", IssuedTicket)},
+        (*FOUND, *BODY, "TOO_MANY_TOKENS", *FAILED),
+        TicketBody,
         parameters=(SESSION,),
     ),
     Route(

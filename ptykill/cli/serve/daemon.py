@@ -18,6 +18,7 @@ import shlex
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ from ptykill.http.api import DEFAULT_PREFIX, Api
 from ptykill.http.auth import LOOPBACK_HOSTS, PROGRAM_HOSTS
 from ptykill.http.daemon_app import DaemonApp
 from ptykill.integrations.prometheus import page_of
+from ptykill.page.app import PageApp
+from ptykill.page.logins import CODE_SECONDS
 from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.plan import HANGUP_THEN_KILL, Plan
 from ptykill.system.containment.limits_place import leave_room
@@ -53,7 +56,8 @@ class Settings:
     ``host`` and ``port``. If ``key`` is None, the daemon generates one and prints it; it then
     listens on loopback only. If ``hosts`` is None, it allows the names of loopback when it listens
     there, and any name elsewhere. Sessions run as ``user`` or ``uid``, as the daemon's own user if
-    both are None. The other fields are those of `ptykill.asgi_app` and `ptykill.open_supervisor`.
+    both are None. With ``page`` there is a page at ``/``. The other fields are those of
+    `ptykill.asgi_app` and `ptykill.open_supervisor`.
     """
 
     host: str = "127.0.0.1"
@@ -72,6 +76,7 @@ class Settings:
     hosts: Sequence[str] | None = None
     origins: Sequence[str] = ()
     token_suffices: bool = False
+    page: bool = True
     user: str | None = None
     uid: int | None = None
 
@@ -107,15 +112,22 @@ def serve(settings: Settings, say: Callable[[str], object] = print) -> None:
             program_hosts=program_hosts,
         )
         site = partial(DaemonApp, api, version=ptykill.__version__, owner=owner)
-        greet = partial(say, _greeting(listener, made))
-        asyncio.run(_serve(listener, site, settings, greet))
+
+        def greet(page: PageApp | None) -> None:
+            # The output of a service is a log: there, a link would be a secret in a log.
+            shown = made is not None or sys.stdout.isatty()
+            code = page.logins.issue_code() if page is not None and shown else None
+            say(_greeting(listener, made, code))
+
+        asyncio.run(_serve(listener, api, site, settings, greet))
 
 
 async def _serve(
     listener: socket.socket,
+    api: Api,
     site: Callable[..., DaemonApp],
     settings: Settings,
-    greet: Callable[[], object],
+    greet: Callable[[PageApp | None], object],
 ) -> None:
     received: asyncio.Queue[None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -133,8 +145,10 @@ async def _serve(
         cpu_max=settings.cpu_max,
         deadlines=settings.deadlines,
     ) as host:
-        server = Server(cast(Any, site(host, metrics=page_of(host))))
-        greet()  # Signals are handled, and clients can connect by now.
+        daemon = site(host, metrics=page_of(host))
+        page = PageApp(api, daemon.application, daemon) if settings.page else None
+        server = Server(cast(Any, daemon if page is None else page))
+        greet(page)  # Signals are handled, and clients can connect by now.
         stopping = asyncio.create_task(_stop(received, host, server))
         lost = asyncio.create_task(_stop_if_lost(host, server))
         await server.run_at(listener)
@@ -249,8 +263,11 @@ def _is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def _greeting(listener: socket.socket, made: str | None) -> str:
-    """Return the text for the user: the URL, the key if it was generated, and commands to try."""
+def _greeting(listener: socket.socket, made: str | None, code: str | None) -> str:
+    """Return the text for the user: the URL, the key if it was generated, and commands to try.
+
+    ``code`` logs in to the page once. It is in the link's fragment, which browsers send to nobody.
+    """
     curl, at = 'curl -sH "Authorization: Bearer $PTYKILL_API_KEY"', ""
     if listener.family == socket.AF_UNIX:
         at, place = f", at {listener.getsockname()}", "localhost"
@@ -268,4 +285,7 @@ def _greeting(listener: socket.socket, made: str | None) -> str:
         f"  {curl} -iX DELETE {url}/SESSION_ID",
         "",
     ]
+    if code is not None and listener.family != socket.AF_UNIX:
+        minutes = CODE_SECONDS // 60
+        lines += [f"In a browser, once, within {minutes} minutes: http://{place}/#login={code}", ""]
     return "\n".join(lines)
