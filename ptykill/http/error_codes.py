@@ -36,7 +36,11 @@ CODES: Mapping[str, tuple[int, str]] = {
     "UNAUTHORIZED": (401, "The key is missing or wrong."),
     "HOST_NOT_ALLOWED": (403, "The `Host` header is not allowed."),
     "ORIGIN_NOT_ALLOWED": (403, "The `Origin` header is not allowed."),
-    "INVALID_TOKEN": (403, "The token is missing, not the session's, revoked or expired."),
+    "INVALID_TOKEN": (
+        403,
+        "The token is missing, not the session's, revoked or expired; or the ticket is wrong, used"
+        " or expired.",
+    ),
     "NOT_FOUND": (404, "There is no such path."),
     "SESSION_NOT_FOUND": (404, "No session has had this id, or its record has been dropped."),
     "TOKEN_NOT_FOUND": (404, "The session has no token with this id."),

@@ -17,6 +17,11 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from tests.page.browser import MISSING, Browser, browser  # noqa: E402 - it needs selenium
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option, which is there only where this folder was named to pytest."""
+    parser.addoption("--write-pictures", action="store_true", help="write the pictures of the docs")
+
+
 @pytest.fixture
 def daemon() -> Iterator[str]:
     """Run ``ptykill serve``, and return its address."""

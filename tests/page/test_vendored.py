@@ -23,7 +23,8 @@ PACKAGES = {
 
 def test_the_sums() -> None:
     """Each file has the digest that is written beside it, and is named with its version."""
-    sums = dict(reversed(line.split()) for line in (VENDOR / "SHA256SUMS").read_text().splitlines())
+    lines = (line.split() for line in (VENDOR / "SHA256SUMS").read_text().splitlines())
+    sums = {name: digest for digest, name in lines}
     there = {path.name for path in VENDOR.iterdir()} - {"README", "SHA256SUMS"}
     assert set(sums) == there == {name for _, files in PACKAGES.values() for name in files}
     for name, digest in sums.items():

@@ -80,7 +80,6 @@ export async function logOut() {
 export async function attachUrl(id, access) {
   const { ticket } = await call("POST", `/${id}/tickets`, { access });
   const url = new URL(`${offer.api}/${id}/ws`, ROOT);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.searchParams.set("ticket", ticket);
   return url;
 }

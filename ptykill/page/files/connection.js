@@ -105,6 +105,7 @@ export class Connection {
       return;
     }
     if (asked !== this.#asked || this.#state === "closed") return;
+    url.protocol = url.protocol.replace("http", "ws"); // Older browsers take nothing else.
     url.searchParams.set("from", String(this.#offset));
     url.searchParams.set("client", this.#client);
     const socket = new WebSocket(url);

@@ -68,8 +68,11 @@ export function openCreate() {
   // The same for each try of one dialog: a second one, after a lost answer, starts nothing more.
   const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (each) => each.toString(16)).join("-");
   let tries = 0;
+  let asking = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    if (asking) return;
+    asking = true;
     wrong.textContent = "";
     const told = Object.fromEntries(new FormData(form));
     const [command, ...args] = words(told.command);
@@ -91,6 +94,7 @@ export function openCreate() {
       if (error.status) tries += 1; // It was refused: the next try is another create.
       wrong.textContent = error.message;
     }
+    asking = false;
   });
   document.body.append(dialog);
   dialog.showModal();
