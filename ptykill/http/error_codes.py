@@ -38,8 +38,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "ORIGIN_NOT_ALLOWED": (403, "The `Origin` header is not allowed."),
     "INVALID_TOKEN": (
         403,
-        "The token is missing, not the session's, revoked or expired; or the ticket is wrong, used"
-        " or expired.",
+        "No valid token of the session: missing, revoked, expired; or a used ticket.",
     ),
     "NOT_FOUND": (404, "There is no such path."),
     "SESSION_NOT_FOUND": (404, "No session has had this id, or its record has been dropped."),
