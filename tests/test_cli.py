@@ -269,7 +269,7 @@ def test_version() -> None:
     assert run("--version") == (0, f"ptykill, version {ptykill.__version__}\n")
 
 
-def test_demo_is_told_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_is_told_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """``demo`` hands its options to the demonstration, and returns its exit status."""
     told: list[dict[str, Any]] = []
 
@@ -282,7 +282,13 @@ def test_demo_is_told_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert run("demo", "--plain", "--grace", "2.5")[0] == 3
     assert run("demo")[0] == 3
-    assert told == [{"plain": True, "grace": 2.5}, {"plain": False, "grace": 1.0}]
+    assert run("demo", "--json", "--record", str(tmp_path))[0] == 3
+    usual = {"plain": False, "grace": 1.0, "as_json": False, "record": None}
+    assert told == [
+        usual | {"plain": True, "grace": 2.5},
+        usual,
+        usual | {"as_json": True, "record": str(tmp_path)},
+    ]
 
 
 @pytest.mark.parametrize(
