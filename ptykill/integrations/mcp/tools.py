@@ -61,7 +61,7 @@ Cwd = Annotated[str | None, Field(description="The directory; by default the ser
 class Tool(BaseModel):
     """The arguments of a tool."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     reads_only: ClassVar[bool] = False
     """Whether it changes nothing."""
 
