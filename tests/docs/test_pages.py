@@ -31,8 +31,10 @@ _CLIENTS = [pair for pair in _PRINTING if pair[0].kind == "py"]
 _CONSOLES = [page for page in PAGES if any(each.kind == "console" for each in blocks(page))]
 _DOCTESTS = [page for page in PAGES if any(each.kind == "pycon" for each in blocks(page))]
 
+_GUIDE = "how-to-http.md"
+"""The page whose commands start the daemon."""
 _SERVE = "\nptykill serve\n"
-"""What the first terminal runs in the how-to guide for HTTP, after the key."""
+"""What its first terminal runs, after the key."""
 
 _SUDO = """#!/bin/sh
 # A stand-in: it may do everything, like the real one, and asks for no password.
@@ -97,7 +99,11 @@ def test_doctests_hold(page: Path) -> None:
 @pytest.fixture
 def port(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """Run the daemon by the guide's command, on a free port."""
-    (script,) = [each.text for each in _ALL if each.kind == "sh" and each.text.endswith(_SERVE)]
+    (script,) = [
+        each.text
+        for each in _ALL
+        if each.page == _GUIDE and each.kind == "sh" and each.text.endswith(_SERVE)
+    ]
     script = script.removesuffix(_SERVE) + '\necho "$PTYKILL_API_KEY"; exec ptykill serve --port 0'
     with subprocess.Popen(
         ["bash", "-c", script],
