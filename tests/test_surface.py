@@ -13,6 +13,7 @@ import pytest
 
 import ptykill
 import ptykill.http
+import ptykill.page
 import ptykill.testing
 from ptykill import InvalidArgument, Plan, Signal, Step, Supervisor
 from ptykill.rules import options as rules_options
@@ -369,6 +370,7 @@ def test_every_public_member_is_in_the_reference() -> None:
 PUBLIC = [
     *((ptykill, name) for name in ptykill.__all__),
     *((ptykill.http, name) for name in ptykill.http.__all__),
+    *((ptykill.page, name) for name in ptykill.page.__all__),
 ]
 MADE_ELSEWHERE = {"Session", "Supervisor", "Attachment"}
 """Classes that only ptykill makes, as their docstrings say."""

@@ -13,6 +13,7 @@ import pytest
 
 import ptykill
 import ptykill.http
+import ptykill.page
 import ptykill.testing
 from tests.docs.pages import TOP
 
@@ -31,6 +32,7 @@ def test_every_public_name_is_in_the_reference() -> None:
     names |= {
         f"ptykill.http.{name}" for name in ptykill.http.__all__ if name not in ptykill.__all__
     }
+    names |= {f"ptykill.page.{name}" for name in ptykill.page.__all__}
     for face in ptykill.aio, ptykill.blocking:
         names |= {f"{face.__name__}.{name}" for name in face.__all__}
     names.remove("ptykill.aio.run")  # It is `ptykill.run`.
@@ -62,7 +64,14 @@ def test_every_public_member_is_in_the_reference(tmp_path: Path) -> None:
         }
     lacking = {
         f"{place.__name__}.{name}.{member}"
-        for place in (ptykill, ptykill.http, ptykill.testing, ptykill.aio, ptykill.blocking)
+        for place in (
+            ptykill,
+            ptykill.http,
+            ptykill.page,
+            ptykill.testing,
+            ptykill.aio,
+            ptykill.blocking,
+        )
         for name in place.__all__
         for member in _members(getattr(place, name))
     } - there

@@ -5,18 +5,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import os
+import pty
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
+import trio
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+import ptykill
+from ptykill.page import page_app
+from ptykill.testing import FakeTier
 from tests.daemon import serving
 from tests.page.browser import Browser
 from tests.page.conftest import KEY
@@ -318,3 +328,98 @@ def test_a_page_of_another_origin_can_do_nothing(
     (record,) = records(daemon)
     assert record["status"] == "running"
     wait_until(lambda: records(daemon)[0]["client_count"] == 1)
+
+
+# --- mounted --------------------------------------------------------------------------------------
+
+
+async def test_mounted_below_a_path(autojump_clock: trio.testing.MockClock) -> None:
+    """Its cookie is for that path, its API is below it, and a path without its slash is sent on."""
+    async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+        app = page_app(supervisor, key=KEY, spawning=True)
+        site = Starlette(routes=[Mount("/deep/sessions", app=cast(Any, app))])
+        transport = httpx.ASGITransport(cast(Any, site))
+        async with httpx.AsyncClient(transport=transport, base_url="https://site.example") as user:
+            at = "/deep/sessions"
+            assert (await user.get(f"{at}/")).text.startswith("<!doctype html>")
+            assert (await user.get(f"{at}/page/main.js")).status_code == 200
+            bare = await user.get(at)
+            assert (bare.status_code, httpx.URL(bare.headers["location"]).path) in {
+                (307, f"{at}/"),
+                (308, f"{at}/"),
+            }
+            headers = {"Origin": "https://site.example"}
+            answer = await user.post(f"{at}/page/login", json={"key": KEY}, headers=headers)
+            cookie = answer.headers["set-cookie"]
+            assert cookie.startswith("ptykill=")
+            assert cookie.endswith(
+                f"; Path={at}/; Max-Age=43200; HttpOnly; SameSite=Strict; Secure"
+            )
+            proof = {"X-Ptykill-Proof": answer.json()["proof"], **headers}
+            answer = await user.get(f"{at}{API}", headers=proof)
+            assert answer.json()["sessions"] == []
+            assert (await user.get(f"{at}{API}", headers=headers)).status_code == 401
+            told = (await user.get(f"{at}/page/settings", headers=proof)).json()
+            assert told == {
+                "logged_in": True,
+                "needs_key": True,
+                "api": "api/v1/pty",
+                "spawning": True,
+                "grace_cap": 60.0,
+            }
+
+
+async def test_a_host_that_authenticates_its_clients(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Without a key nobody has to log in, and no key logs in."""
+    async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+        app = page_app(supervisor, key=None)
+        transport = httpx.ASGITransport(cast(Any, app))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as user:
+            told = (await user.get("/page/settings")).json()
+            assert (told["logged_in"], told["spawning"]) == (True, False)
+            headers = {"Origin": "http://here"}
+            answer = await user.post("/page/login", json={"key": ""}, headers=headers)
+            assert answer.status_code == 401
+            session = await supervisor.spawn(["x"])
+            ticket = await app.issue_ticket(session.id, "read")
+            assert len(ticket) == 43
+            with pytest.raises(ptykill.InvalidArgument):
+                await app.issue_ticket(session.id, "both")
+
+
+# --- the greeting ---------------------------------------------------------------------------------
+
+
+def greeting(*, terminal: bool, key: str | None) -> str:
+    """Return what ``ptykill serve`` prints."""
+    near, far = pty.openpty() if terminal else os.pipe()
+    output = far
+    environment = {k: v for k, v in os.environ.items() if k != "PTYKILL_API_KEY"}
+    if key is not None:
+        environment["PTYKILL_API_KEY"] = key
+    with subprocess.Popen(
+        [sys.executable, "-m", "ptykill", "serve", "--port", "0"],
+        env=environment,
+        stdout=output,
+        stderr=subprocess.DEVNULL,
+    ) as daemon:
+        os.close(far)
+        told = b""
+        while b"SESSION_ID" not in told:
+            told += os.read(near, 65_536)
+        time.sleep(0.2)
+        daemon.terminate()
+        with contextlib.suppress(OSError):  # EIO: the end, of a terminal.
+            while data := os.read(near, 65_536):
+                told += data
+    os.close(near)
+    return told.decode()
+
+
+def test_a_link_is_printed_only_where_it_is_no_log() -> None:
+    """A service with a key of its own prints none: its output is a log."""
+    assert "#login=" in greeting(terminal=True, key=KEY)
+    assert "#login=" in greeting(terminal=False, key=None)
+    assert "#login=" not in greeting(terminal=False, key=KEY)

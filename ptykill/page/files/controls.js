@@ -8,14 +8,14 @@ const NAMES = ["lifetime", "idle", "detached"];
 /** Show the panels into an element; return a function that ends that. */
 export function showControls(side, store, id, members) {
   const most = Math.min(30, offer.grace_cap);
-  const grace = el("input", { type: "range", id: "grace", min: "0", max: String(most), step: "0.5", value: "2" });
+  const grace = el("input", { type: "range", id: "grace", title: "Seconds until SIGKILL", min: "0", max: String(most), step: "0.5", value: "2" });
   const shown = el("output", { for: "grace", id: "grace-shown" }, "as planned");
   const end = el("button", { type: "button", id: "end", className: "danger", onclick: () => kill(moved ? Number(grace.value) : null) }, "End session");
   const now = el("button", { type: "button", id: "now", onclick: () => kill(0) }, "Kill now");
   const interrupt = el("button", { type: "button", id: "interrupt", onclick: () => attempt(() => call("POST", `/${id}/interrupt`)) }, "Interrupt");
   const ending = el("section", { className: "card panel", "aria-labelledby": "end-title" },
     el("h2", { id: "end-title" }, "End"),
-    el("div", { className: "row" }, el("label", { for: "grace" }, "Grace until SIGKILL"), grace, shown),
+    el("div", { className: "row" }, el("label", { for: "grace" }, "Grace"), grace, shown),
     el("div", { className: "row" }, end, now, interrupt),
   );
   const inputs = Object.fromEntries(NAMES.map((name) => [name, el("input", {

@@ -68,7 +68,9 @@ export function showMembers(side, store, id) {
     const { processes } = await call("GET", `/${id}/processes`);
     for (const each of processes) {
       const known = seen.get(each.pid);
-      seen.set(each.pid, { ...each, first: known?.first ?? before, last: before });
+      // A zombie has no command line: its name is in brackets.
+      const command = each.command?.startsWith("[") && known ? known.command : each.command;
+      seen.set(each.pid, { ...each, command, first: known?.first ?? before, last: before });
     }
     for (const known of seen.values()) {
       if (known.last < before) known.gone ??= Date.now() - store.skew;

@@ -36,12 +36,13 @@ export function timelineOf(events, seen, leader, now) {
     const gone = exact ? exited.at : each.gone ?? (ended?.verdict.empty ? ended.at : null);
     return {
       pid: each.pid,
+      from: Math.max(0, (each.started_at ?? 0) - start),
       name: each.pid === leader ? `${each.command ?? "leader"}` : each.command ?? "?",
       gone: gone === null ? null : Math.min(end, Math.max(0, gone - start)),
       exact: Boolean(exact),
       killed: gone !== null && killAt !== undefined && gone >= killAt,
     };
-  }).filter((bar) => bar.gone === null || bar.gone > 0 || ended);
+  }).filter((bar) => bar.gone === null || bar.gone > bar.from || bar.exact);
   return { start, end, marks, bars, verdict, why: first.why, over: Boolean(ended), stuck: events.find((each) => each.kind === "stuck") };
 }
 
@@ -115,14 +116,15 @@ function drawChart(chart, { end, marks, bars, over }, width) {
   const step = STEPS.find((each) => (each / end) * room >= 48) ?? STEPS.at(-1);
   for (let at = 0; at <= end; at += step) {
     parts.push(svg("line", { x1: x(at), x2: x(at), y1: TOP - 4, y2: bottom, class: "grid" }));
-    parts.push(svg("text", { x: x(at), y: bottom + 13, class: "axis" }, span(at)));
+    const last = x(at) > width - 24;
+    parts.push(svg("text", { x: last ? width : x(at), y: bottom + 13, class: last ? "axis last" : "axis" }, span(at)));
   }
   bars.forEach((bar, index) => {
     const y = TOP + index * ROW;
     const until = bar.gone ?? end;
     const kind = bar.gone === null ? "alive" : bar.killed ? "killed" : "gone";
     parts.push(svg("text", { x: 0, y: y + 13, class: "name" }, clip(bar.name, left)));
-    parts.push(svg("rect", { x: left, y: y + 4, width: Math.max(3, x(until) - left), height: ROW - 9, rx: 2, class: kind }));
+    parts.push(svg("rect", { x: x(bar.from), y: y + 4, width: Math.max(3, x(until) - x(bar.from)), height: ROW - 9, rx: 2, class: kind }));
   });
   let free = -Infinity;
   for (const mark of marks) {
