@@ -12,7 +12,6 @@ from ptykill.http.asgi import (
     LOGIN,
     Application,
     TooLong,
-    path_below,
     receive_body,
     request_of,
     send_response,
@@ -69,9 +68,11 @@ class PageApp:
             # A WebSocket has a ticket: its cookie counts for nothing.
             await self._site(scope, receive, send)
             return
-        path = path_below(scope, "/")
-        if path in {"", "/"} or path.startswith("/page/"):
-            response = await self._answer(request_of(scope, "/"), scope, receive)
+        asked = request_of(scope, "/")
+        # A program that names no type it takes is told what it was told without a page.
+        root = asked.path in {"", "/"} and asked.header(b"accept")
+        if root or asked.path.startswith("/page/"):
+            response = await self._answer(asked, scope, receive)
             if scope["method"] == "HEAD":
                 response = dataclasses.replace(response, body=b"")
             await send_response(response, send)

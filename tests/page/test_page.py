@@ -381,7 +381,8 @@ def test_a_screen_reader_gets_names_and_lines(person: Browser) -> None:
 def test_hostile_names_commands_and_output(person: Browser, daemon: str) -> None:
     """Markup in a label, a command or the output is text, and nothing of it runs."""
     evil = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
-    link = r"\033]0;%s\007\033]8;;javascript:alert(1)\007click\033]8;;\007\n"
+    link = r"\033[38;2;1;2;3;48;2;9;8;7m24 bits\033[m "
+    link += r"\033]0;%s\007\033]8;;javascript:alert(1)\007click\033]8;;\007\n"
     script = f"printf '%s\\n' \"$0\"; printf '{link}' \"$0\"; sleep 1000"
     made = httpx.post(
         f"http://{daemon}/api/v1/pty",
@@ -395,6 +396,9 @@ def test_hostile_names_commands_and_output(person: Browser, daemon: str) -> None
     person.click(f"tr[data-id='{session}'] a")
     person.until(lambda: "click" in person.screen())
     assert "<img src=x" in person.screen()
+    colour = "return [...document.querySelectorAll('.xterm-rows span')].some(each => "
+    colour += "getComputedStyle(each).color === 'rgb(1, 2, 3)')"
+    person.until(lambda: person.js(colour))
     person.until(lambda: "<img" in person.text(".members"))
     person.click("#now")
     person.until(lambda: "Over" in person.text("#timeline .verdict"))
