@@ -25,7 +25,7 @@ while :; do sleep 0.2; done"""
     [
         ("page-light", 1180, 800, False),
         ("page-dark", 1180, 800, True),
-        ("page-phone", 500, 1000, False),
+        ("page-phone", 390, 844, False),
     ],
 )
 def test_pictures(  # noqa: PLR0917 - fixtures
@@ -41,6 +41,10 @@ def test_pictures(  # noqa: PLR0917 - fixtures
 ) -> None:
     """The page looks like a page: nothing is wider than the window, in each of the forms."""
     person = browsers(width, height)
+    if name == "page-phone":
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        person.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        person.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     person.open(f"http://{daemon}/")
     person.js(f"localStorage.setItem('ptykill-theme', '{'dark' if dark else 'light'}')")
     person.log_in(daemon, KEY)
@@ -59,6 +63,7 @@ def test_pictures(  # noqa: PLR0917 - fixtures
     ).json()["session_id"]
     person.click(f"tr[data-id='{session}'] a")
     person.until(lambda: "serving" in person.screen())
+    assert person.shows(".keys") is (name == "page-phone")
     commands = "return [...document.querySelectorAll('td.command')].map(each => each.textContent)"
     person.until(lambda: person.js(commands).count("sleep 900") == 2)
     assert person.js(overflow) == 0
