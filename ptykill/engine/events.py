@@ -14,7 +14,7 @@ from ptykill.engine.report import Report
 from ptykill.rules.lifecycle import State
 from ptykill.rules.session_event import EventKind
 from ptykill.rules.steps import Reach, Step
-from ptykill.rules.verdict import Delivery, EndReason, ExitStatus, Verdict
+from ptykill.rules.verdict import Delivery, EndReason, ExitStatus, Survivor, Verdict
 
 __all__ = ["SessionEvents"]
 
@@ -84,6 +84,8 @@ class SessionEvents:
                     "empty": verdict.empty,
                     "usage": verdict.usage.known(),
                 }
+                if verdict.survivors:
+                    fields["survivors"] = [_survivor(each) for each in verdict.survivors]
             self._log(level, f"session.{state}", state, ms=_ms(now - report.began), **fields)
 
     def delivered(self, state: State, delivery: StepDelivery, began: float) -> None:
@@ -135,6 +137,10 @@ class SessionEvents:
             state=state.value,
             **fields,
         )
+
+
+def _survivor(survivor: Survivor) -> str:
+    return f"pid {survivor.pid} ({survivor.name}, state {survivor.state}): {survivor.why}"
 
 
 def _exit(status: ExitStatus | None) -> dict[str, object]:

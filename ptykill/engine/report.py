@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,6 +16,7 @@ __all__ = ["Report"]
 
 T = TypeVar("T")
 
+_SPARED = "spared, as the caller has asked; it is no longer watched"
 _DEADLINES = (EndReason.LIFETIME, EndReason.IDLE, EndReason.DETACHED)
 
 
@@ -89,6 +91,8 @@ class Report:
         caveats = _ask(self._containment.caveats, fail) or frozenset()
         if survivors is None:
             survivors = _ask(self._containment.survivors, fail) or ()
+        if outcome is Outcome.SPARED:
+            survivors = tuple(dataclasses.replace(each, why=_SPARED) for each in survivors)
         usage = _ask(self._containment.usage, fail) or Usage()
         began, kill_began = min(self.began, now), min(self.kill_began, now)
         failure = self.failure

@@ -8,7 +8,7 @@ import msgspec
 
 from ptykill.http.ends_schema import End
 from ptykill.http.messages import Headers, Response, error_response, json_response
-from ptykill.rules.verdict import Caveat, Survivor, Verdict
+from ptykill.rules.verdict import Caveat, Outcome, Survivor, Verdict
 
 __all__ = ["answer_kill", "answer_kills", "failure_of"]
 
@@ -60,7 +60,8 @@ def failure_of(verdict: Verdict) -> tuple[str, str]:
     if unproven:
         left = "its keeper was killed; no process of it is found, but its end can't be proved"
     code = next(codes, "SESSION_UNPROVEN" if unproven else "SESSION_NOT_EMPTY")
-    return code, f"the session is not over: {left}"
+    spared = verdict.outcome is Outcome.SPARED
+    return code, f"the session {'has spared processes' if spared else 'is not over'}: {left}"
 
 
 def _caveats(verdict: Verdict) -> Headers:

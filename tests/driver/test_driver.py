@@ -209,6 +209,7 @@ async def test_the_leftovers_policy_decides_about_remaining_members(
         assert verdict.took == pytest.approx(took)
         assert verdict.empty == (outcome is not Outcome.SPARED)
         assert len(verdict.survivors) == (outcome is Outcome.SPARED)
+        assert all(each.why.startswith("spared") for each in verdict.survivors)
         assert tier.spawned[0].members[0].got == got
         assert tier.spawned[0].reaped
 

@@ -72,6 +72,7 @@ def _why(state: str, pid: int, process: Signallable) -> str:
         tracer = _status(pid, b"TracerPid")
         if tracer:
             return f"dead, but held by the process that traces it, {tracer}"
+        return "dead, and not reaped yet"
     if state == "D":
         return "in uninterruptible sleep"
     return "unknown"
