@@ -169,3 +169,47 @@ def test_an_attachment_that_is_made_for_a_cancelled_caller(host: Host) -> None:
     abandon(host, attach, attached.is_set)
     until(lambda: session._output.readers == [])
     assert session.state is State.RUNNING
+
+
+RECEIVES: tuple[Callable[[Session], Callable[[], Awaitable[object]]], ...] = (
+    lambda session: session.receive,
+    lambda session: partial(session.expect, "NEEDLE"),
+    lambda session: partial(session.until_quiet, 0.0),
+)
+
+
+@pytest.mark.parametrize("receive", RECEIVES, ids=["receive", "expect", "until_quiet"])
+def test_output_that_a_cancelled_caller_does_not_get(
+    host: Host, receive: Callable[[Session], Callable[[], Awaitable[object]]]
+) -> None:
+    """It is there for the next one."""
+    session = host.spawn(["sh", "-c", "read x; echo NEEDLE; exec sleep 1000"])
+    host.call(session.send, "go\n")
+    until(lambda: session.output_offset >= len("go\r\nNEEDLE\r\n"))
+    returned = threading.Event()
+    function = receive(session)
+
+    async def and_note() -> object:
+        result = await function()
+        returned.set()
+        return result
+
+    abandon(host, and_note, returned.is_set)
+    assert host.call(session.expect, "NEEDLE").before == "go\n"
+    host.call(session.kill)
+
+
+def test_output_that_a_cancelled_attachment_does_not_get(host: Host) -> None:
+    """It is there for the next `receive`, too."""
+    session = host.spawn(["sh", "-c", "echo NEEDLE; exec sleep 1000"])
+    attachment = host.call(session.attach)
+    returned = threading.Event()
+
+    async def receive() -> bytes:
+        data = await attachment.receive(3)
+        returned.set()
+        return data
+
+    abandon(host, receive, returned.is_set)
+    assert host.call(attachment.receive, 3) == b"NEE"
+    host.call(session.kill)

@@ -9,16 +9,18 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Self, Unpack
 
+from ptykill.embedding.ending import aend
 from ptykill.embedding.host import Host
 from ptykill.embedding.host_events import HostEvents
-from ptykill.embedding.loops import finish
 from ptykill.embedding.run_through import arun_through
 from ptykill.engine import attachment, session, supervisor
 from ptykill.engine.output import CHUNK
 from ptykill.engine.run import RunOptions
+from ptykill.errors import SupervisorClosed
 from ptykill.rules.command import Attributes, Command
 from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.lifecycle import State
@@ -128,7 +130,8 @@ class Attachment:
 
     def __exit__(self, *_: object) -> None:
         """Detach."""
-        self.close()
+        with suppress(SupervisorClosed):  # Its host has detached it.
+            self.close()
 
 
 class Session:
@@ -450,7 +453,7 @@ class Session:
 
         In a forked child of the host this does nothing.
         """
-        await finish(partial(self._host.acall, self._of.__aexit__))
+        await aend(self._host, self._of.__aexit__)
 
 
 class Supervisor:

@@ -9,15 +9,18 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Self, Unpack
 
+from ptykill.embedding.ending import end
 from ptykill.embedding.host import Host
 from ptykill.embedding.host_events import HostEvents
 from ptykill.embedding.run_through import run_through
 from ptykill.engine import attachment, session, supervisor
 from ptykill.engine.output import CHUNK
 from ptykill.engine.run import RunOptions
+from ptykill.errors import SupervisorClosed
 from ptykill.rules.command import Attributes, Command
 from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.lifecycle import State
@@ -127,7 +130,8 @@ class Attachment:
 
     def __exit__(self, *_: object) -> None:
         """Detach."""
-        self.close()
+        with suppress(SupervisorClosed):  # Its host has detached it.
+            self.close()
 
 
 class Session:
@@ -447,7 +451,7 @@ class Session:
 
         In a forked child of the host this does nothing.
         """
-        self._host.call(self._of.__aexit__)
+        end(self._host, self._of.__aexit__)
 
 
 class Supervisor:

@@ -6,7 +6,7 @@ interpreter's lock (the GIL) as soon as the trio thread waits.
 
 A caller can stop waiting at any moment: it is cancelled, or interrupted by a signal. Then no code
 has the session or attachment that the function has made, so `Call` ends it, even if the function
-had already returned.
+had already returned; and gives back output that it has received.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ import trio
 
 from ptykill import log
 from ptykill.engine.attachment import Attachment
-from ptykill.engine.caller import claimed, current_call, made_in, release
+from ptykill.engine.caller import Caller, claimed, current_call, made_in, release
 from ptykill.engine.session import Session
 from ptykill.rules.plan import KILL_NOW
 
-__all__ = ["Call", "Wake", "end_undelivered"]
+__all__ = ["Call", "RunSoon", "Wake", "end_undelivered"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Wake: TypeAlias = Callable[[], object]
+RunSoon: TypeAlias = Callable[[Callable[[], object]], object]
 
 RETRY_SECONDS = 60.0
 """How long a session with an idempotency key waits for a creator that left to try again."""
@@ -55,7 +56,7 @@ class Call(Generic[T]):
         self._cancelled = False
         self._done = False
         self._taken = False
-        self._identity = object()
+        self._identity = Caller()
         """What sessions and attachments made by this call are known by."""
         self._value: T | None = None
         self._error: BaseException | None = None
@@ -90,11 +91,14 @@ class Call(Generic[T]):
         self._error = self._at_the_end()
         self._wake()
 
-    def abandon(self, token: trio.lowlevel.TrioToken) -> None:
-        """Cancel the call, from any thread, unless the caller has its result already."""
+    def abandon(self, run_soon: RunSoon) -> None:
+        """Cancel the call, from any thread, unless the caller has its result already.
+
+        ``run_soon`` has the trio run call a plain function.
+        """
         if not self._taken:
             with suppress(trio.RunFinishedError):
-                token.run_sync_soon(self.cancel)
+                run_soon(self.cancel)
 
     def cancel(self) -> None:
         """Cancel the call, in trio, at any time: the caller does not wait any more."""
@@ -106,6 +110,7 @@ class Call(Generic[T]):
 
     def _discard(self) -> None:
         value, self._value = self._value, None
+        self._identity.give_back(value)
         _discard(value, self._identity)
 
     def result(self) -> T:

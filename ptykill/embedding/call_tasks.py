@@ -12,7 +12,7 @@ import contextvars
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -31,6 +31,9 @@ class CallTasks:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._queue: deque[tuple[Call[Any], contextvars.Context]] = deque()
+        self._functions: deque[Callable[[], object]] = deque()
+        """Plain functions that run before the calls in the queue."""
+        self._token = trio.lowlevel.current_trio_token()
         self._idle: trio.lowlevel.Task | None = None
         """A task that is free, beside the one that waits for the next call."""
         self._open = True
@@ -61,6 +64,18 @@ class CallTasks:
                     self._queue.remove(item)
                     raise
 
+    def run_soon(self, function: Callable[[], object]) -> None:
+        """Run a plain function in trio before the calls that are submitted later.
+
+        From any thread. Raises `trio.RunFinishedError`.
+        """
+        self._functions.append(function)
+        self._token.run_sync_soon(self._run_functions)
+
+    def _run_functions(self) -> None:
+        while self._functions:
+            self._functions.popleft()()
+
     def close(self) -> None:
         """Refuse the calls that have not begun, and all that come later."""
         with self._lock:
@@ -79,6 +94,8 @@ class CallTasks:
             with trio.CancelScope() as scope:
                 await self._call_queued()
                 call, context = self._queue.popleft()
+                # A caller that has left gives back what it did not get, before it asks again.
+                self._run_functions()
                 self._let_another_wait()
                 call.begin(scope)
                 for variable, value in context.items():

@@ -96,7 +96,7 @@ class Host:
             woken.acquire()
             return call.result()
         except BaseException:
-            call.abandon(thread.token)
+            call.abandon(thread.run_soon)
             raise
 
     @overload
@@ -117,7 +117,7 @@ class Host:
         def make(wake: Wake) -> Call[T]:
             return Call(function, args, wake, host_closed)
 
-        return await wait_for_call(make, thread.send, thread.token)
+        return await wait_for_call(make, thread.send, thread.run_soon)
 
     def call_soon(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
         """Call a plain function in the trio thread soon, and do not wait. It must not raise.

@@ -14,7 +14,7 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
-from ptykill.embedding.call import Call, Wake
+from ptykill.embedding.call import Call, RunSoon, Wake
 
 __all__ = ["finish", "in_this_loop", "time_limit", "wait_for_call", "wait_for_future"]
 
@@ -49,11 +49,11 @@ def _waker() -> tuple[Wake, Callable[[], Awaitable[object]]]:
 async def wait_for_call(
     make: Callable[[Wake], Call[T]],
     send: Callable[[Call[T]], object],
-    token: trio.lowlevel.TrioToken,
+    run_soon: RunSoon,
 ) -> T:
-    """Send a call to the trio run of ``token``, wait for it, and return or raise its result.
+    """Send a call to a trio run, wait for it, and return or raise its result.
 
-    Cancelling this cancels the call.
+    Cancelling this cancels the call, by ``run_soon``.
     """
     wake, wait = _waker()
     call = make(wake)
@@ -62,7 +62,7 @@ async def wait_for_call(
         await wait()
         return call.result()
     except BaseException:
-        call.abandon(token)
+        call.abandon(run_soon)
         raise
 
 
@@ -104,7 +104,7 @@ def in_this_loop(async_fn: Callable[[*Ts], Awaitable[T]]) -> Callable[[*Ts], Awa
             call.begin(scope)
             token.run_sync_soon(trio.lowlevel.spawn_system_task, call.run_in, scope)
 
-        return wait_for_call(make, send, token)
+        return wait_for_call(make, send, token.run_sync_soon)
 
     return run_in_trio
 
@@ -125,7 +125,8 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
 async def finish(function: Callable[[], Awaitable[T]]) -> T:
     """Await what a function returns to its end, even if this task is cancelled meanwhile.
 
-    It has to be bounded in time. In asyncio the cancellation is raised after that.
+    It has to be bounded in time, and may be called again: the end of `asyncio.run` cancels every
+    task, also the one that awaits it here. In asyncio the cancellation is raised after that.
     """
     if trio.lowlevel.in_trio_task():
         with trio.CancelScope(shield=True):
@@ -137,6 +138,8 @@ async def finish(function: Callable[[], Awaitable[T]]) -> T:
             await asyncio.wait([waited])
         except asyncio.CancelledError as error:
             cancelled = error
+        if waited.cancelled():
+            waited = asyncio.ensure_future(_awaited(function))
     if cancelled is not None:
         waited.exception()  # Else asyncio would log that nobody has asked for it.
         raise cancelled

@@ -7,13 +7,15 @@ nothing of it is left when the caller goes on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Unpack
 
 import trio
 
+from ptykill.embedding.ending import aend, end
 from ptykill.embedding.host import Host
-from ptykill.embedding.loops import finish
 from ptykill.engine.run import RunOptions
+from ptykill.errors import PtykillError
 from ptykill.rules.run_result import RunResult
 
 __all__ = ["arun_through", "default_host", "run", "run_through"]
@@ -53,10 +55,12 @@ def run_through(host: Host, command: Sequence[str], options: RunOptions) -> RunR
     run = _Run(host, command, options)
     try:
         return host.call(run.run)
-    except Exception:
+    except PtykillError:  # It is over, or has not begun.
         raise
-    except BaseException:
-        host.call(run.wait)
+    except BaseException:  # Also another one that a signal handler has raised here.
+        if not run.over:
+            with suppress(Exception):
+                end(host, run.wait)
         raise
 
 
@@ -65,10 +69,12 @@ async def arun_through(host: Host, command: Sequence[str], options: RunOptions) 
     run = _Run(host, command, options)
     try:
         return await host.acall(run.run)
-    except Exception:
+    except (PtykillError, GeneratorExit):  # It is over, has not begun, or nothing can be awaited.
         raise
     except BaseException:
-        await finish(lambda: host.acall(run.wait))
+        if not run.over:
+            with suppress(Exception):  # Such as that of a host that could not start.
+                await aend(host, run.wait)
         raise
 
 
@@ -80,6 +86,11 @@ class _Run:
         self._command = command
         self._options = options
         self._over: trio.Event | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has begun, and nothing of it is left."""
+        return self._over is not None and self._over.is_set()
 
     async def run(self) -> RunResult:
         """Run it to its end. Cancelling this ends it."""

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
@@ -100,11 +101,22 @@ class TrioThread:
         except trio.RunFinishedError:
             raise host_closed() from None
 
+    def run_soon(self, function: Callable[[], object]) -> None:
+        """Run a plain function before the calls that are sent later.
+
+        Raises `trio.RunFinishedError`.
+        """
+        self.settled().tasks.run_soon(function)
+
     def ask_to_end(self) -> None:
-        """Have the run end every session, and itself. Does not wait."""
-        with suppress(Exception):  # If the supervisor did not open, there is nothing to end.
-            running = self.settled()
-            running.token.run_sync_soon(running.stop.set)
+        """Have the run end every session, and itself, once it takes calls. Does not wait."""
+        self.ready.add_done_callback(lambda _: self._end())
+
+    def _end(self) -> None:
+        running = self.running
+        if running is not None:  # If the supervisor did not open, there is nothing to end.
+            with suppress(trio.RunFinishedError):
+                running.token.run_sync_soon(running.stop.set)
 
     def wait_ended(self) -> None:
         """Wait until the run is over; give up, and log it, if the thread is blocked."""

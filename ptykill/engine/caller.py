@@ -10,15 +10,46 @@ claim to it, and it is not ended while one of them is left.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
-__all__ = ["claim", "claimed", "current_call", "made_in", "release"]
+__all__ = ["Caller", "claim", "claimed", "current_call", "if_undelivered", "made_in", "release"]
+
+
+class Caller:
+    """Identifies a call, and knows how its result is given back if no caller gets it."""
+
+    def __init__(self) -> None:
+        self._result: object = None
+        self._give_back: Callable[[], object] | None = None
+
+    def note(self, result: object, give_back: Callable[[], object]) -> None:
+        """Note how a result is given back."""
+        self._result, self._give_back = result, give_back
+
+    def give_back(self, result: object) -> None:
+        """Give a result back, if it is the one that was noted last."""
+        noted, self._result = self._result, None
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None and noted is result:
+            give_back()
+
 
 current_call: ContextVar[object] = ContextVar("current_call", default=None)
 """The call of a `Host` in which this code runs; None if it runs in no such call."""
 _MOST = 64
 """Claims that are recorded: a program may make sure of its session every second, for years."""
 _FOREVER = object()
+
+
+def if_undelivered(result: object, give_back: Callable[[], object]) -> None:
+    """Have ``give_back`` called if the caller of this call leaves before it gets this result.
+
+    That is output: it was taken for a caller that never sees it.
+    """
+    call = current_call.get()
+    if isinstance(call, Caller):
+        call.note(result, give_back)
 
 
 def made_in(thing: object, call: object) -> bool:

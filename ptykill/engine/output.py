@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import trio
 
+from ptykill.engine.caller import if_undelivered
 from ptykill.errors import AttachmentDropped
 from ptykill.rules.backlog import Backlog
 from ptykill.rules.replay import Beginning, ReplayStart, read_replay
@@ -157,14 +158,29 @@ class Output:
             await self._news.wait()
         if not self._unreceived:
             return b""
+        before = self._received, self.taken
         data = self.read(max(self._received, self.kept.start), most)
         self.taken = self._received
+        after = self._received, self.taken
+        if_undelivered(data, lambda: self.give_back(before, after))
         return data
 
-    def take(self, offset: int) -> None:
-        """Note that the session's own user needs nothing before an offset any more."""
+    def take(self, offset: int) -> Callable[[], None]:
+        """Note that the session's own user needs nothing before an offset any more.
+
+        Returns a function that gives back what was taken.
+        """
+        before = self._received, self.taken
         self.taken = max(self.taken, offset)
         self._received = max(self._received, offset)
+        after = self._received, self.taken
+        return lambda: self.give_back(before, after)
+
+    def give_back(self, before: tuple[int, int], after: tuple[int, int]) -> None:
+        """Let the session's own user receive some output again, unless more was received since."""
+        if (self._received, self.taken) == after:
+            self._received, self.taken = before
+            self.wake()
 
     @property
     def received(self) -> int:
@@ -317,7 +333,15 @@ class Reader:
         if not self.pending:
             self.stall_left = self._stall_timeout
         self._output.moved()
+        if_undelivered(data, lambda: self._give_back(at, at + len(data)))
         return Piece(data, at)
+
+    def _give_back(self, before: int, after: int) -> None:
+        """Let it receive output again, as far as it is kept, unless more was received since."""
+        if self.position == after and not self.detached.is_set():
+            self.position = max(before, self._output.kept.start)
+            self.missing += self.position - before
+            self._output.wake()
 
     def skip(self) -> None:
         """Skip the oldest pending bytes, down to its limit."""

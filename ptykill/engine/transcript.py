@@ -11,10 +11,12 @@ import bisect
 import codecs
 import re
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from ptykill.engine.caller import if_undelivered
 from ptykill.engine.output import Output
 from ptykill.errors import ExpectTimeout, OutputEnded
 from ptykill.rules import validate
@@ -62,8 +64,8 @@ class Transcript:
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(seconds):
             while True:
-                text = self._catch_up(text)
-                start = max(0, min(searched, len(text.text)) - window)
+                before, text = text, self._catch_up(text)
+                start = max(0, searched - window) if text is before else 0
                 found = find(text.text, wanted, self._inputs(text), start)
                 if found is not None:
                     return self._matched(text, *found)
@@ -93,8 +95,10 @@ class Transcript:
             if end == self._output.kept.end and left > quiet:
                 break
         text = self._catch_up(text)
-        self._take(text, len(text.text))
-        return _seen(text.text)
+        give_back = self._take(text, len(text.text))
+        seen = _seen(text.text)
+        if_undelivered(seen, give_back)
+        return seen
 
     def _text(self) -> _Text:
         return _Text(max(self._output.taken, self._output.kept.start))
@@ -118,21 +122,32 @@ class Transcript:
         ]
 
     def _matched(self, text: _Text, index: int, found: re.Match[str]) -> Match:
-        self._take(text, found.end())
+        give_back = self._take(text, found.end())
         groups = tuple(None if each is None else _seen(each) for each in found.groups())
         named = {
             name: None if each is None else _seen(each) for name, each in found.groupdict().items()
         }
-        return Match(_seen(found.group()), _seen(text.text[: found.start()]), index, groups, named)
+        before = _seen(text.text[: found.start()])
+        match = Match(_seen(found.group()), before, index, groups, named)
+        if_undelivered(match, give_back)
+        return match
 
-    def _take(self, text: _Text, end: int) -> None:
-        """Take the output up to a position in the text."""
+    def _take(self, text: _Text, end: int) -> Callable[[], None]:
+        """Take the output up to a position in the text; return a function that gives it back."""
+        new = [each for each in self._typed if each.new]
         for each in self._typed:
             since = text.position(each.offset)
             each.new = each.new and not all(
                 taken(text.text, Typed(run, since, new=True), end) for run in each.runs
             )
-        self._output.take(text.offset(end))
+        untake = self._output.take(text.offset(end))
+
+        def give_back() -> None:
+            untake()
+            for each in new:
+                each.new = True
+
+        return give_back
 
 
 class _Input:

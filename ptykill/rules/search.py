@@ -15,6 +15,8 @@ _MOST_TYPED: Final = 1024
 """Characters of a typed line that are looked for: enough to tell it from others."""
 _WRAP: Final = "(?: ?\r)?"
 """What readline puts between two characters at the end of a row (rl_redisplay)."""
+_LONGEST_WRAP: Final = 3
+"""How many characters one of a typed line can take, with that."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -83,16 +85,17 @@ def find(
     The first copy of a typed text is its echo. So is a later copy, for a match that is shorter:
     a shell shows a line again that was typed before its prompt.
     """
-    echoes: list[tuple[int, int, bool]] | None = None
+    echoes: _Echoes | None = None
     best: tuple[int, re.Match[str]] | None = None
     for number, (regex, _) in enumerate(patterns):
         at = start
-        while (found := regex.search(text, at)) is not None:
+        # Behind the end of the text `re` would search at its end, again and again.
+        while at <= len(text) and (found := regex.search(text, at)) is not None:
             if best is not None and found.start() >= best[1].start():
                 break
             if echoes is None:
-                echoes = sorted(_echoes(text, typed))
-            end = _end_of_echo(found, echoes)
+                echoes = _Echoes(text, typed)
+            end = echoes.end_around(*found.span())
             if end is None:
                 best = number, found
                 break
@@ -102,29 +105,63 @@ def find(
 
 def taken(text: str, typed: Typed, end: int) -> bool:
     """Return whether the echo of a typed text is before a position."""
-    found = _regex(typed.text).search(text, typed.since)
-    return found is not None and found.end() <= end
+    return any(_copies(text, typed.text, typed.since, end))
 
 
-def _end_of_echo(found: re.Match[str], echoes: list[tuple[int, int, bool]]) -> int | None:
-    """Return where the echo ends that a match lies in; None if it lies in none."""
-    start, end = found.span()
-    for echo_start, echo_end, first in echoes:
-        within = echo_start <= start and end <= echo_end
-        shorter = within and end - start < echo_end - echo_start
-        overlaps = start < echo_end and end > echo_start
-        if (first and overlaps) or shorter:
-            return echo_end
-    return None
+class _Echoes:
+    """The copies of typed texts in a text.
+
+    The first copies are looked for once, others only around a match: a program may write very many.
+    """
+
+    def __init__(self, text: str, typed: Sequence[Typed]) -> None:
+        self._text = text
+        self._first: list[tuple[int, int]] = []
+        self._later: list[tuple[str, int]] = []
+        """The typed texts, and the positions from which on a copy is not the first one."""
+        for each in typed:
+            since = each.since
+            if each.new:
+                first = next(_copies(text, each.text, since, len(text)), None)
+                if first is None:
+                    continue
+                self._first.append(first)
+                since = first[1]
+            self._later.append((each.text, since))
+
+    def end_around(self, start: int, end: int) -> int | None:
+        """Return where the echo ends that a match lies in; None if it lies in none."""
+        for echo_start, echo_end in self._first:
+            if _is_part(start, end, echo_start, echo_end) or (
+                start < echo_end and end > echo_start
+            ):
+                return echo_end
+        for text, since in self._later:
+            longest = len(text) * _LONGEST_WRAP
+            around = _copies(self._text, text, max(since, end - longest), start + longest)
+            for echo_start, echo_end in around:
+                if echo_start > start:
+                    break
+                if _is_part(start, end, echo_start, echo_end):
+                    return echo_end
+        return None
 
 
-def _echoes(text: str, typed: Sequence[Typed]) -> Iterator[tuple[int, int, bool]]:
-    """Yield the start and the end of each copy of a typed text, and whether it is its echo."""
-    for each in typed:
-        first = each.new
-        for found in _regex(each.text).finditer(text, each.since):
-            yield found.start(), found.end(), first
-            first = False
+def _is_part(start: int, end: int, echo_start: int, echo_end: int) -> bool:
+    """Return whether a match lies in an echo, and is shorter."""
+    return echo_start <= start and end <= echo_end and end - start < echo_end - echo_start
+
+
+def _copies(text: str, typed: str, since: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the start and the end of each copy of a typed text between two positions."""
+    if text.find("\r", since, end) >= 0:
+        for found in _regex(typed).finditer(text, since, end):
+            yield found.span()
+        return
+    at = since  # No line is wrapped, and this is a hundred times as fast.
+    while (at := text.find(typed, at, end)) >= 0:
+        yield at, at + len(typed)
+        at += len(typed)
 
 
 def _regex(text: str) -> re.Pattern[str]:

@@ -181,3 +181,23 @@ async def test_attachments_and_waits_see_the_same(autojump_clock: Clock) -> None
             tier.spawned[0].terminal.write(b"three")
             assert await attachment.receive() == b"three"
         assert (await session.expect("three")).text == "three"
+
+
+@pytest.mark.parametrize("pattern", ["NEEDLE", re.compile("N.*E")], ids=["text", "regex"])
+async def test_a_flood_is_searched_without_a_gap(
+    autojump_clock: Clock, pattern: str | re.Pattern[str]
+) -> None:
+    """Also what comes when the text is read anew, since most of it is kept no more."""
+    for pieces in range(30, 40):
+        output = Output(100_000)
+        transcript = Transcript(output)
+
+        async def flood(output: Output, pieces: int) -> None:
+            for _ in range(pieces):
+                output.put(b"x" * 60_000 + b"\n")
+                await trio.sleep(0.01)
+            output.put(b"NEEDLE" + b"y" * 70_000)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood, output, pieces)
+            assert (await transcript.expect((pattern,), 60)).text == "NEEDLE"

@@ -96,7 +96,10 @@ def _imported(classes: list[str]) -> list[str]:
 _HELPERS: Final = {
     "Host": "ptykill.embedding.host",
     "partial": "functools",
-    "finish": "ptykill.embedding.loops",
+    "suppress": "contextlib",
+    "SupervisorClosed": "ptykill.errors",
+    "end": "ptykill.embedding.ending",
+    "aend": "ptykill.embedding.ending",
     "HostEvents": "ptykill.embedding.host_events",
     "run_through": "ptykill.embedding.run_through",
     "arun_through": "ptykill.embedding.run_through",
@@ -178,7 +181,8 @@ _ATTACHMENT: Final = {
         return self''',
     "__exit__": '''    def __exit__(self, *_: object) -> None:
         """Detach."""
-        self.close()''',
+        with suppress(SupervisorClosed):  # Its host has detached it.
+            self.close()''',
 }
 
 
@@ -210,7 +214,7 @@ def _member(world: World, owner: str, node: ast.FunctionDef | ast.AsyncFunctionD
 _BODIES: Final = {
     ("aio", "__aenter__"): "return self",
     ("aio", "__aiter__"): "return self",
-    ("aio", "__aexit__"): "await finish(partial(self._host.acall, self._of.__aexit__))",
+    ("aio", "__aexit__"): "await aend(self._host, self._of.__aexit__)",
     ("aio", "__anext__"): """data = await self.receive()
         if not data:
             raise StopAsyncIteration
@@ -219,7 +223,7 @@ _BODIES: Final = {
     ("aio", "run"): "return await arun_through(self._host, command, options)",
     ("blocking", "__aenter__"): "return self",
     ("blocking", "__aiter__"): "return self",
-    ("blocking", "__aexit__"): "self._host.call(self._of.__aexit__)",
+    ("blocking", "__aexit__"): "end(self._host, self._of.__aexit__)",
     ("blocking", "__anext__"): """data = self.receive()
         if not data:
             raise StopIteration

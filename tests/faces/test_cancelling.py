@@ -167,3 +167,106 @@ def test_a_thread_that_is_interrupted(tmp_path: Path, session: bool) -> None:  #
     host.send_signal(signal.SIGINT)
     output, _ = host.communicate(timeout=60)
     assert output == "interrupted False\n"
+
+
+@pytest.mark.parametrize("wait", WAITS, ids=lambda wait: wait.__name__)
+def test_the_end_of_asyncio_run(tmp_path: Path, wait: Callable[[Path], Awaitable[None]]) -> None:
+    """It cancels every task, also one that is in its grace, and those that ptykill has made."""
+    seen: list[bool] = []
+
+    async def waiting() -> None:
+        try:
+            await wait(tmp_path)
+        finally:
+            seen.append(gone(tmp_path))
+
+    async def main() -> asyncio.Task[None]:
+        task = asyncio.create_task(waiting())
+        await until_it_runs(tmp_path)
+        task.cancel()
+        await asyncio.sleep(0.1)
+        return task
+
+    task = asyncio.run(main())
+    assert seen == [True]
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("session", [False, True], ids=["run", "session"])
+def test_a_host_that_is_closed_meanwhile(tmp_path: Path, session: bool) -> None:  # noqa: FBT001
+    """A task that is cancelled then gets its cancellation, when the program is dead."""
+
+    async def use(supervisor: ptykill.aio.Supervisor) -> None:
+        command = ["sh", "-c", DEAF]
+        if not session:
+            await supervisor.run(command, cwd=tmp_path)
+            return
+        async with await supervisor.spawn(command, cwd=tmp_path):
+            await asyncio.sleep(100)
+
+    async def main() -> None:
+        host = ptykill.Host(plan="HUP@session 500ms, KILL")
+        task = asyncio.create_task(use(ptykill.aio.supervisor_of(host)))
+        await until_it_runs(tmp_path)
+        closing = asyncio.create_task(host.aclose())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert gone(tmp_path)
+        await closing
+
+    asyncio.run(main())
+
+
+def test_blocks_whose_host_is_closed() -> None:
+    """Their ends raise nothing, so the block's own exception is seen."""
+    with ptykill.blocking.open_supervisor() as supervisor:
+
+        def fail() -> None:
+            with supervisor.spawn(["sleep", "100"]) as session, session.attach():
+                supervisor.host.close()
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+
+    async def fail_in_asyncio() -> None:
+        async with (
+            ptykill.aio.open_supervisor() as supervisor,
+            await supervisor.spawn(["sleep", "100"]) as session,
+        ):
+            with session.attach():
+                await supervisor.host.aclose()
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(fail_in_asyncio())
+
+
+def test_an_exception_of_a_signal_handler(tmp_path: Path) -> None:
+    """Whatever a handler raises in the wait, it is seen when the program is dead."""
+    code = f"""
+    import os, signal, ptykill
+    def handler(*_):
+        raise TimeoutError
+    signal.signal(signal.SIGALRM, handler)
+    try:
+        ptykill.blocking.run(["sh", "-c", {DEAF!r}], grace=0.5)
+    except TimeoutError:
+        pid = int(open("pid").read())
+        print("late", os.path.exists(f"/proc/{{pid}}"))
+    """
+    host = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    file, until = tmp_path / "pid", time.monotonic() + 60
+    while not (file.exists() and file.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.01)
+    host.send_signal(signal.SIGALRM)
+    output, _ = host.communicate(timeout=60)
+    assert output == "late False\n"

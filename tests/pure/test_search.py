@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -88,3 +89,20 @@ def test_a_match_is_never_within_the_first_copy(before: str, typed: str, after: 
     if found is not None:
         assert isinstance(found, tuple)
         assert not first <= found[1] < first + len(typed)
+
+
+@pytest.mark.parametrize("pattern", ["$", "x*", r"\b", "(?=c)|$", "(?m)$"])
+def test_an_empty_match_at_the_end_of_an_echo(pattern: str) -> None:
+    """The search ends at the end of the text: `re` would find the same place for ever."""
+    assert search("abc", re.compile(pattern), typed="abc\n") is None
+    assert search("abc\n> ", re.compile("$"), typed="abc\n") == (0, 6, 6)
+
+
+@pytest.mark.parametrize("line", ["make; echo done\n", "make; echo \rdone\n"], ids=["", "wrapped"])
+def test_a_program_that_repeats_what_was_typed(line: str) -> None:
+    """The search takes time in proportion to the text: the supervisor's loop waits for it."""
+    began = time.monotonic()
+    text = line * 60_000 + "done"
+    place = len(line) * 60_000
+    assert search(text, "done", typed="make; echo done\n") == (0, place, place + 4)
+    assert time.monotonic() - began < 60  # It was half an hour.

@@ -317,3 +317,13 @@ def test_the_doctor_of_an_ordinary_user(ordinary: tuple[str, ...]) -> None:
         if trial["tier"] == "cgroup"
     ]
     assert "no cgroup" in lacking
+
+
+async def test_a_tier_that_can_not_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warden, which has started meanwhile, is ended: no process is left."""
+    if reason := why_not("keeper"):
+        pytest.skip(reason)
+    monkeypatch.setitem(sys.modules, "ptykill.system.containment.keeper_tier", None)
+    with pytest.raises(ImportError):
+        async with ptykill.open_supervisor(containment="keeper"):
+            pass

@@ -66,11 +66,15 @@ async def _open(name: str) -> KeeperTier | SessionTier:
         return SessionTier()
     groups = cgroup_place.own_cgroup() if name == "cgroup" else None
     keepers = KeeperSupply.start(groups)
-    # The warden takes as long to start as this takes to be imported.
-    from ptykill.system.containment.keeper_tier import KeeperTier  # noqa: PLC0415
+    try:
+        # The warden takes as long to start as this takes to be imported.
+        from ptykill.system.containment.keeper_tier import KeeperTier  # noqa: PLC0415
 
-    await keepers.wait_ready()
-    return KeeperTier(keepers, groups)
+        await keepers.wait_ready()
+        return KeeperTier(keepers, groups)
+    except BaseException:  # No descriptor is left for the import, say.
+        await keepers.close()
+        raise
 
 
 def why_not(name: str) -> str | None:
