@@ -46,6 +46,7 @@ class SessionMetrics(Collector):
         self._supervisor = supervisor
         self._figures = measure(supervisor)
         self._registry: CollectorRegistry | None = registry
+        self._told: dict[str, int] = {}
         registry.register(self)
 
     def close(self) -> None:
@@ -125,7 +126,10 @@ class SessionMetrics(Collector):
                 now.detached_for_slowness + ended.detached_for_slowness,
             ),
         ):
-            yield CounterMetricFamily(f"ptykill_{name}", about, value=count)
+            # A session that ends in this moment may be missing, and a counter that falls has begun
+            # anew for Prometheus.
+            self._told[name] = max(count, self._told.get(name, 0))
+            yield CounterMetricFamily(f"ptykill_{name}", about, value=self._told[name])
 
 
 def watch(target: Watched, registry: CollectorRegistry = REGISTRY) -> SessionMetrics:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 import ptykill
+from ptykill.integrations import prometheus
 from ptykill.integrations.prometheus import page, watch
 from ptykill.testing import FakeTier, Member
 
@@ -144,3 +145,16 @@ async def test_a_scrape_delays_no_kill() -> None:
         over.set()
         assert values_of(registry)("output_bytes_total") > 0
         await flood.kill()
+
+
+async def test_a_counter_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even while a session is neither among the live ones nor counted as ended."""
+    registry = CollectorRegistry()
+    async with ptykill.open_supervisor(containment=FakeTier()) as supervisor:
+        watch(supervisor, registry)
+        session = await supervisor.spawn(["x"])
+        await session.send(b"12345")
+        assert registry.get_sample_value("ptykill_input_bytes_total") == 5
+        with monkeypatch.context() as patch:
+            patch.setattr(prometheus, "live_sessions", lambda _: [])
+            assert registry.get_sample_value("ptykill_input_bytes_total") == 5
