@@ -109,8 +109,10 @@ def test_a_sync_client_that_pauses(base: str) -> None:
             time.sleep(3)
         sizes.append(len(data))
 
-    program = "stty -opost; head -c 5000000 /dev/zero; exit 7"
+    # Not before it is attached: of what comes until then, the newest megabyte is kept.
+    program = "stty -opost -echo; read go; head -c 5000000 /dev/zero; exit 7"
     pty = sandbox(base).create_pty("sh", ["-c", program], on_data=sleep_once)
+    pty.send_input(b"\n")
     assert pty.wait(TIMEOUT) == 7
     assert sum(sizes) == 5_000_000
 

@@ -19,6 +19,13 @@ _PLAIN = ("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:faker")
 _QUIET = (*_PLAIN, "-p", "no:anyio", "-p", "no:asyncio", "-p", "no:trio")
 
 
+@pytest.fixture(autouse=True)
+def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pytest's summary lines as they are at a terminal: in CI they have the whole text."""
+    for name in "CI", "BUILD_NUMBER":
+        monkeypatch.delenv(name, raising=False)
+
+
 def run(
     pytester: pytest.Pytester, text: str, *options: str, plugins: tuple[str, ...] = _QUIET
 ) -> pytest.RunResult:
