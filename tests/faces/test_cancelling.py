@@ -20,6 +20,8 @@ from ptykill.testing import processes
 
 DEAF = "trap '' HUP TERM; echo $$ > pid; echo begun; while :; do sleep 0.05; done"
 """A program that only SIGKILL ends, and that writes its pid first."""
+HELD = "trap '' HUP TERM; while ! [ -e go ]; do sleep 0.01; done; " + DEAF
+"""The same once its caller has the session: one that no caller gets is killed at once."""
 
 
 def gone(folder: Path) -> bool:
@@ -35,25 +37,27 @@ async def until_it_runs(folder: Path) -> None:
 
 
 async def run(folder: Path) -> None:
-    await ptykill.aio.run(["sh", "-c", DEAF], cwd=folder, grace=0.3)
+    await ptykill.aio.run(["sh", "-c", DEAF], cwd=folder, grace=1.5)
 
 
 async def run_by_a_supervisor(folder: Path) -> None:
     async with ptykill.aio.open_supervisor() as supervisor:
-        await supervisor.run(["sh", "-c", DEAF], cwd=folder, grace=0.3)
+        await supervisor.run(["sh", "-c", DEAF], cwd=folder, grace=1.5)
 
 
 async def wait_in_a_session(folder: Path) -> None:
     async with (
-        ptykill.aio.open_supervisor(plan="HUP@session 300ms, KILL") as supervisor,
-        await supervisor.spawn(["sh", "-c", DEAF], cwd=folder) as session,
+        ptykill.aio.open_supervisor(plan="HUP@session 1500ms, KILL") as supervisor,
+        await supervisor.spawn(["sh", "-c", HELD], cwd=folder) as session,
     ):
+        (folder / "go").touch()
         await session.wait()
 
 
 async def wait_in_a_supervisor(folder: Path) -> None:
-    async with ptykill.aio.open_supervisor(plan="HUP@session 300ms, KILL") as supervisor:
-        session = await supervisor.spawn(["sh", "-c", DEAF], cwd=folder)
+    async with ptykill.aio.open_supervisor(plan="HUP@session 1500ms, KILL") as supervisor:
+        session = await supervisor.spawn(["sh", "-c", HELD], cwd=folder)
+        (folder / "go").touch()
         await session.expect("never", timeout=60)
 
 
