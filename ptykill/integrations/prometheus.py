@@ -7,7 +7,7 @@
         prometheus_client.start_http_server(9100)
 
 A supervisor that is not watched counts nothing. A scrape reads counters; it asks no process and
-waits for none, so it delays no kill.
+waits for none.
 """
 
 from __future__ import annotations
