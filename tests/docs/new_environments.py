@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.docs.pages import PAGES, Block, blocks, matches
 
-_INSTALLED = re.compile(r"pip install (?!-)([^\n`)]+)")
+_INSTALLED = re.compile(r"pip install (?!-)([^\n`)#]+)")
 _TIMEOUT = 200.0
 
 
