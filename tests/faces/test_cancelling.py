@@ -18,7 +18,7 @@ import trio
 import ptykill
 from ptykill.testing import processes
 
-DEAF = "trap '' HUP TERM; echo $$ > pid; echo begun; while :; do sleep 0.05; done"
+DEAF = "trap '' HUP TERM; echo $$ > pid; echo begun; exec sleep 60"
 """A program that only SIGKILL ends, and that writes its pid first."""
 HELD = "trap '' HUP TERM; while ! [ -e go ]; do sleep 0.01; done; " + DEAF
 """The same once its caller has the session: one that no caller gets is killed at once."""

@@ -169,8 +169,9 @@ def serving_jupyter(folder: Path, *config: str) -> Iterator[Jupyter]:
 def deaf_daemon(terminal: Websocket) -> str:
     """Start a daemon in a session of its own that ignores SIGHUP and SIGTERM; return its mark."""
     mark = secrets.token_hex(16)
-    script = "trap '' HUP TERM INT; echo deaf''; while :; do sleep 1; done"
-    terminal.type(f"{processes.MARK}={mark} setsid sh -c {shlex.quote(script)} &\r")
+    # A variable beside the test's own mark: by that one the leak check finds what is left.
+    script = "trap '' HUP TERM INT; echo deaf''; exec sleep 60"
+    terminal.type(f"DAEMON={mark} setsid sh -c {shlex.quote(script)} &\r")
     terminal.read_until("deaf\r\n")
     assert processes.marked(mark)
     return mark

@@ -24,7 +24,7 @@ from tests.waiting import TIMEOUT, wait_until
 
 DEAF = (
     "trap '' HUP TERM; setsid sh -c 'trap \"\" HUP TERM; echo daemon; sleep 1001' & "
-    "echo ready; while :; do sleep 1; done"
+    "echo ready; exec sleep 60"
 )
 """A program that ignores what asks it to end, and has a daemon that does so too."""
 

@@ -29,8 +29,8 @@ from ptykill.testing import processes
 from tests.waiting import TIMEOUT, wait_until
 
 ROOT = Path(__file__).parents[2]
-DEAF = "trap '' HUP INT TERM; echo ready; while :; do sleep 0.1; done"
-DAEMON = 'setsid sh -c \'trap "" HUP TERM; echo d""eaf; while :; do sleep 0.1; done\' &'
+DEAF = "trap '' HUP INT TERM; echo ready; exec sleep 60"
+DAEMON = 'setsid sh -c \'trap "" HUP TERM; echo d""eaf; exec sleep 60\' &'
 """A child that leaves the session and is deaf, so that only SIGKILL ends it."""
 
 

@@ -41,10 +41,10 @@ def test_running_programs_are_ended_and_no_leaks(pytester: pytest.Pytester, mark
         r"""
         import pytest
 
-        DEAF = "trap '' HUP TERM; setsid sh -c 'trap \"\" HUP TERM; while :; do sleep 1; done' & "
+        DEAF = "trap '' HUP TERM; setsid sh -c 'trap \"\" HUP TERM; exec sleep 60' & "
 
         def test_runs_on(terminal):
-            session = terminal.spawn(["sh", "-c", DEAF + "echo ready; while :; do sleep 1; done"])
+            session = terminal.spawn(["sh", "-c", DEAF + "echo ready; exec sleep 60"])
             session.expect("ready")
 
         def test_ends_what_it_started(terminal):

@@ -18,7 +18,7 @@ from ptykill.integrations.terminado import (
 )
 from tests.waiting import TIMEOUT
 
-DEAF = ["sh", "-c", "trap '' HUP TERM; echo ready; while :; do sleep 0.1; done"]
+DEAF = ["sh", "-c", "trap '' HUP TERM; echo ready; exec sleep 60"]
 
 
 class Client:
