@@ -11,9 +11,9 @@ import math
 
 import trio
 
-from ptykill.engine.deadline_timer import DeadlineTimer
 from ptykill.engine.driver import Driver
 from ptykill.engine.output import Output
+from ptykill.engine.session_timer import SessionTimer
 from ptykill.engine.settings import Settings
 from ptykill.errors import SessionEnded
 from ptykill.rules.deadlines import DeadlineClock, Deadlines, Elapsed
@@ -31,7 +31,7 @@ class SessionDeadlines:
     """The deadlines of one session, which its driver ends by the plan of its settings."""
 
     def __init__(
-        self, settings: Settings, driver: Driver, output: Output, timer: DeadlineTimer
+        self, settings: Settings, driver: Driver, output: Output, timer: SessionTimer
     ) -> None:
         self._plan = settings.plan
         self._driver = driver
@@ -124,10 +124,10 @@ class SessionDeadlines:
     def _taken_over(self) -> bool:
         """Take over the end that the keeper has begun, if it has: this host was stopped."""
         ending = self._containment.ending()
+        # That has read what the keeper has sent. The session's task, which sleeps until there is
+        # something to read, would not hear of an exit.
+        self._driver.look_again()
         if ending is None:
-            # That has read what the keeper has sent. The session's task, which sleeps until there
-            # is something to read, would not hear of an exit.
-            self._driver.schedule.wake_up(trio.current_time())
             return False
         self._driver.take_over(ending)
         self._output.flow()

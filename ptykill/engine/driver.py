@@ -1,9 +1,9 @@
 """Ends one session: passes events to the lifecycle machine, and carries out its actions.
 
 Only `Driver.settled` waits. A request for the end is a plain call: it delivers the first step, and
-sets the time of the next one (`Schedule`). The session's task, in `watcher`, waits until then: that
-wait is the grace, which a later request can only shorten. No caller's task runs a part of the
-teardown, so cancelling a caller does not stop it.
+sets the time of the next one (`Schedule`). A timer, which all sessions share, does the other steps:
+the time until then is the grace, which a later request can only shorten. No caller's task runs a
+part of the teardown, so cancelling a caller does not stop it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Driver:
         self.ended_at: float | None = None
         self.exited: trio.Event = trio.Event()
         self.over: trio.Event = trio.Event()
-        self.schedule: Schedule = Schedule(plan.kill_bound, shared.timer, self._on_due)
+        self.schedule: Schedule = Schedule(
+            plan.kill_bound, shared.timer, shared.precise, self._on_wake
+        )
         self.report: Report = Report(session_id, containment)
         self.shield: trio.CancelScope = trio.CancelScope(shield=True)
         """The scope in which the session's task runs."""
@@ -109,7 +111,7 @@ class Driver:
         if not self.ours:
             msg = "this process was forked: the session is its parent's"
             raise SupervisorClosed(msg)
-        if self.closed:
+        if self.closed or self.state is State.ENDED:
             return  # Over or abandoned: the verdict stands.
         self.report.because(reason)
         now = trio.current_time()
@@ -168,36 +170,13 @@ class Driver:
                 self.on_ending(self._machine.plan.longest)
             self._events.changed(self.state, now, self.report, self.verdict)
 
-    def do_due(self, now: float) -> None:
-        """Do what is due by the plan."""
-        if self.state is State.STOPPING:
-            if self._step_failed:
-                self.handle(Event.DELIVERY_FAILED, now)
-            else:
-                expired = now >= self.schedule.grace_until
-                self.handle(Event.GRACE_EXPIRED if expired else Event.STEP_DUE, now)
-        elif self.state is State.KILLING:
-            late = now >= self.schedule.kill_until
-            self.handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE, now)
-        elif self.state is State.STUCK:
-            self.handle(Event.RETRY_DUE, now)
+    def look_again(self) -> None:
+        """Have the session's task look whether what it waits for has happened already.
 
-    def do_before_due(self, now: float) -> None:
-        """Finish the last signal, and hand over the plan, before the next step is due.
-
-        Not if the leader is dead, which a busy loop hears late: the look that comes next finishes
-        the signal if a member is left, and mostly none is.
+        Another task may have read the news of the containment.
         """
-        if not self.exited.is_set() and self.containment.exit_status() is not None:
-            self.schedule.set_next_wake_up(now)
-            return
-        self.containment.finish_signal()
-        if self.state is State.STOPPING:
-            machine, schedule = self._machine, self.schedule
-            due, end = schedule.due - now, schedule.grace_until - now
-            handover = Handover(machine.plan, self._leftovers, machine.begun, due, end)
-            self.containment.hand_over(handover)
-        self.schedule.set_next_wake_up(now)
+        if not self.over.is_set():
+            self.shield.cancel()
 
     def fail(self, error: Exception) -> None:
         """Record an error of ptykill's own, for the log and the verdict."""
@@ -227,15 +206,43 @@ class Driver:
 
     # --- the actions ------------------------------------------------------------------------------
 
-    def _on_due(self, now: float) -> None:
-        """Do what is due, in the precise timer's task; the session's own task goes on waiting."""
+    def _on_wake(self, now: float) -> None:
+        """Do what is due, or has to be done before that; in the task of a timer."""
         if self.closed:
             return
         try:
             # In the context of the session's task: its log events have what was bound at the spawn.
-            self.context.run(self.do_due, now)
+            self.context.run(self._do_due if self.schedule.due <= now else self._do_before_due, now)
         except Exception as error:  # noqa: BLE001 - no session may take the others down
             self.fail(error)
+            self.schedule.put_off(now)
+        self.schedule.woken()
+
+    def _do_due(self, now: float) -> None:
+        """Do what is due by the plan."""
+        if self.state is State.STOPPING:
+            if self._step_failed:
+                self.handle(Event.DELIVERY_FAILED, now)
+            else:
+                expired = now >= self.schedule.grace_until
+                self.handle(Event.GRACE_EXPIRED if expired else Event.STEP_DUE, now)
+        elif self.state is State.KILLING:
+            late = now >= self.schedule.kill_until
+            self.handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE, now)
+        elif self.state is State.STUCK:
+            self.handle(Event.RETRY_DUE, now)
+        else:
+            self.schedule.end()  # In the other states nothing is due.
+
+    def _do_before_due(self, now: float) -> None:
+        """Finish the last signal, and hand over the plan, before the next step is due."""
+        self.containment.finish_signal()
+        if self.state is State.STOPPING:
+            machine, schedule = self._machine, self.schedule
+            due, end = schedule.due - now, schedule.grace_until - now
+            handover = Handover(machine.plan, self._leftovers, machine.begun, due, end)
+            self.containment.hand_over(handover)
+        self.schedule.set_next_wake_up(now)
 
     def _enter(self, now: float) -> None:
         """Set the times of a state that begins."""
@@ -250,6 +257,8 @@ class Driver:
             self.cancel_deliveries()
         elif self.state is State.STUCK:
             schedule.pass_kill_bound(now)
+        elif self.state is State.ENDED:
+            schedule.end()
 
     def _do(self, action: Action, now: float) -> None:
         match action:

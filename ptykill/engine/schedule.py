@@ -1,14 +1,15 @@
-"""Sets the times of one teardown: when a step is due, and when the session's task wakes up.
+"""Sets the times of one teardown: when a step is due, and when the timers wake the driver up.
 
 Times are of trio's clock, durations in seconds. Each step and each round of SIGKILL has up to three
 wake-ups after it:
 
 1. After the leader's head start, the other processes get the signal.
 2. Shortly before the next step is due, the precise timer is set. Most sessions end within their
-   grace, and so need no timer.
-3. When the step is due, the timer's task calls ``on_due``, and the session's task goes on waiting.
-   A deadline is set a little later, for a loop that is blocked. Without a precise timer, the
-   deadline is set to the time itself, and the session's task does the step.
+   grace, and so need no precise timer.
+3. The step is due. The precise timer is on time. The session timer comes a little later, in case
+   the precise one has failed; or at that time, if there is no precise one.
+
+The timers' tasks make these calls. The session's own task waits for exits alone, and is not woken.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 
 import trio
 
+from ptykill.engine.session_timer import SessionTimer
 from ptykill.engine.timer import PreciseTimer
 from ptykill.rules.plan import Plan
 
@@ -36,18 +38,20 @@ _STUCK_LONGEST = 5.0
 
 
 class Schedule:
-    """The times of one session's teardown. `apply` makes a change affect the current wait.
+    """The times of one session's teardown.
 
-    ``due`` is the time of the next step, round of SIGKILL or verdict; ``wake_at`` is when the
-    session's task wakes up next. ``on_due`` is called in the precise timer's task, with the time.
-    It must not raise.
+    ``due`` is the time of the next step, round of SIGKILL or verdict; ``wake_at`` is the next time
+    at which ``on_wake`` is called, with the time. `apply` tells the timer a change. ``on_wake`` is
+    called in the task of a timer, and must not raise.
     """
 
     __slots__ = (
-        "_on_due",
+        "_on_wake",
+        "_pause",
+        "_precise",
         "_retry",
         "_retry_longest",
-        "_scope",
+        "_set_to",
         "_timer",
         "due",
         "grace_until",
@@ -57,7 +61,11 @@ class Schedule:
     )
 
     def __init__(
-        self, kill_bound: float, timer: PreciseTimer, on_due: Callable[[float], None]
+        self,
+        kill_bound: float,
+        timer: SessionTimer,
+        precise: PreciseTimer,
+        on_wake: Callable[[float], None],
     ) -> None:
         self.due: float = math.inf
         self.wake_at: float = math.inf
@@ -67,9 +75,12 @@ class Schedule:
         """Seconds from the first SIGKILL to the verdict."""
         self._retry = _RETRY_FIRST
         self._retry_longest = _RETRY_LONGEST
+        self._pause = _RETRY_FIRST
         self._timer = timer
-        self._on_due = on_due
-        self._scope = trio.CancelScope()
+        self._precise = precise
+        self._on_wake = on_wake
+        self._set_to = math.inf
+        """The time that the session timer has."""
 
     # --- what is due when -------------------------------------------------------------------------
 
@@ -125,48 +136,49 @@ class Schedule:
 
     # --- waking up --------------------------------------------------------------------------------
 
-    def until_wake_up(self) -> trio.CancelScope:
-        """Return the scope for the task's next wait, which ends at ``wake_at``."""
-        self._scope = trio.CancelScope(deadline=self.wake_at)
-        return self._scope
-
-    def for_pause(self, least: float, seconds: float, now: float) -> trio.CancelScope:
-        """Return the scope for a pause: not beyond ``wake_at``, but at least ``least`` seconds."""
-        until = max(now + least, min(now + seconds, self.wake_at))
-        self._scope = trio.CancelScope(deadline=until)
-        return self._scope
-
     def apply(self) -> None:
-        """Make the current wait end at ``wake_at``, which may have changed.
+        """Tell the timer when to wake the driver up, if that has changed.
 
-        It is a call of its own, so that a signal is sent first: moving a deadline takes longer.
+        It is a call of its own, so that a signal is sent first.
         """
-        if self._scope.deadline != self.wake_at:
-            self._scope.deadline = self.wake_at
-
-    def wake_up(self, now: float) -> None:
-        """Wake the session's task up now, and let it go on waiting if nothing has happened."""
-        self.wake_at = min(self.wake_at, now)
-        self.apply()
+        if self._set_to != self.wake_at:
+            self._set_to = self.wake_at
+            self._timer.set(self._on_wake, self.wake_at)
 
     def set_next_wake_up(self, now: float) -> None:
         """Set the next wake-up: shortly before the next step is due, or at its time."""
+        self._pause = _RETRY_FIRST
         if now < self.due - _TIMER_LEAD:
             self.wake_at = self.due - _TIMER_LEAD
         else:
-            exact = self._timer.call_at(self.due, self._call)
+            exact = self._precise.call_at(self.due, self._call)
             self.wake_at = self.due + _TIMER_LATE * exact
 
+    def woken(self) -> None:
+        """Set the timer again, once what was due at this wake-up has been done."""
+        self._set_to = math.inf
+        self.apply()
+
+    def put_off(self, now: float) -> None:
+        """Wake the driver up again a little later, since it has failed; later each time."""
+        self.wake_at = now + self._pause
+        self._pause = min(self._pause * 2, _RETRY_LONGEST)
+
+    def end(self) -> None:
+        """Wake nobody up any more: the session is over."""
+        self.due = self.wake_at = math.inf
+        self.apply()
+
     def close(self) -> None:
-        """Make no more calls, and drop the reference to the driver, which refers to this."""
-        self.due = math.inf
-        self._on_due = _ignore
+        """Do as `end`, and drop the reference to the driver, which refers to this."""
+        self.end()
+        self._on_wake = _ignore
 
     def _call(self) -> None:
         """Do what is due, in the precise timer's task."""
         now = trio.current_time()
         if now >= self.due:  # Otherwise another step, or round, has begun by now.
-            self._on_due(now)
+            self._on_wake(now)
 
 
 def _ignore(now: float) -> None:

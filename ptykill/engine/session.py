@@ -98,7 +98,7 @@ class Session:
         )
         self._transcript = Transcript(self._output)
         driver = self._driver  # Not the session: a cycle would keep an ended one in memory.
-        self._deadlines = SessionDeadlines(settings, driver, self._output, shared.deadlines)
+        self._deadlines = SessionDeadlines(settings, driver, self._output, shared.timer)
         self._window = Window(
             driver.terminal,
             settings.window_size,

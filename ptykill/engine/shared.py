@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ptykill.engine.cleanup import DeferredCleanup
-from ptykill.engine.deadline_timer import DeadlineTimer
 from ptykill.engine.event_ring import EventRing
+from ptykill.engine.session_timer import SessionTimer
 from ptykill.engine.timer import PreciseTimer
 
 __all__ = ["Shared"]
@@ -20,8 +20,8 @@ class Shared(NamedTuple):
     """
 
     start_soon: Callable[..., None]
-    timer: PreciseTimer
+    timer: SessionTimer
+    precise: PreciseTimer
     cleanup: DeferredCleanup
     ring: EventRing
     on_closed: Callable[[], object]
-    deadlines: DeadlineTimer

@@ -12,7 +12,6 @@ from typing import Unpack
 import trio
 
 from ptykill.engine.cleanup import DeferredCleanup
-from ptykill.engine.deadline_timer import DeadlineTimer
 from ptykill.engine.event_ring import EventReader, EventRing
 from ptykill.engine.figures import Figures, Traffic
 from ptykill.engine.keys import Keys, digest
@@ -22,6 +21,7 @@ from ptykill.engine.record import record_of
 from ptykill.engine.records import Records
 from ptykill.engine.run import RunOptions, run_command
 from ptykill.engine.session import Session, abandon, spawn_number, traffic
+from ptykill.engine.session_timer import SessionTimer
 from ptykill.engine.settings import Settings, check_open
 from ptykill.engine.shared import Shared
 from ptykill.engine.spawner import Spawner
@@ -71,16 +71,16 @@ class Supervisor:
         self._ring = EventRing(lambda: tuple(map(record_of, self.sessions)))
         self._shared = Shared(
             start_soon=self._start_soon,
-            timer=PreciseTimer(),
+            timer=SessionTimer(),
+            precise=PreciseTimer(),
             cleanup=cleanup,
             ring=self._ring,
             on_closed=self._spawner.prepare_soon,
-            deadlines=DeadlineTimer(),
         )
         for helper in (
             self._shared.timer.run,
             cleanup.run,
-            self._shared.deadlines.run,
+            self._shared.precise.run,
             self._records.run,
             self._spawner.stay_ready,
         ):
@@ -357,6 +357,7 @@ class Supervisor:
             abandon(session)
             self._count(session)
         self._ring.close()
+        self._shared.timer.close()
 
     def _start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         """Start a task whose failure is logged, and ends neither the supervisor nor sessions."""

@@ -1,7 +1,7 @@
 """Watches one session until it is over: its one long-lived task.
 
-The task waits for the leader's exit, and then for the end of other members. The wait ends early
-when a step of the plan is due (`Schedule`). The `Driver` acts on what has happened.
+The task waits for the leader's exit, and then for the end of other members. The `Driver` acts on
+what has happened. The steps of the plan have their own time (`Schedule`), and end no wait.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ptykill.rules.verdict import Caveat, EndReason
 
 __all__ = ["Watcher"]
 
-_PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 1.0
+_PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 0.1
 """Seconds from an error of ptykill's own to the next try: doubling, up to the longest."""
 
 
@@ -46,12 +46,16 @@ class Watcher:
         driver = self._driver
         driver.context = trio.lowlevel.current_task().context
         try:
-            with driver.shield:
-                await self._watch()
-                driver.cancel_deliveries()
-                if driver.report.ended_by_itself:
-                    self._on_exit()  # Now, since a caller may be reading its output.
-                await self._cleanup.wait_idle()
+            while True:
+                with driver.shield:
+                    await self._watch()
+                    driver.cancel_deliveries()
+                    if driver.report.ended_by_itself:
+                        self._on_exit()  # Now, since a caller may be reading its output.
+                    await self._cleanup.wait_idle()
+                if driver.over.is_set():
+                    break
+                driver.shield = trio.CancelScope(shield=True)  # For `Driver.look_again`.
         except Exception as error:  # noqa: BLE001 - no session may take the others down
             driver.fail(error)
         finally:
@@ -67,53 +71,38 @@ class Watcher:
             driver.break_cycles()
 
     async def _watch(self) -> None:
-        """Wait for exits, and do the due steps of the plan, until the session is over.
+        """Wait for exits until the session is over.
 
         An error of ptykill's own, such as a system call that fails with ENOMEM, does not end this.
-        After a pause it tries again, and steps that are due meanwhile are done.
+        After a pause it looks again, since a member may have exited meanwhile.
         """
         driver, failed = self._driver, False
         while not driver.over.is_set():
             try:
                 if failed:
                     await self._pause_after_failure()
-                    now = trio.current_time()
-                    if driver.schedule.due <= now:
-                        driver.do_due(now)
-                    if driver.exited.is_set() and driver.state is not State.ENDED:
-                        self._look()  # A member may have exited during the pause.
-                        failed = False
-                        continue
-                await self._watch_once()
+                if driver.state is State.ENDED:
+                    driver.finish()  # The last try has failed.
+                    return
+                if not failed or not driver.exited.is_set():
+                    await self._wait()
+                self._look()
                 failed = False
             except Exception as error:  # noqa: BLE001 - the session has to be ended all the same
                 failed = True
                 driver.fail(error)
 
-    async def _watch_once(self) -> None:
-        """Wait for the next exit, or for the next wake-up."""
-        driver = self._driver
-        if driver.state is State.ENDED:
-            driver.finish()  # The last try has failed.
-            return
-        with driver.schedule.until_wake_up():
-            if driver.exited.is_set():
-                await driver.containment.wait_members()
-            else:
-                await driver.containment.wait_exited()
-            self._look()
-            return
-        now = trio.current_time()
-        if driver.schedule.due <= now:
-            driver.do_due(now)
+    async def _wait(self) -> None:
+        """Wait for the next exit."""
+        if self._driver.exited.is_set():
+            await self._driver.containment.wait_members()
         else:
-            driver.do_before_due(now)
+            await self._driver.containment.wait_exited()
 
     async def _pause_after_failure(self) -> None:
-        """Pause, longer after each failure in a row, but not beyond the next wake-up."""
+        """Pause, longer after each failure in a row."""
         seconds, self._pause = self._pause, min(self._pause * 2, _PAUSE_LONGEST)
-        with self._driver.schedule.for_pause(_PAUSE_FIRST, seconds, trio.current_time()):
-            await trio.sleep_forever()
+        await trio.sleep(seconds)
 
     def _look(self) -> None:
         """Look for members that are left after an exit, and pass the events to the driver."""

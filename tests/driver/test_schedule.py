@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ptykill.engine import schedule
 from ptykill.engine.schedule import Schedule
+from ptykill.engine.session_timer import SessionTimer
 from ptykill.rules.plan import Plan
 from ptykill.rules.steps import Signal, Step
 
@@ -33,10 +34,20 @@ class Timer:
         return self.there
 
 
-def made(kill_bound: float, *, there: bool = True) -> tuple[Schedule, Timer]:
-    """Return a schedule, and its timer."""
-    timer = Timer(there=there)
-    return Schedule(kill_bound, timer, lambda _: None), timer  # type: ignore[arg-type]
+class Times(SessionTimer):
+    """A session timer that nobody runs: a test calls what it has been set to."""
+
+    def at(self) -> float:
+        """Return the time that is set, infinite if there is none."""
+        return min(self._due.values(), default=math.inf)
+
+
+def made(
+    kill_bound: float, *, there: bool = True, on_wake: Callable[[float], None] = print
+) -> tuple[Schedule, Timer, Times]:
+    """Return a schedule, its precise timer, and its session timer."""
+    precise, timer = Timer(there=there), Times()
+    return Schedule(kill_bound, timer, precise, on_wake), precise, timer  # type: ignore[arg-type]
 
 
 def plan_of(grace: float, kill_bound: float) -> Plan:
@@ -45,7 +56,7 @@ def plan_of(grace: float, kill_bound: float) -> Plan:
 
 
 def wake_up(times: Schedule, late: float) -> tuple[float, int]:
-    """Wake up as the session's task does, each time so late, until something is due.
+    """Wake up as the driver does, each time so late, until something is due.
 
     Return when that was, and after how many wake-ups.
     """
@@ -63,9 +74,10 @@ lateness = st.sampled_from([0.0, 1e-6, 0.0005, 0.002, 0.01, 1.0])
 
 def test_nothing_is_due_before_anything_is_asked() -> None:
     """No deadline is set while a session runs."""
-    times, timer = made(3.0)
-    assert times.due == times.wake_at == times.until_wake_up().deadline == math.inf
-    assert timer.calls == []
+    times, precise, timer = made(3.0)
+    times.apply()
+    assert times.due == times.wake_at == timer.at() == math.inf
+    assert precise.calls == []
 
 
 @given(start=seconds, wait=seconds, grace=seconds, late=lateness, there=st.booleans())
@@ -73,7 +85,7 @@ def test_what_is_due_is_done_in_time_and_never_early(
     start: float, wait: float, grace: float, late: float, *, there: bool
 ) -> None:
     """In at most three wake-ups, and as late as the loop is, but for the timer's margin."""
-    times, timer = made(3.0, there=there)
+    times, timer, _ = made(3.0, there=there)
     times.start_grace(grace, start)
     times.start_wait(wait, start)
     assert times.due == min(start + wait, start + grace)
@@ -86,7 +98,7 @@ def test_what_is_due_is_done_in_time_and_never_early(
 @given(start=seconds, wait=st.floats(0.01, 10.0), there=st.booleans())
 def test_the_timer_is_set_late_and_once(start: float, wait: float, *, there: bool) -> None:
     """A session that ends within most of its grace never pays for it."""
-    times, timer = made(3.0, there=there)
+    times, timer, _ = made(3.0, there=there)
     times.start_grace(wait, start)
     times.start_wait(wait, start)
     while (now := times.wake_at) < times.due - schedule._TIMER_LEAD:
@@ -106,7 +118,7 @@ def test_rounds_of_sigkill_get_rarer_until_the_bound_and_after_it(
     kill_bound: float, late: float, stuck_for: float, *, there: bool
 ) -> None:
     """The verdict is due at the bound, not before; the rounds go on, at most five seconds apart."""
-    times, _ = made(kill_bound, there=there)
+    times, *_ = made(kill_bound, there=there)
     times.start_kill(0.0)
     now, last = 0.0, 0.0
     while now < times.kill_until:
@@ -137,7 +149,7 @@ def test_a_later_request_brings_things_nearer_alone(
     grace: float, kill_bound: float, after: float, asked: tuple[float, float], *, polite: bool
 ) -> None:
     """Neither the next step, nor SIGKILL, nor the verdict is ever put off; nor is it forgotten."""
-    times, _ = made(kill_bound)
+    times, *_ = made(kill_bound)
     now = after * (grace if polite else kill_bound)
     if polite:
         times.start_grace(grace, 0.0)
@@ -163,9 +175,8 @@ async def test_the_timer_does_what_is_due_and_nothing_that_was_put_off(
     mock_clock: trio.testing.MockClock,
 ) -> None:
     """The step that it was set for may have failed, and the next one have begun; or all is over."""
-    timer = Timer()
     done: list[float] = []
-    times = Schedule(3.0, timer, done.append)  # type: ignore[arg-type]
+    times, timer, _ = made(3.0, on_wake=done.append)
     began = trio.current_time()
     times.start_grace(1.0, began)
     times.start_wait(0.001, began)
@@ -185,22 +196,40 @@ async def test_the_timer_does_what_is_due_and_nothing_that_was_put_off(
     assert len(done) == 1
 
 
-def test_a_change_takes_effect_on_the_wait_that_goes_on() -> None:
-    """When it is applied, and not before: the signal goes first."""
-    times, _ = made(3.0)
-    scope = times.until_wake_up()
+def test_a_change_is_told_to_the_timer_when_it_is_applied() -> None:
+    """And not before: the signal goes first. At the end nothing is left in the timer."""
+    times, _, timer = made(3.0)
     times.start_grace(1.0, 5.0)
     times.start_wait(1.0, 5.0)
-    assert scope.deadline == math.inf
+    assert timer.at() == math.inf
     times.apply()
-    assert scope.deadline == times.wake_at < times.due
+    assert timer.at() == times.wake_at < times.due
+    times.end()
+    assert timer.at() == times.due == math.inf
 
 
-@pytest.mark.parametrize(("seconds", "until"), [(0.01, 100.01), (5.0, 100.5), (0.001, 100.005)])
-def test_a_pause_ends_with_the_next_wake_up(seconds: float, until: float) -> None:
-    """But it has a least length, so that a failure that stays does not keep the loop busy."""
-    times, _ = made(3.0)
-    times.wake_at = 100.5
-    assert times.for_pause(0.005, seconds, 100.0).deadline == pytest.approx(until)
-    times.wake_at = 99.0
-    assert times.for_pause(0.005, seconds, 100.0).deadline == pytest.approx(100.005)
+def test_a_wake_up_sets_the_timer_again() -> None:
+    """The timer forgets what it calls, also if nothing has changed since."""
+    times, _, timer = made(3.0)
+    times.start_grace(1.0, 5.0)
+    times.start_wait(1.0, 5.0)
+    times.apply()
+    timer._call_due(times.wake_at)
+    assert timer.at() == math.inf
+    times.woken()
+    assert timer.at() == times.wake_at
+
+
+def test_a_failure_is_made_up_for_later_and_later() -> None:
+    """So that a failure that stays does not keep the loop busy; a success begins anew."""
+    times, *_ = made(3.0)
+    times.start_grace(60.0, 0.0)
+    times.start_wait(60.0, 0.0)
+    pauses = []
+    for _ in range(7):
+        times.put_off(10.0)
+        pauses.append(times.wake_at - 10.0)
+    assert pauses == pytest.approx([0.005, 0.01, 0.02, 0.04, 0.08, 0.1, 0.1])
+    times.set_next_wake_up(10.0)
+    times.put_off(10.0)
+    assert times.wake_at == pytest.approx(10.005)
