@@ -18,6 +18,7 @@ from ptykill.engine.settings import Settings
 from ptykill.errors import SessionEnded
 from ptykill.rules.deadlines import DeadlineClock, Deadlines, Elapsed
 from ptykill.rules.lifecycle import State
+from ptykill.rules.plan import Plan
 
 __all__ = ["SessionDeadlines"]
 
@@ -88,15 +89,15 @@ class SessionDeadlines:
         self._set_timer()
         self._tell(now)
 
-    def leave_to_plan(self, longest: float) -> None:
-        """Set no more timer: the session is being ended, which takes at most ``longest`` seconds.
+    def leave_to_plan(self, plan: Plan) -> None:
+        """Set no more timer: the session is being ended by ``plan``.
 
         The keeper is told to go on with the plan if this host is stopped before that is done.
         """
         if self._closed:
             return
         if self.deadlines:
-            self._tell_keeper(Deadlines(lifetime=longest + _AFTER_PLAN), Elapsed())
+            self._tell_keeper(Deadlines(lifetime=plan.longest + _AFTER_PLAN), Elapsed())
         self._closed = True
         self._tell_at = math.inf
         self._timer.set(self._on_due, math.inf)

@@ -70,9 +70,11 @@ class Driver:
         """The context of the session's task."""
         self.closed: bool = False
         """True once the session is no longer watched."""
-        self.on_ending: Callable[[float], None] = _ignore
-        """Called when the end has begun, with the longest time (seconds) that it takes."""
+        self.on_ending: Callable[[Plan], None] = _ignore
+        """Called when the end has begun, with its plan."""
         self._machine = Machine(plan, leftovers)
+        self.state: State = self._machine.state
+        """The session's state."""
         self._leftovers = leftovers
         self._signaller = signaller
         self._start_soon = shared.start_soon
@@ -84,11 +86,6 @@ class Driver:
         """The deliveries of the current step, which go out together."""
         self._step_failed = False
         self._finishes = 0
-
-    @property
-    def state(self) -> State:
-        """The session's state."""
-        return self._machine.state
 
     @property
     def exit_status(self) -> ExitStatus | None:
@@ -153,6 +150,7 @@ class Driver:
         """Pass an event to the machine, and carry out its actions."""
         before = self.state
         actions = self._machine.handle(event)
+        self.state = self._machine.state
         if self.state is not before:
             self._enter(now)
             self._events.entered(before, self.state, self.report.reason)
@@ -167,7 +165,7 @@ class Driver:
         self.schedule.apply()
         if self.state is not before:
             if self.state is not State.SWEEPING:
-                self.on_ending(self._machine.plan.longest)
+                self.on_ending(self._machine.plan)
             self._events.changed(self.state, now, self.report, self.verdict)
 
     def look_again(self) -> None:
@@ -303,7 +301,8 @@ class Driver:
         self._events.delivered(self.state, delivery, self.report.began)
         if self.state is not State.STOPPING or delivery not in self._step:
             return
-        if any(each.error for each in self._step) and all(each.in_vain for each in self._step):
+        failed = [each for each in self._step if each.error]
+        if failed and all(each.in_vain for each in self._step):
             self._step_failed = True
             self.schedule.end_wait(trio.current_time())
             self.schedule.apply()

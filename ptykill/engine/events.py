@@ -41,7 +41,7 @@ class SessionEvents:
 
     def entered(self, before: State, state: State, reason: EndReason | None) -> None:
         """Tell that the plan has begun, before its first step is delivered."""
-        if state in _ENDING and before not in _ENDING:
+        if self._ring.followed and state in _ENDING and before not in _ENDING:
             changes = {"status": "ending", **_end(reason)}
             self._ring.add(EventKind.ENDING, self._session_id, changes, reason)
 

@@ -40,6 +40,27 @@ class Piece(NamedTuple):
     offset: int | None
 
 
+class Wakeup:
+    """Wakes the tasks that wait at the time; it costs nothing while none does."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: trio.Event | None = None
+
+    async def wait(self) -> None:
+        """Wait for the next `wake`."""
+        if self._event is None:
+            self._event = trio.Event()
+        await self._event.wait()
+
+    def wake(self) -> None:
+        """Wake all tasks that wait."""
+        event, self._event = self._event, None
+        if event is not None:
+            event.set()
+
+
 def _ignore(_change: int, _count: int) -> None:
     """Do nothing."""
 
@@ -73,8 +94,8 @@ class Output:
         """The offset up to which all bytes were received, or dropped."""
         self.taken: int = 0
         """The offset up to which the session's own user has received the output, or taken it."""
-        self._news = trio.Event()
-        self._moved = trio.Event()
+        self._news = Wakeup()
+        self._moved = Wakeup()
 
     @property
     def newest(self) -> int:
@@ -202,13 +223,11 @@ class Output:
 
     def wake(self) -> None:
         """Wake all tasks that wait for more output."""
-        self._news.set()
-        self._news = trio.Event()
+        self._news.wake()
 
     def moved(self) -> None:
         """Wake `paced`: an attachment has received something, waits for more, or is gone."""
-        self._moved.set()
-        self._moved = trio.Event()
+        self._moved.wake()
 
     def attach(
         self,

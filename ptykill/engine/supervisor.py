@@ -75,7 +75,7 @@ class Supervisor:
             precise=PreciseTimer(),
             cleanup=cleanup,
             ring=self._ring,
-            on_closed=self._spawner.prepare_soon,
+            on_closed=self._clean_up,
         )
         for helper in (
             self._shared.timer.run,
@@ -368,6 +368,11 @@ class Supervisor:
         self._count(session)
         self._names.free(session.name)
         self._records.keep(session, output)
+
+    def _clean_up(self) -> None:
+        """Do what the end of a session has left to do: nobody waits for it."""
+        self._records.free_dropped()
+        self._spawner.prepare_soon()
 
     def _count(self, session: Session) -> None:
         if self._figures is not None and session.verdict is not None:
