@@ -16,7 +16,16 @@ from benchmarks.worker import Worker
 __all__ = ["many", "neighbours"]
 
 AT_ONCE = (1, 10, 100, 500, 1000)
-QUICKLY = ("floor", "bare_python", *TIERS, "trio_process", "asyncio_process", "go_exec", "node_pty")
+QUICKLY = (
+    "floor",
+    "bare_python",
+    "bare_python:session",
+    *TIERS,
+    "trio_process",
+    "asyncio_process",
+    "go_exec",
+    "node_pty",
+)
 SLOWLY = ("psutil_recipe", "pty_process", "pexpect_spawn", "terminado_manager", "tmux")
 FEW = 10
 """The most sessions for the slow systems: most of them end one after the other."""

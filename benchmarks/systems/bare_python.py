@@ -1,13 +1,19 @@
-"""The system calls of ``floor.c`` in Python, without a loop: the rest is the interpreter's cost."""
+"""The system calls of ``floor.c`` in Python, without a loop: the rest is the interpreter's cost.
+
+With the argument "session": the system calls by which ptykill's session tier ends a session that
+consists of its leader, and proves that. The rest of ptykill's time is its own code, and trio's.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
+import termios
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from benchmarks.systems import Program, Session, Span, System, read_terminal
@@ -15,10 +21,13 @@ from benchmarks.systems.posix_spawn import spawn as spawn_bare
 
 __all__ = ["systems"]
 
+VERIFIED = "Python, session of one verified"
 
-def systems() -> list[System]:
-    """Return the one system."""
-    return [System("Python, leader only", lambda: nullcontext(spawn), end_all, blocking=True)]
+
+def systems(whole: str = "") -> list[System]:
+    """Return the system that ends the leaders only, or that of the sessions of one process."""
+    name, end = (VERIFIED, end_verified) if whole else ("Python, leader only", end_all)
+    return [System(name, lambda: nullcontext(spawn), end, blocking=True)]
 
 
 async def spawn(program: Program) -> Session:
@@ -40,6 +49,45 @@ async def end_all(sessions: Sequence[Session], grace: float) -> Span:
         os.close(each.pidfd)
         os.close(each.master)
     return Span(start, stop)
+
+
+async def end_verified(sessions: Sequence[Session], grace: float) -> Span:
+    """Do as `end_all`, and verify that each leader was alone; raise RuntimeError if it was not."""
+    leaders = [each for each in sessions if isinstance(each, BareLeader)]
+    pids, probe = os.open("/proc/sys/kernel/ns_last_pid", os.O_RDONLY), os.open("/", os.O_RDONLY)
+    start = time.perf_counter_ns()
+    for each in leaders:
+        os.pread(pids, 16, 0)
+        if children(each.pid):
+            msg = f"{each.pid} has children"
+            raise RuntimeError(msg)
+        signal_each([each], signal.SIGHUP, signal.SIGCONT)
+        for action in termios.TCOOFF, termios.TCOON:
+            termios.tcflow(each.master, action)
+    left = reap(leaders, grace)
+    for each in leaders:
+        os.pread(pids, 16, 0)
+        with suppress(ProcessLookupError):
+            fcntl.fcntl(probe, fcntl.F_SETOWN, each.pid)
+            left.append(each)
+    stop = time.perf_counter_ns()
+    for fd in (pids, probe, *(fd for each in leaders for fd in (each.pidfd, each.master))):
+        os.close(fd)
+    if left:
+        msg = f"not over: {[each.pid for each in left]}"
+        raise RuntimeError(msg)
+    return Span(start, stop)
+
+
+def children(pid: int) -> bytes:
+    """Return the pids of a process's children, if it has one thread."""
+    folder = f"/proc/{pid}/task"
+    os.stat(folder)  # noqa: PTH116 - the system call alone is measured, as for all others
+    fd = os.open(f"{folder}/{pid}/children", os.O_RDONLY)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
