@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import trio
 
 from ptykill import log
-from ptykill.engine.supervisor import Supervisor
+from ptykill.engine.supervisor import Supervisor, stop_timer
 from ptykill.rules.deadlines import Deadlines
 from ptykill.rules.options import Options
 from ptykill.rules.plan import HANGUP_THEN_KILL, Leftovers, Plan
@@ -96,9 +96,12 @@ async def open_with(options: Options) -> AsyncIterator[Supervisor]:
             except BaseException as error:  # noqa: BLE001 - raised again below, as it was
                 # Raised after the nursery is closed, which would wrap it in a group.
                 failure = error
-            interrupt = await _uninterrupted(supervisor.close, supervisor.hurry)
+            try:
+                interrupt = await _uninterrupted(supervisor.close, supervisor.hurry)
+            finally:
+                stop_timer(supervisor)
             failure = failure or interrupt
-            nursery.cancel_scope.cancel()  # The timer and the other helpers of all sessions.
+            nursery.cancel_scope.cancel()  # The other helpers of all sessions.
     except BaseExceptionGroup as group:
         interrupts, others = group.split(KeyboardInterrupt)
         if interrupts is None or others is not None:

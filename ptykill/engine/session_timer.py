@@ -40,7 +40,8 @@ class SessionTimer:
     async def run(self) -> None:
         """Make the calls that are due, until `close`. May be run again after an error.
 
-        It is shielded: sessions are ended by their plans when the supervisor's block is cancelled.
+        It is shielded, since sessions are ended by their plans when a supervisor's block is
+        cancelled, too.
         """
         with trio.CancelScope(shield=True) as self._shield:
             while not self._closed:

@@ -46,7 +46,15 @@ from ptykill.rules.run_result import RunResult
 from ptykill.rules.session_event import EventKind, SessionEvent
 from ptykill.rules.verdict import Verdict
 
-__all__ = ["Supervisor", "events_after", "events_left", "live_sessions", "live_traffic", "measure"]
+__all__ = [
+    "Supervisor",
+    "events_after",
+    "events_left",
+    "live_sessions",
+    "live_traffic",
+    "measure",
+    "stop_timer",
+]
 
 _SLACK = 1.0
 """Seconds that `Supervisor.close` may outlast the longest of its plans."""
@@ -357,7 +365,6 @@ class Supervisor:
             abandon(session)
             self._count(session)
         self._ring.close()
-        self._shared.timer.close()
 
     def _start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         """Start a task whose failure is logged, and ends neither the supervisor nor sessions."""
@@ -381,6 +388,11 @@ class Supervisor:
     def _forget(self, session: Session) -> None:
         self._keys.forget(session)
         self._ring.add(EventKind.DROPPED, session.id)
+
+
+def stop_timer(supervisor: Supervisor) -> None:
+    """Stop the timer of all sessions, once they are over or abandoned; no cancel stops it."""
+    supervisor._shared.timer.close()  # noqa: SLF001 - as if it were a method
 
 
 def measure(supervisor: Supervisor) -> Figures:

@@ -472,6 +472,20 @@ async def test_the_blocks_exception_is_raised_as_it_is(
     assert tier.spawned[0].reaped
 
 
+async def test_a_close_that_fails_is_raised(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that runs for all sessions keeps the block from being left."""
+
+    async def broken_close(_: ptykill.Supervisor) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ptykill.Supervisor, "close", broken_close)
+    with trio.fail_after(10), pytest.raises(ExceptionGroup):
+        async with ptykill.open_supervisor(containment=FakeTier()):
+            await trio.lowlevel.checkpoint()
+
+
 async def test_a_cancelled_block_ends_its_sessions_within_their_plan(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
