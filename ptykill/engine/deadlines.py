@@ -108,9 +108,9 @@ class SessionDeadlines:
         try:
             # In the context of the session's task, as its other log events.
             self._driver.context.run(self._do_due, now)
-        except Exception as error:  # noqa: BLE001 - no session may take the others down
-            self._driver.fail(error)
+        except BaseException as error:  # noqa: BLE001 - a logger's SystemExit too
             self._timer.set(self._on_due, now + _RETRY)
+            self._driver.fail(error)
 
     def _do_due(self, now: float) -> None:
         if self._taken_over():

@@ -171,12 +171,13 @@ class Driver:
     def look_again(self) -> None:
         """Have the session's task look whether what it waits for has happened already.
 
-        Another task may have read the news of the containment.
+        Another task may have read the news of the containment; or it was lost: a forked child of
+        the host shares the host's epoll, and may change it (epoll(7)).
         """
         if not self.over.is_set():
             self.shield.cancel()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Record an error of ptykill's own, for the log and the verdict."""
         self.report.failure = self._events.failed(self.state, error)
 
@@ -211,10 +212,11 @@ class Driver:
         try:
             # In the context of the session's task: its log events have what was bound at the spawn.
             self.context.run(self._do_due if self.schedule.due <= now else self._do_before_due, now)
-        except Exception as error:  # noqa: BLE001 - no session may take the others down
-            self.fail(error)
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: the plan goes on
             self.schedule.put_off(now)
-        self.schedule.woken()
+            self.fail(error)
+        finally:
+            self.schedule.woken()
 
     def _do_due(self, now: float) -> None:
         """Do what is due by the plan."""
@@ -224,11 +226,10 @@ class Driver:
             else:
                 expired = now >= self.schedule.grace_until
                 self.handle(Event.GRACE_EXPIRED if expired else Event.STEP_DUE, now)
-        elif self.state is State.KILLING:
+        elif self.state in (State.KILLING, State.STUCK):
             late = now >= self.schedule.kill_until
             self.handle(Event.KILL_BOUND_PASSED if late else Event.RETRY_DUE, now)
-        elif self.state is State.STUCK:
-            self.handle(Event.RETRY_DUE, now)
+            self.look_again()  # SIGKILL works at once, so the news of an exit may have been lost.
         else:
             self.schedule.end()  # In the other states nothing is due.
 

@@ -6,6 +6,7 @@ Log events are for the host's log; events of the ring are for programs that foll
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from ptykill import log
 from ptykill.engine.deliveries import KillRounds, StepDelivery
@@ -107,9 +108,11 @@ class SessionEvents:
             if logged:
                 self._delivery(logging.INFO, state, record, None)
 
-    def failed(self, state: State, error: Exception) -> str:
+    def failed(self, state: State, error: BaseException) -> str:
         """Log an error of ptykill's own, each different one once; return it as text."""
-        failure = f"{type(error).__name__}: {error}"
+        failure = type(error).__name__
+        with suppress(Exception):  # A user's exception may not have a text.
+            failure = f"{failure}: {error}"
         if failure not in self._logged and len(self._logged) < _FAILURES:
             self._logged.add(failure)
             self._log(logging.ERROR, "session.broken", state, exc_info=error)

@@ -46,6 +46,7 @@ class Schedule:
     """
 
     __slots__ = (
+        "_in_head_start",
         "_on_wake",
         "_pause",
         "_precise",
@@ -76,6 +77,7 @@ class Schedule:
         self._retry = _RETRY_FIRST
         self._retry_longest = _RETRY_LONGEST
         self._pause = _RETRY_FIRST
+        self._in_head_start = False
         self._timer = timer
         self._precise = precise
         self._on_wake = on_wake
@@ -133,6 +135,7 @@ class Schedule:
     def _set_due(self, when: float, now: float) -> None:
         self.due = when
         self.wake_at = min(when, now + _HEAD_START)
+        self._in_head_start = True
 
     # --- waking up --------------------------------------------------------------------------------
 
@@ -143,11 +146,13 @@ class Schedule:
         """
         if self._set_to != self.wake_at:
             self._set_to = self.wake_at
-            self._timer.set(self._on_wake, self.wake_at)
+            # Before the other processes are looked for, a busy loop hears of the leader's death.
+            until = self.due if self._in_head_start else -math.inf
+            self._timer.set(self._on_wake, self.wake_at, until)
 
     def set_next_wake_up(self, now: float) -> None:
         """Set the next wake-up: shortly before the next step is due, or at its time."""
-        self._pause = _RETRY_FIRST
+        self._pause, self._in_head_start = _RETRY_FIRST, False
         if now < self.due - _TIMER_LEAD:
             self.wake_at = self.due - _TIMER_LEAD
         else:
@@ -160,8 +165,11 @@ class Schedule:
         self.apply()
 
     def put_off(self, now: float) -> None:
-        """Wake the driver up again a little later, since it has failed; later each time."""
-        self.wake_at = now + self._pause
+        """Wake the driver up again a little later, since it has failed; later each time.
+
+        But what is due is done when it is due.
+        """
+        self.wake_at = min(now + self._pause, max(self.due, now + _RETRY_FIRST))
         self._pause = min(self._pause * 2, _RETRY_LONGEST)
 
     def end(self) -> None:

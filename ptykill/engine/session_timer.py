@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
 __all__ = ["SessionTimer"]
+
+_PASSES = 2
+"""Passes in which a loop hears of deaths: it polls in one, and acts on that in the next."""
 
 
 class SessionTimer:
@@ -18,21 +23,22 @@ class SessionTimer:
     """
 
     def __init__(self) -> None:
-        self._due: dict[Callable[[float], None], float] = {}
+        self._calls: dict[Callable[[float], None], _Call] = {}
         self._sleep = trio.CancelScope()
         self._wakes_at = math.inf
         self._shield = trio.CancelScope()
         self._closed = False
 
-    def set(self, function: Callable[[float], None], when: float) -> None:
+    def set(self, function: Callable[[float], None], when: float, until: float = -math.inf) -> None:
         """Call a function, with the time, at a time of trio's clock; `math.inf` means never.
 
-        This replaces the time that was set for it before. The function must not raise.
+        This replaces the time that was set for it before. With ``until`` a busy loop hears of
+        deaths first: it makes two more passes, but no more from that time on.
         """
         if when == math.inf:
-            self._due.pop(function, None)
+            self._calls.pop(function, None)
             return
-        self._due[function] = when
+        self._calls[function] = _Call(when, until)
         if when < self._wakes_at:
             self._wakes_at = self._sleep.deadline = when
 
@@ -45,13 +51,9 @@ class SessionTimer:
         """
         with trio.CancelScope(shield=True) as self._shield:
             while not self._closed:
-                self._wakes_at = min(self._due.values(), default=math.inf)
+                self._wakes_at = min((each.when for each in self._calls.values()), default=math.inf)
                 with trio.CancelScope(deadline=self._wakes_at) as self._sleep:
                     await trio.sleep_forever()
-                # A busy loop hears of deaths late. It polls at the first checkpoint, and at the
-                # second the tasks that hear of a death have run: no step is done for the dead.
-                for _ in range(2):
-                    await trio.lowlevel.checkpoint()
                 self._call_due(trio.current_time())
 
     def close(self) -> None:
@@ -60,6 +62,23 @@ class SessionTimer:
         self._shield.cancel()
 
     def _call_due(self, now: float) -> None:
-        for function, when in list(self._due.items()):
-            if when <= now and self._due.pop(function, None) is not None:
+        for function, call in list(self._calls.items()):
+            if call.when > now or self._calls.get(function) is not call:
+                continue
+            if call.until > now and call.passes < _PASSES:
+                call.passes += 1
+                continue
+            del self._calls[function]
+            # The drivers log errors. What is left is a logger's SystemExit, say: it must not keep
+            # the steps of other sessions from being done.
+            with suppress(BaseException):
                 function(now)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Call:
+    """When a function is called, and how many passes of the loop it has waited for."""
+
+    when: float
+    until: float
+    passes: int = 0

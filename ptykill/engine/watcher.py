@@ -39,6 +39,7 @@ class Watcher:
         self._cleanup = cleanup
         self._on_closed = on_closed
         self._pause = _PAUSE_FIRST
+        self._failed = False
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -76,20 +77,20 @@ class Watcher:
         An error of ptykill's own, such as a system call that fails with ENOMEM, does not end this.
         After a pause it looks again, since a member may have exited meanwhile.
         """
-        driver, failed = self._driver, False
+        driver = self._driver
         while not driver.over.is_set():
             try:
-                if failed:
+                if self._failed:
                     await self._pause_after_failure()
                 if driver.state is State.ENDED:
                     driver.finish()  # The last try has failed.
                     return
-                if not failed or not driver.exited.is_set():
+                if not self._failed or not driver.exited.is_set():
                     await self._wait()
                 self._look()
-                failed = False
+                self._failed = False
             except Exception as error:  # noqa: BLE001 - the session has to be ended all the same
-                failed = True
+                self._failed = True
                 driver.fail(error)
 
     async def _wait(self) -> None:

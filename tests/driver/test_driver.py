@@ -23,7 +23,8 @@ from ptykill import Leftovers, Outcome, Plan, Reach, Signal, State, Step, Target
 from ptykill.engine.records import MOST_BYTES
 from ptykill.engine.session import spawn_number
 from ptykill.rules.command import Command
-from ptykill.rules.protocols import Handover, Spawned
+from ptykill.rules.protocols import Ending, Handover, Spawned
+from ptykill.rules.verdict import EndReason
 from ptykill.testing import FakeTier, Member
 
 DEAF = Member()
@@ -997,6 +998,110 @@ async def test_nothing_wakes_while_idle(mock_clock: trio.testing.MockClock) -> N
         await trio.testing.wait_all_tasks_blocked()
         trio.lowlevel.remove_instrument(counter)
         assert counter.steps <= 2  # This test's own.
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_an_exit_that_another_task_has_read_is_heard_of(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, *, taken_over: bool
+) -> None:
+    """A deadline reads what the keeper has sent; the session's task is told to look again."""
+    tier = FakeTier(Member(lives=1.0))
+    deadlines = ptykill.Deadlines(lifetime=2.0)
+    async with ptykill.open_supervisor(containment=tier, deadlines=deadlines) as supervisor:
+        session = await supervisor.spawn(["x"])
+        (containment,) = tier.spawned
+        read = False
+
+        def ending() -> Ending | None:
+            nonlocal read
+            read = not containment.alive(containment.leader)
+            return Ending(EndReason.LIFETIME, 5.0, killed=False) if taken_over else None
+
+        async def wait_exited() -> None:
+            while not read:
+                await trio.sleep_forever()
+
+        monkeypatch.setattr(containment, "ending", ending)
+        monkeypatch.setattr(containment, "wait_exited", wait_exited)
+        with trio.fail_after(3.0):
+            assert (await session.wait()).empty
+
+
+async def test_the_lost_news_of_an_exit_are_found_by_sigkill(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for the exit is made anew with each further round."""
+    tier = FakeTier(DEAF)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        (containment,) = tier.spawned
+
+        async def wait_exited() -> None:
+            while containment.alive(containment.leader):
+                await trio.sleep_forever()
+
+        monkeypatch.setattr(containment, "wait_exited", wait_exited)
+        verdict = await session.terminate(grace=1.0)
+        assert (verdict.empty, verdict.outcome) == (True, Outcome.KILLED)
+        assert verdict.took < 1.1
+
+
+async def test_a_look_that_has_failed_is_made_again_whatever_wakes_the_task(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deadline may do so during the pause."""
+    tier = FakeTier(Member(lives=0.3))
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        deadlines = ptykill.Deadlines(idle=0.302)
+        session = await supervisor.spawn(["x"], deadlines=deadlines)
+        (containment,) = tier.spawned
+        healthy, tries = containment.members_left, []
+
+        def fails_once() -> bool:
+            tries.append(trio.current_time())
+            if len(tries) == 1:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            return healthy()
+
+        monkeypatch.setattr(containment, "members_left", fails_once)
+        with trio.fail_after(1.0):
+            assert (await session.wait()).empty
+
+
+async def test_a_session_whose_logger_ends_the_program_holds_up_no_other(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps of all have one timer."""
+    tier = FakeTier(DEAF)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session, other = [await supervisor.spawn(["x"]) for _ in range(2)]
+
+        def ends_the_program() -> NoReturn:
+            raise SystemExit
+
+        monkeypatch.setattr(tier.spawned[0], "finish_signal", ends_the_program)
+        session.request_end(grace=1.0)
+        other.request_end(grace=1.0)
+        for each in session, other:
+            verdict = await each.settled()
+            assert (verdict.empty, verdict.outcome) == (True, Outcome.KILLED)
+            assert verdict.took == pytest.approx(1.0)
+
+
+async def test_a_request_during_a_failed_finish_changes_nothing(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session is over, and only its last step has failed: no time is set any more."""
+    tier = FakeTier(POLITE)
+    async with ptykill.open_supervisor(containment=tier) as supervisor:
+        session = await supervisor.spawn(["x"])
+        monkeypatch.setattr(tier.spawned[0], "reap", broken)
+        session.request_end()
+        await trio.sleep(0.001)
+        assert session.state is State.ENDED
+        session.request_end(grace=0.5)
+        assert session._driver.schedule.due == math.inf
+        assert (await session.settled()).empty
 
 
 # --- any plan, any members, any callers ---------------------------------------------------------

@@ -39,7 +39,7 @@ class Times(SessionTimer):
 
     def at(self) -> float:
         """Return the time that is set, infinite if there is none."""
-        return min(self._due.values(), default=math.inf)
+        return min((each.when for each in self._calls.values()), default=math.inf)
 
 
 def made(
@@ -214,7 +214,7 @@ def test_a_wake_up_sets_the_timer_again() -> None:
     times.start_grace(1.0, 5.0)
     times.start_wait(1.0, 5.0)
     times.apply()
-    timer._call_due(times.wake_at)
+    timer._call_due(times.due)
     assert timer.at() == math.inf
     times.woken()
     assert timer.at() == times.wake_at
@@ -233,3 +233,15 @@ def test_a_failure_is_made_up_for_later_and_later() -> None:
     times.set_next_wake_up(10.0)
     times.put_off(10.0)
     assert times.wake_at == pytest.approx(10.005)
+
+
+@pytest.mark.parametrize(("now", "wakes_at"), [(59.99, 60.0), (59.999, 60.004), (61.0, 61.005)])
+def test_a_failure_puts_nothing_off_that_is_due(now: float, wakes_at: float) -> None:
+    """But it never keeps the loop busy."""
+    times, *_ = made(3.0)
+    times.start_grace(60.0, 0.0)
+    times.start_wait(60.0, 0.0)
+    for _ in range(5):
+        times.put_off(0.0)
+    times.put_off(now)
+    assert times.wake_at == pytest.approx(wakes_at)
