@@ -9,7 +9,7 @@ wake-ups after it:
 3. The step is due. The precise timer is on time. The session timer comes a little later, in case
    the precise one has failed; or at that time, if there is no precise one.
 
-The timers' tasks make these calls. The session's own task waits for exits alone, and is not woken.
+The timers' tasks make these calls. The session's own task waits for exits.
 """
 
 from __future__ import annotations

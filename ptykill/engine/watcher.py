@@ -1,7 +1,8 @@
 """Watches one session until it is over: its one long-lived task.
 
 The task waits for the leader's exit, and then for the end of other members. The `Driver` acts on
-what has happened. The steps of the plan have their own time (`Schedule`), and end no wait.
+what has happened. The steps of the plan have their own time (`Schedule`). Each further round of
+SIGKILL begins the wait anew (`Driver.look_again`).
 """
 
 from __future__ import annotations
