@@ -24,15 +24,18 @@ GRACE = 2.0
 
 
 class Noting(trio.abc.Instrument):
-    """A signaller that records its call and its return, and an instrument that records wake-ups."""
+    """A signaller that records its first call and last return, and an instrument for wake-ups."""
 
     def __init__(self) -> None:
         self.noted: dict[str, int] = {}
         self._signaller = ptykill.StandardSignaller()
 
     def deliver(self, target: ptykill.Target, step: ptykill.Step) -> Awaitable[None] | None:
-        """Deliver a step as the standard signaller does."""
-        self.note("asked")
+        """Deliver a step as the standard signaller does.
+
+        A step may have more than one delivery: the first is asked for first, the last sent last.
+        """
+        self.noted.setdefault("asked", time.perf_counter_ns())
         waiting = self._signaller.deliver(target, step)
         self.note("sent")
         return waiting
