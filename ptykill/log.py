@@ -31,10 +31,10 @@ def wanted(level: int) -> bool:
 def event(level: int, name: str, **fields: object) -> None:
     """Log one event at a level of `logging`. Never raises.
 
-    The host's code writes, and may raise, for example on a pipe without a reader: that must not
-    stop a kill.
+    The host's code writes, and may raise, for example on a pipe without a reader; or it calls
+    `sys.exit`. That must not stop a kill.
     """
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         if _structlog_is_configured():
             _hosts_logger().log(level, name, **fields)
         elif _plain.isEnabledFor(level):

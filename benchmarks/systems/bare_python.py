@@ -1,7 +1,8 @@
 """The system calls of ``floor.c`` in Python, without a loop: the rest is the interpreter's cost.
 
 With the argument "session": the system calls by which ptykill's session tier ends a session that
-consists of its leader, and proves that. The rest of ptykill's time is its own code, and trio's.
+consists of its leader, and proves that; but for two of each session, which look whether the leader
+is dead. The rest of ptykill's time is its own code, and trio's.
 """
 
 from __future__ import annotations

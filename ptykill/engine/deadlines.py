@@ -108,7 +108,7 @@ class SessionDeadlines:
         try:
             # In the context of the session's task, as its other log events.
             self._driver.context.run(self._do_due, now)
-        except BaseException as error:  # noqa: BLE001 - a logger's SystemExit too
+        except BaseException as error:  # noqa: BLE001 - no session may take the others down
             self._timer.set(self._on_due, now + _RETRY)
             self._driver.fail(error)
 

@@ -69,8 +69,8 @@ class SessionTimer:
                 call.passes += 1
                 continue
             del self._calls[function]
-            # The drivers log errors. What is left is a logger's SystemExit, say: it must not keep
-            # the steps of other sessions from being done.
+            # The drivers catch and log errors. One of that code must not keep the steps of other
+            # sessions from being done, either.
             with suppress(BaseException):
                 function(now)
 

@@ -828,27 +828,31 @@ async def test_a_terminal_that_can_not_be_read_stops_no_session(
         assert await by_itself.receive() == b""
 
 
+@pytest.mark.parametrize("error", [BrokenPipeError, SystemExit])
 async def test_a_logger_that_raises_stops_nothing(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, error: type[BaseException]
 ) -> None:
     """The log's file may be gone; sessions are ended all the same, and on time."""
+    told = []
 
     class Gone:
         def msg(self, text: str) -> None:
-            raise BrokenPipeError(text)
+            told.append(text)
+            raise error(text)
 
         info = warning = error = msg
 
     structlog.configure(
         processors=[structlog.processors.KeyValueRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=Gone,
+        logger_factory=lambda *_: Gone(),
     )
     try:
         async with ptykill.open_supervisor(containment=FakeTier(DEAF, [UNKILLABLE])) as supervisor:
             verdict = await (await supervisor.spawn(["x"])).terminate(grace=0.5)
             assert verdict.outcome is Outcome.STUCK
             assert verdict.took == pytest.approx(3.5)
+        assert len(told) > 3
     finally:
         structlog.reset_defaults()
 
@@ -1046,8 +1050,17 @@ async def test_the_lost_news_of_an_exit_are_found_by_sigkill(
         assert verdict.took < 1.1
 
 
+class WithoutText(Exception):
+    """An error that can't be put into words."""
+
+    def __str__(self) -> str:
+        """Raise, as a user's exception may."""
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("error", [OSError, WithoutText])
 async def test_a_look_that_has_failed_is_made_again_whatever_wakes_the_task(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     """A deadline may do so during the pause."""
     tier = FakeTier(Member(lives=0.3))
@@ -1060,7 +1073,7 @@ async def test_a_look_that_has_failed_is_made_again_whatever_wakes_the_task(
         def fails_once() -> bool:
             tries.append(trio.current_time())
             if len(tries) == 1:
-                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+                raise error
             return healthy()
 
         monkeypatch.setattr(containment, "members_left", fails_once)
@@ -1068,18 +1081,21 @@ async def test_a_look_that_has_failed_is_made_again_whatever_wakes_the_task(
             assert (await session.wait()).empty
 
 
-async def test_a_session_whose_logger_ends_the_program_holds_up_no_other(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [OSError, SystemExit, WithoutText])
+async def test_an_error_in_the_step_of_one_session_holds_up_no_other(
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
 ) -> None:
-    """The steps of all have one timer."""
+    """The steps of all have one timer; and the session itself is killed on time as well."""
     tier = FakeTier(DEAF)
     async with ptykill.open_supervisor(containment=tier) as supervisor:
         session, other = [await supervisor.spawn(["x"]) for _ in range(2)]
 
-        def ends_the_program() -> NoReturn:
-            raise SystemExit
+        def fails() -> NoReturn:
+            raise error
 
-        monkeypatch.setattr(tier.spawned[0], "finish_signal", ends_the_program)
+        monkeypatch.setattr(tier.spawned[0], "finish_signal", fails)
         session.request_end(grace=1.0)
         other.request_end(grace=1.0)
         for each in session, other:
