@@ -103,7 +103,7 @@ def test_a_process_left_behind_is_an_error(pytester: pytest.Pytester, mark: str)
         pytester,
         r"""
         def test_job(terminal):
-            session = terminal.spawn(["sh", "-c", "trap '' HUP; sleep 1001 & echo started; exit 0"])
+            session = terminal.spawn(["sh", "-c", "trap '' HUP; sleep 1001 & sleep 0.1; echo started"])
             session.wait_exited()
 
         def test_daemon(terminal):
@@ -114,7 +114,7 @@ def test_a_process_left_behind_is_an_error(pytester: pytest.Pytester, mark: str)
                 session.wait_exited()
 
         def test_spared(terminal):
-            command = ["sh", "-c", "trap '' HUP; sleep 1 & echo $!; exit 0"]
+            command = ["sh", "-c", "trap '' HUP; sleep 600 & sleep 0.1; echo $!"]
             assert terminal.run(command, leftovers="spare").verdict.outcome == "spared"
         """,
     )
@@ -124,9 +124,11 @@ def test_a_process_left_behind_is_an_error(pytester: pytest.Pytester, mark: str)
     assert "sleep 1001: it outlived the program in the program's session; SIGKILL" in text
     assert "sleep 1002: it outlived the program in a session of its own; a signal ended it" in text
     assert "sleep 1003: it outlived the program in a session of its own; a signal ended it" in text
-    assert re.search(r"pid \d+, sleep 1: it lives on in state [A-Z]", text)
+    assert re.search(r"pid \d+, sleep 600: it lives on in state [A-Z]", text)
     assert "Captured terminal teardown" in text
     assert re.search(r"--- sh -c .* \(pid \d+, exited with 0\)\nstarted\n", text)
+    (spared,) = (each for each in processes.marked(mark) if not processes.our_own(each))
+    processes.end(spared.pid)
     assert processes.left(mark, TIMEOUT) == []
 
 

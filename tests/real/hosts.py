@@ -1341,7 +1341,7 @@ async def with_unreadable_members(way: str) -> list[dict[str, Any]]:
     """End sessions with a member that /proc hides."""
     verdicts = []
     async with ptykill.open_supervisor(
-        plan="HUP@session 50ms, KILL 5s", containment=choose_spawn(way)
+        plan="HUP@session 50ms, KILL 60s", containment=choose_spawn(way)
     ) as supervisor:
         for how in "inside", "escaped":
             script = f"{sys.executable} -c '{UNREADABLE}' {how} & exec sleep 60"
