@@ -27,11 +27,12 @@ from ptykill.cli.key_file import read_key
 from ptykill.cli.main import main
 from ptykill.cli.serve import log
 from ptykill.testing import processes
+from tests.waiting import IDLE_LOOP
 
 _TIMEOUT = 100.0
 """Time-out for events that are due at once, on a busy machine, in seconds."""
 
-DEAF = "trap '' HUP INT TERM QUIT; : > ready; while :; do sleep 1; done"
+DEAF = f"trap '' HUP INT TERM QUIT; : > ready; {IDLE_LOOP}"
 QUICK = ("--plan", "HUP@session 300ms, KILL 15s")
 
 

@@ -28,11 +28,12 @@ import ptykill
 from ptykill import Host, Outcome, Session
 from ptykill.rules.options import SupervisorOptions
 from ptykill.testing import processes
+from tests.waiting import IDLE_LOOP
 
 PLAN = ptykill.Plan.parse("HUP@session 300ms, KILL 15s")
 """A short grace, and a bound that no machine is too slow for."""
 SLEEP = ["sleep", "60"]
-DEAF = ["sh", "-c", "trap '' HUP; echo ready; while :; do sleep 1; done"]
+DEAF = ["sh", "-c", f"trap '' HUP; echo ready; {IDLE_LOOP}"]
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ import trio
 import ptykill
 from ptykill import Host, Outcome, Session, State
 from ptykill.system.containment import why_not
+from tests.waiting import IDLE_LOOP
 
 PLAN = ptykill.Plan.parse("HUP@session 15s, KILL 15s")
 """A long grace, which only SIGKILL shortens: the sleepers here are deaf to SIGHUP."""
-DEAF = ["sh", "-c", "trap '' HUP; while :; do sleep 1; done"]
+DEAF = ["sh", "-c", f"trap '' HUP; {IDLE_LOOP}"]
 TIMEOUT = 100.0
 
 

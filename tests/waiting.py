@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["TIMEOUT", "free_port", "listens", "wait_until"]
+__all__ = ["IDLE_LOOP", "TIMEOUT", "free_port", "listens", "wait_until"]
 
 TIMEOUT = 100.0
 """Time-out for events that are due at once, on a busy machine, in seconds."""
+IDLE_LOOP = "until [ $((idled += 1)) -gt 12000 ]; do sleep 0.05; done"
+"""A shell's loop for ten minutes, in which it runs its traps soon."""
 
 
 def wait_until(condition: Callable[[], object]) -> None:

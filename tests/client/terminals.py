@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tests.waiting import IDLE_LOOP
+
 TIMEOUT = 100.0
 """Time-out for events that are due at once, on a busy machine, in seconds."""
 
 PTYKILL = (sys.executable, "-m", "ptykill")
 
-CATCHES = "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done"
+CATCHES = f"trap 'echo caught; exit 5' INT; echo ready; {IDLE_LOOP}"
 """A script that Ctrl-C ends, whenever it comes. (With `cat` in the place of the loop it would not:
 a shell that is interrupted on the way to it waits for a `cat` that nobody has interrupted.)"""
 

@@ -14,12 +14,13 @@ from typing import TypeAlias
 import pytest
 
 from tests.client.terminals import CATCHES, TIMEOUT, Cli, Terminal, eventually
+from tests.waiting import IDLE_LOOP
 
 Start: TypeAlias = Callable[..., Terminal]
 
 ASKS = "stty size; echo ready; read line; echo heard $line; exit 7"
 STAYS = "echo ready; while read line; do echo heard $line; done"
-SIZES = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
+SIZES = f"trap 'stty size' WINCH; echo ready; {IDLE_LOOP}"
 
 
 def test_what_is_typed_goes_in_and_the_exit_status_comes_out(cli: Cli, start: Start) -> None:
@@ -185,7 +186,7 @@ def test_much_output_comes_through(cli: Cli) -> None:
 
 def test_nobody_reads(cli: Cli) -> None:
     """If the reader of its output exits, the client exits too, and the session stays."""
-    session_id = cli.new("while :; do echo y; sleep 0.01; done")
+    session_id = cli.new("while echo y; do sleep 0.01; done")
     script = 'exec "$@" | head -n 1; echo ${PIPESTATUS[0]}'
     done = subprocess.run(
         ["bash", "-c", script, "bash", sys.executable, "-m", "ptykill", "attach", session_id],

@@ -25,7 +25,7 @@ def done(tmp_path: Path) -> Path:
 @pytest.fixture
 def command(done: Path) -> list[str]:
     """Return a command that prints always, also in its clean-up, which takes half a second."""
-    loop = "while :; do echo tick; sleep 0.02; done"
+    loop = "while echo tick; do sleep 0.02; done"
     clean = f"echo cleaning; sleep 0.4; echo cleaned; sleep 0.1; echo done >{done}; exit 0"
     return ["run", "--grace", "30", "--", "sh", "-c", f"trap '{clean}' HUP; echo ready; {loop}"]
 

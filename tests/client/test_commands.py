@@ -14,10 +14,11 @@ from ptykill.cli.client.daemon_client import DaemonClient, DaemonError
 from ptykill.cli.main import main
 from tests.client.conftest import KEY
 from tests.client.terminals import Cli, Terminal, ask
+from tests.waiting import IDLE_LOOP
 
 STAYS = "sleep 1000"
 HEADS = ["id", "pid", "size", "age", "state", "command", "name", "labels", "clients", "reason"]
-DEAF = "trap '' HUP; echo ready; while :; do sleep 1; done"
+DEAF = f"trap '' HUP; echo ready; {IDLE_LOOP}"
 
 
 def test_sessions_are_started_listed_and_killed(cli: Cli) -> None:

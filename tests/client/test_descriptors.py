@@ -154,7 +154,7 @@ def test_an_error_is_told_as_what_it_is(
 
 def test_a_command_is_ended_whose_output_can_not_be_written(tmp_path: Path) -> None:
     """It gets the plan, and has time to clean up."""
-    script = f"trap 'sleep 0.2; echo x; touch {tmp_path}/done; exit' HUP; while :; do echo x; done"
+    script = f"trap 'sleep 0.2; echo x; touch {tmp_path}/done; exit' HUP; while echo x; do :; done"
     done = shell(f'"$@" run -- sh -c "{script}" >/dev/full; echo "status $?"')
     assert done.stdout == "status 125\n"
     assert (tmp_path / "done").exists()

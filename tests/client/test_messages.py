@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from ptykill.cli.main import main
 from tests.client.conftest import KEY, serving
 from tests.client.terminals import TIMEOUT, Cli, eventually
+from tests.waiting import IDLE_LOOP
 
 C_LOCALE = {
     "LC_ALL": "C",
@@ -29,7 +30,7 @@ C_LOCALE = {
 }
 """A locale of ASCII alone, which Python is not to mend (PEP 538, PEP 540)."""
 
-DEAF = "trap '' HUP; echo ready; while :; do sleep 1; done"
+DEAF = f"trap '' HUP; echo ready; {IDLE_LOOP}"
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from ptykill.system.kernel import cgroup_place
 from ptykill.testing import processes
 from tests.client.terminals import CATCHES, TIMEOUT, Terminal, ask, eventually
 from tests.real.test_choice import made_by_the_dead
+from tests.waiting import IDLE_LOOP
 
 Start: TypeAlias = Callable[..., Terminal]
 
-DEAF = "trap '' HUP INT TERM; echo ready; while :; do sleep 0.1; done"
+DEAF = f"trap '' HUP INT TERM; echo ready; {IDLE_LOOP}"
 QUICK = ("--plan", "HUP@session 300ms, KILL 15s")
 
 
@@ -183,9 +184,7 @@ def test_a_signal_ends_the_session_by_the_plan(mark: str, name: str) -> None:
 
 def test_the_plan_is_polite() -> None:
     """A command that cleans up has its grace, and its output then is shown."""
-    process = start(
-        "sh", "-c", "trap 'echo cleaned; exit 0' HUP; echo ready; while :; do sleep 0.1; done"
-    )
+    process = start("sh", "-c", f"trap 'echo cleaned; exit 0' HUP; echo ready; {IDLE_LOOP}")
     process.terminate()
     out, _ = process.communicate(timeout=TIMEOUT)
     assert "cleaned" in out
@@ -245,9 +244,7 @@ def test_at_a_terminal(start: Start) -> None:
 
 def test_the_window_is_followed(start: Start) -> None:
     """The command's terminal follows the window's size."""
-    terminal = start(
-        "run", "sh", "-c", "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
-    )
+    terminal = start("run", "sh", "-c", f"trap 'stty size' WINCH; echo ready; {IDLE_LOOP}")
     terminal.read_until("ready\r\n")
     terminal.resize(31, 101)
     terminal.read_until("31 101")

@@ -16,10 +16,10 @@ import httpx
 
 from ptykill.testing import processes
 from tests.docs.pages import TOP
-from tests.waiting import TIMEOUT, free_port, listens, wait_until
+from tests.waiting import IDLE_LOOP, TIMEOUT, free_port, listens, wait_until
 
 EXAMPLES = TOP / "docs" / "examples"
-DEAF = ["sh", "-c", "trap '' HUP; setsid sleep 60 & echo ready; while :; do sleep 1; done"]
+DEAF = ["sh", "-c", f"trap '' HUP; setsid sleep 60 & echo ready; {IDLE_LOOP}"]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import ptykill
+from tests.waiting import IDLE_LOOP
 
 SH = "/bin/sh"
 PLAN = "HUP@session 300ms, KILL 15s"
@@ -154,7 +155,7 @@ async def waits_that_end_without_a_match(p: Any, folder: Path) -> None:
 
 async def members_are_signalled(p: Any, folder: Path) -> None:
     async with p.open_supervisor(plan=PLAN) as supervisor:
-        script = "trap 'echo interrupted' INT; echo set; while :; do sleep 0.05; done"
+        script = f"trap 'echo interrupted' INT; echo set; {IDLE_LOOP}"
         session = await supervisor.spawn([SH, "-c", script])
         await session.expect("set")
         session.interrupt()

@@ -22,6 +22,8 @@ DEAF = "trap '' HUP TERM; echo $$ > pid; echo begun; exec sleep 60"
 """A program that only SIGKILL ends, and that writes its pid first."""
 HELD = "trap '' HUP TERM; while ! [ -e go ]; do sleep 0.01; done; " + DEAF
 """The same once its caller has the session: one that no caller gets is killed at once."""
+LATE = "trap '' HUP TERM; sleep 0.3; " + DEAF
+"""The same for `run`, whose caller can't tell when it has the session."""
 
 
 def gone(folder: Path) -> bool:
@@ -37,12 +39,12 @@ async def until_it_runs(folder: Path) -> None:
 
 
 async def run(folder: Path) -> None:
-    await ptykill.aio.run(["sh", "-c", DEAF], cwd=folder, grace=1.5)
+    await ptykill.aio.run(["sh", "-c", LATE], cwd=folder, grace=1.5)
 
 
 async def run_by_a_supervisor(folder: Path) -> None:
     async with ptykill.aio.open_supervisor() as supervisor:
-        await supervisor.run(["sh", "-c", DEAF], cwd=folder, grace=1.5)
+        await supervisor.run(["sh", "-c", LATE], cwd=folder, grace=1.5)
 
 
 async def wait_in_a_session(folder: Path) -> None:

@@ -34,7 +34,7 @@ from ptykill.cli.serve.connections import ConnectionLimiter
 from ptykill.http import frames, limits
 from ptykill.testing import FakeTier
 from tests.daemon import serving, serving_in_a_thread
-from tests.waiting import TIMEOUT, wait_until
+from tests.waiting import IDLE_LOOP, TIMEOUT, wait_until
 
 KEY = "key-for-limits"
 PATH = "/api/v1/pty"
@@ -414,7 +414,7 @@ def test_half_a_request_has_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HEADER_SECONDS", 0.2)
     plan = ptykill.Plan.parse("HUP@session 2500ms, KILL 15s")
     with ptykill.Host(plan=plan) as host, served(host) as address, client(address) as api:
-        session = start(api, "sh", "-c", "trap '' HUP; while :; do sleep 1; done")
+        session = start(api, "sh", "-c", f"trap '' HUP; {IDLE_LOOP}")
         with connect(address) as half, connect(address) as silent:
             half.sendall(b"GET / HTTP/1.1\r\nHost")
             assert api.delete(f"{PATH}/{session['session_id']}").status_code == 204

@@ -11,12 +11,12 @@ from tensorlake import sandbox as tensorlake  # type: ignore[import-untyped]
 
 from ptykill.testing import processes
 from tests.http.conftest import KEY
-from tests.waiting import TIMEOUT, wait_until
+from tests.waiting import IDLE_LOOP, TIMEOUT, wait_until
 
 # The SDK leaves its sockets to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-DEAF = "trap '' HUP; echo deaf; while :; do sleep 1; done"
+DEAF = f"trap '' HUP; echo deaf; {IDLE_LOOP}"
 
 
 def sandbox(base: str) -> Any:  # noqa: ANN401 - the SDK's own

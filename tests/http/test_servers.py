@@ -17,10 +17,10 @@ from ptykill.cli.client.daemon_client import DaemonClient
 from ptykill.http import session_record
 from ptykill.testing import processes
 from tests.http.conftest import KEY, Server
-from tests.waiting import wait_until
+from tests.waiting import IDLE_LOOP, wait_until
 
-DEAF = "trap '' HUP INT TERM QUIT; : > ready; while :; do sleep 1; done"
-LISTENING = "trap ': > hung-up' HUP; : > ready; while :; do sleep 0.05; done"
+DEAF = f"trap '' HUP INT TERM QUIT; : > ready; {IDLE_LOOP}"
+LISTENING = f"trap ': > hung-up' HUP; : > ready; {IDLE_LOOP}"
 
 Start = Callable[..., dict[str, Any]]
 
@@ -88,7 +88,7 @@ def test_kills_at_once_share_one_teardown(server: Server, start: Start) -> None:
 
 def test_kill_can_be_repeated(server: Server, client: httpx.Client, start: Start) -> None:
     """Each DELETE of an ended session is 204, while its record is kept."""
-    session = start("trap 'exit 3' HUP; : > ready; while :; do sleep 0.05; done")
+    session = start(f"trap 'exit 3' HUP; : > ready; {IDLE_LOOP}")
     for _ in range(3):
         assert client.delete(f"{server.url}/{session['session_id']}").status_code == 204
     after = client.get(f"{server.url}/{session['session_id']}").json()

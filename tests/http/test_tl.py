@@ -20,11 +20,11 @@ import trio
 
 import ptykill
 from tests.http.conftest import KEY
-from tests.waiting import TIMEOUT
+from tests.waiting import IDLE_LOOP, TIMEOUT
 
 VERSION = "0.5.59"
 TL = Path(__file__).parents[2] / "build" / f"tl-{VERSION}"
-DEAF = "trap '' HUP; echo deaf; while :; do sleep 1; done"
+DEAF = f"trap '' HUP; echo deaf; {IDLE_LOOP}"
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from websockets.sync.client import ClientConnection
 
 from ptykill.testing import processes
 from tests.http.conftest import KEY, Server
-from tests.waiting import wait_until
+from tests.waiting import IDLE_LOOP, wait_until
 
 _TIMEOUT = 100.0
 """Time-out on a busy machine for an event that is due at once, in seconds."""
@@ -463,7 +463,7 @@ def test_bad_frames_close_only_their_connection(seat: Seat, frame: bytes | str, 
 def test_noise_closes_only_its_connection(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
     """Random messages, random bytes in place of frames, a frame cut off, and one of 20 MB."""
     noise = random.Random(0)
-    session, token = seat.create("stty raw -echo; while :; do sleep 1; done")
+    session, token = seat.create(f"stty raw -echo; {IDLE_LOOP}")
     other, other_token = seat.create("read line; exit 4")
     with seat.server.attached(other, other_token) as good:
         good.send(READY)

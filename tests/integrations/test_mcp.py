@@ -139,7 +139,7 @@ async def test_a_hostile_daemon(connect: Connect, mark: str) -> None:
     async with connect() as agent:
         await agent.call("start", command=DEAF, name="deaf")
         await agent.call("wait", session="deaf", text="daemon")
-        while "sleep 1001" not in await agent.call("list"):
+        while not re.search(r"pid \d+, sleep 1001$", await agent.call("list"), re.MULTILINE):
             pass
         text = await agent.call("kill", session="deaf", grace=0.1)
         assert re.search(r"^ended: pid \d+, sleep 1001$", text, re.MULTILINE)

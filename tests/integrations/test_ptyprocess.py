@@ -26,7 +26,7 @@ from ptykill.integrations import ptyprocess
 from ptykill.integrations.pexpect import spawn
 from ptykill.integrations.ptyprocess import PtyProcess, PtyProcessError, PtyProcessUnicode
 from ptykill.testing import processes
-from tests.waiting import TIMEOUT, wait_until
+from tests.waiting import IDLE_LOOP, TIMEOUT, wait_until
 
 ROOT = Path(__file__).parents[2]
 DEAF = "trap '' HUP INT TERM; echo ready; exec sleep 60"
@@ -176,7 +176,7 @@ def test_where_and_with_what_it_runs(tmp_path: Path) -> None:
 
 def test_a_window_s_size_is_told() -> None:
     """The foreground gets SIGWINCH."""
-    with sh("trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done") as process:
+    with sh(f"trap 'stty size; exit' WINCH; echo ready; {IDLE_LOOP}") as process:
         until(process, b"ready")
         process.setwinsize(11, 22)
         assert b"11 22" in rest(process)
@@ -224,7 +224,7 @@ def test_close_ends_all_of_the_session(mark: str) -> None:
 
 def test_terminate_by_force_ends_all_of_the_session_and_keeps_the_output(mark: str) -> None:
     """The last output is there to be read; the descriptor stays open."""
-    process = sh(f"{DAEMON} trap 'echo bye; exit 3' HUP; while :; do sleep 0.01; done")
+    process = sh(f"{DAEMON} trap 'echo bye; exit 3' HUP; {IDLE_LOOP}")
     until(process, b"deaf")
     process.delayafterterminate = 1.0
     assert process.terminate(force=True)
@@ -254,7 +254,7 @@ def test_terminate_without_force_kills_nobody() -> None:
 def test_the_grace_is_the_sum_of_the_delays() -> None:
     """A clean-up that takes longer than ptyprocess's 0.4 seconds gets its time, by two numbers."""
     for delay, code in (3.0, 5), (0.0, None):
-        process = sh("trap 'sleep 0.6; exit 5' HUP; echo ready; while :; do sleep 0.01; done")
+        process = sh(f"trap 'sleep 0.6; exit 5' HUP; echo ready; {IDLE_LOOP}")
         until(process, b"ready")
         process.delayafterclose = process.delayafterterminate = delay
         process.close()
@@ -265,7 +265,7 @@ def test_a_full_terminal_does_not_keep_a_program_from_cleaning_up(tmp_path: Path
     """Nobody reads, and the terminal is full before the end begins, and again in the clean-up."""
     script = (
         "trap 'head -c 300000 /dev/zero; echo bye; touch cleaned; exit' HUP;"
-        " touch ready; while :; do echo a line of output; done"
+        " touch ready; while echo a line of output; do :; done"
     )
     process = sh(script, cwd=tmp_path)
     wait_until((tmp_path / "ready").exists)
@@ -282,7 +282,7 @@ def test_leftovers_clean_up_on_a_full_terminal(tmp_path: Path, tier: str) -> Non
     """The leader dies of SIGHUP at once; its child writes much, and has the grace for it."""
     child = (
         "trap 'head -c 300000 /dev/zero; touch cleaned; exit' HUP;"
-        " touch ready; while :; do echo a line of output; done"
+        " touch ready; while echo a line of output; do :; done"
     )
     (tmp_path / "child").write_text(child)
     with ptykill.Host(containment=tier, keep_records=0) as host:
@@ -416,7 +416,7 @@ def test_a_hang_up_is_a_signal_while_the_user_has_the_master() -> None:
 
 def test_ptykill_types_nothing_into_a_terminal_of_the_caller_s() -> None:
     """A write could block its thread. An interrupt is sent as a signal, where a key would be."""
-    with sh("trap 'echo got it' INT; echo ready; while :; do sleep 0.01; done") as process:
+    with sh(f"trap 'echo got it' INT; echo ready; {IDLE_LOOP}") as process:
         until(process, b"ready")
         with pytest.raises(ptykill.InvalidArgument, match="caller"):
             process.session.send("x")

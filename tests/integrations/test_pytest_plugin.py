@@ -103,7 +103,8 @@ def test_a_process_left_behind_is_an_error(pytester: pytest.Pytester, mark: str)
         pytester,
         r"""
         def test_job(terminal):
-            session = terminal.spawn(["sh", "-c", "trap '' HUP; sleep 1001 & sleep 0.1; echo started"])
+            command = "trap '' HUP; sleep 1001 & sleep 0.1; echo started"
+            session = terminal.spawn(["sh", "-c", command])
             session.wait_exited()
 
         def test_daemon(terminal):

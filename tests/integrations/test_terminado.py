@@ -16,7 +16,7 @@ from ptykill.integrations.terminado import (
     SingleTermManager,
     UniqueTermManager,
 )
-from tests.waiting import TIMEOUT
+from tests.waiting import IDLE_LOOP, TIMEOUT
 
 DEAF = ["sh", "-c", "trap '' HUP TERM; echo ready; exec sleep 60"]
 
@@ -72,9 +72,7 @@ def run(test: Callable[[NamedTermManager], Awaitable[None]], *command: str) -> N
 
 def test_a_signal_goes_to_the_shell_or_to_its_group() -> None:
     """`kill` and `killpg` send one signal, and end nothing that can handle it."""
-    script = (
-        "trap 'echo outer' USR1; (trap 'echo inner' USR1; echo ready; while :; do sleep 0.1; done)"
-    )
+    script = f"trap 'echo outer' USR1; (trap 'echo inner' USR1; echo ready; {IDLE_LOOP})"
 
     async def test(manager: NamedTermManager) -> None:
         name, terminal = manager.new_named_terminal()

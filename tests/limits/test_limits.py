@@ -98,7 +98,8 @@ async def test_a_session_that_was_killed_has_not_run_out_of_memory(supervisor: S
 
 async def test_a_fork_bomb_does_no_harm_to_its_neighbour(supervisor: Supervisor) -> None:
     """The neighbour's kill keeps to its plan, the bomb is ended, and the verdict has its forks."""
-    bomb = "for i in 1 2 3 4 5 6 7 8 9; do (while :; do sleep 20 & sleep 0.1; done) & done; wait"
+    forks = "until [ $((n += 1)) -gt 600 ]; do sleep 20 & sleep 0.1; done"
+    bomb = f"for i in 1 2 3 4 5 6 7 8 9; do ({forks}) & done; wait"
     neighbour = await supervisor.spawn(["sleep", "60"])
     bombs = await supervisor.spawn(["/bin/sh", "-c", bomb], attributes=Attributes(pids_max=25))
     await until(lambda: (bombs.usage().forks_refused or 0) > 0, "no fork was refused")
@@ -113,7 +114,7 @@ async def test_a_fork_bomb_does_no_harm_to_its_neighbour(supervisor: Supervisor)
 
 async def test_processor_time_is_limited_and_counted(supervisor: Supervisor) -> None:
     """A session that burns a tenth of a processor has been held back, also its daemon."""
-    burn = "(while :; do :; done) & setsid sh -c 'while :; do :; done' & wait"
+    burn = "ulimit -t 100; (while :; do :; done) & setsid sh -c 'while :; do :; done' & wait"
     session = await supervisor.spawn(
         ["/bin/sh", "-c", burn], attributes=Attributes(cpu_max=0.1, pids_max=50)
     )

@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from ptykill.testing import processes
 from tests.docs.pages import TOP
 from tests.mount.pairs import Pair
-from tests.waiting import TIMEOUT, free_port, listens, wait_until
+from tests.waiting import IDLE_LOOP, TIMEOUT, free_port, listens, wait_until
 
 __all__ = ["GRACE", "Client", "Server", "Session", "serving"]
 
@@ -27,13 +27,13 @@ GRACE = 0.3
 """Seconds of grace for a session; the apps of the page have two."""
 _KEY = "key-for-tests"
 _PREFIX = "/api/v1/pty"
-_DEAF = """
+_DEAF = f"""
 trap ': > hung-up' HUP
 trap '' INT TERM QUIT
-setsid sh -c "trap '' HUP; : > daemon; while :; do sleep 1; done" &
+setsid sh -c "trap '' HUP; : > daemon; {IDLE_LOOP}" &
 until [ -e daemon ]; do sleep 0.05; done
 : > ready
-while :; do sleep 0.05; done
+{IDLE_LOOP}
 """
 """It records a SIGHUP and goes on. Its daemon ignores SIGHUP."""
 

@@ -20,7 +20,7 @@ from ptykill.testing import processes
 from tests.client.proxy import Proxy
 from tests.page.browser import Browser
 from tests.page.conftest import KEY
-from tests.waiting import TIMEOUT, wait_until
+from tests.waiting import IDLE_LOOP, TIMEOUT, wait_until
 
 pytestmark = pytest.mark.long
 BASH = "bash --norc --noprofile"
@@ -231,7 +231,7 @@ def test_a_flood_stays_usable(person: Browser) -> None:
     offset = person.js("return document.querySelector('#terminal').ptykill.offset")
     assert offset > 10_000_000
     assert "\n1400000\n" in person.screen()
-    person.enter("while :; do echo $RANDOM$RANDOM$RANDOM$RANDOM$RANDOM$RANDOM; done")
+    person.enter("while echo $RANDOM$RANDOM$RANDOM$RANDOM$RANDOM$RANDOM; do :; done")
     time.sleep(2)
     pressed = time.monotonic()
     person.chord(Keys.CONTROL, "c")
@@ -245,7 +245,7 @@ def test_a_flood_stays_usable(person: Browser) -> None:
 
 # --- the end --------------------------------------------------------------------------------------
 
-DEAF = "sh -c 'trap : HUP; sleep 1000 & setsid sleep 1000 & while :; do sleep 0.05; done'"
+DEAF = f"sh -c 'trap : HUP; sleep 1000 & setsid sleep 1000 & {IDLE_LOOP}'"
 
 
 def test_a_kill_and_its_timeline(person: Browser, daemon: str, mark: str) -> None:
@@ -290,7 +290,7 @@ def test_the_grace_slider(person: Browser, daemon: str) -> None:
 
 def test_members_signals_interrupt_and_deadlines(person: Browser, daemon: str) -> None:
     """Each panel does what it says."""
-    person.create("sh -c 'trap \"echo usr1 came\" USR1; while :; do sleep 0.05; done'")
+    person.create(f"sh -c 'trap \"echo usr1 came\" USR1; {IDLE_LOOP}'")
     person.until(lambda: "fg" in person.text(".members"))
     person.find("#signal").send_keys("USR1")
     person.find("#reach").send_keys("leader")

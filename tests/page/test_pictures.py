@@ -11,13 +11,17 @@ import pytest
 from tests.docs.pages import TOP
 from tests.page.browser import Browser
 from tests.page.conftest import KEY
+from tests.waiting import IDLE_LOOP
 
 pytestmark = pytest.mark.long
 PICTURES = TOP / "docs" / "pictures"
-BUILD = r"""trap : HUP; sleep 900 & setsid sleep 900 &
+BUILD = (
+    r"""trap : HUP; sleep 900 & setsid sleep 900 &
 for step in configure compile link test; do printf "\033[32mok\033[0m  %s\n" $step; done
 printf "\033[1mserving\033[0m on http://127.0.0.1:8000/ \033[2m(Ctrl-C ends it)\033[0m\n"
-while :; do sleep 0.2; done"""
+"""
+    + IDLE_LOOP
+)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import session_of, stat
 from ptykill.system.pty.order import order
 from ptykill.testing import processes
+from tests.waiting import IDLE_LOOP
 
 __all__ = ["run_host"]
 
@@ -339,7 +340,7 @@ async def that_crashes(way: str, folder: str, seed: str) -> None:
     # The program reports that its handler is set: then it must clean up, also if the host dies.
     cleaner = (
         "trap 'sleep 0.1; : > cleaned{0}; exit' HUP; : > ready{0}; sleep 60 &"
-        " while :; do wait; done"
+        " until [ $((n += 1)) -gt 1000 ]; do wait; done"
     )
 
     async def one_after_the_other(supervisor: Supervisor) -> None:
@@ -662,9 +663,7 @@ async def with_a_fork(way: str, folder: str) -> None:
     async with ptykill.open_supervisor(
         plan="HUP@session 500ms, KILL 5s", containment=choose_spawn(way)
     ) as supervisor:
-        cleaner = (
-            "trap 'sleep 0.25; : > cleaned0; exit' HUP; : > ready0; while :; do sleep 0.01; done"
-        )
+        cleaner = f"trap 'sleep 0.25; : > cleaned0; exit' HUP; : > ready0; {IDLE_LOOP}"
         await supervisor.spawn(["sh", "-c", cleaner])
         await supervisor.spawn(["sh", "-c", DEAF])
         if os.fork() == 0:
@@ -739,7 +738,7 @@ async def whose_cgroups_are_mixed_up(*lost: str) -> dict[str, Any]:
     (echo 0 > {place}/cgroup.procs; exec sleep 60) &
     own={place}/$(sed -n 's:^0\\:\\:.*/::p' /proc/self/cgroup)
     while read pid; do echo $pid > $own/cgroup.procs; done
-    echo $! moved; while :; do wait; done
+    echo $! moved; until [ $((n += 1)) -gt 1000 ]; do wait; done
     """
     async with ptykill.open_supervisor(
         containment="cgroup", plan="HUP@session 50ms, KILL 5s"
@@ -790,7 +789,7 @@ async def whose_keeper_is_lied_to(way: str, folder: str) -> dict[str, Any]:
         script = f"""
         trap '' HUP
         mount --bind {lie} /proc/$PPID/task/$PPID/children && echo lied
-        while :; do sleep 60 & wait; done
+        for _ in 1 2 3; do sleep 60 & wait; done
         """
         session = await supervisor.spawn(["sh", "-c", script])
         said = await session.receive()

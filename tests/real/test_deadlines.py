@@ -25,6 +25,7 @@ from ptykill.testing import processes
 from tests.benchmarks.counted import beside, field
 from tests.real import deadline_host
 from tests.real.running_program import TIMEOUT, until
+from tests.waiting import IDLE_LOOP
 
 KEPT = pytest.mark.parametrize("tier", ["keeper", "cgroup"], indirect=True)
 EACH = pytest.mark.parametrize("tier", ["session", "keeper", "cgroup"], indirect=True)
@@ -35,8 +36,9 @@ SOON = 0.5
 """Seconds of a deadline of a host that stops itself."""
 LOOKS = 4
 """A session that is not idle is watched for so many of its deadlines."""
-BURNER = "while :; do :; done"
-SHORT_LIVED = "while :; do (i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done); done"
+BURNER = "ulimit -t 100; while :; do :; done"
+COUNTER = "(until [ $((i += 1)) -gt 30000 ]; do :; done)"
+SHORT_LIVED = f"until [ $((n += 1)) -gt 10000 ]; do {COUNTER}; done"
 """A loop of processes, each of which lives for less than the time between two looks."""
 DOUBLE_FORK = f"(setsid sh -c '{BURNER}' &) ; exec sleep 60"
 
@@ -182,7 +184,7 @@ async def test_the_keeper_ends_the_session_of_a_stopped_host(tier: str, name: st
 @KEPT
 async def test_the_keeper_carries_out_the_whole_plan(tier: str, mark: str) -> None:
     """A session that is deaf is killed, its jobs and daemons too."""
-    script = "trap '' HUP TERM; (setsid sleep 60 &) ; while :; do sleep 1; done"
+    script = f"trap '' HUP TERM; (setsid sleep 60 &) ; {IDLE_LOOP}"
     with stopped_host(tier, {"lifetime": SOON}, "sh", "-c", script) as host:
         await ended(host)
         await until(lambda: not sleeping(mark), "nothing of it is left")
@@ -200,7 +202,7 @@ def sleeping(mark: str) -> list[str]:
 async def test_a_host_that_is_continued_takes_over(tier: str, tmp_path: Path) -> None:
     """In the middle of the keeper's plan: the program hears one SIGHUP, and has its grace."""
     heard = tmp_path / "heard"
-    script = f"trap 'echo >> {heard}' HUP; while :; do sleep 0.1; done"
+    script = f"trap 'echo >> {heard}' HUP; {IDLE_LOOP}"
     plan = "HUP@session 3s, KILL 15s"
     with stopped_host(tier, {"lifetime": SOON}, "sh", "-c", script, plan=plan) as host:
         await until(heard.exists, "its SIGHUP")
@@ -215,7 +217,7 @@ async def test_a_host_that_is_continued_takes_over(tier: str, tmp_path: Path) ->
 async def test_a_stopped_host_that_dies_leaves_nothing(tier: str, tmp_path: Path) -> None:
     """The keeper goes on with the plan that it has begun."""
     heard = tmp_path / "heard"
-    script = f"trap 'echo >> {heard}' HUP; while :; do sleep 0.1; done"
+    script = f"trap 'echo >> {heard}' HUP; {IDLE_LOOP}"
     plan = "HUP@session 1s, KILL 15s"
     with stopped_host(tier, {"lifetime": SOON}, "sh", "-c", script, plan=plan) as host:
         await until(heard.exists, "its SIGHUP")
@@ -246,7 +248,7 @@ async def test_the_keeper_does_not_act_while_the_host_runs(
 ) -> None:
     """A plan that is longer than the keeper's delay is the host's alone: one SIGHUP."""
     heard = tmp_path / "heard"
-    script = f"trap 'echo >> {heard}' HUP; while :; do sleep 0.1; done"
+    script = f"trap 'echo >> {heard}' HUP; {IDLE_LOOP}"
     session = await supervisor.spawn(
         ["sh", "-c", script], deadlines=Deadlines(lifetime=0.5), plan="HUP@session 2500ms, KILL 15s"
     )

@@ -30,6 +30,8 @@ class KeeperProcess:
         self._keeper = keeper
         self._leader = keeper.leader
         self._cgroup = cgroup
+        self.was_held_up: bool = False
+        """Whether the keeper did not run when it should have, in a round of SIGKILL."""
         self._rounds_held_up = 0
         """Rounds in a row in which no member was found, and the keeper did not run."""
 
@@ -54,14 +56,17 @@ class KeeperProcess:
                     keeper.send(signal.SIGCONT)
 
     def free(self, *, nobody_else: bool) -> None:
-        """Make a keeper run that its session has frozen, or moved where it can't (cgroups(7)).
+        """Make a keeper run that its session has stopped, frozen, or moved where it can't run.
 
-        If nothing helps, kill it: its warden inherits its children, and reports the end as well.
+        If nothing helps, kill it: its warden inherits its children, and reports the end as well
+        (signal(7), cgroups(7)).
         """
+        held_up = self._keeper.resume_if_held_up()
+        self.was_held_up |= held_up
         if self._cgroup is not None:
             self._cgroup.thaw()
-        held_up = nobody_else and self._leader.dead() and self._keeper.resume_if_held_up()
-        self._rounds_held_up = self._rounds_held_up + 1 if held_up else 0
+        alone = nobody_else and self._leader.dead()
+        self._rounds_held_up = self._rounds_held_up + 1 if held_up and alone else 0
         if self._rounds_held_up < _HELD_UP_ROUNDS:
             return
         with self.open() as keeper:

@@ -169,7 +169,6 @@ class LiveKeeper:
             with suppress(OSError):  # The next round sends it again.
                 self._send_message(wire.KILL)
         if self._rounds > 1:
-            self._process.resume()
             self._process.free(nobody_else=nobody_else)
         return signalled
 
@@ -262,8 +261,8 @@ class LiveKeeper:
 
     @property
     def reusable(self) -> bool:
-        """Whether the session is over, and the keeper may have another: it needed no help."""
-        return self._reusable and self._rounds <= 1
+        """Whether the session is over, and the keeper may have another: it was not held up."""
+        return self._reusable and not self._process.was_held_up
 
     def exit_status(self) -> ExitStatus | None:
         """Return the leader's status; None if it is not known."""

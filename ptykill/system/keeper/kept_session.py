@@ -36,6 +36,9 @@ __all__ = ["KeptSession"]
 
 _RETRY_FIRST, _RETRY_LONGEST = 0.005, 1.0
 """Seconds between two rounds of SIGKILL while a process lives: doubling, up to the longest."""
+_SLOW = 0.04
+"""A pause as long as this, which ends 75 ms after the first round, tells of a process that is hard
+to kill; a shorter one may come of a busy machine."""
 _IN_CGROUP = 0.05
 """Seconds for which the keeper stays in the cgroup: a shorter session's keeper is never moved."""
 _DEAD = os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED
@@ -55,9 +58,9 @@ class KeptSession:
         self.due: float = math.inf
         """When to call `do_due`, in monotonic seconds."""
         self.was_plain: bool = True
-        """Whether it ended without trouble, so that its keeper may have another session: no second
-        round of SIGKILL, none refused, no process spared, none in a pid namespace of its own, and
-        the host was there."""
+        """Whether it ended without trouble, so that its keeper may have another session: SIGKILL
+        was not slow and not refused, no process was spared, none was in a pid namespace of its own,
+        and the host was there."""
         self._resources = resources
         self._poller = poller
         self._on_exited = on_exited
@@ -249,7 +252,7 @@ class KeptSession:
         self.due = math.inf
         self._resources.leave_cgroup()
         if self._killing:
-            self.was_plain = False
+            self.was_plain &= self._retry < _SLOW
             self._kill_descendants()
             self._retry = min(2 * self._retry, _RETRY_LONGEST)
             self.due = time.monotonic() + self._retry

@@ -58,11 +58,12 @@ TOOLS: tuple[Program, ...] = (
         "job that outlives its leader",
         "has a leader that exits on SIGHUP, and a daemon that continues to write",
         """
-        (setsid sh -c 'trap "" HUP TERM INT; : > up; while :; do echo x; sleep 0.01; done' &)
+        (setsid sh -c 'trap "" HUP TERM INT; : > up
+            until [ $((n += 1)) -gt 6000 ]; do echo x; sleep 0.01; done' &)
         trap ': > cleaned; exit 6' HUP
         until [ -e up ]; do sleep 0.01; done
         : > ready
-        while :; do sleep 0.01; done
+        until [ $((n += 1)) -gt 6000 ]; do sleep 0.01; done
         """,
         Outcome.KILLED,
         ExitStatus(code=6),
