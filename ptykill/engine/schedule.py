@@ -9,6 +9,9 @@ wake-ups after it:
 3. The step is due. The precise timer is on time. The session timer comes a little later, in case
    the precise one has failed; or at that time, if there is no precise one.
 
+A further round of SIGKILL need not be on time: a busy loop hears of the deaths first, and mostly
+needs none then.
+
 The timers' tasks make these calls. The session's own task waits for exits.
 """
 
@@ -47,6 +50,7 @@ class Schedule:
 
     __slots__ = (
         "_in_head_start",
+        "_killing",
         "_on_wake",
         "_pause",
         "_precise",
@@ -78,6 +82,7 @@ class Schedule:
         self._retry_longest = _RETRY_LONGEST
         self._pause = _RETRY_FIRST
         self._in_head_start = False
+        self._killing = False
         self._timer = timer
         self._precise = precise
         self._on_wake = on_wake
@@ -106,6 +111,7 @@ class Schedule:
 
     def start_kill(self, now: float) -> None:
         """Start the rounds of SIGKILL, and the kill bound."""
+        self._killing = True
         self.kill_until = now + self.kill_bound
         self._retry, self._retry_longest = _RETRY_FIRST, _RETRY_LONGEST
 
@@ -146,14 +152,19 @@ class Schedule:
         """
         if self._set_to != self.wake_at:
             self._set_to = self.wake_at
-            # Before the other processes are looked for, a busy loop hears of the leader's death.
+            # Before the other processes are looked for, a busy loop hears of the leader's death;
+            # and of all deaths before another round of SIGKILL.
             until = self.due if self._in_head_start else -math.inf
+            if self._killing:
+                until = self.kill_until
             self._timer.set(self._on_wake, self.wake_at, until)
 
     def set_next_wake_up(self, now: float) -> None:
         """Set the next wake-up: shortly before the next step is due, or at its time."""
         self._pause, self._in_head_start = _RETRY_FIRST, False
-        if now < self.due - _TIMER_LEAD:
+        if self._killing:
+            self.wake_at = self.due
+        elif now < self.due - _TIMER_LEAD:
             self.wake_at = self.due - _TIMER_LEAD
         else:
             exact = self._precise.call_at(self.due, self._call)

@@ -41,6 +41,11 @@ class Times(SessionTimer):
         """Return the time that is set, infinite if there is none."""
         return min((each.when for each in self._calls.values()), default=math.inf)
 
+    def waits_until(self) -> float:
+        """Return until when a busy loop may hear of deaths before the one call is made."""
+        (call,) = self._calls.values()
+        return call.until
+
 
 def made(
     kill_bound: float, *, there: bool = True, on_wake: Callable[[float], None] = print
@@ -106,6 +111,30 @@ def test_the_timer_is_set_late_and_once(start: float, wait: float, *, there: boo
         assert timer.calls == []
     times.set_next_wake_up(now)
     assert [when for when, _ in timer.calls] == [times.due] * there
+
+
+def test_a_busy_loop_hears_of_deaths_first() -> None:
+    """Before the others are looked for, and before another SIGKILL; the first one is on time."""
+    times, precise, timer = made(3.0)
+    times.start_grace(1.0, 0.0)
+    times.start_wait(1.0, 0.0)
+    times.apply()
+    assert (timer.at(), timer.waits_until()) == (schedule._HEAD_START, 1.0)
+    times.set_next_wake_up(timer.at())
+    times.apply()
+    times.set_next_wake_up(timer.at())
+    times.apply()
+    assert timer.at() == 1.0 + schedule._TIMER_LATE
+    assert timer.waits_until() == -math.inf
+    assert [when for when, _ in precise.calls] == [1.0]
+    times.start_kill(1.0)
+    times.start_retry(1.0)
+    times.apply()
+    assert (timer.at(), timer.waits_until()) == (1.0 + schedule._HEAD_START, 4.0)
+    times.set_next_wake_up(timer.at())
+    times.apply()
+    assert (timer.at(), timer.waits_until()) == (1.0 + schedule._RETRY_FIRST, 4.0)
+    assert len(precise.calls) == 1
 
 
 @given(
