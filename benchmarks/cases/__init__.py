@@ -85,6 +85,12 @@ CASES = {
         )
         for at_once, quick in zip(AT_ONCE, (None, Limits(1, 4, turn=0.2), None), strict=True)
     },
+    "churn-64-kill": Case(
+        "the same, 64 at a time, by SIGKILL at once",
+        partial(churn, 64, by_force=True),
+        Limits(7, 240),
+        None,
+    ),
     "churn-8-pause": Case(
         "the same, 8 at a time, of a program that hardly has to start",
         partial(churn, 8, program=PAUSE),

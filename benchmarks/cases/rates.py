@@ -36,12 +36,15 @@ PAUSE = "pause"
 """The program that starts so fast that it hardly matters how early it is ended (pause.c)."""
 
 
-def churn(at_once: int, limits: Limits, program: str = "sleep") -> Result:
+def churn(
+    at_once: int, limits: Limits, program: str = "sleep", *, by_force: bool = False
+) -> Result:
     """Have each system spawn and end sessions of a program, so many at a time.
 
-    ``"pause"`` is compiled first.
+    ``"pause"`` is compiled first. ``by_force`` is without a grace, where a system lets one choose.
     """
-    title = f"sessions of {program}, spawned and ended, {at_once} at a time"
+    title = f"sessions of {program}, spawned and {'killed' if by_force else 'ended'}"
+    title = f"{title}, {at_once} at a time"
     try:
         if program == PAUSE:
             compiled(PAUSE, "-static")
@@ -65,7 +68,9 @@ def churn(at_once: int, limits: Limits, program: str = "sleep") -> Result:
             if label == IDLE:
                 return idle(limits.turn)
             answer, machine = measured(
-                lambda: hosts.ask("churn", label, program, at_once, limits.turn, GRACE)
+                lambda: hosts.ask(
+                    "churn", label, program, at_once, limits.turn, 0.0 if by_force else GRACE
+                )
             )
             churned = Churned(*answer)
             problems = wrong(churned, machine.forks)

@@ -159,7 +159,7 @@ class Session(Protocol):
         """Return output of the terminal; ``b""`` if none comes within so many seconds."""
 
     async def end(self, grace: float) -> Span:
-        """End the session, after ``grace`` (seconds) by force, in the way of the system.
+        """End the session, after ``grace`` (seconds; 0: at once) by force, in the system's way.
 
         The clock starts with the system's call and stops when it has returned. What is left to
         release is released after that.

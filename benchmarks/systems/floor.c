@@ -7,8 +7,8 @@
  * other members in the process table, while the leader's zombie still pins the session's number;
  * they get the same signals, and what the grace has left; and looks again, until there is nobody.
  *
- * churn: spawns a session and ends it, again and again, so many at a time. Those that are dead at
- * one wake-up share one look through the process table.
+ * churn: spawns a session and ends it, again and again, so many at a time; without a grace by
+ * SIGKILL. Those that are dead at one wake-up share one look through the process table.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -233,7 +233,7 @@ static struct session *wait_dead(int64_t grace)
     int count = (int)(last + 1 - sessions);
     for (int at = 0; at < count; at++)
         processes[at] = (struct pollfd){.fd = sessions[at].pidfd, .events = POLLIN};
-    require(ppoll(processes, (nfds_t)count, &timeout, NULL) > 0, "nobody dies of SIGHUP");
+    require(ppoll(processes, (nfds_t)count, &timeout, NULL) > 0, "nobody dies");
     for (int at = count - 1; at >= 0; at--)
         if (processes[at].revents) {
             struct session one = sessions[at];
@@ -256,11 +256,14 @@ static void churn(int64_t duration, int at_once, int64_t grace, char **argv)
     for (;;) {
         while (last + 1 < sessions + at_once && now() < start + duration) {
             spawn(argv);
-            hang_up(last);
+            if (grace)
+                hang_up(last);
+            else
+                deliver(last->pidfd, SIGKILL);
         }
         if (last < sessions)
             break;
-        struct session *dead = wait_dead(grace);
+        struct session *dead = wait_dead(grace ? grace : KILL_BOUND);
         if (whole_session)
             sweep(dead, now() + grace);
         reap(dead);

@@ -73,9 +73,9 @@ class PtykillSession:
         return await receive(self.session, within)
 
     async def end(self, grace: float) -> Span:
-        """Terminate, and require an empty verdict."""
+        """Terminate, or kill, and require an empty verdict."""
         start = time.perf_counter_ns()
-        verdict = await self.session.terminate(grace=grace)
+        verdict = await (self.session.terminate(grace=grace) if grace else self.session.kill())
         stop = time.perf_counter_ns()
         checked(verdict)
         return Span(start, stop)

@@ -12,7 +12,7 @@ from ptykill.engine.session import Session
 from ptykill.engine.settings import SpawnOptions
 from ptykill.rules import validate
 from ptykill.rules.command import Attributes
-from ptykill.rules.deadlines import Deadlines
+from ptykill.rules.deadlines import Deadlines, deadline_seconds
 from ptykill.rules.head_tail import HeadTail
 from ptykill.rules.plain_text import PlainText
 from ptykill.rules.plan import Leftovers, Plan
@@ -116,6 +116,8 @@ class _Asked:
             chosen = default_plan if plan is None else Plan.of(plan)
             self.spawn["plan"] = chosen if grace is None else chosen.with_grace(grace)
         if timeout is not None or idle is not None:
+            if timeout is not None:  # Its error is to have the name that the caller has used.
+                timeout = deadline_seconds("timeout", timeout)
             self.spawn["deadlines"] = Deadlines(lifetime=timeout, idle=idle)
         self._kept = HeadTail(most)
         self._plain = PlainText() if plain else None

@@ -15,7 +15,14 @@ from ptykill.errors import InvalidDeadline
 from ptykill.rules.processor_time import ProcessorTime
 from ptykill.rules.verdict import EndReason
 
-__all__ = ["LONGEST_DEADLINE", "SHORTEST_DEADLINE", "DeadlineClock", "Deadlines", "Elapsed"]
+__all__ = [
+    "LONGEST_DEADLINE",
+    "SHORTEST_DEADLINE",
+    "DeadlineClock",
+    "Deadlines",
+    "Elapsed",
+    "deadline_seconds",
+]
 
 SHORTEST_DEADLINE = 0.1
 """No deadline is shorter (seconds): processor time is counted in steps of 0.01 s."""
@@ -47,7 +54,7 @@ class Deadlines:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None:
-                object.__setattr__(self, field.name, _checked(field.name, value))
+                object.__setattr__(self, field.name, deadline_seconds(field.name, value))
 
     def __bool__(self) -> bool:
         """Return whether there is any deadline."""
@@ -85,7 +92,8 @@ class Deadlines:
         return Deadlines(**found)
 
 
-def _checked(name: str, value: object) -> float:
+def deadline_seconds(name: str, value: object) -> float:
+    """Return a deadline, in seconds. Raises `InvalidDeadline`, with its name."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)

@@ -39,13 +39,21 @@ def rows(result: Result) -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
 
 
-@pytest.mark.parametrize(("at_once", "program"), [(1, "sleep"), (3, rates.PAUSE)])
-def test_sessions_per_second(at_once: int, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("at_once", "program", "by_force"),
+    [(1, "sleep", False), (3, rates.PAUSE, False), (3, "sleep", True)],
+)
+def test_sessions_per_second(
+    at_once: int,
+    program: str,
+    by_force: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each system spawns and ends sessions; each is compared with C that does the same work."""
     if program == rates.PAUSE and shutil.which("cc") is None:
         pytest.skip("no C compiler")
     monkeypatch.setattr(rates, "MODULES", SYSTEMS)
-    result = rates.churn(at_once, SOON, program)
+    result = rates.churn(at_once, SOON, program, by_force=by_force)
     assert isinstance(result, Loads)
     found = rows(result)
     assert found.keys() >= {*OURS, *OTHERS}

@@ -184,9 +184,15 @@ async def what_is_wrong_is_said(p: Any, folder: Path) -> None:
             await supervisor.spawn(["true"], unknown=1)
         with pytest.raises(TypeError):
             await supervisor.run(["true"], unknown=1)
-        for options in ({"max_output": -1}, {"timeout": 0}, {"input": 1}, {"check": 1}):
-            with pytest.raises(ptykill.InvalidArgument):
-                await supervisor.run(["true"], **options)
+        for name, value in {
+            "max_output": -1,
+            "timeout": 0,
+            "idle": 0,
+            "input": 1,
+            "check": 1,
+        }.items():
+            with pytest.raises(ptykill.InvalidArgument, match=f"^{name} "):
+                await supervisor.run(["true"], **{name: value})
         assert supervisor.sessions == ()
 
 
