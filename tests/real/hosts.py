@@ -53,7 +53,6 @@ from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import session_of, stat
 from ptykill.system.pty.order import order
 from ptykill.testing import processes
-from tests.waiting import IDLE_LOOP
 
 __all__ = ["run_host"]
 
@@ -663,7 +662,10 @@ async def with_a_fork(way: str, folder: str) -> None:
     async with ptykill.open_supervisor(
         plan="HUP@session 500ms, KILL 5s", containment=choose_spawn(way)
     ) as supervisor:
-        cleaner = f"trap 'sleep 0.25; : > cleaned0; exit' HUP; : > ready0; {IDLE_LOOP}"
+        cleaner = (
+            "trap 'sleep 0.25; : > cleaned0; exit' HUP; : > ready0;"
+            " until [ $((n += 1)) -gt 6000 ]; do sleep 0.01; done"
+        )
         await supervisor.spawn(["sh", "-c", cleaner])
         await supervisor.spawn(["sh", "-c", DEAF])
         if os.fork() == 0:
