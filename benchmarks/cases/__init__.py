@@ -87,7 +87,7 @@ CASES = {
     },
     "churn-64-kill": Case(
         "the same, 64 at a time, by SIGKILL at once",
-        partial(churn, 64, by_force=True),
+        partial(churn, 64, grace=0.0),
         Limits(7, 240),
         None,
     ),

@@ -36,15 +36,14 @@ PAUSE = "pause"
 """The program that starts so fast that it hardly matters how early it is ended (pause.c)."""
 
 
-def churn(
-    at_once: int, limits: Limits, program: str = "sleep", *, by_force: bool = False
-) -> Result:
+def churn(at_once: int, limits: Limits, program: str = "sleep", *, grace: float = GRACE) -> Result:
     """Have each system spawn and end sessions of a program, so many at a time.
 
-    ``"pause"`` is compiled first. ``by_force`` is without a grace, where a system lets one choose.
+    ``"pause"`` is compiled first. Without a grace they are killed at once, by the systems that have
+    no waits of their own.
     """
-    title = f"sessions of {program}, spawned and {'killed' if by_force else 'ended'}"
-    title = f"{title}, {at_once} at a time"
+    end = "ended" if grace else "killed"
+    title = f"sessions of {program}, spawned and {end}, {at_once} at a time"
     try:
         if program == PAUSE:
             compiled(PAUSE, "-static")
@@ -68,9 +67,7 @@ def churn(
             if label == IDLE:
                 return idle(limits.turn)
             answer, machine = measured(
-                lambda: hosts.ask(
-                    "churn", label, program, at_once, limits.turn, 0.0 if by_force else GRACE
-                )
+                lambda: hosts.ask("churn", label, program, at_once, limits.turn, grace)
             )
             churned = Churned(*answer)
             problems = wrong(churned, machine.forks)

@@ -1,7 +1,6 @@
 """Sets the times of one teardown: when a step is due, and when the timers wake the driver up.
 
-Times are of trio's clock, durations in seconds. Each step and each round of SIGKILL has up to three
-wake-ups after it:
+Times are of trio's clock, durations in seconds. Each step has up to three wake-ups after it:
 
 1. After the leader's head start, the other processes get the signal.
 2. Shortly before the next step is due, the precise timer is set. Most sessions end within their
@@ -9,8 +8,8 @@ wake-ups after it:
 3. The step is due. The precise timer is on time. The session timer comes a little later, in case
    the precise one has failed; or at that time, if there is no precise one.
 
-A further round of SIGKILL need not be on time: a busy loop hears of the deaths first, and mostly
-needs none then.
+A round of SIGKILL has two: the first of these, and the next round. That need not be on time: a busy
+loop hears of the deaths first, and mostly needs no further round then.
 
 The timers' tasks make these calls. The session's own task waits for exits.
 """
@@ -154,9 +153,10 @@ class Schedule:
             self._set_to = self.wake_at
             # Before the other processes are looked for, a busy loop hears of the leader's death;
             # and of all deaths before another round of SIGKILL.
-            until = self.due if self._in_head_start else -math.inf
             if self._killing:
                 until = self.kill_until
+            else:
+                until = self.due if self._in_head_start else -math.inf
             self._timer.set(self._on_wake, self.wake_at, until)
 
     def set_next_wake_up(self, now: float) -> None:

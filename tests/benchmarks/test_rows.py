@@ -40,20 +40,17 @@ def rows(result: Result) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("at_once", "program", "by_force"),
-    [(1, "sleep", False), (3, rates.PAUSE, False), (3, "sleep", True)],
+    ("at_once", "program", "grace"),
+    [(1, "sleep", rates.GRACE), (3, rates.PAUSE, rates.GRACE), (3, "sleep", 0.0)],
 )
 def test_sessions_per_second(
-    at_once: int,
-    program: str,
-    by_force: bool,  # noqa: FBT001
-    monkeypatch: pytest.MonkeyPatch,
+    at_once: int, program: str, grace: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each system spawns and ends sessions; each is compared with C that does the same work."""
     if program == rates.PAUSE and shutil.which("cc") is None:
         pytest.skip("no C compiler")
     monkeypatch.setattr(rates, "MODULES", SYSTEMS)
-    result = rates.churn(at_once, SOON, program, by_force=by_force)
+    result = rates.churn(at_once, SOON, program, grace=grace)
     assert isinstance(result, Loads)
     found = rows(result)
     assert found.keys() >= {*OURS, *OTHERS}
