@@ -12,6 +12,7 @@ import pytest
 import ptykill
 from benchmarks.__main__ import other_ptykill
 from benchmarks.cases import CASES, bursts, http_rates, pools, rates
+from benchmarks.cases.teardown import GRACE
 from benchmarks.hosts import OTHER, Hosts, Limits
 from benchmarks.loads import Loads
 from benchmarks.report import Figures, Result, Timings
@@ -41,7 +42,7 @@ def rows(result: Result) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize(
     ("at_once", "program", "grace"),
-    [(1, "sleep", rates.GRACE), (3, rates.PAUSE, rates.GRACE), (3, "sleep", 0.0)],
+    [(1, "sleep", GRACE), (3, rates.PAUSE, GRACE), (3, "sleep", 0.0)],
 )
 def test_sessions_per_second(
     at_once: int, program: str, grace: float, monkeypatch: pytest.MonkeyPatch
