@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -104,6 +105,8 @@ class Life:
         self.kill(session)
         tell("other", state=self.host.get(other.id).state.value, pid=other.pid)
         self.once_more()
+        if helpers("warden"):
+            self.lose_keeper()
         self.gate("close", self.keeper_of(other.pid))
         began = time.monotonic()
         self.host.close()
@@ -137,6 +140,17 @@ class Life:
             warden=wardens[0] if wardens else 0,
             keeper=min(keepers, default=0),
         )
+
+    def lose_keeper(self) -> None:
+        """End a session whose keeper is killed: only the warden can prove that it is over."""
+        session = self.spawn("orphaned")
+        self.host.call(session.receive)
+        (keeper,) = self.keeper_of(session.pid)
+        self.gate("lost", set())
+        began = time.monotonic()
+        os.kill(keeper, signal.SIGKILL)
+        verdict = self.host.terminate(session.id)
+        tell("orphaned", **told_of(verdict, began))
 
     def spawn(self, whose: str) -> ptykill.Session:
         """Start a program that is hard to end."""

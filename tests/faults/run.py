@@ -25,9 +25,7 @@ def every() -> Iterator[Fault]:
     for tier, (process, calls) in itertools.product(TIERS, CALLS.items()):
         if tier == "session" and process != "host":
             continue
-        for phase, call in itertools.product(PHASES, calls):
-            if phase == "open" and process != "host":
-                continue
+        for phase, call in itertools.product(PHASES[process], calls):
             for error in ERRORS[call]:
                 yield Fault(tier, process, phase, call, error)
 

@@ -7,7 +7,12 @@ from tests.faults.trial import Fault
 __all__ = ["CALLS", "ERRORS", "PHASES", "SHORT", "TIERS"]
 
 TIERS = ("keeper", "session", "cgroup")
-PHASES = ("open", "spawn", "live", "kill", "close")
+PHASES = {
+    "host": ("open", "spawn", "live", "kill", "lost", "close"),
+    "keeper": ("spawn", "live", "kill", "close"),
+    "warden": ("spawn", "live", "kill", "lost", "close"),
+}
+"""The phases of a host's life in which there is each process: see `host`."""
 
 CALLS = {
     "host": (
@@ -103,7 +108,9 @@ SHORT = [
     keeper keeper kill sendto EPIPE
     keeper keeper kill waitid ENOMEM
     keeper warden live recvmsg ENOMEM
-    keeper warden kill poll ENOMEM
+    keeper warden lost poll ENOMEM
+    keeper warden lost sendto EAGAIN
+    cgroup host lost recvmsg ENOMEM
     keeper warden close waitid ENOMEM
     session host kill pread64 EIO
     session host kill pidfd_send_signal EPERM 1+

@@ -33,6 +33,8 @@ _SPAWN_BOUND = 30.0
 _COMPILED = str(Path(tempfile.gettempdir(), "ptykill-faults-compiled"))
 _MEMBERS = 3
 """The number of processes of a session that was not ended: see `host.STUBBORN`."""
+_SESSIONS = "other", "tested", "another", "orphaned"
+"""The marks of a host's sessions."""
 _GONE = 5.0
 """Time-out for processes that a keeper or a warden has still to end, in seconds."""
 
@@ -188,6 +190,13 @@ class _Trial:
         if line["seconds"] > _BOUND:
             self.wrong.append(f"a kill took {line['seconds']:.1f} s")
 
+    def _judge_orphaned(self, line: dict[str, Any]) -> None:
+        alive = self._of("orphaned")
+        if not line["empty"] or "unproven" in line["caveats"] or alive:
+            self.wrong.append(f"a session without a keeper: {line}, {alive}")
+        if line["seconds"] > _BOUND:
+            self.wrong.append(f"a kill without a keeper took {line['seconds']:.1f} s")
+
     def _judge_other(self, line: dict[str, Any]) -> None:
         if line["state"] != "running" or len(self._of("other")) < _MEMBERS:
             self.wrong.append(f"the other session was touched: {line}")
@@ -236,11 +245,11 @@ class _Trial:
         until = time.monotonic() + _GONE
         left = {"?"}
         while left and time.monotonic() < until:
-            left = {each for whose in ("other", "tested", "another") for each in self._of(whose)}
+            left = {each for whose in _SESSIONS for each in self._of(whose)}
             if left:
                 time.sleep(0.05)
         if left:
             self.wrong.append(f"left: {sorted(left)}")
-            for whose in "other", "tested", "another":
+            for whose in _SESSIONS:
                 for each in processes.marked(f"{self.mark}-{whose}"):
                     processes.end(each.pid)

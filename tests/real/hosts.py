@@ -1084,10 +1084,13 @@ async def stolen_members(way: str, folder: str, who: str) -> dict[str, Any]:
     verdicts = {}
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         sessions = [await supervisor.spawn(["sh", "-c", script]) for _ in KINDS]
-        await trio.sleep(0.4)
+        for session in sessions:
+            while not any(name_of(each) == "sleep" for each in children_of(session.pid)):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        await trio.sleep(0.4)  # Else the next keeper may be started meanwhile, and take a pid.
         async with trio.open_nursery() as nursery:
             for session in sessions:
-                plan = "HUP@all 400ms, HUP@session 20ms, USR1@all 20ms, KILL 15s"
+                plan = "HUP@all 3s, HUP@session 20ms, USR1@all 20ms, KILL 15s"
                 nursery.start_soon(partial(session.terminate, plan=plan))
             await trio.sleep(0.1)
             members = [child_of(session.pid) for session in sessions]
@@ -1177,6 +1180,11 @@ def child_of(pid: int) -> int:
 def children_of(pid: int) -> list[int]:
     """Return the pids of the children of a process with one thread."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def name_of(pid: int) -> str:
+    """Return the name that a process got from its last exec, or gave itself."""
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def descendants(pid: int) -> list[int]:
