@@ -353,7 +353,10 @@ def test_the_end_of_the_output_comes_with_the_leader_s_exit() -> None:
 def test_a_process_that_nobody_holds_is_ended(mark: str) -> None:
     """The garbage collector closes the descriptor, and does not wait for the end."""
     process = PtyProcess.spawn(["sleep", "1000"])
-    fd = process.fd
+    # The host's thread, which ends the session then, may open a file: it gets the lowest number.
+    fd = fcntl.fcntl(process.fd, fcntl.F_DUPFD_CLOEXEC, 500)
+    os.close(process.fd)
+    process.fd = fd
     del process
     gc.collect()
     with pytest.raises(OSError, match="Bad file descriptor"):

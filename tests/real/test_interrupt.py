@@ -121,6 +121,7 @@ async def test_a_shell_and_its_job(supervisor: Supervisor) -> None:
     await screen.shows(b"23\r\n", b"ready$ ")
     await session.send(b"echo $(( 40 + 1 )); sleep 62\n")
     await screen.shows(b"41\r\n")
+    await until_listed(session, "sleep 61", there=True)
     await until_listed(session, "sleep 62", there=True)
     session.interrupt()
     await screen.shows(b"^C", b"ready$ ")
@@ -134,8 +135,10 @@ async def test_a_shell_and_its_job(supervisor: Supervisor) -> None:
     session.interrupt()
     await screen.shows(b"ready$ ")
     await session.send(b"echo $(( 50 + 1 ))\n")
-    assert b"never" not in await screen.shows(b"51\r\n")
-    assert {each.command for each in await session.members()} == {" ".join(SHELL), "sleep 61"}
+    seen = await screen.shows(b"51\r\n", b"ready$ ")
+    assert b"never" not in seen
+    members = await session.members()
+    assert {each.command for each in members} == {" ".join(SHELL), "sleep 61"}, (members, seen)
 
 
 async def test_python(supervisor: Supervisor) -> None:
