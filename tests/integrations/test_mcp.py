@@ -92,10 +92,13 @@ async def test_a_shell(connect: Connect) -> None:
 
         await agent.call("send", session="s1", text="sleep 1002 & sleep 1003", keys=["enter"])
         listed = await agent.call("list")
-        while "sleep 1003" not in listed:
+        # Until its exec, each has the command line of the shell.
+        while not all(
+            re.search(rf"^    pid \d+, sleep {number}$", listed, re.MULTILINE)
+            for number in (1002, 1003)
+        ):
             listed = await agent.call("list")
         assert listed.startswith("[s1: running] sh -i, started ")
-        assert re.search(r"^    pid \d+, sleep 1002$", listed, re.MULTILINE)
         await agent.call("interrupt", session="s1")
         await agent.call("wait", session="s1", text="\n> ")
         assert "sleep 1003" not in await agent.call("list")
