@@ -54,6 +54,10 @@ async def main(sessions: int, seconds: float) -> LeakCounts:
         pass
     before = await settled()
     async with ptykill.open_supervisor() as supervisor:
+        # From then on a keeper is idle whenever a session is spawned, so no other one is started.
+        async with trio.open_nursery() as two_at_once:
+            for number in range(2):
+                two_at_once.start_soon(one_session, supervisor, number)
         for number in range(FIRST):
             await one_session(supervisor, number)
         first, first_resident = await settled(), resident()
