@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -312,6 +313,127 @@ def cgroup_of(pid: int) -> str:
     assert parent_folder is not None
     line = next(each for each in read_proc(f"{pid}/cgroup").split(b"\n") if each[:3] == b"0::")
     return f"{parent_folder}/{line.decode().rpartition('/')[2]}"
+
+
+async def left_cgroup(supervisor: Supervisor, *command: str) -> tuple[Session, int]:
+    """Start a session, and wait until its keeper has left its cgroup; return the keeper's pid."""
+    session = await supervisor.spawn(command or ["sleep", "60"])
+    keeper, place = keeper_of(session), cgroup_of(session.pid)
+    procs = f"{place}/cgroup.procs"
+    await until(lambda: b"%d" % keeper not in read_file(procs).split(), "the keeper to leave")
+    return session, keeper
+
+
+def supply_of(supervisor: Supervisor) -> KeeperSupply:
+    """Return a supervisor's keepers."""
+    tier: Any = supervisor._spawner._tier
+    supply: KeeperSupply = tier._keepers
+    return supply
+
+
+async def test_a_keeper_that_has_left_its_cgroup(supervisor: Supervisor, tier: str) -> None:
+    """The next session has another keeper: to enter the cgroup again takes some 10 ms."""
+    if tier != "cgroup":
+        pytest.skip("it has no cgroup")
+    session, keeper = await left_cgroup(supervisor)
+    supply = supply_of(supervisor)
+    await until(lambda: supply._idle, "another keeper")
+    assert (await session.terminate()).empty
+    assert await run(supervisor, "true") != keeper
+    await until(lambda: all(each.is_ready() for each in supply._idle), "it to be ready")
+    assert keeper in {each.pid for each in supply._idle}
+    supply._idle.sort(key=lambda each: each.pid == keeper)
+    assert await run(supervisor, "true") == keeper
+
+
+async def test_the_only_keeper_is_not_ready(supervisor: Supervisor, tier: str) -> None:
+    """It is taken if a session is spawned now; another one is made ready for later."""
+    if tier != "cgroup":
+        pytest.skip("it has no cgroup")
+    for then in "spawn", "prepare":
+        session, keeper = await left_cgroup(supervisor)
+        supply = supply_of(supervisor)
+        await until(lambda: supply._idle, "another keeper")  # noqa: B023 - at once
+        supply.drop_idle()
+        assert (await session.terminate()).empty
+        assert [each.pid for each in supply._idle] == [keeper]
+        if then == "spawn":
+            assert await run(supervisor, "true") == keeper
+        else:
+            supply.prepare()
+            assert len(supply._idle) == 2
+            assert await run(supervisor, "true") != keeper
+
+
+async def test_a_keeper_that_is_asked_is_ready_soon(supervisor: Supervisor, tier: str) -> None:
+    """It waits no 0.2 s, as one does that nobody has asked."""
+    if tier != "cgroup":
+        pytest.skip("it has no cgroup")
+    taken = []
+    for _ in range(5):
+        session, keeper = await left_cgroup(supervisor)
+        assert (await session.terminate()).empty
+        began = trio.current_time()
+        (handle,) = (each for each in supply_of(supervisor)._idle if each.pid == keeper)
+        assert not handle.is_ready()
+        handle.get_ready()
+        await until(handle.is_ready, "it to be ready")
+        taken.append(trio.current_time() - began)
+    assert min(taken) < 0.15  # Most machines need 20 ms.
+
+
+async def test_a_keeper_that_is_killed_before_it_is_ready(
+    supervisor: Supervisor, tier: str
+) -> None:
+    """Spawns work."""
+    if tier != "cgroup":
+        pytest.skip("it has no cgroup")
+    session, keeper = await left_cgroup(supervisor)
+    assert (await session.terminate()).empty
+    os.kill(keeper, signal.SIGKILL)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(run, supervisor, "true")
+
+
+async def test_a_keeper_that_is_asked_and_was_changed(supervisor: Supervisor, tier: str) -> None:
+    """It exits, although it gets no order."""
+    if tier != "cgroup":
+        pytest.skip("it has no cgroup")
+    change = CHANGES["its timers' slack"]
+    command = sys.executable, "-c", f"input()\n{CALLS}{change}"
+    session, keeper = await left_cgroup(supervisor, *command)
+    await session.send(b"\n")
+    verdict = await session.wait()
+    assert verdict.exit_status is not None
+    if verdict.exit_status.code:
+        pytest.skip("it can't be changed here")
+    (handle,) = (each for each in supply_of(supervisor)._idle if each.pid == keeper)
+    handle.get_ready()
+    await until(lambda: parent(keeper) is None, "it to exit")
+    await run(supervisor, "true")
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["busy", "stopped"])
+async def test_more_keepers_than_the_warden_has_room_for(
+    supervisor: Supervisor, *, stopped: bool
+) -> None:
+    """However many sessions are spawned at once, all are, also if the warden is stopped."""
+    warden = supply_of(supervisor)._warden
+    warden._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # A few messages.
+    if stopped:
+        os.kill(warden.pid, signal.SIGSTOP)
+    keepers = set()
+
+    async def spawn() -> None:
+        session = await supervisor.spawn(["sleep", "60"])
+        keepers.add(keeper_of(session))
+        await session.kill()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(30):
+            nursery.start_soon(spawn)
+    assert len(keepers) > 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

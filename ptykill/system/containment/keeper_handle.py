@@ -64,6 +64,9 @@ class KeeperHandle:
         """The path of the keeper's cgroup, if it has one, once a leader is started."""
         self.times_before: tuple[float, float] = 0.0, 0.0
         """The processor time of the keeper's earlier sessions, as `os.times` has it."""
+        self.ready: bool = True
+        """It can obey an order at once, and has no cgroup to enter before that."""
+        self._renewal_asked = False
         self.clean: bool = False
         """The keeper has ended, or will, and nothing of a session is left."""
         self._ended = False
@@ -133,6 +136,8 @@ class KeeperHandle:
         match message:
             case wire.FORKED, keeper:
                 self.pid = keeper
+            case (wire.READY,):
+                self.ready = True
             case wire.STARTED, leader, keeper, path, times:
                 self.pid, self.cgroup, self.times_before = keeper, path, times
                 if not fds:  # The host has no descriptor left, so the kernel dropped it (unix(7)).
@@ -161,6 +166,19 @@ class KeeperHandle:
                 self._order_unread = True
             except BlockingIOError:
                 pass
+
+    def is_ready(self) -> bool:
+        """Return whether it can obey an order at once, or is dead, which the order finds out."""
+        if not self.ready:
+            with suppress(OSError):  # It has said nothing, mostly.
+                self.ready = wire.receive(self.channel)[0][0] in (wire.READY, wire.GONE)
+        return self.ready
+
+    def get_ready(self) -> None:
+        """Have it get ready for another session, if it is not."""
+        if not (self.is_ready() or self._renewal_asked):
+            with suppress(OSError):  # It gets ready by itself a little later.
+                self._renewal_asked = wire.send(self.channel, (wire.RENEW,))
 
     def hand_over(self, handover: Handover) -> None:
         """Send the keeper the rest of the plan, in case this host dies."""
@@ -258,7 +276,7 @@ class KeeperHandle:
     def release(self) -> KeeperHandle:
         """Return a handle for the keeper's next session. This one keeps only the leader."""
         successor = KeeperHandle(self.channel, self.warden)
-        successor.pid = self.pid
+        successor.pid, successor.ready = self.pid, self.ready
         self.channel = _CLOSED
         return successor
 

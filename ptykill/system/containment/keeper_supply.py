@@ -33,7 +33,10 @@ class KeeperSupply:
         self._groups = groups
         self._rights = rights
         self._idle: list[KeeperHandle] = []
-        """Keepers without a session; the last one was used last."""
+        """Keepers without a session. The last one is the best to take: it was used last.
+
+        One that is not ready is put first, so that it has the most time to become ready.
+        """
         self._last_taken = trio.current_time()
         close_in_child(self)
 
@@ -74,11 +77,25 @@ class KeeperSupply:
         return self._rights.unchanged() and self._warden.alive
 
     def take(self) -> KeeperHandle:
-        """Return an idle keeper, the one that was used last, or a new one. Raises OSError."""
+        """Return an idle keeper, the ready one that was used last, or a new one.
+
+        Raises OSError; `NoRoom` if so many are asked for that the warden can take no request now.
+        """
         self._last_taken = trio.current_time()
-        keeper = self._idle.pop() if self._idle else self._ask()
+        keeper = self._take_idle() or self._ask()
         keeper.umask = self._rights.umask
         return keeper
+
+    def _take_idle(self) -> KeeperHandle | None:
+        for place in reversed(range(len(self._idle))):
+            if self._idle[place].is_ready():
+                return self._idle.pop(place)
+        # The one that has been idle for the longest will be ready first.
+        return self._idle.pop() if self._idle else None
+
+    async def wait_for_room(self) -> None:
+        """Wait until the warden may have room for a request; bounded."""
+        await self._warden.wait_for_room()
 
     def give_back(self, keeper: KeeperHandle) -> None:
         """Take the keeper of a session that is over, for another one, if there is room.
@@ -88,14 +105,17 @@ class KeeperSupply:
         """
         ours = keeper.warden is self._warden and self._warden.open
         if ours and len(self._idle) < _MOST_IDLE:
-            self._idle.append(keeper.release())
+            self._idle.insert(len(self._idle) if keeper.ready else 0, keeper.release())
 
     def prepare(self) -> float:
         """Have a keeper ready for the next session, and not too many.
 
         Returns the seconds after which to call it again, if no session starts or ends till then.
         """
-        if not self._idle and self._warden.open:
+        for keeper in self._idle:
+            keeper.get_ready()
+        ready = any(keeper.ready for keeper in self._idle)
+        if not ready and self._warden.open and len(self._idle) < _MOST_IDLE:
             with suppress(OSError):
                 self._idle.append(self._ask())
         if len(self._idle) <= 1:

@@ -23,14 +23,14 @@ from ptykill.system.containment.keeper_handle import KeeperDied, KeeperHandle
 from ptykill.system.containment.keeper_supply import KeeperSupply
 from ptykill.system.containment.limits_place import find_place
 from ptykill.system.containment.tables import open_table
-from ptykill.system.containment.warden_client import is_stranger
+from ptykill.system.containment.warden_client import NoRoom, is_stranger
 from ptykill.system.kernel.cgroup import recover
 from ptykill.system.kernel.cgroup_place import can_leave, why_unusable
 from ptykill.system.kernel.fd_reserve import reserve
 from ptykill.system.kernel.last_pid import LastPid
 from ptykill.system.kernel.limited_cgroup import Limits
 from ptykill.system.kernel.session_leader import StartFailed
-from ptykill.system.pty.order import spawn_error
+from ptykill.system.pty.order import SPAWN_TIMEOUT, spawn_error
 from ptykill.system.pty.terminal import PtyTerminal, open_terminal
 from ptykill.system.readiness import readable
 
@@ -150,8 +150,7 @@ class KeeperTier:
         self, command: Command, terminal: PtyTerminal, handover: Handover
     ) -> KeeperHandle:
         try:
-            keepers = await self._usable_keepers()
-            keeper = keepers.take()
+            keeper = await self._take_keeper()
         except OSError as error:
             if error.errno in _WARDEN_KILLED:
                 raise KeeperDied(error.errno, "keeper") from error
@@ -166,6 +165,17 @@ class KeeperTier:
                 await self._wait_until_clear(keeper)
             raise
         return keeper
+
+    async def _take_keeper(self) -> KeeperHandle:
+        """Return a keeper; wait while hundreds of others are asked for. Raises OSError."""
+        with suppress(NoRoom):
+            return (await self._usable_keepers()).take()
+        with trio.move_on_after(SPAWN_TIMEOUT):
+            while True:
+                await self._keepers.wait_for_room()
+                with suppress(NoRoom):
+                    return (await self._usable_keepers()).take()
+        raise StartFailed(errno.EAGAIN, "keeper")
 
     def _send_order(
         self, keeper: KeeperHandle, command: Command, terminal: PtyTerminal, handover: Handover

@@ -223,7 +223,7 @@ class LiveKeeper:
                     self._status = None if message[1] is None else ExitStatus(*message[1])
                     self._empty = message[0] == wire.EMPTY
                     if self._empty:
-                        self._reusable, self.usage = message[2:]
+                        self._reusable, self._keeper.ready, self.usage = message[2:]
                 case wire.ENDING:
                     _, reason, kill_due = message
                     self._kill_due = 0.0 if kill_due is None else kill_due

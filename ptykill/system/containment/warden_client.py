@@ -34,9 +34,9 @@ from ptykill.system.kernel.pidfd import open_pidfd
 from ptykill.system.kernel.proc_view import proc
 from ptykill.system.kernel.procfs import descends
 from ptykill.system.kernel.retry import again, close
-from ptykill.system.readiness import readable
+from ptykill.system.readiness import readable, writable
 
-__all__ = ["WardenClient", "is_stranger", "unavailable"]
+__all__ = ["NoRoom", "WardenClient", "is_stranger", "unavailable"]
 
 _READY_TIMEOUT = 30.0
 """Seconds that a warden may take to start, however busy the machine is."""
@@ -69,6 +69,10 @@ class _Keeper(Protocol):
     channel: socket.socket
 
 
+class NoRoom(OSError):
+    """The socket to the warden holds no more requests now: see `WardenClient.wait_for_room`."""
+
+
 class WardenClient:
     """A warden process. Made by `start`; `close` has to be called.
 
@@ -79,6 +83,8 @@ class WardenClient:
         self.pid: int = pid
         self._channel = channel
         self._process = open_pidfd(pid)
+        self._one_by_one = trio.Lock()
+        """For `wait_for_room`: one task may wait for a descriptor."""
         self.keepers: weakref.WeakSet[_Keeper] = weakref.WeakSet()
         """The keepers that it has forked, as far as this host still uses them."""
         _wardens.add(self)
@@ -137,14 +143,24 @@ class WardenClient:
         return self._process is not None and not self._process.dead()
 
     def ask_for_keeper(self, groups: str | None) -> socket.socket:
-        """Ask for a keeper, and return the host's end of the socket to it. Raises OSError.
+        """Ask for a keeper, and return the host's end of the socket to it.
 
         The keeper makes itself a cgroup in the folder ``groups``, if that is given.
+        Raises OSError; `NoRoom` if the warden has not read enough of the earlier requests.
         """
         ours = self._ask((wire.KEEP, groups), *open_pair())
+        if ours is None and connected(self._channel):
+            raise NoRoom(errno.EAGAIN, os.strerror(errno.EAGAIN), "warden")
         if ours is None:
             raise OSError(errno.EPIPE, "the warden is gone", sys.executable)
         return ours
+
+    async def wait_for_room(self) -> None:
+        """Wait until it may have room for a request; bounded, since it may be stopped."""
+        async with self._one_by_one:
+            with suppress(trio.ClosedResourceError), trio.move_on_after(_LOOK):
+                if self.open:
+                    await writable(self._channel)
 
     def ask_when_clear(self, keeper: int) -> socket.socket | None:
         """Ask for a report when no process is left of a keeper that died before its session.
@@ -195,6 +211,7 @@ class WardenClient:
         if self._channel.fileno() >= 0:
             with suppress(OSError):  # The hang-up says the same.
                 wire.send(self._channel, (wire.LEAVE,))
+            trio.lowlevel.notify_closing(self._channel)
             hang_up(self._channel)
         process, self._process = self._process, None
         if process is not None:

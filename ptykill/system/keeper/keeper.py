@@ -40,7 +40,7 @@ NAME = b"ptykill-keeper"
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.005, 0.5
 """Seconds from a system call that failed to the next try: doubling, up to the longest."""
 _RENEW_DELAY = 0.2
-"""Seconds after a session's end to check what the session left, unless an order comes before that.
+"""Seconds after a session's end to check what the session left, unless a message comes before that.
 
 Sessions may be ending beside it, and the check takes processor time from them.
 """
@@ -92,6 +92,8 @@ class Keeper:
         """Whether the order of the present session permits another session after it."""
         self._renew_at = math.inf
         """When to check what the last session has left, if that is still to be done."""
+        self._ready = True
+        """It has not told the host that it has to enter its cgroup again before it can obey."""
         self._changed = False
         """The last session has changed this process: it obeys no order any more."""
         self._refused = False
@@ -163,6 +165,8 @@ class Keeper:
                 self._refused = self._over = True
             case wire.ORDER:
                 self._on_order(message, fds)
+            case wire.RENEW:
+                self._over = self._over or self._changed
             case wire.HANDOVER:
                 self._take_handover(wire.Handover(*message))
             case wire.GONE:
@@ -301,9 +305,10 @@ class Keeper:
             if reusable:
                 self._handover = None
                 self._over = False
+                self._ready = not self._resources.outside
                 self._renew_at = time.monotonic() + _RENEW_DELAY
             # Last: the host wakes up on this processor, most likely.
-            self.tell(wire.EMPTY, session.status, reusable, session.usage())
+            self.tell(wire.EMPTY, session.status, reusable, self._ready, session.usage())
             if reusable:
                 return True
         elif self._refused:
@@ -327,6 +332,9 @@ class Keeper:
         self._changed = True
         with suppress(OSError):
             self._changed = not self._resources.renew(ahead=ahead)
+        if not (self._ready or self._changed):
+            self._ready = True
+            self.tell(wire.READY)
 
 
 def _do_nothing() -> None:

@@ -73,6 +73,11 @@ class Resources:
         return self._inside and self.limited.cgroup is None
 
     @property
+    def outside(self) -> bool:
+        """Whether this process has to enter a cgroup before it can start a leader in it."""
+        return self._groups is not None and not self._inside
+
+    @property
     def limited_path(self) -> str | None:
         """The path of the session's cgroup, if it has limits."""
         cgroup = self.limited.cgroup

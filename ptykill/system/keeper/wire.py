@@ -19,6 +19,7 @@ To a keeper:    ``(ORDER, order, umask, limits, deadlines, *handover)`` with the
                 None; ``deadlines`` are lifetime, idle and detached, in seconds, or None if there
                 are none.
                 `Handover`, ``(KILL,)``, ``(SPARE,)``.
+                ``(RENEW,)``: it is to get ready for another session.
                 ``(DEADLINES, deadlines, elapsed)`` when they have changed, or the session has been
                 active: ``elapsed`` is `rules.deadlines.Elapsed`.
 From it:        ``(FORKED, keeper's pid)``, sent by the warden, so that the host knows of a keeper
@@ -30,9 +31,11 @@ From it:        ``(FORKED, keeper's pid)``, sent by the warden, so that the host
                 ``(ENDING, reason, kill_due)`` when a deadline has passed, and the host has not
                 ended the session: the keeper carries out the plan. ``kill_due`` is the time of its
                 SIGKILL, in monotonic seconds. The message is sent again, with None, at the SIGKILL.
-                ``(EMPTY, status, reusable, usage)`` when none is left, with the `UsageFigures`. If
-                it is reusable, the keeper waits for another order. It answers ``(REFUSED,)``, and
-                has started nothing, if it finds that its last session has changed it.
+                ``(EMPTY, status, reusable, ready, usage)`` when none is left, with the
+                `UsageFigures`. If it is reusable, the keeper waits for another order. It answers
+                ``(REFUSED,)``, and has started nothing, if it finds that its last session has
+                changed it. If it is not ready, it has to enter its cgroup again before it can obey
+                one, which takes some 10 ms. ``(READY,)`` says that it has done so.
                 ``(BROKEN, traceback)`` if it fails itself.
 To a stub:      ``(ORDER, order)``, with the same descriptors as to a keeper.
 
@@ -70,6 +73,7 @@ __all__ = [
     "ORDER",
     "READY",
     "REFUSED",
+    "RENEW",
     "SPARE",
     "STARTED",
     "Handover",
@@ -86,7 +90,7 @@ ORDER, HANDOVER, KILL, SPARE = "order", "handover", "kill", "spare"
 DEADLINES, ENDING = "deadlines", "ending"
 FORKED, STARTED, FAILED = "forked", "started", "failed"
 EXITED, EMPTY, BROKEN = "exited", "empty", "broken"
-REFUSED = "refused"
+RENEW, REFUSED = "renew", "refused"
 GONE = "gone"
 """Not sent: what `receive` returns when the other end is closed."""
 
