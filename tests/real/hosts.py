@@ -416,7 +416,10 @@ async def with_a_foreign_member(way: str, program: str) -> dict[str, Any]:
     async with ptykill.open_supervisor(containment=choose_spawn(way)) as supervisor:
         session = await supervisor.spawn(["sh", "-c", command])
         with trio.fail_after(30):
-            while not any(owner(pid) == 0 for pid in descendants(session.pid)):  # noqa: ASYNC110
+            # Before it has the real user id as well, it may be signalled (kill(2)).
+            while not any(  # noqa: ASYNC110
+                owner(pid) == 0 and name_of(pid) == "sleep" for pid in descendants(session.pid)
+            ):
                 await trio.sleep(0.01)
         members = descendants(session.pid)
         listed = {each.pid: each.user for each in await session.members()}
