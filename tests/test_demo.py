@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,6 +116,26 @@ def test_it_leaves_nothing_when_it_is_interrupted(number: signal.Signals, mark: 
     assert "Interrupted." in text
     assert "Nothing that the demo started is alive." in text
     assert processes.left(mark) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_in_a_callback_is_not_lost(number: signal.Signals) -> None:
+    """Python would only print the exception, and go on."""
+
+    class Referred:
+        pass
+
+    referred = [Referred()]
+    reference = weakref.ref(referred[0], lambda _: signal.raise_signal(number))
+
+    def interrupted_in_a_callback() -> None:
+        referred.clear()
+        assert reference() is None
+        time.sleep(_TIMEOUT)
+
+    with pytest.raises(run._Interrupted) as interrupted, run._interruptible():
+        interrupted_in_a_callback()
+    assert interrupted.value.number == number
 
 
 def programs(mark: str) -> list[processes.Process]:

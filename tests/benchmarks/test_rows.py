@@ -152,7 +152,8 @@ def test_what_is_held_after_a_burst() -> None:
     assert isinstance(result, pools.Pools)
     assert {f"ptykill, {tier}" for tier in HERE if tier != "session"} == result.after.keys()
     for name, looks in result.after.items():
-        assert result.before[name].beside == 2  # The warden, and one keeper that is ready.
+        # The warden and one keeper, or two: the first session of a busy machine takes long enough.
+        assert result.before[name].beside in (2, 3)
         assert result.full[name].beside >= 5  # The warden, and each session's keeper.
         assert list(looks) == [0.5]
         assert looks[0.5].their_memory > looks[0.5].warden > 0

@@ -36,6 +36,8 @@ Teardowns: TypeAlias = list[tuple[Teardown, Teardown | None]]
 
 _WIDEST = 120
 _ENDING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+_AGAIN = 0.01
+"""Seconds after which a signal is sent again whose exception was lost."""
 
 
 def run(*, plain: bool, grace: float, as_json: bool = False, record: str | None = None) -> int:
@@ -157,10 +159,41 @@ def _interruptible() -> Iterator[None]:
         if handler is not signal.SIG_IGN:  # nohup(1) ignores SIGHUP.
             signal.signal(number, _interrupt)
     try:
-        yield
+        with _raising_again():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _raising_again() -> Iterator[None]:
+    """Have an interruption raised again that was lost, since it was raised in a callback.
+
+    In the callback of a weak reference, say, Python only prints an exception (sys.unraisablehook).
+    """
+    timers: list[threading.Timer] = []
+    print_it = sys.unraisablehook
+
+    def send_again(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, _Interrupted):
+            print_it(lost)
+            return
+        number = lost.exc_value.number
+        signal.signal(number, _interrupt)
+        # Later: this is still in the callback.
+        main = threading.main_thread().ident
+        timers.append(threading.Timer(_AGAIN, signal.pthread_kill, (main, number)))
+        timers[-1].start()
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = print_it
+        for timer in timers:
+            timer.cancel()
+            timer.join()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
