@@ -317,6 +317,8 @@ def cgroup_of(pid: int) -> str:
 
 async def left_cgroup(supervisor: Supervisor, *command: str) -> tuple[Session, int]:
     """Start a session, and wait until its keeper has left its cgroup; return the keeper's pid."""
+    if supervisor.containment != "cgroup":
+        pytest.skip("a keeper has no cgroup")
     session = await supervisor.spawn(command or ["sleep", "60"])
     keeper, place = keeper_of(session), cgroup_of(session.pid)
     procs = f"{place}/cgroup.procs"
@@ -331,10 +333,8 @@ def supply_of(supervisor: Supervisor) -> KeeperSupply:
     return supply
 
 
-async def test_a_keeper_that_has_left_its_cgroup(supervisor: Supervisor, tier: str) -> None:
+async def test_a_keeper_that_has_left_its_cgroup(supervisor: Supervisor) -> None:
     """The next session has another keeper: to enter the cgroup again takes some 10 ms."""
-    if tier != "cgroup":
-        pytest.skip("it has no cgroup")
     session, keeper = await left_cgroup(supervisor)
     supply = supply_of(supervisor)
     await until(lambda: supply._idle, "another keeper")
@@ -346,10 +346,8 @@ async def test_a_keeper_that_has_left_its_cgroup(supervisor: Supervisor, tier: s
     assert await run(supervisor, "true") == keeper
 
 
-async def test_the_only_keeper_is_not_ready(supervisor: Supervisor, tier: str) -> None:
+async def test_the_only_keeper_is_not_ready(supervisor: Supervisor) -> None:
     """It is taken if a session is spawned now; another one is made ready for later."""
-    if tier != "cgroup":
-        pytest.skip("it has no cgroup")
     for then in "spawn", "prepare":
         session, keeper = await left_cgroup(supervisor)
         supply = supply_of(supervisor)
@@ -365,10 +363,8 @@ async def test_the_only_keeper_is_not_ready(supervisor: Supervisor, tier: str) -
             assert await run(supervisor, "true") != keeper
 
 
-async def test_a_keeper_that_is_asked_is_ready_soon(supervisor: Supervisor, tier: str) -> None:
+async def test_a_keeper_that_is_asked_is_ready_soon(supervisor: Supervisor) -> None:
     """It waits no 0.2 s, as one does that nobody has asked."""
-    if tier != "cgroup":
-        pytest.skip("it has no cgroup")
     taken = []
     for _ in range(5):
         session, keeper = await left_cgroup(supervisor)
@@ -382,12 +378,8 @@ async def test_a_keeper_that_is_asked_is_ready_soon(supervisor: Supervisor, tier
     assert min(taken) < 0.15  # Most machines need 20 ms.
 
 
-async def test_a_keeper_that_is_killed_before_it_is_ready(
-    supervisor: Supervisor, tier: str
-) -> None:
+async def test_a_keeper_that_is_killed_before_it_is_ready(supervisor: Supervisor) -> None:
     """Spawns work."""
-    if tier != "cgroup":
-        pytest.skip("it has no cgroup")
     session, keeper = await left_cgroup(supervisor)
     assert (await session.terminate()).empty
     os.kill(keeper, signal.SIGKILL)
@@ -396,10 +388,8 @@ async def test_a_keeper_that_is_killed_before_it_is_ready(
             nursery.start_soon(run, supervisor, "true")
 
 
-async def test_a_keeper_that_is_asked_and_was_changed(supervisor: Supervisor, tier: str) -> None:
+async def test_a_keeper_that_is_asked_and_was_changed(supervisor: Supervisor) -> None:
     """It exits, although it gets no order."""
-    if tier != "cgroup":
-        pytest.skip("it has no cgroup")
     change = CHANGES["its timers' slack"]
     command = sys.executable, "-c", f"input()\n{CALLS}{change}"
     session, keeper = await left_cgroup(supervisor, *command)

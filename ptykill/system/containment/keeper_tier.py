@@ -168,14 +168,15 @@ class KeeperTier:
 
     async def _take_keeper(self) -> KeeperHandle:
         """Return a keeper; wait while hundreds of others are asked for. Raises OSError."""
-        with suppress(NoRoom):
-            return (await self._usable_keepers()).take()
-        with trio.move_on_after(SPAWN_TIMEOUT):
-            while True:
-                await self._keepers.wait_for_room()
-                with suppress(NoRoom):
-                    return (await self._usable_keepers()).take()
-        raise StartFailed(errno.EAGAIN, "keeper")
+        until = trio.current_time() + SPAWN_TIMEOUT
+        while True:
+            keepers = await self._usable_keepers()
+            try:
+                return keepers.take()
+            except NoRoom:
+                if trio.current_time() > until:
+                    raise
+            await keepers.wait_for_room()
 
     def _send_order(
         self, keeper: KeeperHandle, command: Command, terminal: PtyTerminal, handover: Handover

@@ -92,8 +92,6 @@ class Keeper:
         """Whether the order of the present session permits another session after it."""
         self._renew_at = math.inf
         """When to check what the last session has left, if that is still to be done."""
-        self._ready = True
-        """It has not told the host that it has to enter its cgroup again before it can obey."""
         self._changed = False
         """The last session has changed this process: it obeys no order any more."""
         self._refused = False
@@ -305,10 +303,10 @@ class Keeper:
             if reusable:
                 self._handover = None
                 self._over = False
-                self._ready = not self._resources.outside
                 self._renew_at = time.monotonic() + _RENEW_DELAY
             # Last: the host wakes up on this processor, most likely.
-            self.tell(wire.EMPTY, session.status, reusable, self._ready, session.usage())
+            ready = not self._resources.outside
+            self.tell(wire.EMPTY, session.status, reusable, ready, session.usage())
             if reusable:
                 return True
         elif self._refused:
@@ -330,10 +328,10 @@ class Keeper:
         """Undo the changes of the last session, or note that this was not possible."""
         self._renew_at = math.inf
         self._changed = True
+        outside = self._resources.outside
         with suppress(OSError):
             self._changed = not self._resources.renew(ahead=ahead)
-        if not (self._ready or self._changed):
-            self._ready = True
+        if outside and not self._changed:
             self.tell(wire.READY)
 
 
