@@ -23,6 +23,7 @@ class Changed:
     """The resources of a keeper that its last session has changed."""
 
     cgroup = None
+    outside = False
 
     def __init__(self, deaths: int) -> None:
         self.deaths = deaths

@@ -371,7 +371,7 @@ async def test_a_keeper_that_is_asked_is_ready_soon(supervisor: Supervisor) -> N
         assert (await session.terminate()).empty
         began = trio.current_time()
         (handle,) = (each for each in supply_of(supervisor)._idle if each.pid == keeper)
-        assert not handle.is_ready()
+        # On a busy machine it may have got ready meanwhile.
         handle.get_ready()
         await until(handle.is_ready, "it to be ready")
         taken.append(trio.current_time() - began)
